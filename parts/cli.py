@@ -1,0 +1,114 @@
+"""How every script talks to its user: flags with sentences, one-line errors, device and threads."""
+
+import argparse
+import os
+import sys
+
+from parts.errors import UserError
+
+INTERRUPTED = 130  # the shell's code for Ctrl-C
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, like every other error of the scripts."""
+
+    def error(self, message):
+        raise UserError(f"{message} (see python {self.prog} --help)")
+
+
+def run_script(main):
+    """Call `main()` and exit: a UserError becomes one line on stderr and exit code 2."""
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader (head, less) went away: the usual quiet end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _number(text, cast, expected, accept):
+    try:
+        value = cast(text)
+        accepted = accept(value)
+    except (ValueError, OverflowError):
+        accepted = False
+    if not accepted:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {expected}")
+    return value
+
+
+def positive_int(text):
+    return _number(text, int, "a whole number of at least 1", lambda v: v >= 1)
+
+
+def count(text):
+    return _number(text, int, "a whole number of at least 0", lambda v: v >= 0)
+
+
+def seed(text):
+    return _number(text, int, "a whole number from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32)
+
+
+def positive(text):
+    return _number(text, float, "a number above 0", lambda v: 0 < v < float("inf"))
+
+
+def non_negative(text):
+    return _number(text, float, "a number of at least 0", lambda v: 0 <= v < float("inf"))
+
+
+def fraction(text):
+    return _number(text, float, "a fraction from 0 up to, not including, 1", lambda v: 0 <= v < 1)
+
+
+def add_run_flags(parser):
+    """The flags with which every verb after `train.py` finds its run."""
+    parser.add_argument("--run", help="the run's name or folder (default: the newest)")
+    parser.add_argument("--runs-dir", default="runs", help="where runs live (default: runs)")
+
+
+def add_device_flags(parser):
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        default="auto",
+        help="where to compute; auto takes a GPU if there is one (default: auto)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=count,
+        default=0,
+        help="CPU threads; 0 fits them to the size of a step (default: 0)",
+    )
+
+
+def choose_device(name):
+    """The torch device that `--device` asks for."""
+    import torch
+
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        name = next(d for d in ("cuda", "mps", "cpu") if available[d])
+    if not available[name]:
+        raise UserError(f"--device {name}: torch finds none on this machine; use --device cpu")
+    return torch.device(name)
+
+
+def choose_threads(threads, multiply_adds):
+    """Threads for work of so many multiply-adds at a time; 0 picks.
+
+    Below about four million a second thread costs more in hand-over than it computes
+    (measured: `benchmarks/speed.py`).
+    """
+    if threads:
+        return threads
+    return 1 if multiply_adds < 4_000_000 else (os.cpu_count() or 1)

@@ -1,0 +1,221 @@
+"""A run's folder: config.json, checkpoint.pt, metrics.jsonl, metrics.json; atomic and resumable.
+
+Every file is written beside its place and renamed into it, so a reader sees all of it or none.
+Imports torch only where tensors are saved or loaded: `plot_results.py` reads runs without it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from parts.errors import UserError
+
+FORMAT = 1  # of checkpoint.pt; raised when a change makes old ones unreadable
+CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
+
+
+def write_atomic(path, write):
+    """Call `write(file)` on a temporary binary file, then rename it to `path`."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path, value):
+    text = json.dumps(value, indent=2) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+class Run:
+    """A run's folder and its files."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.name = self.path.name
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.log = self.path / "metrics.jsonl"
+        self.metrics = self.path / "metrics.json"
+        self.evaluation = self.path / "evaluation.npz"
+        self.figures = self.path / "figures"
+
+    def config(self):
+        return self._json(self.path / "config.json")
+
+    def _json(self, path):
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: {self.path} is not a whole run") from None
+        except ValueError:
+            raise UserError(f"{path} is damaged: it is not JSON") from None
+
+    def save_checkpoint(self, checkpoint):
+        import torch
+
+        write_atomic(self.checkpoint, lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(self):
+        """The checkpoint on the CPU; a UserError where it is absent, damaged or not ours."""
+        import torch
+
+        path = self.checkpoint
+        if not path.is_file():
+            raise UserError(f"{path} is missing: {self.path} is not a whole run")
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # torch raises a dozen types, pickle's among them, for a file that is not a checkpoint;
+        # weights_only has refused to run anything in it.
+        except Exception as error:
+            raise UserError(
+                f"{path} cannot be loaded: truncated, or not a checkpoint of tensors and plain "
+                f"values ({type(error).__name__}); nothing in it was executed; train again"
+            ) from error
+        if not isinstance(checkpoint, dict) or "format" not in checkpoint:
+            raise UserError(f"{path} is not a checkpoint of this project")
+        if checkpoint["format"] != FORMAT:
+            raise UserError(
+                f"{path} has format {checkpoint['format']}, expected {FORMAT}: it was written by "
+                "another version; use that version, or train again"
+            )
+        missing = CHECKPOINT_KEYS - set(checkpoint)
+        if missing:
+            raise UserError(f"{path} lacks {sorted(missing)}; train again")
+        return checkpoint
+
+    def append_log(self, record):
+        """One line, by one write: a kill leaves the whole line or none of it."""
+        line = json.dumps(record) + "\n"
+        handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+
+    def read_log(self):
+        if not self.log.exists():
+            return []
+        try:
+            return [json.loads(line) for line in self.log.read_text().splitlines()]
+        except ValueError:
+            raise UserError(f"{self.log} is damaged: a line is not JSON") from None
+
+    def trim_log(self, epoch):
+        """Drop the lines after `epoch`, which a resumed run writes again."""
+        kept = [json.dumps(record) + "\n" for record in self.read_log() if record["epoch"] <= epoch]
+        write_atomic(self.log, lambda file: file.write("".join(kept).encode()))
+
+
+def create_run(runs_dir, name, overwrite, config, checkpoint):
+    """A new run that holds its config and first checkpoint from the moment it can be seen."""
+    runs_dir = Path(runs_dir)
+    if name is not None and not re.fullmatch(r"[\w][\w.-]*", name):
+        raise UserError(f"--run {name!r}, expected a name of letters, digits, '_', '-' and '.'")
+    refuse_existing(runs_dir, name, overwrite)
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=runs_dir, prefix=".new-"))
+    except OSError as error:
+        raise UserError(f"--runs-dir {runs_dir}: cannot be written: {error.strerror}") from error
+    try:
+        staging.chmod(0o755)
+        run = Run(staging)
+        run.figures.mkdir()
+        write_json(staging / "config.json", config)
+        run.save_checkpoint(checkpoint)
+        run.log.touch()
+        return Run(_move_into_place(staging, runs_dir, name, overwrite))
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def refuse_existing(runs_dir, name, overwrite):
+    """Before any work: an existing run is only replaced when asked to."""
+    if name is not None and not overwrite and (Path(runs_dir) / name).exists():
+        raise UserError(
+            f"run {Path(runs_dir) / name} exists; choose another --run, add --overwrite to replace "
+            f"it, or continue it with --resume {name}"
+        )
+
+
+def _move_into_place(staging, runs_dir, name, overwrite):
+    if name is None:
+        taken = [int(p.name) for p in runs_dir.iterdir() if re.fullmatch(r"\d+", p.name)]
+        number = max(taken, default=0) + 1
+        while True:
+            target = runs_dir / f"{number:04d}"
+            try:
+                os.rename(staging, target)  # fails where another process took the number
+                return target
+            except OSError:
+                if not target.exists():
+                    raise
+                number += 1
+    target = runs_dir / name
+    refuse_existing(runs_dir, name, overwrite)
+    if target.exists():
+        old = Path(tempfile.mkdtemp(dir=runs_dir, prefix=".old-"))
+        os.rename(target, old / name)
+        os.rename(staging, target)
+        shutil.rmtree(old)
+    else:
+        os.rename(staging, target)
+    return target
+
+
+def find_run(runs_dir, name=None):
+    """The run of that name or folder, or the one trained last; says which, where none was named."""
+    runs_dir = Path(runs_dir)
+    if name is not None:
+        for path in (runs_dir / name, Path(name)):
+            if (path / "config.json").is_file():
+                return Run(path)
+        known = sorted(p.parent.name for p in runs_dir.glob("[!.]*/config.json"))
+        known = ", ".join(known[-10:]) or "none"
+        raise UserError(f"--run {name}: no such run in {runs_dir}; there are: {known}")
+    found = list(runs_dir.glob("[!.]*/checkpoint.pt"))
+    if not found:
+        raise UserError(f"no runs in {runs_dir}; make one with: python train.py")
+    run = Run(max(found, key=lambda p: p.stat().st_mtime_ns).parent)
+    print(f"Run: {run.path} (the newest)")
+    return run
+
+
+def random_state():
+    """The random states that training draws from, as tensors."""
+    import torch
+
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_random_state(state):
+    import torch
+
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextlib.contextmanager
+def fixed_randomness(seed=0):
+    """Draw from `seed` inside, and leave the random state outside as it was."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,410 @@
+"""Fit a VAE and write a run.
+
+python train.py                          # the synthetic default, about 3 s
+python train.py --data table.csv --epochs 200 --patience 20
+python train.py --resume 0001            # go on where a run stopped, to the same bits
+"""
+
+import argparse
+import contextlib
+import copy
+import math
+import platform
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+
+import data as datasets
+from parts import runs
+from parts.cli import (
+    INTERRUPTED,
+    Parser,
+    add_device_flags,
+    choose_device,
+    choose_threads,
+    count,
+    non_negative,
+    positive,
+    positive_int,
+    run_script,
+    seed,
+)
+from parts.errors import UserError
+from parts.optim import Adam
+from vae import LIKELIHOODS, Batch, from_config
+
+PRESETS = {
+    # The recipe this project starts from, mended: one gradient step per epoch, sigma fixed at 1.
+    "classic": {
+        "hidden_dims": [8],
+        "latent_dim": 8,
+        "batch_size": "full",
+        "epochs": 50,
+        "likelihood": "gaussian",
+        "variance": "fixed:1.0",
+    },
+}
+LOG_EVERY = 10  # epochs between printed lines
+LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
+MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
+RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
+
+
+@dataclass
+class Position:
+    """Where training is: what resuming needs beside weights, optimisers and random state."""
+
+    epoch: int = 0  # finished epochs
+    row: int = 0  # rows visited in the current epoch
+    sums: dict = field(default_factory=dict)  # of the epoch's statistics, over rows
+    n_rows: int = 0  # rows in `sums`: those of steps that were not skipped
+    skipped: int = 0  # non-finite steps so far
+    streak: int = 0  # of them in a row, up to now
+    best_epoch: int = 0
+    best_elbo: float = -math.inf  # on held-out rows
+
+    def add(self, n, stats):
+        """Count a step over n rows: `stats` are its means, and `skipped` 1 where it was skipped."""
+        if stats.pop("skipped"):
+            self.skipped, self.streak = self.skipped + 1, self.streak + 1
+            if self.streak >= MAX_BAD_STEPS:
+                raise UserError(
+                    f"training diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
+                    "a non-finite loss or gradient; the last checkpoint is kept; try a smaller --lr"
+                )
+            n = 0
+        self.streak, self.n_rows = 0 if n else self.streak, self.n_rows + n
+        for name, value in stats.items():
+            self.sums[name] = self.sums.get(name, 0.0) + (n * value if n else 0.0)
+
+    def finish_epoch(self):
+        """The epoch's means over rows, None where every step was skipped; starts the next epoch."""
+        means = {k: v / self.n_rows if self.n_rows else None for k, v in self.sums.items()}
+        self.epoch, self.row, self.sums, self.n_rows = self.epoch + 1, 0, {}, 0
+        return means
+
+
+def beta_at(step, beta, warmup_steps):
+    """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016)."""
+    return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
+
+
+def permutation(n, shuffle_seed, epoch):
+    """The order of rows in an epoch, a function of seed and epoch: nothing to save."""
+    generator = torch.Generator().manual_seed((shuffle_seed << 32) + epoch)
+    return torch.randperm(n, generator=generator, dtype=torch.int32)
+
+
+class Training:
+    """A model in training: its optimisers, one per phase, and its Position in the data."""
+
+    def __init__(self, model, lr=1e-3, seed=0):
+        self.model, self.seed = model, seed
+        self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
+        self.position = Position()
+        self.best = None  # weights and optimisers of the best epoch, where there is early stopping
+        self.pending = []  # statistics of the last steps, still on the device
+
+    def run(self, rows, epochs, batch_size=32, beta=1.0, warmup_epochs=0):
+        """Train on the Batch `rows` up to epoch `epochs`.
+
+        A generator: it yields the epoch's means after each epoch and None every few steps. At each
+        yield the caller may save `self.state()`, from which training goes on to the same bits.
+        """
+        at, n = self.position, len(rows.x)
+        batch_size = n if batch_size == "full" else min(batch_size, n)
+        steps_per_epoch = math.ceil(n / batch_size)
+        warmup_steps = warmup_epochs * steps_per_epoch
+        while at.epoch < epochs:
+            order = permutation(n, self.seed, at.epoch).to(rows.x.device)
+            first_step = at.epoch * steps_per_epoch
+            next_look = time.monotonic() + LOOK_SECONDS
+            while at.row < n:
+                batch = rows.take(order[at.row : at.row + batch_size])
+                step = first_step + at.row // batch_size
+                self.update(batch, beta_at(step, beta, warmup_steps))
+                at.row += batch_size
+                if len(self.pending) == LOOK_STEPS or time.monotonic() > next_look:
+                    self.look()
+                    yield None
+                    next_look = time.monotonic() + LOOK_SECONDS
+            self.look()
+            last_step = first_step + steps_per_epoch - 1
+            yield at.finish_epoch() | {"beta": beta_at(last_step, beta, warmup_steps)}
+
+    def update(self, batch, beta):
+        """One step of each phase's optimiser."""
+        for phase, optimizer in self.optimizers.items():
+            loss, stats = self.model.loss(phase, batch, beta)
+            stats["skipped"] = optimizer.step(loss)
+            self.pending.append((stats, len(batch.x)))
+
+    def look(self):
+        """Bring the pending statistics to the host, in one transfer."""
+        if not self.pending:
+            return
+        values = torch.stack([value for stats, _ in self.pending for value in stats.values()])
+        values = iter(values.tolist())
+        for stats, n in self.pending:
+            self.position.add(n, {name: next(values) for name in stats})
+        self.pending = []
+
+    def keep_best(self, elbo):
+        """Remember weights and optimisers if the held-out bound is the highest so far."""
+        at = self.position
+        if elbo > at.best_elbo:
+            at.best_elbo, at.best_epoch = elbo, at.epoch
+            self.best = copy.deepcopy(self.weights() | {"epoch": at.epoch})
+
+    def weights(self):
+        optimizers = {phase: o.state_dict() for phase, o in self.optimizers.items()}
+        return {"model": dict(self.model.state_dict()), "optimizers": optimizers}
+
+    def state(self):
+        """All that `load_state` needs, as tensors and plain types."""
+        self.look()
+        position = {"position": asdict(self.position), "rng": runs.random_state()}
+        return self.weights() | position | {"best": self.best}
+
+    def load_state(self, state):
+        self.model.load_state_dict(state["model"])
+        for phase, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][phase])
+        self.position = Position(**copy.deepcopy(state["position"]))
+        self.best = state["best"]
+        runs.set_random_state(state["rng"])
+
+
+def fit(model, x, epochs=50, batch_size=32, lr=1e-3, beta=1.0, warmup_epochs=0, seed=0):
+    """Train `model` on an array x [N, D] in model units; returns the means of each epoch."""
+    device = next(model.parameters()).device
+    rows = Batch(torch.as_tensor(x, dtype=torch.float32, device=device))
+    steps = Training(model, lr, seed).run(rows, epochs, batch_size, beta, warmup_epochs)
+    return [means for means in steps if means]
+
+
+def train(training, config, data, run):
+    """Train to the last epoch, printing, logging and saving; returns how it ended, in a word."""
+    part = "val" if len(data.val.x) else "test"  # test rows only to look at, never to choose by
+    rows = to_batch(data.train, config["device"])
+    held_out = to_batch(getattr(data, part), config["device"])
+    at, total, patience = training.position, config["epochs"], config["patience"]
+    steps = training.run(rows, total, *(config[k] for k in ("batch_size", "beta", "warmup_epochs")))
+    next_save = time.monotonic() + config["checkpoint_seconds"]
+    with progress_bar(total, at.epoch) as bar, stop_signals() as stop:
+        while not (patience and at.epoch - at.best_epoch >= patience) and not stop:
+            means = next(steps, "end")
+            if means == "end":
+                break
+            if means:
+                record = {"epoch": at.epoch, **means, "skipped": at.skipped}
+                record |= held_out_terms(training.model, held_out, part)
+                if patience:
+                    training.keep_best(-record["val_loss"])
+                run.append_log(record)
+                bar.update()
+                if at.epoch % LOG_EVERY == 0 or at.epoch == total:
+                    bar.write(epoch_line(record, total))
+            if time.monotonic() >= next_save:
+                run.save_checkpoint(checkpoint_of(training, config))
+                next_save = time.monotonic() + config["checkpoint_seconds"]
+    run.save_checkpoint(checkpoint_of(training, config))
+    return "interrupted" if stop else "early" if at.epoch < total else "done"
+
+
+def epoch_line(record, total):
+    epoch, loss, log_px_z, kl = (record[key] for key in ("epoch", "loss", "log_px_z", "kl"))
+    if loss is None:
+        return f"Epoch [{epoch}/{total}], Loss: none, every step was skipped"
+    return (
+        f"Epoch [{epoch}/{total}], Loss: {loss:.4f}, log p(x|z): {log_px_z:.4f}, KL: {kl:.4f} nats"
+    )
+
+
+def progress_bar(total, done):
+    from tqdm import tqdm
+
+    quiet = not sys.stderr.isatty()
+    return tqdm(total=total, initial=done, unit="epoch", leave=False, disable=quiet)
+
+
+def held_out_terms(model, rows, part):
+    """Loss and its halves over rows that are not trained on; the same draws every time."""
+    if not len(rows.x):
+        return {}
+    n_samples = max(1, min(8, 4096 // len(rows.x)))
+    with runs.fixed_randomness():
+        elbo, log_px_z, kl = (t.mean().item() for t in model.terms(rows, n_samples))
+    return {f"{part}_loss": -elbo, f"{part}_log_px_z": log_px_z, f"{part}_kl": kl}
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """A list that is empty until Ctrl-C or SIGTERM; a second Ctrl-C ends the program at once."""
+    stop = []
+
+    def note(number, frame):
+        stop.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def checkpoint_of(training, config):
+    return {"format": runs.FORMAT, "config": config} | training.state()
+
+
+def to_batch(split, device):
+    """A Split's rows as a Batch of tensors on the device."""
+    parts = (split.x, split.y, split.mask)
+    return Batch(*(None if part is None else torch.from_numpy(part).to(device) for part in parts))
+
+
+def make_parser():
+    parser = Parser(prog="train.py", description="Fit a VAE and write a run.")
+    add = parser.add_argument
+    datasets.add_data_flags(parser)
+    add("--preset", choices=sorted(PRESETS), help="a named set of flags; given flags win")
+    add("--epochs", type=positive_int, default=50, help="passes over the rows (default: 50)")
+    add("--batch-size", type=batch_size, default=32, help="rows per step, or full (default: 32)")
+    add("--lr", type=positive, default=1e-3, help="Adam's learning rate (default: 0.001)")
+    add("--hidden-dims", type=positive_int, nargs="*", default=[64],
+        help="the encoder's hidden layers, mirrored in the decoder (default: 64)")  # fmt: skip
+    add("--latent-dim", type=positive_int, default=8, help="dimensions of z (default: 8)")
+    add("--likelihood", choices=sorted(LIKELIHOODS),
+        help="p(x|z) (default: gaussian; digits: bernoulli)")  # fmt: skip
+    add("--variance", help="gaussian: fixed:V, shared, column or decoder (default: decoder)")
+    add("--beta", type=non_negative, default=1.0, help="weight of the KL (default: 1, the ELBO)")
+    add("--warmup-epochs", type=count, default=0,
+        help="epochs over which beta rises from 0 (default: 0)")  # fmt: skip
+    add("--patience", type=count, default=0,
+        help="stop after so many epochs without a better held-out bound (default: 0, never)")  # fmt: skip
+    add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
+    add("--checkpoint-seconds", type=non_negative, default=30.0,
+        help="seconds between checkpoints during training (default: 30)")  # fmt: skip
+    add_device_flags(parser)
+    add("--runs-dir", default="runs", help="where runs live (default: runs)")
+    add("--run", help="name of the new run (default: the next number)")
+    add("--overwrite", action="store_true", help="replace an existing run of that name")
+    add("--resume", metavar="RUN", help="go on with a run; --epochs takes it further")
+    return parser
+
+
+def batch_size(text):
+    return text if text == "full" else positive_int(text)
+
+
+def parse(argv):
+    """All flags as a dict, and those given as another: default < preset < flag."""
+    parser = make_parser()
+    defaults = vars(parser.parse_args([]))
+    unset = object()
+    namespace = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults, unset)))
+    given = {name: value for name, value in vars(namespace).items() if value is not unset}
+    preset = PRESETS[given["preset"]] if "preset" in given else {}
+    return defaults | preset | given, given
+
+
+def new_training(args):
+    """Config, Data, Training and Run of a new run."""
+    config = datasets.resolve(args)
+    likelihood = LIKELIHOODS[config["likelihood"]]
+    if config["variance"] and "variance" not in likelihood.options:
+        raise UserError(f"--variance goes with --likelihood gaussian, not {config['likelihood']}")
+    config["variance"] = config["variance"] or "decoder"
+    if config["patience"] and not config["val_fraction"]:
+        raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
+    target = [config.pop(key) for key in ("runs_dir", "run", "overwrite")]
+    config.pop("resume")
+    runs.refuse_existing(*target)
+    config["device"] = choose_device(config["device"]).type
+    config["standardize"] = likelihood.standardize
+    data = datasets.load(config)
+    config |= {
+        "columns": [column.to_dict() for column in data.columns],
+        "shape": list(data.shape),
+        "data_hash": data.hash,
+        "versions": versions(),
+    }
+    torch.manual_seed(config["seed"])
+    model = from_config(config).to(config["device"])
+    model.likelihood.check(data.train.x, [column.name for column in data.columns])
+    training = Training(model, config["lr"], config["seed"])
+    config["threads"] = set_threads(config, data, model)
+    run = runs.create_run(*target, config, checkpoint_of(training, config))
+    return config, data, training, run
+
+
+def resumed_training(args, given):
+    """The same, of a run that goes on."""
+    refused = sorted(set(given) - RESUMABLE)
+    if refused:
+        raise UserError(
+            f"--{refused[0].replace('_', '-')} cannot change on --resume; allowed: "
+            + ", ".join(f"--{name.replace('_', '-')}" for name in sorted(RESUMABLE - {"resume"}))
+        )
+    run = runs.find_run(args["runs_dir"], args["resume"])
+    checkpoint = run.load_checkpoint()
+    changes = {k: v for k, v in given.items() if k not in ("resume", "runs_dir")}
+    config = checkpoint["config"] | changes
+    config["device"] = choose_device(config["device"]).type
+    data = datasets.load_for(config)
+    if config["patience"] and not len(data.val.x):
+        raise UserError("--patience needs held-out rows, and this run has none")
+    training = Training(from_config(config).to(config["device"]), config["lr"], config["seed"])
+    training.load_state(checkpoint)
+    config["threads"] = set_threads(config, data, training.model)
+    run.trim_log(training.position.epoch)
+    runs.write_json(run.path / "config.json", config)
+    return config, data, training, run
+
+
+def set_threads(config, data, model):
+    """Fit the number of threads to a step's arithmetic, and keep it: other threads, other bits."""
+    n = len(data.train.x)
+    rows = n if config["batch_size"] == "full" else min(config["batch_size"], n)
+    threads = choose_threads(config["threads"], rows * sum(p.numel() for p in model.parameters()))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def versions():
+    packages = {"torch": str(torch.__version__), "numpy": np.__version__}
+    return {"python": platform.python_version(), **packages}
+
+
+def main(argv=None):
+    args, given = parse(argv)
+    resume = args["resume"] is not None
+    config, data, training, run = resumed_training(args, given) if resume else new_training(args)
+    print(data.describe())
+    print(training.model.describe(), f"on {config['device']}, {config['threads']} threads")
+    if resume:
+        print(f"Resuming {run.path} after epoch {training.position.epoch} of {config['epochs']}")
+    ended = train(training, config, data, run)
+    at = training.position
+    where = "" if args["runs_dir"] == "runs" else f" --runs-dir {args['runs_dir']}"
+    if ended == "interrupted":
+        print(f"Stopped in epoch {at.epoch + 1} and saved. Go on with:")
+        print(f"  python train.py --resume {run.name}{where}")
+        return INTERRUPTED
+    if ended == "early":
+        print(f"Stopped early: the held-out bound was best in epoch {at.best_epoch}, which is kept")
+    if at.skipped:
+        print(f"{at.skipped} steps with a non-finite loss or gradient were skipped")
+    print(f"Run: {run.path}", "Next:", sep="\n")
+    for script in ("evaluate.py", "plot_results.py"):
+        print(f"  python {script} --run {run.name}{where}")
+
+
+if __name__ == "__main__":
+    run_script(main)

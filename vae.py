@@ -1,0 +1,212 @@
+"""The variational autoencoder: encode, reparameterize, decode, ELBO, log p(x), sample.
+
+    from vae import VAE, Gaussian
+    model = VAE(Gaussian(20), hidden_dims=(64,), z_dim=8)
+
+Shapes: B batch, K samples of z, D columns of x, Z latent, P likelihood parameters.
+Every bound and density is in nats per example, summed over columns.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, log_normal
+from parts.networks import NETWORKS
+
+__all__ = [
+    "LIKELIHOODS",
+    "VAE",
+    "Batch",
+    "Bernoulli",
+    "Gaussian",
+    "Importance",
+    "Terms",
+    "kl_normal",
+]
+
+CHUNK_FLOATS = 2**21  # numbers in the widest activation of one chunk: 8 MB, near a core's cache
+
+
+class Batch(NamedTuple):
+    """Rows as the model takes them: data, condition (None: none), mask (None: all observed)."""
+
+    x: torch.Tensor
+    y: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+
+    def take(self, index):
+        """The rows at `index`, a slice or a tensor of row numbers."""
+        return Batch(*[None if part is None else part[index] for part in self])
+
+
+class Terms(NamedTuple):
+    """elbo = log_px_z - kl, each [B], nats."""
+
+    elbo: torch.Tensor
+    log_px_z: torch.Tensor
+    kl: torch.Tensor
+
+
+class Importance(NamedTuple):
+    """Importance-sampling estimates, each [B]: the bounds in nats, `ess` in samples."""
+
+    log_px: torch.Tensor
+    elbo: torch.Tensor
+    ess: torch.Tensor
+
+
+def kl_normal(mu_q, logvar_q, mu_p=0.0, logvar_p=0.0):
+    """KL(q || p) of diagonal Gaussians, summed over the last axis; exact.
+
+    Kingma & Welling 2014, appendix B, for any p.
+    """
+    logvar_p = torch.as_tensor(logvar_p, dtype=mu_q.dtype, device=mu_q.device)
+    ratio = (logvar_q.exp() + (mu_q - mu_p).square()) * torch.exp(-logvar_p)
+    return 0.5 * (ratio - 1 + logvar_p - logvar_q).sum(-1)
+
+
+class VAE(nn.Module):
+    """q(z|x) = N(mu(x), exp(logvar(x))), p(z) = N(0, I), and p(x|z) given by `likelihood`."""
+
+    phases = ("vae",)
+
+    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp"):
+        super().__init__()
+        build = NETWORKS[network]
+        self.likelihood = likelihood
+        self.z_dim, self.y_dim = z_dim, y_dim
+        self.width = max(*hidden_dims, likelihood.n_params, likelihood.n_features, 2 * z_dim)
+        # One head for mu and logvar: one matrix product instead of two.
+        self.encoder = build(likelihood.n_features + y_dim, hidden_dims, 2 * z_dim)
+        self.decoder = build(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)
+
+    def describe(self):
+        dims = [
+            layer.out_features
+            for layer in [*self.encoder, *self.decoder]
+            if isinstance(layer, nn.Linear)
+        ]
+        n = sum(p.numel() for p in self.parameters())
+        shape = "-".join(map(str, [self.likelihood.n_features + self.y_dim, *dims]))
+        return (
+            f"Model: {type(self).__name__} {shape}, {n:,} parameters, {self.likelihood.describe()}"
+        )
+
+    def parameters_of(self, phase):
+        """The parameters that training phase `phase` moves."""
+        return list(self.parameters())
+
+    def encode(self, x, y=None, mask=None):
+        """mu and logvar of q(z|x, y), each [B, Z]."""
+        h = self.likelihood.features(x, mask)
+        if y is not None:
+            h = torch.cat([h, y], -1)
+        mu, logvar = self.encoder(h).chunk(2, -1)
+        return mu, logvar
+
+    def reparameterize(self, mu, logvar, n_samples=1):
+        """z = mu + sigma * eps, [K, B, Z]."""
+        eps = torch.randn(n_samples, *mu.shape, dtype=mu.dtype, device=mu.device)
+        return mu + torch.exp(0.5 * logvar) * eps
+
+    def decode(self, z, y=None):
+        """The likelihood's parameters, [K, B, P]."""
+        if y is not None:
+            z = torch.cat([z, y.expand(*z.shape[:-1], -1)], -1)
+        return self.decoder(z)
+
+    def forward(self, x, y=None, mask=None):
+        """Mean of p(x|z) at one sampled z [B, D], and mu, logvar of q(z|x)."""
+        mu, logvar = self.encode(x, y, mask)
+        z = self.reparameterize(mu, logvar)
+        return self.likelihood.mean(self.decode(z, y))[0], mu, logvar
+
+    def elbo(self, x, y=None, mask=None, n_samples=1):
+        """The evidence lower bound and its halves; E_q by `n_samples` draws, KL exact."""
+        mu, logvar = self.encode(x, y, mask)
+        z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
+        log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask).mean(0)  # [B]
+        kl = kl_normal(mu, logvar)
+        return Terms(log_px_z - kl, log_px_z, kl)
+
+    def loss(self, phase, batch, beta=1.0):
+        """What phase `phase` minimises, and its parts as detached scalars.
+
+        beta weighs the KL (Higgins et al. 2017); 1 is the negative ELBO.
+        """
+        _, log_px_z, kl = self.elbo(*batch)
+        log_px_z, kl = log_px_z.mean(), kl.mean()
+        loss = -(log_px_z - beta * kl)  # the only minus between a bound and a loss
+        return loss, {"loss": loss.detach(), "log_px_z": log_px_z.detach(), "kl": kl.detach()}
+
+    def log_w(self, x, y=None, mask=None, n_samples=1):
+        """log p(x|z) + log p(z) - log q(z|x) at samples of q, [K, B]."""
+        mu, logvar = self.encode(x, y, mask)
+        z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
+        log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
+        log_pz = log_normal(z, torch.zeros_like(mu), torch.zeros_like(mu)).sum(-1)
+        log_qz_x = log_normal(z, mu, logvar).sum(-1)
+        return log_px_z + log_pz - log_qz_x
+
+    @torch.no_grad()
+    def importance(self, x, y=None, mask=None, n_samples=1000):
+        """log p(x) by importance sampling from q(z|x), with the ELBO and the effective sample size.
+
+        Burda et al. 2016, eq. 8; ESS = (sum w)^2 / sum w^2. Memory is bounded whatever B and K.
+        """
+        cells = max(1, CHUNK_FLOATS // self.width)  # z's decoded at a time
+        k_chunk = min(n_samples, cells)
+        estimate = partial(self._importance_chunk, n_samples=n_samples, k_chunk=k_chunk)
+        return Importance(*in_chunks(estimate, Batch(x, y, mask), max(1, cells // k_chunk)))
+
+    def _importance_chunk(self, batch, n_samples, k_chunk):
+        log_sum = log_sum_sq = batch.x.new_full((len(batch.x),), -torch.inf)
+        total = torch.zeros_like(log_sum)
+        for start in range(0, n_samples, k_chunk):
+            log_w = self.log_w(*batch, n_samples=min(k_chunk, n_samples - start))
+            log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
+            log_sum_sq = torch.logaddexp(log_sum_sq, (2 * log_w).logsumexp(0))
+            total = total + log_w.sum(0)
+        log_k = torch.log(torch.tensor(float(n_samples)))
+        return Importance(log_sum - log_k, total / n_samples, torch.exp(2 * log_sum - log_sum_sq))
+
+    def log_px(self, x, y=None, mask=None, n_samples=1000):
+        """Importance-weighted lower bound on log p(x), [B]; tight as n_samples grows."""
+        return self.importance(x, y, mask, n_samples).log_px
+
+    @torch.no_grad()
+    def terms(self, batch, n_samples=1):
+        """`elbo` of any number of rows in bounded memory, for evaluation."""
+        n_rows = max(1, CHUNK_FLOATS // (self.width * n_samples))
+        return Terms(*in_chunks(lambda b: self.elbo(*b, n_samples=n_samples), batch, n_rows))
+
+    @torch.no_grad()
+    def reconstruct(self, x, y=None, mask=None):
+        """Mean of p(x|z) at the mean of q(z|x), [B, D]: no randomness."""
+        mu, _ = self.encode(x, y, mask)
+        return self.likelihood.mean(self.decode(mu, y))
+
+    @torch.no_grad()
+    def sample(self, n, y=None):
+        """n draws of x from the model, [n, D]; given y [n, C] where the model has a condition."""
+        z = torch.randn(n, self.z_dim, device=next(self.parameters()).device)
+        return self.likelihood.sample(self.decode(z, y))
+
+
+def in_chunks(function, batch, n_rows):
+    """function(piece) for pieces of at most n_rows rows, their results joined along rows."""
+    starts = range(0, len(batch.x), n_rows)
+    pieces = [function(batch.take(slice(start, start + n_rows))) for start in starts]
+    return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+
+
+def from_config(config):
+    """The VAE that a run's config describes, with fresh weights."""
+    likelihood = LIKELIHOODS[config["likelihood"]]
+    options = {name: config[name] for name in likelihood.options}
+    return VAE(
+        likelihood(len(config["columns"]), **options), config["hidden_dims"], config["latent_dim"]
+    )
