@@ -73,8 +73,8 @@ class Position:
             self.skipped, self.streak = self.skipped + 1, self.streak + 1
             if self.streak >= MAX_BAD_STEPS:
                 raise UserError(
-                    f"training diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
-                    "a non-finite loss or gradient; the last checkpoint is kept; try a smaller --lr"
+                    f"training diverged in epoch {self.epoch + 1}: {self.streak} steps in a row "
+                    "had a non-finite loss or gradient; the last checkpoint is kept; try a smaller --lr"
                 )
             n = 0
         self.streak, self.n_rows = 0 if n else self.streak, self.n_rows + n
@@ -287,7 +287,7 @@ def make_parser():
     add("--warmup-epochs", type=count, default=0,
         help="epochs over which beta rises from 0 (default: 0)")  # fmt: skip
     add("--patience", type=count, default=0,
-        help="stop after so many epochs without a better held-out bound (default: 0, never)")  # fmt: skip
+        help="epochs without a better held-out bound before stopping (default: 0, never)")  # fmt: skip
     add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
     add("--checkpoint-seconds", type=non_negative, default=30.0,
         help="seconds between checkpoints during training (default: 30)")  # fmt: skip
