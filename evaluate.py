@@ -159,6 +159,8 @@ def main(argv=None):
     units = "standardised units" if config["standardize"] else "the data's own units"
     print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {units}:")
     print(table(metrics, model.likelihood))
+    if note := model.likelihood.note(data.test.x):
+        print(note)
     print(f"Wrote {run.metrics}")
 
 

@@ -6,16 +6,11 @@ python train.py --resume 0001            # go on where a run stopped, to the sam
 """
 
 import argparse
-import contextlib
 import copy
 import math
-import platform
-import signal
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
 import torch
 
 import data as datasets
@@ -30,12 +25,14 @@ from parts.cli import (
     non_negative,
     positive,
     positive_int,
+    progress_bar,
     run_script,
     seed,
+    stop_signals,
 )
 from parts.errors import UserError
 from parts.optim import Adam
-from vae import LIKELIHOODS, Batch, from_config
+from vae import LIKELIHOODS, NETWORKS, Batch, from_config
 
 PRESETS = {
     # The recipe this project starts from, mended: one gradient step per epoch, sigma fixed at 1.
@@ -73,8 +70,8 @@ class Position:
             self.skipped, self.streak = self.skipped + 1, self.streak + 1
             if self.streak >= MAX_BAD_STEPS:
                 raise UserError(
-                    f"training diverged in epoch {self.epoch + 1}: {self.streak} steps in a row "
-                    "had a non-finite loss or gradient; the last checkpoint is kept; try a smaller --lr"
+                    f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
+                    "a non-finite loss or gradient; the last checkpoint is kept; try a lower --lr"
                 )
             n = 0
         self.streak, self.n_rows = 0 if n else self.streak, self.n_rows + n
@@ -190,8 +187,8 @@ def fit(model, x, epochs=50, batch_size=32, lr=1e-3, beta=1.0, warmup_epochs=0, 
 def train(training, config, data, run):
     """Train to the last epoch, printing, logging and saving; returns how it ended, in a word."""
     part = "val" if len(data.val.x) else "test"  # test rows only to look at, never to choose by
-    rows = to_batch(data.train, config["device"])
-    held_out = to_batch(getattr(data, part), config["device"])
+    rows = Batch.of(data.train, config["device"])
+    held_out = Batch.of(getattr(data, part), config["device"])
     at, total, patience = training.position, config["epochs"], config["patience"]
     steps = training.run(rows, total, *(config[k] for k in ("batch_size", "beta", "warmup_epochs")))
     next_save = time.monotonic() + config["checkpoint_seconds"]
@@ -225,13 +222,6 @@ def epoch_line(record, total):
     )
 
 
-def progress_bar(total, done):
-    from tqdm import tqdm
-
-    quiet = not sys.stderr.isatty()
-    return tqdm(total=total, initial=done, unit="epoch", leave=False, disable=quiet)
-
-
 def held_out_terms(model, rows, part):
     """Loss and its halves over rows that are not trained on; the same draws every time."""
     if not len(rows.x):
@@ -242,31 +232,8 @@ def held_out_terms(model, rows, part):
     return {f"{part}_loss": -elbo, f"{part}_log_px_z": log_px_z, f"{part}_kl": kl}
 
 
-@contextlib.contextmanager
-def stop_signals():
-    """A list that is empty until Ctrl-C or SIGTERM; a second Ctrl-C ends the program at once."""
-    stop = []
-
-    def note(number, frame):
-        stop.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 def checkpoint_of(training, config):
     return {"format": runs.FORMAT, "config": config} | training.state()
-
-
-def to_batch(split, device):
-    """A Split's rows as a Batch of tensors on the device."""
-    parts = (split.x, split.y, split.mask)
-    return Batch(*(None if part is None else torch.from_numpy(part).to(device) for part in parts))
 
 
 def make_parser():
@@ -279,6 +246,7 @@ def make_parser():
     add("--lr", type=positive, default=1e-3, help="Adam's learning rate (default: 0.001)")
     add("--hidden-dims", type=positive_int, nargs="*", default=[64],
         help="the encoder's hidden layers, mirrored in the decoder (default: 64)")  # fmt: skip
+    add("--network", choices=sorted(NETWORKS), default="mlp", help="its kind (default: mlp)")
     add("--latent-dim", type=positive_int, default=8, help="dimensions of z (default: 8)")
     add("--likelihood", choices=sorted(LIKELIHOODS),
         help="p(x|z) (default: gaussian; digits: bernoulli)")  # fmt: skip
@@ -287,7 +255,7 @@ def make_parser():
     add("--warmup-epochs", type=count, default=0,
         help="epochs over which beta rises from 0 (default: 0)")  # fmt: skip
     add("--patience", type=count, default=0,
-        help="epochs without a better held-out bound before stopping (default: 0, never)")  # fmt: skip
+        help="stop after so many epochs without a better held-out bound (0: never)")  # fmt: skip
     add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
     add("--checkpoint-seconds", type=non_negative, default=30.0,
         help="seconds between checkpoints during training (default: 30)")  # fmt: skip
@@ -333,7 +301,7 @@ def new_training(args):
         "columns": [column.to_dict() for column in data.columns],
         "shape": list(data.shape),
         "data_hash": data.hash,
-        "versions": versions(),
+        "versions": runs.versions(),
     }
     torch.manual_seed(config["seed"])
     model = from_config(config).to(config["device"])
@@ -377,17 +345,14 @@ def set_threads(config, data, model):
     return threads
 
 
-def versions():
-    packages = {"torch": str(torch.__version__), "numpy": np.__version__}
-    return {"python": platform.python_version(), **packages}
-
-
 def main(argv=None):
     args, given = parse(argv)
     resume = args["resume"] is not None
     config, data, training, run = resumed_training(args, given) if resume else new_training(args)
     print(data.describe())
     print(training.model.describe(), f"on {config['device']}, {config['threads']} threads")
+    if note := training.model.likelihood.note(data.train.x):
+        print(note)
     if resume:
         print(f"Resuming {run.path} after epoch {training.position.epoch} of {config['epochs']}")
     ended = train(training, config, data, run)

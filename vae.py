@@ -18,6 +18,7 @@ from parts.networks import NETWORKS
 
 __all__ = [
     "LIKELIHOODS",
+    "NETWORKS",
     "VAE",
     "Batch",
     "Bernoulli",
@@ -37,9 +38,17 @@ class Batch(NamedTuple):
     y: torch.Tensor | None = None
     mask: torch.Tensor | None = None
 
+    @classmethod
+    def of(cls, arrays, device="cpu"):
+        """From anything with NumPy arrays x, y and mask, such as a `data.Split`."""
+        parts = (arrays.x, arrays.y, arrays.mask)
+        return cls(*[None if p is None else torch.from_numpy(p).to(device) for p in parts])
+
     def take(self, index):
-        """The rows at `index`, a slice or a tensor of row numbers."""
-        return Batch(*[None if part is None else part[index] for part in self])
+        """The rows numbered in the tensor `index`, or of a slice."""
+        if isinstance(index, slice):
+            return Batch(*[None if part is None else part[index] for part in self])
+        return Batch(*[None if part is None else part.index_select(0, index) for part in self])
 
 
 class Terms(NamedTuple):
@@ -58,12 +67,18 @@ class Importance(NamedTuple):
     ess: torch.Tensor
 
 
-def kl_normal(mu_q, logvar_q, mu_p=0.0, logvar_p=0.0):
-    """KL(q || p) of diagonal Gaussians, summed over the last axis; exact.
+def scale_noise(mu, logvar, eps):
+    """mu + sigma * eps: a draw from N(mu, exp(logvar)) through which gradients pass."""
+    return torch.addcmul(mu, torch.exp(0.5 * logvar), eps)
+
+
+def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None):
+    """KL(q || p) of diagonal Gaussians, summed over the last axis; exact. p None: N(0, I).
 
     Kingma & Welling 2014, appendix B, for any p.
     """
-    logvar_p = torch.as_tensor(logvar_p, dtype=mu_q.dtype, device=mu_q.device)
+    if mu_p is None:
+        return 0.5 * (torch.addcmul(torch.expm1(logvar_q), mu_q, mu_q) - logvar_q).sum(-1)
     ratio = (logvar_q.exp() + (mu_q - mu_p).square()) * torch.exp(-logvar_p)
     return 0.5 * (ratio - 1 + logvar_p - logvar_q).sum(-1)
 
@@ -110,7 +125,7 @@ class VAE(nn.Module):
     def reparameterize(self, mu, logvar, n_samples=1):
         """z = mu + sigma * eps, [K, B, Z]."""
         eps = torch.randn(n_samples, *mu.shape, dtype=mu.dtype, device=mu.device)
-        return mu + torch.exp(0.5 * logvar) * eps
+        return scale_noise(mu, logvar, eps)
 
     def decode(self, z, y=None):
         """The likelihood's parameters, [K, B, P]."""
@@ -127,8 +142,12 @@ class VAE(nn.Module):
     def elbo(self, x, y=None, mask=None, n_samples=1):
         """The evidence lower bound and its halves; E_q by `n_samples` draws, KL exact."""
         mu, logvar = self.encode(x, y, mask)
-        z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
-        log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask).mean(0)  # [B]
+        if n_samples == 1:  # as below, without a sample axis: that costs a tenth of a small step
+            z = scale_noise(mu, logvar, torch.randn_like(mu))  # [B, Z]
+            log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)  # [B]
+        else:
+            z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
+            log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask).mean(0)  # [B]
         kl = kl_normal(mu, logvar)
         return Terms(log_px_z - kl, log_px_z, kl)
 
@@ -139,7 +158,7 @@ class VAE(nn.Module):
         """
         _, log_px_z, kl = self.elbo(*batch)
         log_px_z, kl = log_px_z.mean(), kl.mean()
-        loss = -(log_px_z - beta * kl)  # the only minus between a bound and a loss
+        loss = -torch.sub(log_px_z, kl, alpha=beta)  # the only minus between a bound and a loss
         return loss, {"loss": loss.detach(), "log_px_z": log_px_z.detach(), "kl": kl.detach()}
 
     def log_w(self, x, y=None, mask=None, n_samples=1):
@@ -208,5 +227,8 @@ def from_config(config):
     likelihood = LIKELIHOODS[config["likelihood"]]
     options = {name: config[name] for name in likelihood.options}
     return VAE(
-        likelihood(len(config["columns"]), **options), config["hidden_dims"], config["latent_dim"]
+        likelihood(len(config["columns"]), **options),
+        config["hidden_dims"],
+        config["latent_dim"],
+        network=config["network"],
     )

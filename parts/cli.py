@@ -1,7 +1,9 @@
 """How every script talks to its user: flags with sentences, one-line errors, device and threads."""
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 
 from parts.errors import UserError
@@ -112,3 +114,28 @@ def choose_threads(threads, multiply_adds):
     if threads:
         return threads
     return 1 if multiply_adds < 4_000_000 else (os.cpu_count() or 1)
+
+
+def progress_bar(total, done):
+    """A tqdm bar of epochs on a terminal; silent when stderr is piped."""
+    from tqdm import tqdm
+
+    quiet = not sys.stderr.isatty()
+    return tqdm(total=total, initial=done, unit="epoch", leave=False, disable=quiet)
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """A list that is empty until Ctrl-C or SIGTERM; a second Ctrl-C ends the program at once."""
+    stop = []
+
+    def note(number, frame):
+        stop.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -20,7 +20,7 @@ MIN_LOGVAR = math.log(MIN_VARIANCE)
 
 def log_normal(x, mu, logvar):
     """log N(x; mu, exp(logvar)) per element."""
-    return -0.5 * (LOG_2PI + logvar + (x - mu).square() * torch.exp(-logvar))
+    return -0.5 * torch.addcmul(logvar + LOG_2PI, (x - mu).square(), torch.exp(-logvar))
 
 
 def sum_columns(per_column, mask=None):
@@ -49,6 +49,10 @@ class Likelihood(nn.Module):
 
     def check(self, x, names):
         """Raise UserError where x [N, D] lies outside the distribution's support."""
+
+    def note(self, x):
+        """A sentence on what log p(x) means for such data, or an empty string."""
+        return ""
 
     def features(self, x, mask=None):
         """What the encoder sees, [B, n_features]; missing cells are 0."""
@@ -100,6 +104,14 @@ class Bernoulli(Likelihood):
                     f"column {name!r} ranges from {a:g} to {b:g}, expected values in [0, 1] "
                     "for --likelihood bernoulli; use --likelihood gaussian"
                 )
+
+    def note(self, x):
+        if ((x == 0) | (x == 1)).all():
+            return ""
+        return (
+            "Values between 0 and 1 are taken as probabilities of a 1: log p is a cross-entropy, "
+            "not a density of grey values"
+        )
 
     def log_prob_per_column(self, params, x):
         return x * params - F.softplus(params)
@@ -166,8 +178,8 @@ class Gaussian(Likelihood):
             mu, raw = params.chunk(2, -1)
         else:
             mu, raw = params, self.raw_logvar
-        # A smooth floor: unlike a clamp it lets a variance that fell too low come back.
-        return mu, MIN_LOGVAR + F.softplus(raw - MIN_LOGVAR)
+        # log(exp(raw) + MIN_VARIANCE): unlike a clamp, it lets a variance that fell too low rise.
+        return mu, F.softplus(raw - MIN_LOGVAR) + MIN_LOGVAR
 
     def log_prob_per_column(self, params, x):
         mu, logvar = self.mu_logvar(params)

@@ -17,7 +17,6 @@ class Adam:
         self.exp_avg_sqs = [torch.zeros_like(p) for p in self.params]
         device = self.params[0].device
         self.step_count = torch.zeros((), device=device)
-        self._found_inf = torch.zeros((), device=device)
         self._one = torch.ones((), device=device)
 
     def step(self, loss):
@@ -27,9 +26,10 @@ class Adam:
         """
         grads = torch.autograd.grad(loss, self.params)
         with torch.no_grad():
-            skipped = torch.where(torch.isfinite(loss), 0.0, 1.0)
-            torch._amp_foreach_non_finite_check_and_unscale_(grads, skipped, self._one)
-            self.step_count += 1 - skipped
+            skipped = torch.zeros_like(self._one)
+            checked = [loss.detach(), *grads]  # each is multiplied by one, in place
+            torch._amp_foreach_non_finite_check_and_unscale_(checked, skipped, self._one)
+            self.step_count.add_(1).sub_(skipped)
             torch._fused_adam_(
                 self.params,
                 grads,

@@ -7,6 +7,7 @@ Imports torch only where tensors are saved or loaded: `plot_results.py` reads ru
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -54,6 +55,9 @@ class Run:
 
     def config(self):
         return self._json(self.path / "config.json")
+
+    def read_metrics(self):
+        return self._json(self.metrics)
 
     def _json(self, path):
         try:
@@ -193,6 +197,15 @@ def find_run(runs_dir, name=None):
     run = Run(max(found, key=lambda p: p.stat().st_mtime_ns).parent)
     print(f"Run: {run.path} (the newest)")
     return run
+
+
+def versions():
+    """What else decides a run's bits."""
+    import numpy
+    import torch
+
+    packages = {"torch": str(torch.__version__), "numpy": numpy.__version__}
+    return {"python": platform.python_version(), **packages}
 
 
 def random_state():

@@ -1,0 +1,147 @@
+"""What the commands reach on the data anyone has: test figures over seeds, beside baselines.
+
+    python benchmarks/quality.py          # about 5 minutes on one core
+
+Each row runs `python train.py FLAGS --seed S` and `python evaluate.py` for every seed, and gives
+mean and standard deviation over seeds. Figures for the README are drawn from the first seed's runs.
+"""
+
+import contextlib
+import io
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+import data as datasets  # noqa: E402
+import evaluate  # noqa: E402
+import plot_results  # noqa: E402
+import train  # noqa: E402
+from parts.cli import Parser, positive_int, run_script  # noqa: E402
+from parts.runs import find_run, versions, write_atomic, write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks/results"
+DIGITS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
+# name -> flags of train.py; the README's table shows them in this order
+ROWS = {
+    "default": "",
+    "classic": "--preset classic",
+    "fixed": "--variance fixed:1.0",
+    "shared": "--variance shared",
+    "column": "--variance column",
+    "digits_bernoulli": f"{DIGITS} --likelihood bernoulli",
+    "digits_gaussian": f"{DIGITS} --likelihood gaussian --variance shared",
+}
+FIGURES = ("default", "digits_bernoulli", "digits_gaussian")
+BETAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
+
+
+def run(flags, seed, folder, name):
+    """metrics.json of one run, with the seconds that training and evaluation took."""
+    where = ["--runs-dir", str(folder), "--run", name]
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.main([*flags.split(), "--seed", str(seed), *where])
+        trained = time.perf_counter()
+        evaluate.main(where)
+    done = time.perf_counter()
+    metrics = find_run(folder, name).read_metrics()
+    return metrics | {"train_seconds": trained - start, "evaluate_seconds": done - trained}
+
+
+def summary(values):
+    if None in values:
+        return None
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": spread}
+
+
+def table(n_seeds, folder):
+    rows = []
+    for name, flags in ROWS.items():
+        results = [run(flags, seed, folder, f"{name}-{seed}") for seed in range(n_seeds)]
+        keys = [*evaluate.UNITS, "train_seconds", "evaluate_seconds"]
+        row = {key: summary([result[key] for result in results]) for key in keys}
+        command = f"python train.py {flags}".strip()
+        rows.append({"name": name, "command": command, "seeds": n_seeds, **row})
+        print(f"{name}: MSE {row['test_mse']['mean']:.4f}, log p(x) {row['log_px']['mean']:.3f}")
+    for name in FIGURES:
+        with contextlib.redirect_stdout(io.StringIO()):
+            plot_results.main(["--runs-dir", str(folder), "--run", f"{name}-0"])
+        source = find_run(folder, f"{name}-0").figures / "reconstructions.png"
+        shutil.copy(source, RESULTS / f"reconstructions_{name}.png")
+    return rows
+
+
+def rate_distortion(n_seeds, folder):
+    """MSE against KL over beta, and PCA's MSE by its number of components."""
+    flags = "--variance fixed:1.0 --epochs 100 --beta {}"
+    points = []
+    for beta in BETAS:
+        results = [run(flags.format(beta), s, folder, f"beta{beta}-{s}") for s in range(n_seeds)]
+        kl, mse = (summary([r[key] for r in results]) for key in ("kl", "test_mse"))
+        points.append({"beta": beta, "kl": kl, "test_mse": mse})
+        print(f"beta {beta}: KL {kl['mean']:.2f} nats, MSE {mse['mean']:.4f}")
+    rows = datasets.load(datasets.resolve(train.parse([])[0]) | {"standardize": True})
+    pca = {}
+    for k in (1, 2, 4, 8):
+        _, recon = evaluate.baseline_reconstructions(rows.train.x, rows.test.x, k)
+        pca[str(k)] = float(np.square(rows.test.x - recon).mean())
+    command = f"python train.py {flags.format('BETA')}"
+    return {"command": command, "seeds": n_seeds, "points": points, "pca_mse": pca}
+
+
+def draw_rate_distortion(result):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    figure, axes = plot_results.subplots(1, 1, width=6.4, height=3.8)
+    axis = axes.flat[0]
+    kl, mse = ([p[key]["mean"] for p in result["points"]] for key in ("kl", "test_mse"))
+    sd = [p["test_mse"]["sd"] or 0 for p in result["points"]]
+    style = {"marker": "o", "color": plot_results.BLUE, "capsize": 3}
+    axis.errorbar(kl, mse, sd, label="VAE, beta as written", **style)
+    for point, x, y in zip(result["points"], kl, mse, strict=True):
+        axis.annotate(f"{point['beta']:g}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
+    right = max(kl) * 1.12
+    pca = result["pca_mse"]
+    label = "PCA, k components: no finite rate"
+    style = {"color": plot_results.ORANGE, "clip_on": False}
+    axis.plot([right] * len(pca), list(pca.values()), "D", label=label, **style)
+    for k, y in pca.items():
+        beside = {"textcoords": "offset points", "fontsize": 8, "annotation_clip": False}
+        axis.annotate(f"k={k}", (right, y), (8, -3), **beside)
+    axis.set(title="What a reconstruction costs", xlim=(-0.5, right))
+    axis.set_xlabel("rate: KL(q(z|x) || p(z)), nats per row")
+    axis.set_ylabel("distortion: test MSE (standardised units²)")
+    plot_results.legend_below(figure, axis)
+    path = RESULTS / "rate_distortion.png"
+    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
+
+
+def main(argv=None):
+    parser = Parser(prog="benchmarks/quality.py", description="Test figures over seeds.")
+    parser.add_argument("--seeds", type=positive_int, default=5, help="seeds per row (default: 5)")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        result = {
+            "command": "python benchmarks/quality.py",
+            "device": "cpu",
+            "versions": versions(),
+            "rows": table(args.seeds, folder),
+            "rate_distortion": rate_distortion(min(3, args.seeds), folder),
+        }
+    draw_rate_distortion(result["rate_distortion"])
+    write_json(RESULTS / "quality.json", result)
+    print(f"Wrote {(RESULTS / 'quality.json').relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,283 @@
+"""A run -> figures, from the files that train.py and evaluate.py left; needs no torch.
+
+python plot_results.py                   # the newest run, into runs/<name>/figures/
+python plot_results.py --run 0001 --show
+"""
+
+import numpy as np
+
+from parts import runs
+from parts.cli import Parser, add_run_flags, run_script
+from parts.errors import UserError
+
+# Okabe & Ito's palette: told apart by colour-blind readers, and in grey by its lightness.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"
+CLASS_COLORS = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#B8A000",
+    "#000000",
+    GREY,
+    "#8C564B",
+)
+CLASS_MARKERS = "os^Dv<>phX"
+N_SAMPLES = 6  # test rows shown beside their reconstruction
+COMMON_SCALE = 30  # columns whose spreads differ by more than this factor get an axis each
+
+
+def training_curves(log, arrays):
+    """Loss and its two halves against epoch."""
+    part = next((p for p in ("val", "test") if f"{p}_loss" in log[-1]), None)
+    names = {"val": "held-out rows", "test": "test rows (not used in training)"}
+    figure, axes = subplots(1, 3, width=10, height=3.2)
+    epochs = [record["epoch"] for record in log]
+    for axis, key, title in zip(
+        axes.flat,
+        ("loss", "log_px_z", "kl"),
+        ("Loss", "log p(x|z)", "KL(q(z|x) || p(z))"),
+        strict=True,
+    ):
+        axis.plot(epochs, column(log, key), color=BLUE, label="training rows")
+        if part:
+            axis.plot(epochs, column(log, f"{part}_{key}"), "--", color=ORANGE, label=names[part])
+        axis.set(title=title, xlabel="epoch", ylabel="nats per row")
+    legend_below(figure, axes.flat[0])
+    return figure
+
+
+def column(log, key):
+    return np.array([record.get(key) for record in log], dtype=float)
+
+
+def reconstructions(log, arrays):
+    """Original against reconstructed test rows, with the model's two sigma around the latter."""
+    if len(arrays["shape"]) == 2:
+        return image_reconstructions(arrays)
+    spread = np.ptp(arrays["x"], 0)
+    spread = spread[spread > 0]
+    common = len(spread) == 0 or spread.max() / spread.min() < COMMON_SCALE
+    many = arrays["x"].shape[1] > 30
+    return profiles(arrays) if common or many else column_panels(arrays)
+
+
+def image_reconstructions(arrays):
+    n = min(12, len(arrays["x"]))
+    figure, axes = subplots(2, n, width=0.8 * n + 1, height=2.3)
+    low, high = arrays["x"].min(), arrays["x"].max()
+    for row, key, title in zip(axes, ("x", "recon"), ("original", "reconstructed"), strict=True):
+        for axis, pixels in zip(row, arrays[key], strict=False):
+            axis.imshow(pixels.reshape(arrays["shape"]), cmap="gray_r", vmin=low, vmax=high)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        row[0].set_ylabel(title)
+    return figure
+
+
+def profiles(arrays):
+    """A panel per test row, its columns along the axis: for columns of like scale."""
+    n, n_columns = min(N_SAMPLES, len(arrays["x"])), arrays["x"].shape[1]
+    figure, axes = subplots(
+        -(-n // 2), min(n, 2), width=10, height=2.2 * -(-n // 2), sharex=True, sharey=True
+    )
+    at = np.arange(n_columns)
+    for i, axis in enumerate(axes.flat[:n]):
+        band(axis, at, arrays["recon"][i], arrays["std"][i])
+        axis.plot(at, arrays["x"][i], "o", color=BLUE, markersize=4, label="original")
+        axis.set_title(f"test row {i + 1}", fontsize=9)
+    name_columns(axes, arrays["columns"])
+    for axis in axes.flat[n:]:
+        axis.axis("off")
+    figure.supylabel("value (original units)", fontsize=9)
+    legend_below(figure, axes.flat[0])
+    return figure
+
+
+def column_panels(arrays):
+    """A panel per column, test rows along the axis: for columns of unlike scale or unit."""
+    n, n_columns = min(12, len(arrays["x"])), arrays["x"].shape[1]
+    across = min(5, n_columns)
+    down = -(-n_columns // across)
+    figure, axes = subplots(down, across, width=2.4 * across, height=1.7 * down, sharex=True)
+    at = np.arange(1, n + 1)
+    for i, axis in enumerate(axes.flat[:n_columns]):
+        band(axis, at, arrays["recon"][:n, i], arrays["std"][:n, i])
+        axis.plot(at, arrays["x"][:n, i], "o", color=BLUE, markersize=4, label="original")
+        axis.set_title(shorten(arrays["columns"][i], 24), fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.set_xticks(at[::4])
+        if i >= n_columns - across:  # the lowest panel of its column of panels
+            axis.set_xlabel("test row", fontsize=8)
+            axis.tick_params(labelbottom=True)
+    for axis in axes.flat[n_columns:]:
+        axis.axis("off")
+    figure.supylabel("value (original units)", fontsize=9)
+    legend_below(figure, axes.flat[0])
+    return figure
+
+
+def band(axis, at, recon, std):
+    low, high = recon - 2 * std, recon + 2 * std
+    axis.vlines(at, low, high, color=ORANGE, alpha=0.35, linewidth=5, label="±2σ of p(x|z)")
+    axis.plot(
+        at, recon, "_", color="#B35900", markersize=8, markeredgewidth=2, label="reconstructed"
+    )
+
+
+def latent_space(log, arrays):
+    """Posterior means of test rows; their first two principal components where z is larger."""
+    mu, labels = arrays["mu"], arrays.get("label")
+    figure, axes = subplots(1, 1, width=5.6, height=4.6)
+    axis, names = axes.flat[0], ("z₁", "z₂")
+    if mu.shape[1] > 2:
+        centred = mu - mu.mean(0)
+        _, size, directions = np.linalg.svd(centred, full_matrices=False)
+        share = size**2 / max((size**2).sum(), 1e-30)
+        mu = centred @ directions[:2].T
+        names = [f"principal component {i + 1} of z ({share[i]:.0%} of variance)" for i in (0, 1)]
+    points = np.column_stack([mu, np.zeros_like(mu)])[:, :2]
+    classes = [None] if labels is None else np.unique(labels)
+    if len(classes) > len(CLASS_COLORS):
+        marks = axis.scatter(*points.T, c=labels, s=12, cmap="viridis")
+        figure.colorbar(marks, label="label")
+    else:
+        for name, color, marker in zip(classes, CLASS_COLORS, CLASS_MARKERS, strict=False):
+            chosen = slice(None) if name is None else labels == name
+            style = {"s": 16, "alpha": 0.8, "linewidths": 0, "color": color, "marker": marker}
+            axis.scatter(*points[chosen].T, label=f"class {name}", **style)
+    axis.set(title="Posterior means of test rows", xlabel=names[0], ylabel=names[1])
+    if 1 < len(classes) <= len(CLASS_COLORS):
+        figure.legend(loc="outside right center", fontsize=8, frameon=False)
+    return figure
+
+
+def column_errors(log, arrays):
+    """Error of each column beside that of predicting the training mean."""
+    model, mean = arrays["mse_per_column"], arrays["mse_per_column_mean"]
+    if len(arrays["shape"]) == 2:
+        figure, axes = subplots(1, 2, width=7, height=3.2)
+        for axis, values, title in zip(
+            axes.flat, (model, mean), ("VAE", "training mean"), strict=True
+        ):
+            shown = axis.imshow(
+                values.reshape(arrays["shape"]), cmap="viridis", vmin=0, vmax=mean.max()
+            )
+            axis.set(title=f"Error of the {title}", xlabel="pixel column", ylabel="pixel row")
+        figure.colorbar(shown, ax=list(axes.flat), label="test MSE (model units²)")
+        return figure
+    figure, axes = subplots(1, 1, width=9, height=3.4)
+    at = np.arange(len(model))
+    axes.flat[0].bar(at - 0.2, model, 0.4, color=BLUE, label="VAE")
+    axes.flat[0].bar(at + 0.2, mean, 0.4, color=ORANGE, label="training mean")
+    axes.flat[0].set(title="Reconstruction error per column", ylabel="test MSE (model units²)")
+    name_columns(axes, arrays["columns"])
+    legend_below(figure, axes.flat[0])
+    return figure
+
+
+def latent_kl(log, arrays):
+    """How many nats each latent dimension carries: near 0 it is unused."""
+    kl = np.sort(arrays["kl_per_dim"])[::-1]
+    order = np.argsort(-arrays["kl_per_dim"])
+    figure, axes = subplots(1, 1, width=6, height=3.2)
+    axis = axes.flat[0]
+    axis.bar(np.arange(len(kl)), kl, color=BLUE)
+    if len(kl) <= 30:
+        axis.set_xticks(np.arange(len(kl)), [f"z{i + 1}" for i in order], fontsize=8)
+    axis.set_title(f"KL per latent dimension, {kl.sum():.2f} nats in all")
+    axis.set(xlabel="latent dimension, largest first", ylabel="KL (nats per test row)")
+    return figure
+
+
+def subplots(down, across, width, height, **options):
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(
+        down, across, figsize=(width, height), squeeze=False, layout="constrained", **options
+    )
+
+
+def legend_below(figure, axis):
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
+    )
+
+
+def name_columns(axes, names):
+    """Column names under the lowest axes; every k-th where they would not fit."""
+    step = -(-len(names) // 40)
+    at = np.arange(0, len(names), step)
+    for axis in axes[-1]:
+        axis.set_xticks(at, [shorten(names[i], 16) for i in at], rotation=90, fontsize=8)
+        axis.set_xlim(-0.7, len(names) - 0.3)
+
+
+def shorten(name, length):
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+FIGURES = {
+    "training_curves": training_curves,
+    "reconstructions": reconstructions,
+    "latent_space": latent_space,
+    "column_errors": column_errors,
+    "latent_kl": latent_kl,
+}
+
+
+def load_evaluation(run, log):
+    """The arrays that evaluate.py left, refused where training has gone on since."""
+    again = f"run python evaluate.py --run {run.name} first"
+    if not run.evaluation.is_file():
+        raise UserError(f"{run.evaluation} is missing: {again}")
+    try:
+        with np.load(run.evaluation, allow_pickle=False) as file:
+            arrays = dict(file)
+        epoch = int(arrays["epoch"])
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise UserError(f"{run.evaluation} is damaged: {again}") from error
+    if epoch != log[-1]["epoch"]:
+        raise UserError(
+            f"{run.evaluation} is of epoch {epoch}, the run is at {log[-1]['epoch']}: {again}"
+        )
+    return arrays
+
+
+def main(argv=None):
+    parser = Parser(prog="plot_results.py", description="Draw a run's figures.")
+    add_run_flags(parser)
+    parser.add_argument("--show", action="store_true", help="open the figures in windows as well")
+    args = parser.parse_args(argv)
+    run = runs.find_run(args.runs_dir, args.run)
+    log = run.read_log()
+    if not log:
+        raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {run.name}")
+    arrays = load_evaluation(run, log)
+
+    import matplotlib
+
+    if not args.show:
+        matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10}
+    run.figures.mkdir(exist_ok=True)
+    for name, draw in FIGURES.items():
+        figure = draw(log, arrays)
+        path = run.figures / f"{name}.png"
+        runs.write_atomic(
+            path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=130)
+        )
+        print(f"Wrote {path}")
+        if not args.show:
+            plt.close(figure)
+    if args.show:
+        plt.show()
+
+
+if __name__ == "__main__":
+    run_script(main)
