@@ -16,6 +16,8 @@ from parts import tables
 from parts.cli import Parser, fraction, positive_int, run_script, seed
 from parts.errors import UserError
 
+FARTHEST = 1e15  # standard deviations from the training mean
+
 
 class Split(NamedTuple):
     """Rows in model units: x [N, D] float32, condition y, mask, and labels for pictures only."""
@@ -68,12 +70,12 @@ class Source(NamedTuple):
 def synthetic(config):
     from sklearn.datasets import make_classification
 
-    if config["informative"] is not None and config["informative"] > config["n_columns"]:
+    if config["n_informative"] is not None and config["n_informative"] > config["n_columns"]:
         raise UserError(
-            f"--informative {config['informative']}, expected at most {config['n_columns']}"
+            f"--n-informative {config['n_informative']}, expected at most {config['n_columns']}"
         )
     informative = (
-        min(2, config["n_columns"]) if config["informative"] is None else config["informative"]
+        min(2, config["n_columns"]) if config["n_informative"] is None else config["n_informative"]
     )
     redundant = min(2, config["n_columns"] - informative)
     clusters = 2 if 2**informative >= 4 else 1
@@ -126,11 +128,24 @@ def load(config):
         if config["standardize"]
         else [tables.Column(n) for n in names]
     )
+    for rows in parts:
+        check_distance(x[rows], columns)
     splits = [
         Split(tables.to_model(x[rows], columns), label=None if labels is None else labels[rows])
         for rows in parts
     ]
     return Data(config["data"], *splits, columns, shape or (x.shape[1],), data_hash(x, names))
+
+
+def check_distance(x, columns):
+    """Refuse held-back cells so far from the training rows that float32 cannot square them."""
+    for i, column in enumerate(columns):
+        far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
+        if not far < FARTHEST:
+            raise UserError(
+                f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "
+                f"its training rows, expected less than {FARTHEST:g}; mend or drop that row"
+            )
 
 
 def load_for(config):
@@ -179,23 +194,19 @@ def add_data_flags(parser):
         help=f"{', '.join(DATASETS)}, or a numeric .csv, .npy or .npz file (default: synthetic)",
     )
     parser.add_argument(
-        "--rows",
-        dest="n_rows",
-        metavar="N",
+        "--n-rows",
         type=positive_int,
         default=1000,
         help="synthetic: rows",
     )
     parser.add_argument(
-        "--columns",
-        dest="n_columns",
-        metavar="D",
+        "--n-columns",
         type=positive_int,
         default=20,
         help="synthetic: columns",
     )
     parser.add_argument(
-        "--informative", type=positive_int, help="synthetic: columns that tell the classes apart"
+        "--n-informative", type=positive_int, help="synthetic: columns that tell the classes apart"
     )
     parser.add_argument("--data-seed", type=seed, default=42, help="synthetic: seed (default: 42)")
     parser.add_argument(

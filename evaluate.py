@@ -20,7 +20,7 @@ from parts.cli import (
     seed,
 )
 from parts.errors import UserError
-from vae import CHUNK_FLOATS, Batch, from_config, in_chunks
+from vae import CHUNK_FLOATS, Batch, from_config, in_chunks, kl_normal
 
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
@@ -57,7 +57,7 @@ def describe_rows(model, batch):
     def describe(piece):
         mu, logvar = model.encode(*piece)
         params = model.decode(mu, piece.y)
-        kl_per_dim = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+        kl_per_dim = kl_normal(mu.unsqueeze(-1), logvar.unsqueeze(-1))
         return model.likelihood.mean(params), model.likelihood.std(params), mu, kl_per_dim
 
     return [t.cpu() for t in in_chunks(describe, batch, max(1, CHUNK_FLOATS // model.width))]
@@ -67,7 +67,9 @@ def baseline_reconstructions(train, test, z_dim):
     """Test rows predicted by the training mean, and by PCA with as many components as latents."""
     from sklearn.decomposition import PCA
 
-    pca = PCA(min(z_dim, *train.shape)).fit(train)
+    n_components = min(z_dim, len(train) - 1, train.shape[1])
+    with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
+        pca = PCA(n_components, svd_solver="full").fit(train)
     mean = np.broadcast_to(train.mean(0), test.shape)
     return mean, pca.inverse_transform(pca.transform(test))
 

@@ -4,6 +4,10 @@ python plot_results.py                   # the newest run, into runs/<name>/figu
 python plot_results.py --run 0001 --show
 """
 
+import warnings
+import zipfile
+import zlib
+
 import numpy as np
 
 from parts import runs
@@ -134,12 +138,14 @@ def latent_space(log, arrays):
     axis, names = axes.flat[0], ("z₁", "z₂")
     if mu.shape[1] > 2:
         centred = mu - mu.mean(0)
-        _, size, directions = np.linalg.svd(centred, full_matrices=False)
+        _, size, directions = np.linalg.svd(np.vstack([centred, np.zeros((2, mu.shape[1]))]))
         share = size**2 / max((size**2).sum(), 1e-30)
         mu = centred @ directions[:2].T
         names = [f"principal component {i + 1} of z ({share[i]:.0%} of variance)" for i in (0, 1)]
-    points = np.column_stack([mu, np.zeros_like(mu)])[:, :2]
+    points = np.column_stack([mu, np.zeros_like(mu)])[:, :2]  # a second axis of 0 where z has one
     classes = [None] if labels is None else np.unique(labels)
+    if len(classes) > len(CLASS_COLORS) and labels.dtype.kind not in "biuf":
+        classes = [None]  # too many names to tell apart
     if len(classes) > len(CLASS_COLORS):
         marks = axis.scatter(*points.T, c=labels, s=12, cmap="viridis")
         figure.colorbar(marks, label="label")
@@ -217,7 +223,8 @@ def name_columns(axes, names):
 
 
 def shorten(name, length):
-    return name if len(name) <= length else name[: length - 1] + "…"
+    name = name if len(name) <= length else name[: length - 1] + "…"
+    return name.replace("$", r"\$")  # else a formula to matplotlib
 
 
 FIGURES = {
@@ -235,10 +242,15 @@ def load_evaluation(run, log):
     if not run.evaluation.is_file():
         raise UserError(f"{run.evaluation} is missing: {again}")
     try:
+        with run.evaluation.open("rb") as file, zipfile.ZipFile(file) as archive:
+            archive.testzip()
         with np.load(run.evaluation, allow_pickle=False) as file:
             arrays = dict(file)
         epoch = int(arrays["epoch"])
-    except (ValueError, OSError, EOFError, KeyError) as error:
+        missing = [name for name in runs.EVALUATION_KEYS if name not in arrays]
+        if missing:
+            raise ValueError(f"no {missing}")
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{run.evaluation} is damaged: {again}") from error
     if epoch != log[-1]["epoch"]:
         raise UserError(
@@ -265,6 +277,8 @@ def main(argv=None):
     import matplotlib.pyplot as plt
 
     plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10}
+    # Names in scripts that the font lacks are drawn as boxes; that is said nowhere else either.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     run.figures.mkdir(exist_ok=True)
     for name, draw in FIGURES.items():
         figure = draw(log, arrays)

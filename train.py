@@ -8,9 +8,11 @@ python train.py --resume 0001            # go on where a run stopped, to the sam
 import argparse
 import copy
 import math
+import shlex
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
+import numpy as np
 import torch
 
 import data as datasets
@@ -19,6 +21,7 @@ from parts.cli import (
     INTERRUPTED,
     Parser,
     add_device_flags,
+    batch_size,
     choose_device,
     choose_threads,
     count,
@@ -47,42 +50,7 @@ PRESETS = {
 }
 LOG_EVERY = 10  # epochs between printed lines
 LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
-MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
-
-
-@dataclass
-class Position:
-    """Where training is: what resuming needs beside weights, optimisers and random state."""
-
-    epoch: int = 0  # finished epochs
-    row: int = 0  # rows visited in the current epoch
-    sums: dict = field(default_factory=dict)  # of the epoch's statistics, over rows
-    n_rows: int = 0  # rows in `sums`: those of steps that were not skipped
-    skipped: int = 0  # non-finite steps so far
-    streak: int = 0  # of them in a row, up to now
-    best_epoch: int = 0
-    best_elbo: float = -math.inf  # on held-out rows
-
-    def add(self, n, stats):
-        """Count a step over n rows: `stats` are its means, and `skipped` 1 where it was skipped."""
-        if stats.pop("skipped"):
-            self.skipped, self.streak = self.skipped + 1, self.streak + 1
-            if self.streak >= MAX_BAD_STEPS:
-                raise UserError(
-                    f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
-                    "a non-finite loss or gradient; the last checkpoint is kept; try a lower --lr"
-                )
-            n = 0
-        self.streak, self.n_rows = 0 if n else self.streak, self.n_rows + n
-        for name, value in stats.items():
-            self.sums[name] = self.sums.get(name, 0.0) + (n * value if n else 0.0)
-
-    def finish_epoch(self):
-        """The epoch's means over rows, None where every step was skipped; starts the next epoch."""
-        means = {k: v / self.n_rows if self.n_rows else None for k, v in self.sums.items()}
-        self.epoch, self.row, self.sums, self.n_rows = self.epoch + 1, 0, {}, 0
-        return means
 
 
 def beta_at(step, beta, warmup_steps):
@@ -92,17 +60,19 @@ def beta_at(step, beta, warmup_steps):
 
 def permutation(n, shuffle_seed, epoch):
     """The order of rows in an epoch, a function of seed and epoch: nothing to save."""
-    generator = torch.Generator().manual_seed((shuffle_seed << 32) + epoch)
+    # Both through NumPy's SeedSequence: torch's own CPU generator drops all but 32 bits of a seed.
+    mixed = int(np.random.SeedSequence((shuffle_seed, epoch)).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(mixed)
     return torch.randperm(n, generator=generator, dtype=torch.int32)
 
 
 class Training:
-    """A model in training: its optimisers, one per phase, and its Position in the data."""
+    """A model in training: its optimisers, one per phase, and its position in the data."""
 
     def __init__(self, model, lr=1e-3, seed=0):
         self.model, self.seed = model, seed
         self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
-        self.position = Position()
+        self.position = runs.Position()
         self.best = None  # weights and optimisers of the best epoch, where there is early stopping
         self.pending = []  # statistics of the last steps, still on the device
 
@@ -125,7 +95,7 @@ class Training:
                 step = first_step + at.row // batch_size
                 self.update(batch, beta_at(step, beta, warmup_steps))
                 at.row += batch_size
-                if len(self.pending) == LOOK_STEPS or time.monotonic() > next_look:
+                if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
                     self.look()
                     yield None
                     next_look = time.monotonic() + LOOK_SECONDS
@@ -162,7 +132,7 @@ class Training:
         return {"model": dict(self.model.state_dict()), "optimizers": optimizers}
 
     def state(self):
-        """All that `load_state` needs, as tensors and plain types."""
+        """All that `load_state` needs, as plain types and the live tensors: save or copy it now."""
         self.look()
         position = {"position": asdict(self.position), "rng": runs.random_state()}
         return self.weights() | position | {"best": self.best}
@@ -171,8 +141,8 @@ class Training:
         self.model.load_state_dict(state["model"])
         for phase, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][phase])
-        self.position = Position(**copy.deepcopy(state["position"]))
-        self.best = state["best"]
+        self.position = runs.Position(**copy.deepcopy(state["position"]))
+        self.best, self.pending = state["best"], []
         runs.set_random_state(state["rng"])
 
 
@@ -267,10 +237,6 @@ def make_parser():
     return parser
 
 
-def batch_size(text):
-    return text if text == "full" else positive_int(text)
-
-
 def parse(argv):
     """All flags as a dict, and those given as another: default < preset < flag."""
     parser = make_parser()
@@ -286,14 +252,15 @@ def new_training(args):
     """Config, Data, Training and Run of a new run."""
     config = datasets.resolve(args)
     likelihood = LIKELIHOODS[config["likelihood"]]
-    if config["variance"] and "variance" not in likelihood.options:
+    if config["variance"] is not None and "variance" not in likelihood.options:
         raise UserError(f"--variance goes with --likelihood gaussian, not {config['likelihood']}")
-    config["variance"] = config["variance"] or "decoder"
+    if config["variance"] is None:
+        config["variance"] = "decoder"
     if config["patience"] and not config["val_fraction"]:
         raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
     target = [config.pop(key) for key in ("runs_dir", "run", "overwrite")]
     config.pop("resume")
-    runs.refuse_existing(*target)
+    runs.refuse_name(*target)
     config["device"] = choose_device(config["device"]).type
     config["standardize"] = likelihood.standardize
     data = datasets.load(config)
@@ -305,7 +272,9 @@ def new_training(args):
     }
     torch.manual_seed(config["seed"])
     model = from_config(config).to(config["device"])
-    model.likelihood.check(data.train.x, [column.name for column in data.columns])
+    for split in (data.train, data.val, data.test):
+        if len(split.x):
+            model.likelihood.check(split.x, [column.name for column in data.columns])
     training = Training(model, config["lr"], config["seed"])
     config["threads"] = set_threads(config, data, model)
     run = runs.create_run(*target, config, checkpoint_of(training, config))
@@ -322,25 +291,33 @@ def resumed_training(args, given):
         )
     run = runs.find_run(args["runs_dir"], args["resume"])
     checkpoint = run.load_checkpoint()
-    changes = {k: v for k, v in given.items() if k not in ("resume", "runs_dir")}
-    config = checkpoint["config"] | changes
+    config = checkpoint["config"] | {k: given[k] for k in given if k not in ("resume", "runs_dir")}
     config["device"] = choose_device(config["device"]).type
     data = datasets.load_for(config)
     if config["patience"] and not len(data.val.x):
         raise UserError("--patience needs held-out rows, and this run has none")
     training = Training(from_config(config).to(config["device"]), config["lr"], config["seed"])
     training.load_state(checkpoint)
+    at = training.position
+    if config["epochs"] < at.epoch:
+        raise UserError(f"--epochs {config['epochs']}: run {run.name} has finished {at.epoch}")
+    if not config["patience"]:
+        training.best, at.best_epoch, at.best_elbo = None, 0, -math.inf
+    elif not checkpoint["config"]["patience"]:
+        at.best_epoch = at.epoch  # patience begins here
     config["threads"] = set_threads(config, data, training.model)
-    run.trim_log(training.position.epoch)
+    run.trim_log(at.epoch)
     runs.write_json(run.path / "config.json", config)
     return config, data, training, run
 
 
 def set_threads(config, data, model):
     """Fit the number of threads to a step's arithmetic, and keep it: other threads, other bits."""
-    n = len(data.train.x)
-    rows = n if config["batch_size"] == "full" else min(config["batch_size"], n)
-    threads = choose_threads(config["threads"], rows * sum(p.numel() for p in model.parameters()))
+    size, n = config["batch_size"], len(data.train.x)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    threads = choose_threads(
+        config["threads"], n_parameters * (n if size == "full" else min(size, n))
+    )
     torch.set_num_threads(threads)
     return threads
 
@@ -350,17 +327,17 @@ def main(argv=None):
     resume = args["resume"] is not None
     config, data, training, run = resumed_training(args, given) if resume else new_training(args)
     print(data.describe())
-    print(training.model.describe(), f"on {config['device']}, {config['threads']} threads")
+    print(f"{training.model.describe()}, on {config['device']}, threads: {config['threads']}")
     if note := training.model.likelihood.note(data.train.x):
         print(note)
     if resume:
         print(f"Resuming {run.path} after epoch {training.position.epoch} of {config['epochs']}")
     ended = train(training, config, data, run)
     at = training.position
-    where = "" if args["runs_dir"] == "runs" else f" --runs-dir {args['runs_dir']}"
+    where = "" if args["runs_dir"] == "runs" else f" --runs-dir {shlex.quote(args['runs_dir'])}"
     if ended == "interrupted":
-        print(f"Stopped in epoch {at.epoch + 1} and saved. Go on with:")
-        print(f"  python train.py --resume {run.name}{where}")
+        resume = f"python train.py --resume {run.name}{where}"
+        print(f"Stopped in epoch {at.epoch + 1} and saved. Go on with:\n  {resume}")
         return INTERRUPTED
     if ended == "early":
         print(f"Stopped early: the held-out bound was best in epoch {at.best_epoch}, which is kept")

@@ -7,6 +7,7 @@ Shapes: B batch, K samples of z, D columns of x, Z latent, P likelihood paramete
 Every bound and density is in nats per example, summed over columns.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -67,11 +68,6 @@ class Importance(NamedTuple):
     ess: torch.Tensor
 
 
-def scale_noise(mu, logvar, eps):
-    """mu + sigma * eps: a draw from N(mu, exp(logvar)) through which gradients pass."""
-    return torch.addcmul(mu, torch.exp(0.5 * logvar), eps)
-
-
 def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None):
     """KL(q || p) of diagonal Gaussians, summed over the last axis; exact. p None: N(0, I).
 
@@ -93,9 +89,10 @@ class VAE(nn.Module):
         build = NETWORKS[network]
         self.likelihood = likelihood
         self.z_dim, self.y_dim = z_dim, y_dim
-        self.width = max(*hidden_dims, likelihood.n_params, likelihood.n_features, 2 * z_dim)
+        n_in = likelihood.n_features + y_dim
+        self.width = max(n_in, *hidden_dims, 2 * z_dim, z_dim + y_dim, likelihood.n_params)
         # One head for mu and logvar: one matrix product instead of two.
-        self.encoder = build(likelihood.n_features + y_dim, hidden_dims, 2 * z_dim)
+        self.encoder = build(n_in, hidden_dims, 2 * z_dim)
         self.decoder = build(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)
 
     def describe(self):
@@ -123,9 +120,13 @@ class VAE(nn.Module):
         return mu, logvar
 
     def reparameterize(self, mu, logvar, n_samples=1):
-        """z = mu + sigma * eps, [K, B, Z]."""
-        eps = torch.randn(n_samples, *mu.shape, dtype=mu.dtype, device=mu.device)
-        return scale_noise(mu, logvar, eps)
+        """z = mu + sigma * eps, [K, B, Z]; [B, Z] where n_samples is None.
+
+        A sample axis of length 1 would cost a tenth of a small model's training step.
+        """
+        shape = mu.shape if n_samples is None else (n_samples, *mu.shape)
+        eps = torch.randn(shape, dtype=mu.dtype, device=mu.device)
+        return torch.addcmul(mu, torch.exp(0.5 * logvar), eps)
 
     def decode(self, z, y=None):
         """The likelihood's parameters, [K, B, P]."""
@@ -139,15 +140,13 @@ class VAE(nn.Module):
         z = self.reparameterize(mu, logvar)
         return self.likelihood.mean(self.decode(z, y))[0], mu, logvar
 
-    def elbo(self, x, y=None, mask=None, n_samples=1):
-        """The evidence lower bound and its halves; E_q by `n_samples` draws, KL exact."""
+    def elbo(self, x, y=None, mask=None, n_samples=None):
+        """The evidence lower bound and its halves; E_q by `n_samples` draws (None: 1), KL exact."""
         mu, logvar = self.encode(x, y, mask)
-        if n_samples == 1:  # as below, without a sample axis: that costs a tenth of a small step
-            z = scale_noise(mu, logvar, torch.randn_like(mu))  # [B, Z]
-            log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)  # [B]
-        else:
-            z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
-            log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask).mean(0)  # [B]
+        z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
+        log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)  # [K, B]
+        if n_samples is not None:
+            log_px_z = log_px_z.mean(0)  # [B]
         kl = kl_normal(mu, logvar)
         return Terms(log_px_z - kl, log_px_z, kl)
 
@@ -189,7 +188,7 @@ class VAE(nn.Module):
             log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
             log_sum_sq = torch.logaddexp(log_sum_sq, (2 * log_w).logsumexp(0))
             total = total + log_w.sum(0)
-        log_k = torch.log(torch.tensor(float(n_samples)))
+        log_k = math.log(n_samples)
         return Importance(log_sum - log_k, total / n_samples, torch.exp(2 * log_sum - log_sum_sq))
 
     def log_px(self, x, y=None, mask=None, n_samples=1000):
@@ -211,7 +210,8 @@ class VAE(nn.Module):
     @torch.no_grad()
     def sample(self, n, y=None):
         """n draws of x from the model, [n, D]; given y [n, C] where the model has a condition."""
-        z = torch.randn(n, self.z_dim, device=next(self.parameters()).device)
+        weight = next(self.parameters())
+        z = torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
         return self.likelihood.sample(self.decode(z, y))
 
 

@@ -8,6 +8,7 @@ import sys
 
 from parts.errors import UserError
 
+MOST = 10**9  # of anything counted by a flag
 INTERRUPTED = 130  # the shell's code for Ctrl-C
 
 
@@ -22,15 +23,16 @@ def run_script(main):
     """Call `main()` and exit: a UserError becomes one line on stderr and exit code 2."""
     try:
         sys.exit(main())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:  # the reader (head, less) went away: the usual quiet end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (UserError, OSError, MemoryError) as error:  # a full disk, a file too large to hold
+        message = str(error) or "out of memory"
+        print("error: " + message.replace("\n", "\\n").replace("\r", "\\r"), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader (head, less) went away: the usual quiet end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 def _number(text, cast, expected, accept):
@@ -45,11 +47,19 @@ def _number(text, cast, expected, accept):
 
 
 def positive_int(text):
-    return _number(text, int, "a whole number of at least 1", lambda v: v >= 1)
+    return _number(text, int, f"a whole number from 1 to {MOST}", lambda v: 1 <= v <= MOST)
 
 
 def count(text):
-    return _number(text, int, "a whole number of at least 0", lambda v: v >= 0)
+    return _number(text, int, f"a whole number from 0 to {MOST}", lambda v: 0 <= v <= MOST)
+
+
+def batch_size(text):
+    return text if text == "full" else positive_int(text)
+
+
+def thread_count(text):
+    return _number(text, int, "a whole number from 0 to 1024", lambda v: 0 <= v <= 1024)
 
 
 def seed(text):
@@ -83,7 +93,7 @@ def add_device_flags(parser):
     )
     parser.add_argument(
         "--threads",
-        type=count,
+        type=thread_count,
         default=0,
         help="CPU threads; 0 fits them to the size of a step (default: 0)",
     )

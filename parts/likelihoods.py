@@ -23,6 +23,11 @@ def log_normal(x, mu, logvar):
     return -0.5 * torch.addcmul(logvar + LOG_2PI, (x - mu).square(), torch.exp(-logvar))
 
 
+def observed(x, mask=None):
+    """x with its missing cells set to 0, whatever stood there."""
+    return x if mask is None else torch.where(mask > 0, x, 0.0)
+
+
 def sum_columns(per_column, mask=None):
     """Sum over the last axis, of observed columns only."""
     return (per_column if mask is None else per_column * mask).sum(-1)
@@ -56,11 +61,11 @@ class Likelihood(nn.Module):
 
     def features(self, x, mask=None):
         """What the encoder sees, [B, n_features]; missing cells are 0."""
-        return x if mask is None else x * mask
+        return observed(x, mask)
 
     def log_prob(self, params, x, mask=None):
         """log p(x|z) over observed columns, [..., B]."""
-        return sum_columns(self.log_prob_per_column(params, x), mask)
+        return sum_columns(self.log_prob_per_column(params, observed(x, mask)), mask)
 
     def log_prob_per_column(self, params, x):
         """[..., B, D]; for the missing cells too."""
@@ -143,8 +148,10 @@ class Gaussian(Likelihood):
     baseline_names = {"gaussian": "one Gaussian", "diagonal": "one diagonal Gaussian"}
 
     def __init__(self, n_columns, variance="decoder"):
-        kind, _, value = variance.partition(":")
-        if kind not in ("fixed", "shared", "column", "decoder") or (kind != "fixed" and value):
+        kind, colon, value = variance.partition(":")
+        if kind not in ("fixed", "shared", "column", "decoder") or (kind == "fixed") != (
+            colon != ""
+        ):
             raise UserError(
                 f"variance {variance!r}, expected fixed:V (V a number), shared, column or decoder"
             )

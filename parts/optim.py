@@ -24,7 +24,7 @@ class Adam:
 
         The skip happens inside the kernel, so the loop never waits for the device.
         """
-        grads = torch.autograd.grad(loss, self.params)
+        grads = [g.contiguous() for g in torch.autograd.grad(loss, self.params)]
         with torch.no_grad():
             skipped = torch.zeros_like(self._one)
             checked = [loss.detach(), *grads]  # each is multiplied by one, in place

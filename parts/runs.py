@@ -6,17 +6,26 @@ Imports torch only where tensors are saved or loaded: `plot_results.py` reads ru
 
 import contextlib
 import json
+import math
 import os
 import platform
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parts.errors import UserError
 
+MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
 FORMAT = 1  # of checkpoint.pt; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
+
+# What plot_results.py finds in evaluation.npz; `label` where there are any.
+EVALUATION_KEYS = (
+    *("x", "recon", "std", "mu", "kl_per_dim", "mse_per_column", "mse_per_column_mean"),
+    *("columns", "shape", "epoch"),
+)
 
 
 def write_atomic(path, write):
@@ -113,9 +122,12 @@ class Run:
         if not self.log.exists():
             return []
         try:
-            return [json.loads(line) for line in self.log.read_text().splitlines()]
+            records = [json.loads(line) for line in self.log.read_text().splitlines()]
+            if not all(isinstance(r, dict) and isinstance(r.get("epoch"), int) for r in records):
+                raise ValueError
         except ValueError:
-            raise UserError(f"{self.log} is damaged: a line is not JSON") from None
+            raise UserError(f"{self.log} is damaged: a line is not an epoch's JSON") from None
+        return records
 
     def trim_log(self, epoch):
         """Drop the lines after `epoch`, which a resumed run writes again."""
@@ -126,9 +138,7 @@ class Run:
 def create_run(runs_dir, name, overwrite, config, checkpoint):
     """A new run that holds its config and first checkpoint from the moment it can be seen."""
     runs_dir = Path(runs_dir)
-    if name is not None and not re.fullmatch(r"[\w][\w.-]*", name):
-        raise UserError(f"--run {name!r}, expected a name of letters, digits, '_', '-' and '.'")
-    refuse_existing(runs_dir, name, overwrite)
+    refuse_name(runs_dir, name, overwrite)
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=runs_dir, prefix=".new-"))
@@ -147,8 +157,12 @@ def create_run(runs_dir, name, overwrite, config, checkpoint):
         raise
 
 
-def refuse_existing(runs_dir, name, overwrite):
-    """Before any work: an existing run is only replaced when asked to."""
+def refuse_name(runs_dir, name, overwrite):
+    """Before any work: a name that is none, or that of a run that may not be replaced."""
+    if name is not None and not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise UserError(
+            f"--run {name!r}, expected a name of letters, digits, '_', '-' and '.', 100 at most"
+        )
     if name is not None and not overwrite and (Path(runs_dir) / name).exists():
         raise UserError(
             f"run {Path(runs_dir) / name} exists; choose another --run, add --overwrite to replace "
@@ -170,12 +184,17 @@ def _move_into_place(staging, runs_dir, name, overwrite):
                     raise
                 number += 1
     target = runs_dir / name
-    refuse_existing(runs_dir, name, overwrite)
+    refuse_name(runs_dir, name, overwrite)
     if target.exists():
         old = Path(tempfile.mkdtemp(dir=runs_dir, prefix=".old-"))
         os.rename(target, old / name)
-        os.rename(staging, target)
-        shutil.rmtree(old)
+        try:
+            os.rename(staging, target)
+        except BaseException:
+            os.rename(old / name, target)
+            raise
+        finally:
+            shutil.rmtree(old)
     else:
         os.rename(staging, target)
     return target
@@ -197,6 +216,41 @@ def find_run(runs_dir, name=None):
     run = Run(max(found, key=lambda p: p.stat().st_mtime_ns).parent)
     print(f"Run: {run.path} (the newest)")
     return run
+
+
+@dataclass
+class Position:
+    """Where training is: what resuming needs beside weights, optimisers and random state."""
+
+    epoch: int = 0  # finished epochs
+    row: int = 0  # rows visited in the current epoch
+    sums: dict = field(default_factory=dict)  # of the epoch: statistic -> (sum over rows, rows)
+    skipped: int = 0  # non-finite steps so far
+    streak: int = 0  # of them in a row, up to now
+    best_epoch: int = 0
+    best_elbo: float = -math.inf  # on held-out rows
+
+    def add(self, n, stats):
+        """Count a step over n rows: `stats` are its means, and `skipped` 1 where it was skipped."""
+        if stats.pop("skipped"):
+            self.skipped, self.streak = self.skipped + 1, self.streak + 1
+            if self.streak >= MAX_BAD_STEPS:
+                raise UserError(
+                    f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
+                    "a non-finite loss or gradient; the last checkpoint is kept; try a lower --lr"
+                )
+            n, stats = 0, dict.fromkeys(stats, 0.0)
+        else:
+            self.streak = 0
+        for name, value in stats.items():
+            total, rows = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + n * value, rows + n)
+
+    def finish_epoch(self):
+        """The epoch's means over rows, None where every step was skipped; starts the next epoch."""
+        means = {name: total / n if n else None for name, (total, n) in self.sums.items()}
+        self.epoch, self.row, self.sums = self.epoch + 1, 0, {}
+        return means
 
 
 def versions():

@@ -1,12 +1,21 @@
 """A user's file <-> numbers: reading, checking every cell, scaling and its inverse."""
 
 import csv
+import warnings
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from parts.errors import UserError
+
+LARGEST = 8e307  # of a cell: the distance between two of them is still a number
+BROKEN_FILE = (
+    *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
+    *(csv.Error, Warning, zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -23,14 +32,13 @@ class Column:
 
 def standardize(x, names):
     """Columns with the mean and standard deviation of x [N, D]; a constant column has scale 1."""
-    # Divided by its largest value first, a column of 1e300 can be squared without overflow.
-    size = np.abs(x).max(0)
-    size[(size < 1e100) | ~np.isfinite(size)] = 1.0
-    small = x / size
-    shift, scale = small.mean(0) * size, small.std(0) * size
-    # A constant column can get a tiny standard deviation from rounding its mean.
-    scale[np.ptp(x, 0) == 0] = 1.0
-    scale[scale == 0] = 1.0
+    # Columns of 1e300 or 1e-300 are squared without overflow by dividing by a power of two first,
+    # which is exact: all others come out as without it.
+    power = np.frexp(np.abs(x).max(0))[1]
+    unit = np.ldexp(x, -power)
+    shift, scale = np.ldexp(unit.mean(0), power), np.ldexp(unit.std(0), power)
+    constant = (np.ptp(unit, 0) == 0) | (scale == 0)
+    shift[constant], scale[constant] = x[0, constant], 1.0  # exactly: a mean would be rounded
     return [Column(n, float(a), float(s)) for n, a, s in zip(names, shift, scale, strict=True)]
 
 
@@ -64,7 +72,7 @@ def read_file(path):
     except UserError:
         raise
     # Everything a parser says of a broken file; its first line is the useful one.
-    except (ValueError, OSError, EOFError, csv.Error) as error:
+    except BROKEN_FILE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{path}: cannot be read as {path.suffix}: {reason[0]}") from error
     check_cells(x, names, path)
@@ -74,17 +82,18 @@ def read_file(path):
 def _read_csv(path):
     import pandas as pd
 
-    names = _header(path)
-    headerless = all(_is_number(name) for name in names)
-    frame = pd.read_csv(
-        path,
-        header=None if headerless else 0,
-        encoding="utf-8-sig",
-        skipinitialspace=True,
-        index_col=False,
-        low_memory=False,
-        on_bad_lines="error",
-    )
+    names, headerless = _header(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
+        frame = pd.read_csv(
+            path,
+            header=None if headerless else 0,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            index_col=False,
+            low_memory=False,
+            skip_blank_lines=len(names) > 1,  # in a single column they are missing cells
+        )
     if headerless:
         names = [f"c{i}" for i in range(len(names))]
     if not len(frame):
@@ -99,10 +108,11 @@ def _header(path):
     if not names:
         raise UserError(f"{path} is empty, expected a header and rows of numbers")
     names = [name.strip() for name in names]
+    headerless = any(names) and all(_is_number(name) or not name for name in names)
     duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates and not all(_is_number(name) for name in names):
+    if duplicates and not headerless:
         raise UserError(f"{path} has more than one column named {duplicates[0]!r}; rename them")
-    return names
+    return names, headerless
 
 
 def _is_number(text):
@@ -130,10 +140,13 @@ def _numeric(series, name, path):
 
 
 def _read_npy(path):
-    return *_matrix(np.load(path, allow_pickle=False), path), None
+    with path.open("rb") as file:
+        return *_matrix(np.load(file, allow_pickle=False), path), None
 
 
 def _read_npz(path):
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        archive.testzip()
     with np.load(path, allow_pickle=False) as arrays:
         name = next((n for n in ("X", "x", "data") if n in arrays), None)
         if name is None:
@@ -153,7 +166,9 @@ def _matrix(array, path):
         raise UserError(f"{path}: shape {shape}, expected [rows, columns]")
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: values of type {array.dtype}, expected numbers")
-    return array.astype(np.float64), [f"c{i}" for i in range(array.shape[1])]
+    with np.errstate(over="ignore"):  # a long double may become inf, which is refused below
+        array = array.astype(np.float64)
+    return array, [f"c{i}" for i in range(array.shape[1])]
 
 
 def check_cells(x, names, path):
@@ -162,13 +177,13 @@ def check_cells(x, names, path):
         raise UserError(
             f"{path}: {x.shape[0]} rows and {x.shape[1]} columns, expected at least one of each"
         )
-    bad = ~np.isfinite(x)
+    bad = ~(np.abs(x) <= LARGEST)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         what = "is missing" if np.isnan(x[row, column]) else f"is {x[row, column]}"
         raise UserError(
-            f"{path}: row {row + 1}, column {names[column]!r} {what}, expected a finite number; "
-            f"{bad.sum()} such cells in all: fill or drop them"
+            f"{path}: row {row + 1}, column {names[column]!r} {what}, expected a finite number "
+            f"up to {LARGEST:g}; {bad.sum()} such cells in all: fill or drop them"
         )
 
 

@@ -1,0 +1,97 @@
+"""Fixtures: the scripts called in process or as processes, and one small trained run."""
+
+import contextlib
+import importlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import hypothesis
+import pytest
+
+from parts.cli import run_script as cli_run_script
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRIPTS = ("train", "evaluate", "plot_results", "data")
+
+# The same examples every time: a red test is then about the change, not about the draw.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("fixed")
+
+
+def script_command(name, *args):
+    return [sys.executable, str(REPOSITORY / f"{name}.py"), *map(str, args)]
+
+
+def script_environment():
+    """Ours, without what would change a script's output."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONWARNINGS", "TQDM_DISABLE")}
+
+
+def _run_script(name, *args, cwd):
+    return subprocess.run(
+        script_command(name, *args),
+        cwd=cwd,
+        env=script_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _call(name, *args):
+    """What `python name.py args` does, in this process: code, stdout, stderr."""
+    main = importlib.import_module(name).main
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = [f"{name}.py", *map(str, args)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli_run_script(main)
+    except SystemExit as end:
+        return SimpleNamespace(code=end.code or 0, out=out.getvalue(), err=err.getvalue())
+    finally:
+        sys.argv = argv
+    raise AssertionError("run_script returned instead of exiting")
+
+
+def _train(runs_dir, name, *args):
+    """A new run, or more of one when `--resume` is among the arguments; its folder."""
+    flags = () if "--resume" in args else ("--run", name)
+    result = _call("train", "--runs-dir", runs_dir, *flags, *args)
+    assert result.code == 0, result.err
+    return Path(runs_dir) / name
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """run_script(name, *args, cwd): a real process, as CompletedProcess with text."""
+    return _run_script
+
+
+@pytest.fixture(scope="session")
+def script():
+    """script.command(name, *args) and script.environment(), to start a process by hand."""
+    return SimpleNamespace(command=script_command, environment=script_environment)
+
+
+@pytest.fixture(scope="session")
+def call():
+    """call(name, *args): the same in process, where start-up would cost more than the test."""
+    return _call
+
+
+@pytest.fixture(scope="session")
+def train():
+    """train(runs_dir, name, *args): train in process, return the run's folder."""
+    return _train
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A run of two epochs on iris; copy it before changing anything in it."""
+    runs_dir = tmp_path_factory.mktemp("tiny")
+    return _train(runs_dir, "tiny", "--data", "iris", "--epochs", "2")

@@ -1,0 +1,458 @@
+"""The scripts as a user meets them: README's commands, what they print, what they write."""
+
+import argparse
+import json
+import math
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import data as datasets
+from parts import cli
+from parts.runs import Run
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRIPTS = ("train", "evaluate", "plot_results", "data")
+REQUIRED = {
+    "test_mse",
+    "elbo",
+    "log_px",
+    "log_px_se",
+    "kl",
+    "active_units",
+    "ess",
+    "n_test",
+    "n_samples",
+    "baseline_mse_mean",
+    "baseline_mse_pca",
+    "baseline_log_px_gaussian",
+    "baseline_log_px_diagonal",
+}
+
+
+# README
+
+
+def readme_commands():
+    """The `python script.py ...` lines of its fenced blocks, split into words, in order."""
+    path = REPOSITORY / "README.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+    scripts = {f"{name}.py" for name in SCRIPTS}
+    return [w for w in words if w[:1] == ["python"] and len(w) > 1 and w[1] in scripts]
+
+
+def tiny(words):
+    """The same command on little data: name and arguments."""
+    name, args = words[1].removesuffix(".py"), [word for word in words[2:] if word != "--show"]
+    if name == "train":
+        args += ["--epochs", "3" if "--resume" in args else "2"]
+    if name == "evaluate":
+        args += ["--n-samples", "5"]
+    if "--n-rows" in args:
+        args += ["--n-rows", "60"]
+    return name, args
+
+
+def make_tables(words):
+    """The user's files that a command names: any table will do."""
+    x = np.random.default_rng(0).uniform(size=(40, 4))
+    for word in words[2:]:
+        path = Path(word)
+        if path.suffix in (".csv", ".npy", ".npz") and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".csv":
+                np.savetxt(path, x, delimiter=",", header="a,b,c,d", comments="")
+            elif path.suffix == ".npy":
+                np.save(path, x)
+            else:
+                np.savez(path, X=x)
+
+
+def test_readme_has_the_three_basic_commands():
+    commands = [" ".join(words) for words in readme_commands()]
+    for script in ("train", "evaluate", "plot_results"):
+        assert f"python {script}.py" in commands
+
+
+def test_readme_commands_run(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in readme_commands():
+        make_tables(words)
+        name, args = tiny(words)
+        result = call(name, *args)
+        assert result.code == 0, f"{shlex.join(words)}: {result.err}"
+        assert result.err == ""
+
+
+# The default run, once in process and once as two processes
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory, call):
+    """Folder, stdout of train.py and of evaluate.py, with the settings a user starts from."""
+    folder = tmp_path_factory.mktemp("default")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outputs = [call(name) for name in ("train", "evaluate")]
+    assert [o.code for o in outputs] == [0, 0]
+    return folder, *(o.out for o in outputs)
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory, run_script):
+    """The same as real processes with piped output: folder and the two results."""
+    folder = tmp_path_factory.mktemp("processes")
+    return folder, *(run_script(name, cwd=folder) for name in ("train", "evaluate"))
+
+
+def metrics_of(folder, name="0001"):
+    return json.loads((folder / "runs" / name / "metrics.json").read_text())
+
+
+def test_the_default_run_is_good(default):
+    metrics = metrics_of(default[0])
+    assert metrics["test_mse"] <= 0.80
+    assert metrics["log_px"] >= -24.0
+    # It has learnt something: closer than the mean, and denser than independent columns.
+    assert metrics["test_mse"] < metrics["baseline_mse_mean"]
+    assert metrics["log_px"] > metrics["baseline_log_px_diagonal"] + 3
+
+
+def test_two_runs_of_one_seed_are_the_same(default, processes):
+    a, b = (Run(folder / "runs" / "0001") for folder in (default[0], processes[0]))
+    assert a.log.read_bytes() == b.log.read_bytes()
+    assert a.metrics.read_bytes() == b.metrics.read_bytes()
+    weights, others = (run.load_checkpoint()["model"] for run in (a, b))
+    assert list(weights) == list(others)
+    assert all(weights[key].equal(others[key]) for key in weights)
+    assert default[1:] == tuple(result.stdout for result in processes[1:])
+
+
+def test_another_seed_is_another_run(tmp_path, train):
+    logs = []
+    for seed in (0, 0, 1):
+        run = train(tmp_path, f"s{len(logs)}", "--data", "iris", "--epochs", 1, "--seed", seed)
+        logs.append(Run(run).log.read_bytes())
+    assert logs[0] == logs[1] != logs[2]
+
+
+def test_metrics_have_the_agreed_keys(default):
+    metrics = metrics_of(default[0])
+    assert set(metrics) >= REQUIRED
+    for key in REQUIRED:
+        assert type(metrics[key]) in (int, float), key
+        assert math.isfinite(metrics[key]), key
+    assert metrics["n_test"] == 200
+    assert metrics["n_samples"] == 1000
+    assert 0 <= metrics["active_units"] <= 8
+    assert 1 <= metrics["ess"] <= 1000
+    assert metrics["kl"] > 0
+    # Jensen: the bound lies below, and one Gaussian fitted to all is denser than independent ones.
+    assert metrics["elbo"] < metrics["log_px"]
+    assert metrics["baseline_log_px_diagonal"] < metrics["baseline_log_px_gaussian"]
+    assert metrics["baseline_mse_pca"] < metrics["baseline_mse_mean"]
+
+
+def test_more_samples_tighten_the_bound(default, call, tmp_path):
+    flags = ("--runs-dir", default[0] / "runs", "--run", "0001")
+    before = Run(default[0] / "runs" / "0001").metrics.read_bytes()
+    log_px = []
+    for n in (1, 10, 100):
+        assert call("evaluate", *flags, "--n-samples", n).code == 0
+        log_px.append(metrics_of(default[0])["log_px"])
+    assert log_px == sorted(log_px)
+    assert call("evaluate", *flags).code == 0
+    assert Run(default[0] / "runs" / "0001").metrics.read_bytes() == before
+
+
+# What is printed
+
+
+def test_epoch_lines(default):
+    folder, out, _ = default
+    lines = [line for line in out.splitlines() if line.startswith("Epoch")]
+    log = Run(folder / "runs" / "0001").read_log()
+    assert [record["epoch"] for record in log] == list(range(1, 51))
+    for line, epoch in zip(lines, (10, 20, 30, 40, 50), strict=True):
+        match = re.fullmatch(rf"Epoch \[{epoch}/50\], Loss: (-?\d+\.\d{{4}})(, [^,]+)*", line)
+        assert match, line
+        assert match[1] == f"{log[epoch - 1]['loss']:.4f}"
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_the_last_epoch_is_always_printed(tmp_path, call):
+    out = call("train", "--runs-dir", tmp_path, "--data", "iris", "--epochs", 13).out
+    assert re.findall(r"^Epoch \[(\d+)/13\]", out, re.M) == ["10", "13"]
+
+
+def test_test_mse_line(default):
+    folder, _, out = default
+    lines = re.findall(r"^Test MSE: (\d+\.\d{4})$", out, re.M)
+    assert lines == [f"{metrics_of(folder)['test_mse']:.4f}"]
+    assert out.startswith("Run: runs/0001 (the newest)\n")
+    assert out.endswith("Wrote runs/0001/metrics.json\n")
+
+
+def test_the_next_commands_are_printed(default):
+    end = default[1].splitlines()[-4:]
+    assert end == [
+        "Run: runs/0001",
+        "Next:",
+        "  python evaluate.py --run 0001",
+        "  python plot_results.py --run 0001",
+    ]
+
+
+@pytest.mark.parametrize("runs_dir", ["runs", "other", "my runs", "$HOME", "a;b"])
+def test_the_printed_commands_run(tmp_path, call, monkeypatch, runs_dir):
+    monkeypatch.chdir(tmp_path)
+    out = call("train", "--data", "iris", "--epochs", 1, "--runs-dir", runs_dir).out
+    next_lines = out.partition("Next:\n")[2].splitlines()
+    assert [shlex.join(shlex.split(line)) for line in next_lines] == [n.strip() for n in next_lines]
+    evaluate, plot = (shlex.split(line) for line in next_lines)
+    assert evaluate[:2] == ["python", "evaluate.py"]
+    assert plot[:2] == ["python", "plot_results.py"]
+    assert call("evaluate", *evaluate[2:], "--n-samples", 2).code == 0
+    assert call("plot_results", *plot[2:], "--help").code == 0
+
+
+def test_the_printed_commands_find_a_run_given_by_its_folder(tmp_path, call, train, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train("elsewhere", "a", "--data", "iris", "--epochs", 1)
+    out = call("train", "--resume", "elsewhere/a", "--epochs", 2).out
+    evaluate, _ = (shlex.split(line) for line in out.partition("Next:\n")[2].splitlines())
+    assert call("evaluate", *evaluate[2:], "--n-samples", 2).code == 0
+    assert Run("elsewhere/a").metrics.is_file()
+
+
+def test_piped_output_is_plain_text(processes):
+    for result in processes[1:]:
+        assert result.returncode == 0
+        assert result.stderr == ""
+        assert re.findall(r"[^\x20-\x7e\n±]", result.stdout) == []
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(script, tmp_path):
+    process = subprocess.Popen(
+        script.command("data", "--data", "iris"),
+        cwd=tmp_path,
+        env=script.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() != 0
+
+
+def test_data_describes_a_table(tmp_path, call):
+    table = tmp_path / "t.csv"
+    table.write_text("height,weight\n" + "".join(f"{150 + i},{50 + i % 7}\n" for i in range(40)))
+    out = call("data", "--data", table).out
+    assert "2 columns; rows: 28 train, 4 held out, 8 test" in out
+    assert re.search(r"^  height: mean 1\d\d\.?\d*, s\.d\. 1\d\.\d+, from 15\d to 18\d$", out, re.M)
+    assert re.search(r"^  weight: mean 5\d\.\d+, s\.d\. \d\.\d+, from 50 to 56$", out, re.M)
+
+
+# Flags
+
+
+def parsers(monkeypatch, name):
+    """The ArgumentParsers that a script's main builds."""
+    found = []
+
+    def stop(parser, *args, **options):
+        found.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(cli.Parser, "parse_args", stop)
+    with pytest.raises(SystemExit):
+        __import__(name).main([])
+    return found
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(call, name):
+    result = call(name, "--help")
+    assert result.code == 0
+    assert result.err == ""
+    assert result.out.startswith(f"usage: {name}.py")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_flag_has_a_help_sentence(monkeypatch, name):
+    (parser,) = parsers(monkeypatch, name)
+    assert parser.description
+    assert len(parser._actions) > 2
+    for action in parser._actions:
+        assert action.help, f"{name}.py {action.option_strings}: no help"
+        assert action.help is not argparse.SUPPRESS
+        assert len(action.help.split()) > 1, f"{name}.py {action.option_strings}: {action.help!r}"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_default_in_the_help_is_the_default(monkeypatch, name):
+    (parser,) = parsers(monkeypatch, name)
+    checked = 0
+    for action in parser._actions:
+        stated = re.search(r"\(default: ([\w.]+)\)$", action.help)
+        value = action.default[0] if isinstance(action.default, list) else action.default
+        if stated and value is not None:
+            assert str(value) == stated[1] or float(value) == float(stated[1]), action.dest
+            checked += 1
+    assert checked >= 1
+
+
+# Presets and settings
+
+
+def test_the_classic_preset(tmp_path, train):
+    run = Run(train(tmp_path, "a", "--preset", "classic"))
+    config = run.config()
+    assert config["hidden_dims"] == [8]
+    assert config["batch_size"] == "full"
+    assert config["variance"] == "fixed:1.0"
+    assert config["preset"] == "classic"
+    assert (config["latent_dim"], config["epochs"]) == (8, 50)
+    assert len(run.read_log()) == 50
+    steps = run.load_checkpoint()["optimizers"]["vae"]["step"].item()
+    assert steps == 50  # one a epoch
+
+
+def test_given_flags_win_over_the_preset(tmp_path, train):
+    flags = ("--epochs", 3, "--preset", "classic", "--hidden-dims", "4", "5", "--latent-dim", 2)
+    config = Run(train(tmp_path, "a", *flags)).config()
+    assert config["epochs"] == 3
+    assert config["hidden_dims"] == [4, 5]
+    assert config["latent_dim"] == 2
+    assert config["batch_size"] == "full"
+
+
+def test_every_flag_is_saved(tmp_path, train):
+    flags = {
+        "--data": "wine",
+        "--epochs": 1,
+        "--batch-size": 20,
+        "--lr": 0.01,
+        "--hidden-dims": 5,
+        "--latent-dim": 3,
+        "--variance": "column",
+        "--beta": 0.5,
+        "--warmup-epochs": 2,
+        "--patience": 4,
+        "--seed": 6,
+        "--split-seed": 7,
+        "--test-fraction": 0.3,
+        "--val-fraction": 0.2,
+        "--checkpoint-seconds": 8,
+        "--threads": 1,
+    }
+    config = Run(train(tmp_path, "a", *(w for pair in flags.items() for w in pair))).config()
+    for flag, value in flags.items():
+        saved = config[flag.removeprefix("--").replace("-", "_")]
+        assert saved == ([value] if flag == "--hidden-dims" else value), flag
+
+
+@pytest.mark.parametrize("variance", ["fixed:0.5", "shared", "column", "decoder"])
+def test_variances(tmp_path, train, variance):
+    run = Run(train(tmp_path, "a", "--data", "iris", "--epochs", 2, "--variance", variance))
+    names = [key for key in run.load_checkpoint()["model"] if "logvar" in key]
+    assert len(names) == (variance != "decoder")
+
+
+def test_no_hidden_layer_is_a_linear_model(tmp_path, train):
+    run = Run(train(tmp_path, "a", "--data", "iris", "--epochs", 1, "--hidden-dims"))
+    shapes = [tuple(v.shape) for v in run.load_checkpoint()["model"].values()]
+    assert shapes == [(16, 4), (16,), (8, 8), (8,)]
+
+
+# Any table goes all the way to its figures
+
+
+def labelled(n_classes):
+    rng = np.random.default_rng(0)
+    return {"X": rng.normal(size=(120, 3)), "y": np.arange(120) % n_classes}
+
+
+TABLES = {
+    "constant": {"X": np.ones((30, 3))},
+    "one column": {"X": np.random.default_rng(0).normal(size=(30, 1))},
+    "wide": {"X": np.random.default_rng(0).normal(size=(10, 45))},
+    "one test row": {"X": np.random.default_rng(0).normal(size=(4, 2))},
+    "dependent": {"X": np.random.default_rng(0).normal(size=(30, 1)) * [1.0, 2e6, -3e-6]},
+    "binary": {"X": (np.random.default_rng(0).normal(size=(40, 3)) > 0)},
+    "many classes": labelled(20),
+    "named classes": {"X": labelled(3)["X"], "y": np.array(["a", "b", "c"])[labelled(3)["y"]]},
+    "many named classes": {"X": labelled(3)["X"], "y": labelled(20)["y"].astype(str)},
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_go_all_the_way(tmp_path, call, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    np.savez("t.npz", **TABLES[name])
+    check_all_the_way(call, "t.npz")
+
+
+def test_a_test_row_beyond_float32_is_refused(tmp_path, call, monkeypatch):
+    """Its squared error is no float32, so no figure of the run would be a number."""
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    x[:, 1] = 1
+    x[datasets.split_rows(30, 0.2, 0.1, 42)[2][0], 1] = 1e30
+    np.savez("t.npz", X=x)
+    results = [call("train", "--data", "t.npz", "--epochs", 1)]
+    if results[0].code == 0:
+        results.append(call("evaluate", "--n-samples", 3))
+    assert results[-1].code == 2
+    assert results[-1].err.startswith("error: ")
+    assert "c1" in results[-1].err
+
+
+@pytest.mark.parametrize("names", ["price in $,cost in $", "価格,größe", "$x_$,{", "a_b^c,\\frac"])
+def test_column_names_go_all_the_way(tmp_path, call, monkeypatch, names):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{i},{i * i % 11 * 100}\n" for i in range(30))
+    Path("t.csv").write_text(f"{names}\n{rows}", encoding="utf-8")
+    check_all_the_way(call, "t.csv")
+
+
+def check_all_the_way(call, table, *flags):
+    for command in (
+        ("train", "--data", table, "--epochs", 1, "--run", "a", *flags),
+        ("evaluate", "--n-samples", 3),
+        ("plot_results",),
+    ):
+        result = call(*command)
+        assert result.code == 0, result.err
+        assert result.err == ""
+    metrics = json.loads(Path("runs/a/metrics.json").read_text())
+    for key in REQUIRED:
+        assert metrics[key] is None or math.isfinite(metrics[key]), key
+    figures = sorted(Path("runs/a/figures").iterdir())
+    assert len(figures) >= 4
+    for figure in figures:
+        assert figure.read_bytes().startswith(b"\x89PNG\r\n\x1a\n"), figure.name
+
+
+def test_figures_need_no_torch_and_change_nothing_else(tmp_path, call, monkeypatch, run_script):
+    monkeypatch.chdir(tmp_path)
+    call("train", "--data", "iris", "--epochs", 1)
+    call("evaluate", "--n-samples", 2)
+    run = tmp_path / "runs" / "0001"
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = run_script("plot_results", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    for line in result.stdout.splitlines()[1:]:
+        assert (tmp_path / line.removeprefix("Wrote ")).is_file()

@@ -1,0 +1,450 @@
+"""Data: the fixed synthetic recipe, no leakage from rows held back, exact scaling, every format."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sklearn.datasets import make_classification
+from sklearn.model_selection import train_test_split
+
+import data as datasets
+from parts import runs, tables
+from parts.errors import UserError
+
+DEFAULTS = {
+    "data": "synthetic",
+    "n_rows": 1000,
+    "n_columns": 20,
+    "n_informative": None,
+    "data_seed": 42,
+    "test_fraction": 0.2,
+    "val_fraction": None,
+    "split_seed": 42,
+}
+
+
+def load(name="synthetic", standardize=True, **changes):
+    config = datasets.resolve(DEFAULTS | {"data": str(name)} | changes)
+    return datasets.load(config | {"standardize": standardize})
+
+
+def save_npz(path, x, **arrays):
+    np.savez(path, X=x, **arrays)
+    return path
+
+
+def table(n=30, d=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d)) * [[1.0, 1e3, 1e-3][:d]]
+
+
+# The synthetic default
+
+
+def test_synthetic_is_the_recipe():
+    x, labels = make_classification(n_samples=1000, n_features=20, n_classes=2, random_state=42)
+    train_x, test_x, train_y, test_y = train_test_split(x, labels, test_size=0.2, random_state=42)
+    data = load()
+    assert len(data.val.x) == 0
+    mean, std = train_x.mean(0), train_x.std(0)
+    np.testing.assert_allclose([c.shift for c in data.columns], mean, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose([c.scale for c in data.columns], std, rtol=1e-10)
+    np.testing.assert_allclose(data.train.x, (train_x - mean) / std, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(data.test.x, (test_x - mean) / std, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(data.train.label, train_y)
+    np.testing.assert_array_equal(data.test.label, test_y)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "informative"),
+    [(50, 1, None), (50, 2, None), (50, 3, 3), (7, 40, 5), (50, 20, 1)],
+)
+def test_synthetic_sizes(rows, columns, informative):
+    data = load(n_rows=rows, n_columns=columns, n_informative=informative)
+    n_test = -(-rows // 5)  # a fifth, rounded up
+    assert data.train.x.shape == (rows - n_test, columns)
+    assert data.test.x.shape == (n_test, columns)
+    assert [c.name for c in data.columns] == [f"x{i}" for i in range(columns)]
+
+
+def test_data_seed_and_split_seed_are_separate():
+    base, other_rows, other_split = load(), load(data_seed=1), load(split_seed=1)
+    assert base.hash == other_split.hash != other_rows.hash
+    assert not np.array_equal(base.test.x, other_split.test.x)
+
+
+# No leakage
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_rows_held_back_change_nothing_fitted(tmp_path, part):
+    x = table()
+    rows = dict(zip(("train", "val", "test"), datasets.split_rows(30, 0.2, 0.1, 42), strict=True))
+    changed = x.copy()
+    changed[rows[part]] = 1e6 * table(seed=1)[rows[part]]
+    first = load(save_npz(tmp_path / "a.npz", x))
+    second = load(save_npz(tmp_path / "b.npz", changed))
+    assert first.columns == second.columns
+    np.testing.assert_array_equal(first.train.x, second.train.x)
+    assert not np.array_equal(getattr(first, part).x, getattr(second, part).x)
+
+
+def test_test_rows_do_not_move_the_weights(tmp_path, train):
+    x = table()
+    changed = x.copy()
+    changed[datasets.split_rows(30, 0.2, 0.1, 42)[2]] *= -3
+    models = []
+    for name, array in (("a", x), ("b", changed)):
+        path = save_npz(tmp_path / f"{name}.npz", array)
+        run = train(tmp_path / "runs", name, "--data", path, "--epochs", 2, "--patience", 1)
+        models.append(runs.Run(run).load_checkpoint()["model"])
+    for key, value in models[0].items():
+        assert value.equal(models[1][key]), key
+
+
+@given(
+    n=st.integers(2, 300),
+    test=st.floats(0, 0.99),
+    val=st.floats(0, 0.99),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_split_is_a_partition(n, test, val, seed):
+    n_test = int(np.ceil(n * test))
+    n_val = int(np.ceil((n - n_test) * val))
+    if n - n_test - n_val < 2:
+        with pytest.raises(UserError, match=f"^{n} rows leave"):
+            datasets.split_rows(n, test, val, seed)
+        return
+    parts = datasets.split_rows(n, test, val, seed)
+    assert [len(part) for part in parts] == [n - n_test - n_val, n_val, n_test]
+    assert sorted(np.concatenate(parts)) == list(range(n))  # every row once
+    again = datasets.split_rows(n, test, val, seed)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
+
+
+def test_split_differs_between_seeds():
+    first, second = (datasets.split_rows(100, 0.2, 0.1, seed)[2] for seed in (0, 1))
+    assert set(first) != set(second)
+
+
+# Scaling and its inverse
+
+
+@st.composite
+def random_tables(draw):
+    """Columns of every size from 1e-300 to 1e300, some constant, some far from 0."""
+    n, d = draw(st.integers(2, 12)), draw(st.integers(1, 4))
+    x = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).normal(size=(n, d))
+    for j in range(d):
+        kind = draw(st.sampled_from(["plain", "constant", "offset", "integers"]))
+        if kind == "constant":
+            x[:, j] = x[0, j]
+        elif kind == "offset":
+            x[:, j] = 1 + 1e-6 * x[:, j]
+        elif kind == "integers":
+            x[:, j] = np.round(x[:, j])
+        x[:, j] *= 10.0 ** draw(st.integers(-300, 300))
+    return x
+
+
+@given(x=random_tables())
+@example(x=np.array([[1e300], [-1e300], [3e299]]))
+@example(x=np.array([[1e-170], [2e-170], [5e-170]]))
+@example(x=np.array([[5e-300], [1e-300]]))
+@example(x=np.array([[0.1], [0.1], [0.1]]))
+def test_to_user_inverts_to_model(x):
+    columns = tables.standardize(x, [f"c{j}" for j in range(x.shape[1])])
+    model = tables.to_model(x, columns)
+    assert model.dtype == np.float32
+    assert np.isfinite(model).all()
+    assert np.abs(model).max() < 2 * len(x) ** 0.5  # at most sqrt(n) standard deviations away
+    back = tables.to_user(model, columns)
+    shift = np.array([c.shift for c in columns])
+    # float32 keeps 24 bits of the distance to the mean, float64 52 of the value itself.
+    assert (np.abs(back - x) <= 1.2e-7 * np.abs(x - shift) + 1e-15 * np.abs(x).max(0)).all()
+
+
+def test_the_largest_numbers_are_refused_or_scaled(tmp_path):
+    """Between 1.7e308 and -1.7e308 the distance is no longer a number."""
+    path = write(tmp_path / "t.csv", "a\n" + "1.7e308\n-1.7e308\n1.6e308\n" * 10)
+    data = None
+    with contextlib.suppress(UserError):
+        data = load(path)
+    assert data is None or set(np.sign(data.decode(data.train.x)).ravel()) == {1, -1}
+
+
+@given(x=random_tables())
+def test_standardised_columns_have_mean_0_and_variance_1(x):
+    columns = tables.standardize(x, [str(j) for j in range(x.shape[1])])
+    model = tables.to_model(x, columns).astype(np.float64)
+    varies = np.ptp(x / np.abs(x).max(0).clip(1e-320), 0) > 1e-9  # else rounding is what is left
+    np.testing.assert_allclose(model.mean(0)[varies], 0, atol=1e-4)
+    np.testing.assert_allclose(model.std(0)[varies], 1, atol=1e-4)
+    constant = (x == x[0]).all(0)
+    assert (np.abs(model[:, constant]) <= 1e-3).all()
+
+
+@pytest.mark.parametrize(("size", "cell"), [(0, 1e300), (0, 1e30), (1e-300, 1e20), (1, -1e305)])
+def test_far_rows_held_back_stay_finite(tmp_path, size, cell):
+    """A column that is constant or tiny in training, and large in one of the test rows."""
+    x = table()
+    x[:, 0] *= size
+    x[datasets.split_rows(30, 0.2, 0.1, 42)[2][0], 0] = cell
+    data = None
+    with contextlib.suppress(UserError):  # refusing the table is as good
+        data = load(save_npz(tmp_path / "far.npz", x))
+    assert data is None or np.isfinite(data.test.x).all()
+
+
+def test_decode_gives_the_users_units():
+    raw, _ = make_classification(n_samples=1000, n_features=20, random_state=42)
+    train_x, _ = train_test_split(raw, test_size=0.2, random_state=42)
+    data = load()
+    decoded = data.decode(data.train.x)
+    assert decoded.dtype == np.float64
+    np.testing.assert_allclose(decoded, train_x, rtol=1e-5, atol=1e-6)
+    # Any leading shape, as draws [K, B, D] have.
+    np.testing.assert_array_equal(data.decode(data.train.x.reshape(8, 100, 20)[3, 5]), decoded[305])
+
+
+def test_without_standardising_values_stay_as_they_are(tmp_path):
+    x = table()
+    data = load(save_npz(tmp_path / "x.npz", x), standardize=False)
+    rows = datasets.split_rows(30, 0.2, 0.1, 42)[0]
+    np.testing.assert_array_equal(data.train.x, x[rows].astype(np.float32))
+
+
+# Bundled sets
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "columns", "labels"),
+    [
+        ("digits", 1797, 64, 10),
+        ("breast_cancer", 569, 30, 2),
+        ("wine", 178, 13, 3),
+        ("iris", 150, 4, 3),
+        ("diabetes", 442, 10, 0),
+    ],
+)
+def test_bundled_sets(name, rows, columns, labels):
+    data = load(name)
+    assert sum(len(split.x) for split in (data.train, data.val, data.test)) == rows
+    assert len(data.columns) == columns
+    assert len(data.val.x) > 0
+    if labels:
+        assert len(np.unique(data.train.label)) == labels
+    else:
+        assert data.train.label is None
+
+
+def test_every_named_set_loads():
+    assert {load(name).name for name in datasets.DATASETS} == set(datasets.DATASETS)
+
+
+def test_digits_are_grey_pictures():
+    data = load("digits", standardize=False)
+    assert data.shape == (8, 8)
+    assert data.train.x.min() == 0
+    assert data.train.x.max() == 1
+    assert set(np.unique(data.train.x * 16)) == set(range(17))
+    assert datasets.resolve(DEFAULTS | {"data": "digits", "likelihood": None})["likelihood"] == (
+        "bernoulli"
+    )
+
+
+def test_diabetes_is_in_its_own_units():
+    age = load("diabetes").columns[0]
+    assert age.name == "age"
+    assert 40 < age.shift < 60
+
+
+# A user's file
+
+
+def csv_text(x, names):
+    rows = [",".join(map(repr, row)) for row in x.tolist()]
+    return "\n".join([",".join(names)] * bool(names) + rows) + "\n"
+
+
+def write(path, text, encoding="utf-8", newline="\n"):
+    path.write_bytes(text.replace("\n", newline).encode(encoding))
+    return path
+
+
+def assert_same(a, b):
+    assert a.hash == b.hash
+    assert a.columns == b.columns
+    for part in ("train", "val", "test"):
+        np.testing.assert_array_equal(getattr(a, part).x, getattr(b, part).x)
+
+
+def test_formats_of_one_table_agree(tmp_path):
+    x = table()
+    np.save(tmp_path / "t.npy", x)
+    from_npy = load(tmp_path / "t.npy")
+    text = csv_text(x, ["c0", "c1", "c2"])
+    variants = {
+        "npz": save_npz(tmp_path / "t.npz", x),
+        "lower case x": tmp_path / "lower.npz",
+        "csv": write(tmp_path / "t.csv", text),
+        "upper case ending": write(tmp_path / "T.CSV", text),
+        "no header": write(tmp_path / "plain.csv", csv_text(x, [])),
+        "byte order mark": write(tmp_path / "bom.csv", text, encoding="utf-8-sig"),
+        "bom, no header": write(tmp_path / "bom2.csv", csv_text(x, []), encoding="utf-8-sig"),
+        "crlf": write(tmp_path / "crlf.csv", text, newline="\r\n"),
+        "no newline at the end": write(tmp_path / "end.csv", text.rstrip("\n")),
+        "spaces": write(tmp_path / "spaces.csv", text.replace(",", ", ")),
+        "quoted": write(
+            tmp_path / "quoted.csv",
+            "\n".join(",".join(f'"{cell}"' for cell in row.split(",")) for row in text.split()),
+        ),
+    }
+    np.savez_compressed(tmp_path / "lower.npz", x=x)
+    for name, path in variants.items():
+        data = load(path)
+        assert data.hash == from_npy.hash, name
+        assert_same(data, from_npy)
+
+
+def test_csv_numbers_are_read_to_the_last_bit(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 2)) * 10.0 ** rng.integers(-30, 30, size=(500, 2))
+    read, names, _ = tables.read_file(write(tmp_path / "t.csv", csv_text(x, ["a", "b"])))
+    np.testing.assert_array_equal(read, x)
+    assert names == ["a", "b"]
+
+
+def test_column_names_are_kept(tmp_path):
+    text = 'weight (kg),"height, m", größe \n' + "1,2,3\n4,5,7\n" * 10
+    assert [c.name for c in load(write(tmp_path / "t.csv", text)).columns] == [
+        "weight (kg)",
+        "height, m",
+        "größe",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "value"),
+    [
+        (["True", "False"], [1, 0]),
+        (["TRUE", "false"], [1, 0]),
+        (["1", "0"], [1, 0]),
+        (["+1", "-0"], [1, 0]),
+        (["1e0", "0."], [1, 0]),
+        (["1" + "0" * 300, "2" + "0" * 300], [1e300, 2e300]),
+        (["1e300", "-1e300"], [1e300, -1e300]),
+        (["9007199254740993", "1"], [9007199254740992, 1]),
+        (["18446744073709551616", "-1"], [2.0**64, -1]),
+        (["4e-320", "0"], [4e-320, 0]),
+    ],
+)
+def test_csv_cells(tmp_path, cells, value):
+    text = "a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells * 10))
+    x, _, _ = tables.read_file(write(tmp_path / "t.csv", text))
+    np.testing.assert_array_equal(x[:, 0], value * 10)
+
+
+def test_rows_are_never_dropped(tmp_path):
+    """An empty line in the only column is a missing cell, not the absence of a row."""
+    path = write(tmp_path / "t.csv", "a\n1\n2\n\n4\n5\n6\n7\n")
+    with pytest.raises(UserError, match="row 3, column 'a' is missing"):
+        tables.read_file(path)
+
+
+def test_trailing_empty_lines_are_no_rows(tmp_path):
+    x, _, _ = tables.read_file(write(tmp_path / "t.csv", "a,b\n1,2\n3,4\n\n\n"))
+    np.testing.assert_array_equal(x, [[1, 2], [3, 4]])
+
+
+def test_a_first_row_with_a_hole_is_not_a_header(tmp_path):
+    """Half numbers: either reading is a guess, and one of them loses a row in silence."""
+    path = write(tmp_path / "t.csv", "1,,3\n" + "4,5,6\n" * 9)
+    with pytest.raises(UserError, match="row 1|header"):
+        tables.read_file(path)
+
+
+@pytest.mark.parametrize(("n", "d"), [(8, 40), (40, 1), (3, 1), (4, 1000)])
+def test_odd_shapes(tmp_path, n, d):
+    x = np.random.default_rng(0).normal(size=(n, d))
+    data = load(save_npz(tmp_path / "t.npz", x), val_fraction=0.0)
+    n_test = -(-n // 5)
+    assert data.train.x.shape == (n - n_test, d)
+    assert data.shape == (d,)
+    np.testing.assert_allclose(
+        np.sort(np.concatenate([data.decode(data.train.x), data.decode(data.test.x)]), 0),
+        np.sort(x, 0),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i8", "u8", "f2", "f4", "f8", ">f8"])
+def test_number_types(tmp_path, dtype):
+    x = np.abs(table(d=2) * [10, 0.1]).astype(dtype)
+    np.save(tmp_path / "t.npy", np.asfortranarray(x))
+    read, names, _ = tables.read_file(tmp_path / "t.npy")
+    assert read.dtype == np.float64
+    assert read.dtype.isnative
+    np.testing.assert_array_equal(read, x.astype("f8"))
+    assert names == ["c0", "c1"]
+
+
+@pytest.mark.parametrize("y", [np.arange(30), np.arange(30) / 7, np.array(list("abcde") * 6)])
+def test_labels_follow_their_rows(tmp_path, y):
+    data = load(save_npz(tmp_path / "t.npz", table(), y=y))
+    rows = datasets.split_rows(30, 0.2, 0.1, 42)
+    for split, index in zip((data.train, data.val, data.test), rows, strict=True):
+        np.testing.assert_array_equal(split.label, y[index])
+
+
+def test_labels_are_no_column(tmp_path):
+    with_labels = load(save_npz(tmp_path / "a.npz", table(), y=np.arange(30)))
+    without = load(save_npz(tmp_path / "b.npz", table()))
+    assert_same(with_labels, without)
+    assert without.train.label is None
+
+
+# The fingerprint
+
+
+def test_hash_knows_every_cell_and_name():
+    x, names = table(), ["a", "b", "c"]
+    base = datasets.data_hash(x, names)
+    assert base == datasets.data_hash(np.asfortranarray(x), list(names))
+    for row in range(len(x)):
+        for column in range(3):
+            changed = x.copy()
+            changed[row, column] = np.nextafter(changed[row, column], np.inf)
+            assert datasets.data_hash(changed, names) != base
+    assert datasets.data_hash(x, ["a", "b", "d"]) != base
+    assert datasets.data_hash(x[:, [1, 0, 2]], names) != base
+    assert datasets.data_hash(x[::-1], names) != base
+
+
+def test_hash_knows_the_shape():
+    x = np.arange(12.0)
+    assert datasets.data_hash(x.reshape(6, 2), ["a", "b"]) != datasets.data_hash(
+        x.reshape(4, 3), ["a", "b", "c"]
+    )
+
+
+def test_a_changed_table_is_refused(tmp_path):
+    x = table()
+    path = save_npz(tmp_path / "t.npz", x)
+    config = datasets.resolve(DEFAULTS | {"data": str(path)}) | {"standardize": True}
+    config["data_hash"] = datasets.load(config).hash
+    assert_same(datasets.load_for(config), datasets.load(config))
+    x[7, 1] += 1e-9
+    save_npz(path, x)
+    with pytest.raises(UserError, match="has changed since this run was trained"):
+        datasets.load_for(config)
+
+
+def test_describe_counts_constant_columns(tmp_path):
+    x = table()
+    x[:, 1] = 0.1
+    text = load(save_npz(tmp_path / "t.npz", x)).describe()
+    assert "3 columns; rows: 21 train, 3 held out, 6 test" in text
+    assert "1 columns are constant" in text

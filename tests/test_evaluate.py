@@ -1,0 +1,207 @@
+"""Every metric against its value by hand, on models whose weights are set by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+import evaluate as evaluate_script
+import vae
+from evaluate import UNITS, baseline_reconstructions, describe_rows, evaluate, mse, table
+from parts.likelihoods import MIN_VARIANCE
+from vae import VAE, Batch, Bernoulli, Gaussian
+
+Z_DIM = 3
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def rows(n, n_columns=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, n_columns)).astype(np.float32)
+
+
+def zeroed(likelihood, z_dim=Z_DIM):
+    """A linear VAE of zeros: q = p, and the decoder gives 0 whatever z."""
+    model = VAE(likelihood, (), z_dim)
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    return model
+
+
+@torch.no_grad()
+def known_model(scale):
+    """q(z|x) = N(scale[i] * x_i, 1) in latent i; p(x|z) = N((1, 0, 0, 0), I) whatever z."""
+    model = zeroed(Gaussian(4, "fixed:1.0"), len(scale))
+    for i, value in enumerate(scale):
+        model.encoder[0].weight[i, i] = value
+    model.decoder[0].bias[0] = 1
+    return model
+
+
+def test_metrics_of_a_known_model_are_those_by_hand():
+    """Its decoder ignores z, so log p(x) is known; its KL is |mu|^2 / 2."""
+    train, test = rows(50), rows(20, seed=1)
+    metrics, figures = evaluate(known_model([1.0, 0.5]), train, test, n_samples=5000)
+    x = test.astype(float)
+    mean = np.array([1.0, 0, 0, 0])
+    log_px = Normal(0, 1).log_prob(torch.from_numpy(x - mean)).sum(1).numpy()
+    kl = 0.5 * (x[:, 0] ** 2 + 0.25 * x[:, 1] ** 2)
+    assert metrics["test_mse"] == pytest.approx(np.mean((x - mean) ** 2), rel=1e-6)
+    assert metrics["kl"] == pytest.approx(kl.mean(), rel=1e-6)
+    assert metrics["elbo"] == pytest.approx((log_px - kl).mean(), abs=0.03)
+    assert metrics["log_px"] == pytest.approx(log_px.mean(), abs=0.06)
+    assert metrics["baseline_mse_mean"] == pytest.approx(
+        np.mean((x - train.mean(0)) ** 2), rel=1e-6
+    )
+    np.testing.assert_allclose(figures["mu"], x[:, :2] * [1.0, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(figures["recon"], np.tile(mean, (20, 1)), atol=1e-7)
+    np.testing.assert_allclose(figures["std"], np.ones((20, 4)), rtol=1e-6)
+    expected = [0.5 * np.mean(x[:, 0] ** 2), 0.125 * np.mean(x[:, 1] ** 2)]
+    np.testing.assert_allclose(figures["kl_per_dim"], expected, rtol=1e-5)
+    per_column = np.mean((x - mean) ** 2, 0)
+    np.testing.assert_allclose(figures["mse_per_column"], per_column, rtol=1e-5)
+    per_column = np.mean((x - train.mean(0)) ** 2, 0)
+    np.testing.assert_allclose(figures["mse_per_column_mean"], per_column, rtol=1e-5)
+
+
+def test_estimates_are_exact_where_q_is_the_posterior():
+    """A decoder that ignores z and q = p: every weight is p(x), and its error is known."""
+    test = rows(20, seed=1)
+    metrics, _ = evaluate(zeroed(Gaussian(4, "fixed:0.5")), rows(50), test, n_samples=30)
+    log_px = Normal(0, 0.5**0.5).log_prob(torch.from_numpy(test).double()).sum(1).numpy()
+    assert metrics["log_px"] == pytest.approx(log_px.mean(), abs=1e-5)
+    assert metrics["elbo"] == pytest.approx(log_px.mean(), abs=1e-5)
+    error = math.sqrt(sum((log_px - log_px.mean()) ** 2) / 19) / math.sqrt(20)
+    assert metrics["log_px_se"] == pytest.approx(error, abs=1e-5)
+    assert metrics["kl"] == 0
+    assert metrics["ess"] == pytest.approx(30, abs=1e-3)
+    assert (metrics["n_test"], metrics["n_samples"]) == (20, 30)
+
+
+def test_active_units_are_the_latents_whose_mean_varies_by_more_than_a_hundredth():
+    x = rows(4000)  # of variance 1, so latent i's mean has variance scale[i] ** 2
+    scale = [1.0, 0.15, 0.05, 0.0]
+    assert evaluate(known_model(scale), x[:100], x, n_samples=1)[0]["active_units"] == 2
+    model = known_model([0.0, 0.0])
+    nn.init.constant_(model.encoder[0].bias, 3.0)  # far from the prior, but the same for all rows
+    assert evaluate(model, x[:100], x, n_samples=1)[0]["active_units"] == 0
+
+
+def projected(train, test, n_components):
+    """Test rows on the leading principal axes of the training rows, by an SVD."""
+    train, test = train.astype(float), test.astype(float)
+    mean = train.mean(0)
+    axes = np.linalg.svd(train - mean, full_matrices=False)[2][:n_components]
+    return mean + (test - mean) @ axes.T @ axes
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_columns", "z_dim"),
+    [(50, 4, 2), (50, 4, 9), (3, 6, 2), (600, 80, 4)],
+    ids=["small", "more latents than columns", "fewer rows than columns", "large"],
+)
+def test_baseline_mse_are_those_of_the_training_mean_and_of_an_svd(n_train, n_columns, z_dim):
+    train, test = rows(n_train, n_columns), rows(20, n_columns, seed=1) + 0.5
+    mean, pca = baseline_reconstructions(train, test, z_dim)
+    np.testing.assert_allclose(mean, np.tile(train.mean(0), (20, 1)), atol=1e-6)
+    expected = projected(train, test, min(z_dim, n_train, n_columns))
+    np.testing.assert_allclose(pca, expected, atol=1e-4)
+    metrics, _ = evaluate(zeroed(Gaussian(n_columns), z_dim), train, test, n_samples=1)
+    assert metrics["baseline_mse_pca"] == pytest.approx(np.mean((test - expected) ** 2), abs=1e-6)
+
+
+def test_baseline_log_px_are_those_of_the_likelihood():
+    train, test = rows(50), rows(20, seed=1)
+    metrics, _ = evaluate(zeroed(Gaussian(4)), train, test, n_samples=1)
+    mean, variance = train.astype(float).mean(0), train.astype(float).var(0) + MIN_VARIANCE
+    diagonal = Normal(torch.from_numpy(mean), torch.from_numpy(variance).sqrt())
+    expected = diagonal.log_prob(torch.from_numpy(test).double()).sum(1).mean().item()
+    assert metrics["baseline_log_px_diagonal"] == pytest.approx(expected, rel=1e-9)
+    assert metrics["baseline_log_px_gaussian"] != pytest.approx(expected, rel=1e-3)
+
+
+def test_a_binary_model_has_no_gaussian_baseline():
+    """Logits of 0: each of four columns costs log 2, and the mean of x is a half."""
+    x = (rows(50) > 0).astype(np.float32)
+    metrics, figures = evaluate(zeroed(Bernoulli(4)), x, x, n_samples=3)
+    assert metrics["log_px"] == pytest.approx(-4 * math.log(2), abs=1e-5)
+    assert metrics["test_mse"] == 0.25
+    assert (figures["recon"] == 0.5).all()
+    assert metrics["baseline_log_px_gaussian"] is None
+    assert metrics["baseline_log_px_diagonal"] >= metrics["log_px"]  # fitted to these very rows
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian, Bernoulli])
+def test_metrics_are_those_of_units_as_plain_numbers(likelihood):
+    x = (rows(30) > 0).astype(np.float32)
+    metrics, _ = evaluate(VAE(likelihood(4), (5,), 2), x, x, n_samples=2)
+    assert set(metrics) == set(UNITS)
+    assert {type(value) for value in metrics.values()} <= {int, float, type(None)}
+    assert all(math.isfinite(value) for value in metrics.values() if value is not None)
+
+
+def test_one_test_row_has_no_standard_error():
+    metrics, _ = evaluate(VAE(Gaussian(4), (5,), 2), rows(30), rows(1), n_samples=2)
+    assert metrics["log_px_se"] is None
+    assert metrics["active_units"] == 0
+
+
+@pytest.mark.parametrize(("n_train", "n_columns"), [(50, 4), (600, 80)])
+def test_evaluating_twice_gives_the_same_numbers_and_leaves_random_states(n_train, n_columns):
+    model = VAE(Gaussian(n_columns), (5,), 4).train()
+    train, test = rows(n_train, n_columns), rows(20, n_columns, seed=1)
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    first, _ = evaluate(model, train, test, n_samples=7)
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    np.testing.assert_equal(np.random.get_state(), numpy_before)  # noqa: NPY002
+    torch.rand(3)
+    assert evaluate(model, train, test, n_samples=7)[0] == first
+    assert evaluate(model, train, test, n_samples=7, draw_seed=1)[0]["log_px"] != first["log_px"]
+    assert model.training
+
+
+def test_description_of_rows_does_not_depend_on_chunks(monkeypatch):
+    model = VAE(Gaussian(4), (5,), 2)
+    batch = Batch(torch.randn(23, 4))
+    whole = describe_rows(model, batch)
+    monkeypatch.setattr(evaluate_script, "CHUNK_FLOATS", 5 * model.width)
+    for in_pieces, at_once in zip(describe_rows(model, batch), whole, strict=True):
+        torch.testing.assert_close(in_pieces, at_once)
+    recon, std, mu, kl_per_dim = whole
+    params = model.decode(model.encode(batch.x)[0])
+    torch.testing.assert_close(recon, params[:, :4].detach())
+    torch.testing.assert_close(std, (params[:, 4:].exp() + MIN_VARIANCE).sqrt().detach())
+    kl = vae.kl_normal(*model.encode(batch.x))
+    torch.testing.assert_close(kl_per_dim.sum(-1), kl.detach())
+    torch.testing.assert_close(mu, model.encode(batch.x)[0].detach())
+
+
+def test_mse_is_summed_in_double_precision():
+    """2 ** 24 + 1 is no float32: adding ones to it one by one would stop there."""
+    x = np.full((1, 3), 4096.0, np.float32)
+    x[0, 1:] = 1.0
+    assert mse(x, np.zeros_like(x)) == (4096**2 + 2) / 3
+
+
+def test_the_table_shows_the_metrics_it_is_given():
+    metrics = dict.fromkeys(UNITS, 0.0) | {
+        "elbo": -12.3456, "log_px": -11.5, "log_px_se": 0.25, "active_units": 3, "n_samples": 70,
+        "baseline_log_px_gaussian": -13.5, "baseline_log_px_diagonal": -14.25,
+    }  # fmt: skip
+    lines = [line.split() for line in table(metrics, Gaussian(2)).splitlines()]
+    assert ["ELBO", "-12.346", "nats"] in lines
+    assert ["log", "p(x)", "-11.500", "±", "0.25"] in [line[:5] for line in lines]
+    assert lines[1][-2:] == ["70", "samples"]
+    assert ["active", "units", "3"] in [line[:3] for line in lines]
+    text = table(metrics | {"log_px_se": None}, Bernoulli(2))
+    assert "±" not in text
+    assert "one Gaussian" not in text
+    assert "-14.250" in text

@@ -1,0 +1,247 @@
+"""The house as it was drawn: who may import whom, sizes, no dead flags, nothing unsafe."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parts import cli
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRIPTS = ("train", "evaluate", "plot_results", "data")
+TOP_LEVEL = {"train.py", "evaluate.py", "plot_results.py", "vae.py", "data.py"}
+
+# Module -> our modules it may import. Imports point downward only; no part knows a script.
+MAY_IMPORT = {
+    "train": {"data", "vae", "parts.cli", "parts.errors", "parts.optim", "parts.runs"},
+    "evaluate": {"data", "vae", "parts.cli", "parts.errors", "parts.runs"},
+    "plot_results": {"parts.cli", "parts.errors", "parts.runs"},
+    "data": {"parts.cli", "parts.errors", "parts.tables"},
+    "vae": {"parts.likelihoods", "parts.networks"},
+    "parts": set(),
+    "parts.cli": {"parts.errors"},
+    "parts.errors": set(),
+    "parts.likelihoods": {"parts.errors"},
+    "parts.networks": set(),
+    "parts.optim": set(),
+    "parts.runs": {"parts.errors"},
+    "parts.tables": {"parts.errors"},
+}
+# Heavy packages that a module must not load before it needs them: start-up is most of a short run.
+NOT_AT_START = {
+    "train": {"matplotlib", "pandas", "sklearn", "scipy"},
+    "evaluate": {"matplotlib", "pandas", "sklearn", "scipy"},
+    "data": {"torch", "vae", "matplotlib", "pandas", "sklearn", "scipy"},
+    "plot_results": {"torch", "vae", "data", "matplotlib", "pandas", "sklearn", "scipy"},
+}
+MAY_PRINT = {"parts.cli", "parts.runs", "parts.tables"}  # of the parts
+MAX_FILE, MAX_FUNCTION = 350, 60
+
+
+def module_name(path):
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {
+    module_name(path): ast.parse(path.read_text(encoding="utf-8"))
+    for path in [*REPOSITORY.glob("*.py"), *REPOSITORY.glob("parts/**/*.py")]
+}
+BENCHMARKS = {
+    module_name(path): ast.parse(path.read_text(encoding="utf-8"))
+    for path in REPOSITORY.glob("benchmarks/**/*.py")
+}
+SOURCES = MODULES | BENCHMARKS
+
+
+def imports(tree):
+    """Every module imported anywhere in it, functions included; `from a import b` is a.b or a."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
+    return found
+
+
+def ours(tree):
+    return {n for n in imports(tree) if n in SOURCES or n.split(".")[0] in ("benchmarks", "tests")}
+
+
+def calls(tree, name):
+    """The calls of `name`, such as print or torch.load."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [node for node in nodes if ast.unparse(node.func) == name]
+
+
+# The layout
+
+
+def test_the_fixed_names_exist():
+    for name in (*TOP_LEVEL, "README.md", "requirements.txt"):
+        assert (REPOSITORY / name).is_file(), name
+    assert (REPOSITORY / "tests").is_dir()
+
+
+def test_nothing_else_is_at_the_top():
+    assert {path.name for path in REPOSITORY.glob("*.py")} == TOP_LEVEL
+
+
+def test_the_table_names_every_module():
+    assert set(MAY_IMPORT) == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downward(module):
+    beyond = ours(MODULES[module]) - MAY_IMPORT.get(module, set())
+    assert not beyond, f"{module} imports {sorted(beyond)}"
+
+
+def test_the_table_holds_no_import_that_is_not_there():
+    unused = {m: sorted(allowed - ours(MODULES[m])) for m, allowed in MAY_IMPORT.items()}
+    assert {module: names for module, names in unused.items() if names} == {}
+
+
+@pytest.mark.parametrize("module", NOT_AT_START)
+def test_importing_does_nothing(tmp_path, module):
+    """No output, no file, no parsing of arguments, and none of the heavy packages."""
+    code = f"import sys, {module}; print(*sorted(set(sys.modules) & {NOT_AT_START[module]!r}))"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--nonsense"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", SCRIPTS)
+def test_a_script_runs_only_under_its_guard(module):
+    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)
+    *body, guard = MODULES[module].body
+    assert ast.unparse(guard) == "if __name__ == '__main__':\n    run_script(main)"
+    docstring, *body = body
+    assert ast.get_docstring(MODULES[module])
+    assert {type(node).__name__ for node in body if not isinstance(node, allowed)} == set()
+    (main,) = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+    assert ast.unparse(main.args) == "argv=None"
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_files_are_short(module):
+    path = REPOSITORY / Path(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_functions_are_short(module):
+    functions = [n for n in ast.walk(SOURCES[module]) if isinstance(n, ast.FunctionDef)]
+    lengths = {f.name: f.end_lineno - f.lineno + 1 for f in functions}
+    assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION} == {}
+
+
+# Habits
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("parts")])
+def test_parts_do_not_print(module):
+    assert module in MAY_PRINT or not calls(MODULES[module], "print")
+
+
+def test_every_load_is_safe():
+    loads = [node for tree in SOURCES.values() for node in calls(tree, "torch.load")]
+    assert loads
+    for node in loads:
+        options = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        assert options.get("weights_only") == "True", ast.unparse(node)
+    loads = [node for tree in SOURCES.values() for node in calls(tree, "np.load")]
+    assert loads
+    for node in loads:
+        options = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        assert options.get("allow_pickle") == "False", ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_nothing_is_evaluated_or_unpickled(module):
+    tree = SOURCES[module]
+    assert not {"pickle", "joblib", "dill", "marshal", "shelve"} & imports(tree)
+    for name in ("eval", "exec", "globals", "pd.read_pickle"):
+        assert not calls(tree, name), name
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in SCRIPTS])
+def test_libraries_do_not_seed(module):
+    for name in ("np.random.seed", "random.seed"):
+        assert not calls(MODULES[module], name)
+    seeds = calls(MODULES[module], "torch.manual_seed")
+    assert len(seeds) <= (module == "parts.runs")  # fixed_randomness, which restores the state
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_error_is_swallowed(module):
+    for node in ast.walk(SOURCES[module]):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno}: a bare except"
+            empty = all(isinstance(n, ast.Pass) for n in node.body)
+            assert not empty, f"line {node.lineno}: an error is dropped"
+
+
+# Flags
+
+
+def flags_of(name, monkeypatch):
+    """Destinations of a script's flags, as its main builds them."""
+    found = []
+
+    def stop(parser, *args, **options):
+        found.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(cli.Parser, "parse_args", stop)
+    with pytest.raises(SystemExit):
+        importlib.import_module(name).main([])
+    return {action.dest for action in found[0]._actions} - {"help"}
+
+
+def text_constants(node):
+    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and type(n.value) is str}
+
+
+def names_read(tree):
+    """Flags that the code reads: args.name, config["name"], pop("name"), for key in ("name", ...).
+
+    Not counted are places that only define or list: add_argument, dict literals, sets.
+    """
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found |= {node.attr} if ast.unparse(node.value) == "args" else set()
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+            found |= text_constants(node.slice)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in ("get", "pop"):
+                found |= text_constants(node)
+        elif isinstance(node, ast.comprehension) and isinstance(node.iter, ast.Tuple):
+            found |= text_constants(node.iter)
+    return found
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_flag_is_read_somewhere(monkeypatch, script):
+    flags = flags_of(script, monkeypatch)
+    assert len(flags) > 2
+    read = set().union(*map(names_read, MODULES.values()))
+    assert flags - read == set()

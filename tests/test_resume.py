@@ -1,0 +1,340 @@
+"""A run that is killed, stopped or stopped early goes on to the bits of an undisturbed one."""
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from parts.runs import Run
+
+# 360 steps an epoch, saved every 64: most kills fall inside an epoch.
+FLAGS = ("--n-rows", 1000, "--val-fraction", 0.1, "--batch-size", 2, "--hidden-dims", 16)
+EPOCHS = 10
+LONG = (*FLAGS, "--epochs", EPOCHS, "--warmup-epochs", 6, "--checkpoint-seconds", 0)
+SMALL = ("--data", "iris", "--batch-size", 16, "--hidden-dims", 16)
+STOPPING = ("--data", "iris", "--batch-size", 2, "--lr", 0.03, "--patience", 8, "--epochs", 900)
+
+
+def differences(a, b, path=""):
+    """Where two checkpoints differ: every tensor bit and every plain value counts."""
+    if type(a) is not type(b):
+        return [f"{path}: {type(a)} and {type(b)}"]
+    if isinstance(a, dict):
+        if list(a) != list(b):
+            return [f"{path}: keys {list(a)} and {list(b)}"]
+        return [line for key in a for line in differences(a[key], b[key], f"{path}/{key}")]
+    if isinstance(a, list | tuple):
+        if len(a) != len(b):
+            return [f"{path}: length {len(a)} and {len(b)}"]
+        pairs = enumerate(zip(a, b, strict=True))
+        return [line for i, (v, w) in pairs for line in differences(v, w, f"{path}/{i}")]
+    same = a.dtype == b.dtype and a.equal(b) if torch.is_tensor(a) else a == b
+    return [] if same else [f"{path}: {a} and {b}"]
+
+
+def assert_same_run(a, b):
+    a, b = Run(a), Run(b)
+    assert differences(a.load_checkpoint(), b.load_checkpoint()) == []
+    assert a.log.read_bytes() == b.log.read_bytes()
+    assert a.config() == b.config()
+
+
+def assert_whole(run):
+    """A reader finds the run in order, whatever moment it was killed in."""
+    checkpoint = run.load_checkpoint()
+    assert run.config() == checkpoint["config"]
+    assert [record["epoch"] for record in run.read_log()] == list(range(1, len(run.read_log()) + 1))
+    assert len(run.read_log()) >= checkpoint["position"]["epoch"]
+    return checkpoint
+
+
+def bytes_of(run_path):
+    return {p.relative_to(run_path): p.read_bytes() for p in run_path.rglob("*") if p.is_file()}
+
+
+def wait_for(condition, process, seconds=60):
+    """Until condition() is true; false where the process ended before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < end, "the process neither went on nor ended"
+        time.sleep(0.001)
+    return True
+
+
+def modified(path):
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@pytest.fixture
+def start(script, tmp_path):
+    """start(*args): `python train.py args` running in tmp_path; killed at the end of the test."""
+    processes = []
+
+    def start(*args):
+        process = subprocess.Popen(
+            script.command("train", *args),
+            cwd=tmp_path,
+            env=script.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, train):
+    return train(tmp_path_factory.mktemp("undisturbed"), "a", *LONG)
+
+
+# Killed
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(start, undisturbed, tmp_path, call, train):
+    rng = np.random.default_rng(0)
+    run = Run(tmp_path / "runs" / "a")
+    positions = []
+    arguments = ("--run", "a", *LONG)
+    for i in range(4):
+        process, before = start(*arguments), modified(run.checkpoint)
+        assert wait_for(lambda before=before: modified(run.checkpoint) != before, process)
+        time.sleep(rng.uniform(0, 0.25))
+        if i == 3:  # the others fall where they may
+            wait_for(lambda: run.load_checkpoint()["position"]["row"] > 0, process)
+        assert kill(process), "it ended by itself: nothing was tested"
+        position = assert_whole(run)["position"]
+        positions.append((position["epoch"], position["row"]))
+        arguments = ("--resume", "a")
+        if i == 1:
+            saved = run.checkpoint.read_bytes(), run.log.read_bytes()
+            flags = ("--runs-dir", run.path.parent, "--run", "a", "--n-samples", 3)
+            assert call("evaluate", *flags).code == 0
+            assert saved == (run.checkpoint.read_bytes(), run.log.read_bytes())
+    assert positions == sorted(positions)
+    assert positions[0] < positions[-1] < (EPOCHS, 0)
+    assert any(row > 0 for _, row in positions), "no kill fell inside an epoch"
+    train(run.path.parent, "a", "--resume", "a")
+    assert_same_run(run.path, undisturbed)
+
+
+@pytest.mark.parametrize("delay", [0, 0.004])
+def test_a_run_killed_at_its_birth_is_whole_or_absent(start, tmp_path, train, delay):
+    runs_dir = tmp_path / "runs"
+    process = start("--run", "a", *LONG)
+    assert wait_for(runs_dir.exists, process)
+    time.sleep(delay)
+    assert kill(process)
+    visible = [path for path in runs_dir.iterdir() if not path.name.startswith(".")]
+    assert [path.name for path in visible] in ([], ["a"])
+    for path in visible:
+        assert_whole(Run(path))
+    # What is left of it stands in nobody's way.
+    assert_whole(Run(train(runs_dir, "b", *SMALL, "--epochs", 1)))
+
+
+# Stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on(start, undisturbed, tmp_path, call, number, monkeypatch):
+    run = Run(tmp_path / "runs" / "a")
+    process = start("--run", "a", *LONG)
+    assert wait_for(lambda: run.log.exists() and run.read_log(), process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == ""
+    position = assert_whole(run)["position"]
+    assert position["epoch"] < EPOCHS
+    command = re.search(r"^Stopped in epoch (\d+) and saved\. Go on with:\n +(.+)$", out, re.M)
+    assert int(command[1]) == position["epoch"] + 1
+    program, script_name, *arguments = shlex.split(command[2])
+    assert (program, script_name) == ("python", "train.py")
+    monkeypatch.chdir(tmp_path)
+    assert call("train", *arguments).code == 0
+    assert_same_run(run.path, undisturbed)
+
+
+# Finished, extended, changed
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path, call):
+    run = shutil.copytree(tiny_run, tmp_path / "a")
+    call("evaluate", "--runs-dir", tmp_path, "--run", "a", "--n-samples", 3)
+    before, checkpoint = bytes_of(run), Run(run).load_checkpoint()
+    assert len(before) == 5  # config, checkpoint, log, metrics, evaluation
+    result = call("train", "--resume", "a", "--runs-dir", tmp_path)
+    assert result.code == 0
+    assert "Resuming" in result.out
+    after = bytes_of(run)
+    # The same content; the bytes also hold which equal strings were one object in memory.
+    assert differences(Run(run).load_checkpoint(), checkpoint) == []
+    del before[Path("checkpoint.pt")], after[Path("checkpoint.pt")]
+    assert after == before
+
+
+@pytest.mark.parametrize("flags", [(), ("--warmup-epochs", 5), ("--batch-size", "full")])
+def test_more_epochs_equal_a_straight_longer_run(tmp_path, train, flags):
+    straight = train(tmp_path, "straight", *SMALL, *flags, "--epochs", 7)
+    train(tmp_path, "parts", *SMALL, *flags, "--epochs", 3)
+    train(tmp_path, "parts", "--resume", "parts", "--epochs", 4)
+    parts = train(tmp_path, "parts", "--resume", "parts", "--epochs", 7)
+    assert_same_run(parts, straight)
+    assert len(Run(parts).read_log()) == 7
+
+
+def test_lines_written_after_the_checkpoint_are_written_again(tmp_path, train):
+    """As a kill between the log and the checkpoint leaves them."""
+    straight = train(tmp_path, "straight", *SMALL, "--epochs", 4)
+    run = Run(train(tmp_path, "a", *SMALL, "--epochs", 2))
+    run.append_log({"epoch": 3, "loss": -1.0})
+    train(tmp_path, "a", "--resume", "a", "--epochs", 4)
+    assert_same_run(run.path, straight)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--lr 0.1",
+        "--seed 1",
+        "--batch-size 8",
+        "--beta 2",
+        "--hidden-dims 8",
+        "--data wine",
+        "--test-fraction 0.3",
+        "--n-rows 500",
+        "--n-columns 4",
+        "--preset classic",
+        "--run b",
+        "--overwrite",
+    ],
+)
+def test_other_flags_are_refused_on_resume(tiny_run, tmp_path, call, flags):
+    run = shutil.copytree(tiny_run, tmp_path / "a")
+    before = bytes_of(run)
+    result = call("train", "--resume", "a", "--runs-dir", tmp_path, *shlex.split(flags))
+    assert result.code == 2
+    flag = flags.split()[0]
+    assert result.err.startswith(f"error: {flag} cannot change on --resume; allowed: ")
+    assert result.err.count("\n") == 1
+    assert bytes_of(run) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_fewer_epochs_are_not_claimed(tiny_run, tmp_path, call):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", 1)
+    checkpoint = assert_whole(run)
+    assert checkpoint["position"]["epoch"] == 2
+    assert checkpoint["config"]["epochs"] >= 2  # refused, or kept at what was trained
+
+
+# Early stopping
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path, train):
+    run = Run(train(tmp_path, "a", *STOPPING))
+    checkpoint, losses = run.load_checkpoint(), [r["val_loss"] for r in run.read_log()]
+    best = checkpoint["best"]
+    assert best["epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 8
+    assert checkpoint["position"]["epoch"] == len(losses) < 900
+    steps_per_epoch = 54  # 108 rows, two at a time
+    assert best["optimizers"]["vae"]["step"].item() == best["epoch"] * steps_per_epoch
+    plain = [flag for flag in STOPPING if flag not in ("--patience", 8)]
+    straight = Run(train(tmp_path, "straight", *plain, "--epochs", best["epoch"])).load_checkpoint()
+    for part in ("model", "optimizers"):
+        assert differences(best[part], straight[part]) == []
+    assert differences(checkpoint["model"], straight["model"]) != []
+
+
+def test_the_best_epoch_is_what_is_evaluated(tmp_path, train, call):
+    run = Run(train(tmp_path, "a", *STOPPING))
+    epoch = run.load_checkpoint()["best"]["epoch"]
+    plain = [flag for flag in STOPPING if flag not in ("--patience", 8)]
+    straight = Run(train(tmp_path, "straight", *plain, "--epochs", epoch))
+    metrics = []
+    for name in ("a", "straight"):
+        flags = ("--runs-dir", tmp_path, "--run", name, "--n-samples", 7)
+        assert call("evaluate", *flags).code == 0
+        metrics.append(json.loads(Run(tmp_path / name).metrics.read_text()))
+    assert metrics[0] == metrics[1]
+    assert metrics[0]["epoch"] == epoch
+    assert straight.read_log() == run.read_log()[:epoch]
+
+
+def test_early_stopping_survives_a_kill(start, tmp_path, train):
+    flags = (*STOPPING, "--patience", 20, "--checkpoint-seconds", 0)
+    straight = train(tmp_path / "straight", "a", *flags)
+    last = len(Run(straight).read_log())
+    run = Run(tmp_path / "runs" / "a")
+    process = start("--run", "a", *flags)
+    # In the wait for a better epoch, where the best one is no longer the last.
+    assert wait_for(lambda: run.log.exists() and len(run.read_log()) > last - 15, process)
+    assert kill(process), "it ended by itself: nothing was tested"
+    assert assert_whole(run)["best"]["epoch"] == last - 20
+    assert_same_run(train(run.path.parent, "a", "--resume", "a"), straight)
+
+
+def test_more_patience_equals_a_straight_more_patient_run(tmp_path, train):
+    straight = train(tmp_path, "straight", *STOPPING, "--patience", 12)
+    train(tmp_path, "parts", *STOPPING, "--patience", 2)
+    parts = train(tmp_path, "parts", "--resume", "parts", "--patience", 12)
+    assert_same_run(parts, straight)
+
+
+def test_patience_that_begins_on_resume_waits_its_turn(tmp_path, train, call):
+    """Without held-out bounds of earlier epochs there is none to be worse than."""
+    run = Run(train(tmp_path, "a", *SMALL, "--epochs", 5))
+    result = call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", 9, "--patience", 3)
+    assert "best in epoch 0" not in result.out
+    checkpoint = assert_whole(run)
+    if result.code == 0:
+        assert checkpoint["position"]["epoch"] >= 8
+        assert checkpoint["best"]["epoch"] > 0
+    else:
+        assert result.code == 2
+        assert checkpoint["position"]["epoch"] == 5
+
+
+def test_patience_that_ends_on_resume_ends_the_best_epoch_too(tmp_path, train, call):
+    run = Run(train(tmp_path, "a", *STOPPING, "--patience", 2))
+    epoch = run.load_checkpoint()["position"]["epoch"] + 3
+    train(tmp_path, "a", "--resume", "a", "--patience", 0, "--epochs", epoch)
+    assert call("evaluate", "--runs-dir", tmp_path, "--run", "a", "--n-samples", 3).code == 0
+    assert json.loads(run.metrics.read_text())["epoch"] == epoch
+
+
+# Divergence
+
+
+def test_a_diverged_run_keeps_its_last_checkpoint(tmp_path, call):
+    flags = ("--run", "a", "--runs-dir", tmp_path, "--lr", 1e30, "--epochs", 2)
+    result = call("train", *flags)
+    assert result.code == 2
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert "diverged in epoch 1" in result.err
+    checkpoint = assert_whole(Run(Path(tmp_path) / "a"))
+    assert all(value.isfinite().all() for value in checkpoint["model"].values())

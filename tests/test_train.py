@@ -1,0 +1,428 @@
+"""The pure parts of training: schedule, order, Adam, and that resuming is going on."""
+
+import copy
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import train
+from parts import runs
+from parts.errors import UserError
+from parts.optim import Adam
+from train import PRESETS, Training, beta_at, fit, held_out_terms, parse, permutation
+from vae import VAE, Batch, Gaussian
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+class KnownLosses(nn.Module):
+    """A model whose loss on a row is its first cell; non-finite at the steps in `bad`."""
+
+    phases = ("vae",)
+
+    def __init__(self, bad=()):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.bad, self.batches, self.betas = set(bad), [], []
+
+    def parameters_of(self, phase):
+        return list(self.parameters())
+
+    def loss(self, phase, batch, beta=1.0):
+        rows = batch.x[:, 0]
+        value = rows.mean() * (math.nan if len(self.batches) in self.bad else 1.0)
+        self.batches.append(rows.tolist())
+        self.betas.append(beta)
+        return value * self.weight.sum(), {"loss": value}
+
+
+def known_rows(n):
+    return Batch(torch.arange(float(n))[:, None])
+
+
+def small_vae(seed=0):
+    torch.manual_seed(seed)
+    return VAE(Gaussian(3), (5,), z_dim=2)
+
+
+def weights(model):
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+def saved(state):
+    """As a checkpoint does it: tensors and plain values only."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def same(a, b):
+    """Equal to the bit, through dicts and lists."""
+    torch.testing.assert_close(a, b, atol=0, rtol=0)
+
+
+# The schedule of beta
+
+
+def test_beta_rises_linearly_and_then_stays():
+    assert [beta_at(step, 4.0, 4) for step in range(7)] == [0, 1, 2, 3, 4, 4, 4]
+    assert beta_at(0, 0.5, 0) == 0.5
+
+
+def test_training_gives_each_step_its_beta():
+    model = KnownLosses()
+    steps = Training(model).run(known_rows(5), 4, batch_size=2, beta=6.0, warmup_epochs=2)
+    means = [m for m in steps if m]
+    assert model.betas == [0, 1, 2, 3, 4, 5] + [6] * 6  # three steps an epoch
+    assert [m["beta"] for m in means] == [2, 5, 6, 6]
+
+
+# The order of rows
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.integers(0, 10_000))
+def test_permutation_holds_every_row_once_and_is_a_function(n, seed, epoch):
+    order = permutation(n, seed, epoch)
+    assert sorted(order.tolist()) == list(range(n))
+    torch.rand(3)  # the global state has no part in it
+    same(permutation(n, seed, epoch), order)
+
+
+def test_permutation_differs_between_seeds_and_epochs():
+    pairs = [(seed, epoch) for seed in (0, 1, 2, 2**31, 2**32 - 1) for epoch in range(5)]
+    orders = {tuple(permutation(50, *pair).tolist()) for pair in pairs}
+    assert len(orders) == len(pairs)
+
+
+def test_permutation_leaves_the_global_random_state():
+    before = torch.get_rng_state()
+    permutation(10, 3, 4)
+    same(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4, 4, 2]), (10, [10]), ("full", [10])])
+def test_an_epoch_visits_every_row_once_in_a_new_order(batch_size, sizes):
+    model = KnownLosses()
+    list(Training(model).run(known_rows(10), 2, batch_size))
+    assert [len(batch) for batch in model.batches] == 2 * sizes
+    rows = sum(model.batches, [])
+    first, second = rows[:10], rows[10:]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def test_the_seed_of_a_training_decides_its_order():
+    visited = []
+    for seed in (0, 1, 0):
+        model = KnownLosses()
+        list(Training(model, seed=seed).run(known_rows(20), 1, 20))
+        visited.append(model.batches)
+    assert visited[0] == visited[2] != visited[1]
+
+
+def test_a_batch_larger_than_the_data_is_the_data():
+    model = KnownLosses()
+    list(Training(model).run(known_rows(3), 1, batch_size=100))
+    assert sorted(model.batches[0]) == [0, 1, 2]
+
+
+# Adam
+
+
+def test_adam_equals_torchs():
+    ours, theirs = small_vae(), small_vae()
+    rows = Batch(torch.randn(16, 3))
+    one = Adam(ours.parameters(), lr=0.01, betas=(0.8, 0.99), eps=1e-6)
+    other = torch.optim.Adam(theirs.parameters(), lr=0.01, betas=(0.8, 0.99), eps=1e-6)
+    start = weights(ours)
+    for step in range(300):
+        torch.manual_seed(step)
+        skipped = one.step(ours.loss("vae", rows)[0])
+        assert skipped.item() == 0
+        torch.manual_seed(step)
+        other.zero_grad()
+        theirs.loss("vae", rows)[0].backward()
+        other.step()
+        if step in (0, 1, 10, 299):
+            torch.testing.assert_close(weights(ours), weights(theirs), atol=1e-6, rtol=0)
+    assert (weights(ours) - start).abs().max() > 0.1
+    assert one.step_count.item() == 300
+
+
+def adam_of_two():
+    parameters = [nn.Parameter(torch.randn(3)), nn.Parameter(torch.zeros(2))]
+    return parameters, Adam(parameters, lr=0.1)
+
+
+BAD_LOSSES = {
+    "nan loss": lambda a, b: a.square().sum() * math.nan,
+    "infinite loss": lambda a, b: a.square().sum() + math.inf,  # its gradient is finite
+    "nan gradient": lambda a, b: a.square().sum() + b.norm().sqrt(),  # finite at b = 0
+}
+
+
+@pytest.mark.parametrize("bad", BAD_LOSSES.values(), ids=BAD_LOSSES)
+def test_adam_skips_a_non_finite_step_and_goes_on_as_if_it_had_not_been(bad):
+    ends = []
+    for bad_steps in (0, 1):
+        torch.manual_seed(0)
+        parameters, optimizer = adam_of_two()
+        a, b = parameters
+        assert optimizer.step((a - 1).square().sum() + b.square().sum()).item() == 0
+        before = copy.deepcopy([parameters, optimizer.state_dict()])
+        for _ in range(bad_steps):
+            assert optimizer.step(bad(a, b) + b.square().sum()).item() == 1
+        same([parameters, optimizer.state_dict()], before)
+        assert optimizer.step((a - 1).square().sum() + b.exp().sum()).item() == 0
+        ends.append(copy.deepcopy([parameters, optimizer.state_dict()]))
+    same(ends[0], ends[1])
+    assert ends[0][1]["step"].item() == 2
+
+
+def test_adam_goes_on_from_its_state_to_the_same_bits():
+    parameters, optimizer = adam_of_two()
+    others, fresh = adam_of_two()
+
+    def step(pair, by):
+        by.step(sum((p - 1).square().sum() for p in pair))
+
+    for _ in range(5):
+        step(parameters, optimizer)
+    with torch.no_grad():
+        for p, q in zip(parameters, others, strict=True):
+            q.copy_(p)
+    fresh.load_state_dict(saved(optimizer.state_dict()))
+    for _ in range(5):
+        step(parameters, optimizer)
+        step(others, fresh)
+    same(others, parameters)
+    same(fresh.state_dict(), optimizer.state_dict())
+
+
+# Training: the same bits again
+
+
+ROWS = Batch(torch.randn(23, 3, generator=torch.Generator().manual_seed(5)))
+RECIPE = {"epochs": 3, "batch_size": 4, "beta": 0.7, "warmup_epochs": 2}
+
+
+def trained(at_yield=lambda training: None, seed=0):
+    """Weights and epoch means of a whole training; `at_yield` is called at each yield."""
+    training = Training(small_vae(), lr=0.01, seed=seed)
+    torch.manual_seed(seed)
+    means = []
+    for m in training.run(ROWS, **RECIPE):
+        means += [m] if m else []
+        at_yield(training)
+    return weights(training.model), means
+
+
+@pytest.fixture
+def look_every_third_step(monkeypatch):
+    monkeypatch.setattr(train, "LOOK_STEPS", 3)
+    monkeypatch.setattr(train, "LOOK_SECONDS", math.inf)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    one, again, other = trained(), trained(), trained(seed=1)
+    same(one, again)
+    assert not torch.equal(one[0], other[0])
+
+
+@pytest.mark.usefixtures("look_every_third_step")
+def test_a_training_resumed_at_any_yield_ends_in_the_same_bits():
+    states, finished = [], []
+
+    def save(training):
+        states.append(saved(training.state()))
+        finished.append(training.position.epoch)
+
+    end, means = trained(save)
+    same((end, means), trained())
+    assert finished == [0, 0, 1, 1, 1, 2, 2, 2, 3]  # after steps 3, 6 and the epoch's end
+    assert [state["position"]["row"] for state in states] == [12, 24, 0] * 3
+    for state, epoch in zip(states, finished, strict=True):
+        training = Training(small_vae(seed=9), lr=0.01)
+        training.load_state(state)
+        rest = [m for m in training.run(ROWS, **RECIPE) if m]
+        same(weights(training.model), end)
+        same(rest, means[epoch:])
+
+
+@pytest.mark.usefixtures("look_every_third_step")
+def test_a_resumed_training_saves_the_state_it_was_given():
+    states = []
+    trained(lambda training: states.append(saved(training.state())))
+    for state in states:
+        training = Training(small_vae(seed=9))
+        training.load_state(state)
+        same(saved(training.state()), state)
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(1, math.inf), (5, math.inf), (64, -1.0)])
+def test_how_often_the_losses_are_looked_at_changes_nothing(steps, seconds, monkeypatch):
+    expected = trained()
+    monkeypatch.setattr(train, "LOOK_STEPS", steps)
+    monkeypatch.setattr(train, "LOOK_SECONDS", seconds)
+    same(trained(), expected)
+
+
+@pytest.mark.usefixtures("look_every_third_step")
+def test_evaluating_during_training_does_not_change_it():
+    def evaluate(training):
+        held_out_terms(training.model, ROWS, "val")
+        with runs.fixed_randomness(3):
+            training.model.log_px(ROWS.x, n_samples=5)
+            training.model.sample(4)
+
+    same(trained(evaluate), trained())
+
+
+def test_held_out_terms_are_the_bound_of_all_rows_the_same_every_time():
+    model = small_vae()
+    terms = held_out_terms(model, ROWS, "val")
+    torch.rand(7)
+    assert held_out_terms(model, ROWS, "val") == terms
+    with runs.fixed_randomness():
+        elbo, log_px_z, kl = (t.mean().item() for t in model.elbo(*ROWS, n_samples=8))
+    assert terms == pytest.approx({"val_loss": -elbo, "val_log_px_z": log_px_z, "val_kl": kl})
+    assert held_out_terms(model, Batch(ROWS.x[:0]), "val") == {}
+
+
+# Training: what it counts
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, "full"])
+def test_epoch_means_are_over_rows_whatever_the_batches(batch_size):
+    rows = Batch(torch.arange(10.0)[:, None].square())
+    (means,) = Training(KnownLosses()).run(rows, 1, batch_size)
+    assert means["loss"] == pytest.approx(28.5)
+
+
+def test_epoch_means_leave_out_skipped_rows():
+    model = KnownLosses(bad={1})
+    training = Training(model)
+    first, second = training.run(known_rows(10), 2, batch_size=4)
+    kept = model.batches[0] + model.batches[2]
+    assert len(kept) == 6
+    assert first["loss"] == pytest.approx(sum(kept) / 6)
+    assert second["loss"] == pytest.approx(4.5)
+    assert training.position.skipped == 1
+
+
+def test_an_epoch_of_skipped_steps_has_no_means():
+    first, second = Training(KnownLosses(bad={0})).run(known_rows(4), 2, "full")
+    assert first["loss"] is None
+    assert second["loss"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("look_steps", [1, 3, 64])
+def test_ten_bad_steps_in_a_row_end_training(look_steps, monkeypatch):
+    """Counted across epochs and looks: 7 steps an epoch, bad are the steps 4 to 13."""
+    monkeypatch.setattr(train, "LOOK_STEPS", look_steps)
+    training = Training(KnownLosses(bad=range(4, 14)))
+    with pytest.raises(UserError, match="epoch 2: 10 steps in a row"):
+        list(training.run(known_rows(7), 5, batch_size=1))
+
+
+@pytest.mark.parametrize("look_steps", [1, 3, 64])
+def test_nine_bad_steps_in_a_row_do_not(look_steps, monkeypatch):
+    monkeypatch.setattr(train, "LOOK_STEPS", look_steps)
+    training = Training(KnownLosses(bad={*range(4, 13), *range(14, 23)}))
+    list(training.run(known_rows(7), 5, batch_size=1))
+    assert training.position.skipped == 18
+    assert training.optimizers["vae"].step_count.item() == 35 - 18
+
+
+def test_a_streak_of_bad_steps_survives_resuming():
+    training = Training(KnownLosses(bad=range(100)))
+    next(training.run(known_rows(6), 1, batch_size=1))
+    again = Training(KnownLosses(bad=range(100)))
+    again.load_state(saved(training.state()))
+    assert (again.position.skipped, again.position.streak) == (6, 6)
+    with pytest.raises(UserError, match="10 steps in a row"):
+        list(again.run(known_rows(6), 2, batch_size=1))
+
+
+def test_keep_best_keeps_the_weights_and_optimiser_of_the_highest_bound():
+    training = Training(small_vae(), lr=0.01)
+    bounds, kept = iter([-5.0, -3.0, -4.0, math.nan, -3.0]), {}
+    for _ in training.run(ROWS, 5):
+        training.keep_best(next(bounds))
+        kept[training.position.epoch] = copy.deepcopy(training.weights())
+    assert training.position.best_epoch == 2
+    assert training.position.best_elbo == -3
+    same(training.best, kept[2] | {"epoch": 2})
+    assert training.best["optimizers"]["vae"]["step"].item() == 2
+    assert not torch.equal(
+        kept[2]["model"]["encoder.0.weight"], kept[5]["model"]["encoder.0.weight"]
+    )
+    again = Training(small_vae(seed=9))
+    again.load_state(saved(training.state()))
+    same(again.best, kept[2] | {"epoch": 2})
+    assert (again.position.best_epoch, again.position.best_elbo) == (2, -3)
+
+
+def test_fit_lowers_the_loss_and_returns_the_means_of_each_epoch():
+    x = np.random.default_rng(0).standard_normal((200, 1)) @ np.ones((1, 3))  # float64, rank 1
+    epochs = fit(small_vae(), x, epochs=40, batch_size=20, lr=0.01, beta=0.5)
+    assert len(epochs) == 40
+    for means in epochs:
+        assert means["loss"] == pytest.approx(0.5 * means["kl"] - means["log_px_z"], abs=1e-4)
+        assert means["beta"] == 0.5
+    # Three columns of unit variance start near 3 x 1.42 nats; one latent explains them.
+    assert epochs[0]["loss"] > 3.5
+    assert epochs[-1]["loss"] < 1.5
+
+
+# Flags
+
+
+def test_a_preset_is_above_defaults_and_below_flags():
+    defaults, given = parse([])
+    assert given == {}
+    assert (defaults["hidden_dims"], defaults["latent_dim"], defaults["batch_size"]) == (
+        [64],
+        8,
+        32,
+    )
+    assert (defaults["variance"], defaults["epochs"], defaults["lr"]) == (None, 50, 1e-3)
+    args, given = parse(["--preset", "classic", "--batch-size", "32", "--latent-dim", "3"])
+    assert given == {"preset": "classic", "batch_size": 32, "latent_dim": 3}
+    expected = {"hidden_dims": [8], "variance": "fixed:1.0", "batch_size": 32, "latent_dim": 3}
+    assert {key: args[key] for key in expected} == expected  # 32 is the default, but was given
+    assert set(args) == set(defaults)
+
+
+def test_every_preset_sets_existing_flags():
+    for preset in PRESETS.values():
+        assert set(preset) <= set(parse([])[0])
+
+
+def test_hidden_dims_may_be_none_or_several():
+    assert parse(["--hidden-dims"])[0]["hidden_dims"] == []
+    assert parse(["--hidden-dims", "5", "4"])[0]["hidden_dims"] == [5, 4]
+    assert parse(["--batch-size", "full"])[0]["batch_size"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--epochs", "0"), ("--lr", "0"), ("--lr", "nan"), ("--beta", "-1"), ("--beta", "inf"),
+     ("--batch-size", "0"), ("--batch-size", "half"), ("--hidden-dims", "0"), ("--seed", "-1"),
+     ("--seed", str(2**32)), ("--likelihood", "poisson"), ("--preset", "modern")],
+)  # fmt: skip
+def test_a_flag_out_of_range_is_refused_with_its_value(flag, value):
+    with pytest.raises(UserError, match=f"{flag}.*{value}"):
+        parse([flag, value])

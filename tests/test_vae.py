@@ -1,0 +1,576 @@
+"""The model against closed forms: a VAE with linear decoder has an exact marginal and posterior."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
+import vae
+from parts.optim import Adam
+from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, from_config, kl_normal
+
+VARIANCE = 0.5
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@torch.no_grad()
+def fill(layer, weight, bias):
+    layer.weight.copy_(torch.as_tensor(weight))
+    layer.bias.copy_(torch.as_tensor(bias))
+
+
+def linear_vae(y_dim=0, exact=False):
+    """x = W z + V y + b + noise of VARIANCE. With `exact`, W has orthogonal columns and q is the
+    exact posterior; else q is broader and off-centre, so that importance weights vary but stay
+    bounded."""
+    model = VAE(Gaussian(4, f"fixed:{VARIANCE}"), (), z_dim=2, y_dim=y_dim).double()
+    w, v, b = 0.8 * torch.randn(4, 2).double(), torch.randn(4, y_dim).double(), torch.randn(4)
+    if exact:
+        w = torch.linalg.qr(w).Q * torch.tensor([0.5, 2.0])
+    fill(model.decoder[0], torch.cat([w, v], 1), b)
+    covariance = torch.linalg.inv(torch.eye(2) + w.T @ w / VARIANCE)  # of p(z|x)
+    a, var = covariance @ w.T / VARIANCE, covariance.diagonal()  # E[z|x] = a (x - V y - b)
+    if not exact:
+        a, var = 0.9 * a, 2 * torch.linalg.eigvalsh(covariance).max() * torch.tensor([1.0, 1.3])
+    to_mu = torch.cat([a, -a @ v], 1)
+    to_logvar = torch.zeros_like(to_mu) if exact else 0.05 * torch.randn_like(to_mu)
+    fill(model.encoder[0], torch.cat([to_mu, to_logvar]), torch.cat([-a @ b.double(), var.log()]))
+    return model
+
+
+def weights_of(model):
+    """W [D, Z], V [D, C] and b [D] of a linear decoder."""
+    layer = model.decoder[0]
+    w, v = layer.weight.detach().split([model.z_dim, model.y_dim], 1)
+    return w, v, layer.bias.detach()
+
+
+def exact_marginal(model, y=None, columns=None):
+    """p(x) over all columns, or those where `columns` is True."""
+    w, v, b = weights_of(model)
+    mean = b if y is None else b + y @ v.T
+    covariance = w @ w.T + VARIANCE * torch.eye(len(b)).double()
+    if columns is not None:
+        mean, covariance = mean[..., columns], covariance[columns][:, columns]
+    return MultivariateNormal(mean, covariance)
+
+
+def exact_posterior(model, x):
+    w, _, b = weights_of(model)
+    covariance = torch.linalg.inv(torch.eye(model.z_dim).double() + w.T @ w / VARIANCE)
+    return MultivariateNormal((x - b) @ w @ covariance / VARIANCE, covariance)
+
+
+def small_vae(variance="decoder", y_dim=0):
+    """Non-linear, with every weight away from 0."""
+    return VAE(Gaussian(3, variance), (5,), z_dim=2, y_dim=y_dim)
+
+
+def close(actual, expected, **tolerance):
+    torch.testing.assert_close(actual, expected, **tolerance)
+
+
+def test_a_batch_takes_the_same_rows_of_x_y_and_mask():
+    column = torch.arange(5.0)[:, None]
+    batch = Batch(column, 2 * column, 3 * column)
+    for index in (torch.tensor([3, 0, 3], dtype=torch.int32), torch.tensor([3, 0, 3])):
+        taken = torch.cat(batch.take(index), 1)
+        close(taken, torch.tensor([[3.0, 6, 9], [0, 0, 0], [3, 6, 9]]))
+    close(torch.cat(batch.take(slice(3, 9)), 1), torch.tensor([[3.0, 6, 9], [4, 8, 12]]))
+    assert Batch(column).take(slice(2))[1:] == (None, None)
+
+
+# The linear model: bounds against the exact marginal
+
+
+def test_log_px_meets_the_exact_marginal_of_a_linear_model():
+    model, x = linear_vae(), 1.5 * torch.randn(6, 4).double()
+    close(model.log_px(x, n_samples=200_000), exact_marginal(model).log_prob(x), atol=0.03, rtol=0)
+
+
+def test_elbo_is_the_marginal_less_the_divergence_to_the_posterior():
+    model, x = linear_vae(), 1.5 * torch.randn(6, 4).double()
+    mu, logvar = model.encode(x)
+    q = MultivariateNormal(mu, torch.diag_embed(logvar.exp()))
+    exact = exact_marginal(model).log_prob(x) - kl_divergence(q, exact_posterior(model, x))
+    close(model.terms(Batch(x), n_samples=100_000).elbo, exact, atol=0.05, rtol=0.005)
+    close(model.importance(x, n_samples=100_000).elbo, exact, atol=0.05, rtol=0.005)
+    assert (exact < exact_marginal(model).log_prob(x) - 0.1).all()
+
+
+def test_with_the_exact_posterior_every_importance_weight_is_the_marginal():
+    model, x = linear_vae(exact=True), 2 * torch.randn(7, 4).double()
+    exact = exact_marginal(model).log_prob(x)
+    close(model.log_w(x, n_samples=3), exact.expand(3, 7), atol=1e-5, rtol=0)
+    log_px, elbo, ess = model.importance(x, n_samples=9)
+    close(log_px, exact, atol=1e-5, rtol=0)
+    close(elbo, exact, atol=1e-5, rtol=0)
+    close(ess, torch.full_like(ess, 9.0), atol=1e-5, rtol=0)
+
+
+def test_with_the_exact_posterior_the_elbo_is_the_marginal():
+    model, x = linear_vae(exact=True), 2 * torch.randn(7, 4).double()
+    exact = exact_marginal(model).log_prob(x)
+    close(model.terms(Batch(x), n_samples=50_000).elbo, exact, atol=0.03, rtol=0)
+
+
+def test_the_bound_rises_with_the_number_of_samples_and_stays_below_the_marginal():
+    model, x = linear_vae(), torch.randn(1, 4).double()
+    exact = exact_marginal(model).log_prob(x).item()
+    bounds = [model.log_px(x.expand(8000, -1), n_samples=k) for k in (1, 5, 50)]
+    means = [b.mean().item() for b in bounds]
+    errors = [b.std().item() / 8000**0.5 for b in bounds]
+    for low, high, error in zip(means, [*means[1:], exact], errors, strict=True):
+        assert low + 4 * error < high
+
+
+def test_importance_follows_its_formulas_for_the_weights_it_drew():
+    model, x = small_vae(), torch.randn(6, 3)
+    torch.manual_seed(1)
+    log_px, elbo, ess = model.importance(x, n_samples=40)
+    torch.manual_seed(1)
+    w = model.log_w(x, n_samples=40).double().detach().exp()
+    close(log_px.double(), w.mean(0).log(), atol=1e-5, rtol=0)
+    close(elbo.double(), w.log().mean(0), atol=1e-5, rtol=0)
+    close(ess.double(), w.sum(0).square() / w.square().sum(0), atol=1e-3, rtol=0)
+    assert (elbo <= log_px).all()
+    assert ((ess >= 1) & (ess <= 40)).all()
+
+
+def test_far_rows_do_not_underflow_their_weights():
+    model, x = linear_vae(exact=True), torch.full((1, 4), 500.0).double()
+    exact = exact_marginal(model).log_prob(x)
+    assert exact < -1e4  # exp of it is 0
+    close(model.log_px(x, n_samples=20), exact, atol=0, rtol=1e-6)
+
+
+# KL
+
+
+def random_gaussians(shape=(5, 3)):
+    mu_q, logvar_q, mu_p, logvar_p = (torch.randn(shape).double() for _ in range(4))
+    q, p = (Normal(m, (0.5 * v).exp()) for m, v in ((mu_q, logvar_q), (mu_p, logvar_p)))
+    return q, p, (mu_q, logvar_q, mu_p, logvar_p)
+
+
+def test_kl_normal_is_the_mean_log_ratio_under_q():
+    q, p, parameters = random_gaussians()
+    z = q.sample((200_000,))
+    for prior, kl in ((p, kl_normal(*parameters)), (Normal(0, 1), kl_normal(*parameters[:2]))):
+        ratio = (q.log_prob(z) - prior.log_prob(z)).sum(-1)
+        error = ratio.std(0) / 200_000**0.5
+        assert ((kl - ratio.mean(0)).abs() < 5 * error).all()
+
+
+def test_kl_normal_is_the_closed_form():
+    q, p, parameters = random_gaussians()
+    close(kl_normal(*parameters), kl_divergence(q, p).sum(-1))
+    close(kl_normal(*parameters[:2]), kl_divergence(q, Normal(0, 1)).sum(-1))
+
+
+reals = st.floats(-6, 6)
+
+
+@settings(deadline=None, max_examples=100)
+@given(reals, reals, reals, reals)
+def test_kl_normal_is_zero_only_where_q_is_p(mu_q, logvar_q, mu_p, logvar_p):
+    q, p = torch.tensor([[mu_q], [logvar_q]]).double(), torch.tensor([[mu_p], [logvar_p]]).double()
+    assert kl_normal(*q, *q).item() == pytest.approx(0, abs=1e-12)
+    # Pinsker: KL >= 2 TV^2, and TV >= the difference at any event, here {z <= mu_q}.
+    at_mu_q = Normal(mu_p, math.exp(logvar_p / 2)).cdf(torch.tensor(mu_q).double())
+    assert kl_normal(*q, *p).item() >= 2 * (0.5 - at_mu_q.item()) ** 2 - 1e-9
+
+
+# The loss
+
+
+def test_loss_is_a_mean_over_rows_of_a_sum_over_columns():
+    """With all weights 0 the decoder and q know nothing: the loss is a known density."""
+    model, x = VAE(Gaussian(4, "fixed:2.0"), (6,), z_dim=3), torch.randn(5, 4)
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    expected = -Normal(0, 2**0.5).log_prob(x).sum(1).mean()
+    for batch in (Batch(x), Batch(x.repeat(20, 1))):
+        close(model.loss("vae", batch)[0], expected)
+    close(model.loss("vae", Batch(x), beta=7.0)[0], expected)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0, 4.0])
+def test_loss_weighs_only_the_kl_by_beta(beta):
+    model, batch = small_vae(), Batch(torch.randn(6, 3))
+    torch.manual_seed(1)
+    elbo, log_px_z, kl = (term.mean() for term in model.elbo(*batch))
+    torch.manual_seed(1)
+    loss, stats = model.loss("vae", batch, beta)
+    close(loss, -(log_px_z - beta * kl))
+    close(elbo, log_px_z - kl)
+    close(stats["loss"], loss.detach())
+    close(stats["log_px_z"], log_px_z.detach())
+    close(stats["kl"], kl.detach())
+    assert loss.requires_grad
+    assert not any(value.requires_grad for value in stats.values())
+
+
+LIKELIHOODS = {
+    "bernoulli": lambda: Bernoulli(3),
+    **{v: (lambda v=v: Gaussian(3, v)) for v in ("fixed:0.25", "shared", "column", "decoder")},
+}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("n_samples", [1, 3])
+def test_gradients_are_slopes_at_the_same_noise(n_samples, name):
+    """Of the loss, and of a bound with more samples, against finite differences."""
+    model = VAE(LIKELIHOODS[name](), (4,), z_dim=2, y_dim=1).double()
+    x, y, mask = torch.rand(5, 3).double(), torch.randn(5, 1).double(), torch.rand(5, 3) > 0.3
+    parameters = list(model.parameters())
+
+    def loss():
+        torch.manual_seed(1)
+        if n_samples == 1:
+            return model.loss("vae", Batch(x, y, mask), beta=0.7)[0]
+        return -model.elbo(x, y, mask, n_samples).elbo.mean()
+
+    gradients = torch.autograd.grad(loss(), parameters)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        flat, slopes = parameter.detach().view(-1), []
+        for i, value in enumerate(flat.tolist()):
+            ends = []
+            for flat[i] in (value + 1e-5, value - 1e-5):
+                ends.append(loss().item())
+            flat[i] = value
+            slopes.append((ends[0] - ends[1]) / 2e-5)
+        close(gradient.view(-1), torch.tensor(slopes).double(), atol=1e-7, rtol=1e-5)
+
+
+def standardized(n_rows, n_columns):
+    x = torch.randn(n_rows, n_columns)
+    return (x - x.mean(0)) / x.std(0, correction=0)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "per_column"),
+    [
+        (lambda: Gaussian(20), 0.5 * (math.log(2 * math.pi) + 1)),
+        (lambda: Gaussian(20, "fixed:1.0"), 0.5 * (math.log(2 * math.pi) + 1)),
+        (lambda: Bernoulli(20), math.log(2)),
+    ],
+    ids=["gaussian", "fixed", "bernoulli"],
+)
+def test_loss_at_init_is_that_of_an_input_independent_model(likelihood, per_column):
+    """A constant decoder and q = p lose `per_column` nats; fresh weights lose under 0.1 more."""
+    x = standardized(500, 20)
+    if per_column == math.log(2):
+        x = (x > 0).float()
+    losses = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        losses.append(VAE(likelihood(), (64,), z_dim=8).loss("vae", Batch(x))[0].item() / 20)
+    assert all(per_column < loss < per_column + 0.1 for loss in losses)
+
+
+def test_a_small_model_learns_one_batch_by_heart():
+    x = standardized(8, 4)
+    model = VAE(Gaussian(4, "fixed:0.01"), (32,), z_dim=3)
+    optimizer = Adam(model.parameters(), lr=1e-2)
+    for _ in range(400):
+        optimizer.step(model.loss("vae", Batch(x))[0])
+    assert (model.reconstruct(x) - x).square().mean() < 0.01  # of a variance of 1
+    assert model.log_px(x, n_samples=200).mean() > -4.5  # one diagonal Gaussian gets -5.68
+
+
+# Its parts: shapes and what they draw
+
+
+def test_encode_and_decode_are_the_networks_halves():
+    model, x = linear_vae(), torch.randn(5, 4).double()
+    layer = model.encoder[0]
+    mu, logvar = model.encode(x)
+    close(mu, x @ layer.weight[:2].T + layer.bias[:2])
+    close(logvar, x @ layer.weight[2:].T + layer.bias[2:])
+    w, _, b = weights_of(model)
+    z = torch.randn(7, 5, 2).double()
+    close(model.decode(z), z @ w.T + b)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("n_samples", [1, 5])
+def test_reparameterize_draws_independently_from_q(n_samples, mode):
+    model = linear_vae().train(mode == "train")
+    mu, logvar = torch.tensor([[1.0, -2.0], [3.0, 0.0]]), torch.tensor([[0.0, -2.0], [1.0, -4.0]])
+    n = 10_000
+    z = model.reparameterize(mu.repeat(n, 1), logvar.repeat(n, 1), n_samples)
+    assert z.shape == (n_samples, 2 * n, 2)
+    standard = (z.view(n_samples, n, 2, 2) - mu) / (0.5 * logvar).exp()  # [K, n, B, Z]
+    standard = standard.transpose(0, 1).reshape(n, -1)  # every sample of every row and latent
+    close(standard.mean(0), torch.zeros(4 * n_samples), atol=0.05, rtol=0)
+    close(standard.T.cov(), torch.eye(4 * n_samples), atol=0.06, rtol=0)
+
+
+def test_forward_decodes_one_draw_from_q():
+    model, x = linear_vae(), torch.randn(1, 4).double()
+    means, mu, logvar = model(x.expand(50_000, -1))
+    w, _, b = weights_of(model)
+    assert means.shape == (50_000, 4)
+    close(means.mean(0), mu[0] @ w.T + b, atol=0.06, rtol=0)
+    close(means.T.cov(), w * logvar[0].exp() @ w.T, atol=0.06, rtol=0.05)
+
+
+def test_reconstruct_decodes_the_mean_of_q():
+    model, x = linear_vae(), torch.randn(5, 4).double()
+    w, _, b = weights_of(model)
+    close(model.reconstruct(x), model.encode(x)[0] @ w.T + b)
+
+
+def test_sample_draws_from_the_marginal_of_a_linear_model():
+    model = linear_vae().float()
+    exact = exact_marginal(model.double())
+    draws = model.float().sample(100_000).double()
+    assert draws.shape == (100_000, 4)
+    close(draws.mean(0), exact.mean, atol=0.03, rtol=0)
+    close(draws.T.cov(), exact.covariance_matrix, atol=0.06, rtol=0.02)
+
+
+def test_a_double_model_draws_doubles():
+    assert linear_vae().sample(3).dtype == torch.float64
+
+
+def test_train_and_eval_give_the_same_numbers():
+    model, x = small_vae(), torch.randn(6, 3)
+
+    def outputs():
+        torch.manual_seed(1)
+        results = [model(x), model.elbo(x), model.importance(x, n_samples=5), model.sample(4)]
+        return [*results, model.encode(x), model.reconstruct(x), model.loss("vae", Batch(x))[0]]
+
+    model.train()
+    trained = outputs()
+    model.eval()
+    close(outputs(), trained, atol=0, rtol=0)
+    assert not torch.equal(model(x)[0], model(x)[0])  # eval has not switched sampling off
+
+
+# Masks
+
+
+def observed(n_rows, n_columns):
+    """A mask with a fully observed row, a wholly missing one, and mixtures."""
+    mask = (torch.rand(n_rows, n_columns) > 0.4).double()
+    mask[0], mask[1], mask[2] = 1, 0, torch.eye(n_columns)[0]
+    return mask
+
+
+@pytest.mark.parametrize("value", [-3.0, 1e4, -1e30])
+@pytest.mark.parametrize("likelihood", [Bernoulli, Gaussian])
+def test_what_stands_in_a_missing_cell_changes_nothing(likelihood, value):
+    model, mask = VAE(likelihood(4), (5,), z_dim=2), observed(6, 4).float()
+    x = torch.rand(6, 4) * mask
+    other = torch.where(mask == 1, x, torch.tensor(value))
+
+    def outputs(x):
+        torch.manual_seed(1)
+        loss, _ = model.loss("vae", Batch(x, mask=mask))
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        estimates = model.elbo(x, mask=mask), model.importance(x, mask=mask, n_samples=5)
+        return [model.encode(x, mask=mask), *estimates, model.reconstruct(x, mask=mask), *gradients]
+
+    close(outputs(other), outputs(x), atol=0, rtol=0)
+
+
+def test_a_full_mask_is_no_mask():
+    model, x = small_vae(), torch.randn(6, 3)
+    for mask in (torch.ones(6, 3), torch.ones(6, 3, dtype=torch.bool)):
+        torch.manual_seed(1)
+        masked = model.elbo(x, mask=mask)
+        torch.manual_seed(1)
+        close(masked, model.elbo(x), atol=0, rtol=0)
+
+
+def test_log_px_of_a_masked_row_meets_the_marginal_over_its_observed_columns():
+    model, x, mask = linear_vae(), torch.randn(8, 4).double(), observed(8, 4)
+    fill(model.encoder[0], torch.zeros(4, 4), torch.zeros(4))  # q = p(z): broad enough for any mask
+    exact = [
+        exact_marginal(model, columns=m == 1).log_prob(row[m == 1]) if m.any() else torch.zeros([])
+        for row, m in zip(x, mask, strict=True)
+    ]
+    exact = torch.stack([e.double() for e in exact])
+    close(model.log_px(x, mask=mask, n_samples=200_000), exact, atol=0.03, rtol=0)
+
+
+# A condition y
+
+
+def test_a_condition_shifts_the_marginal_of_a_linear_model():
+    model, x, y = linear_vae(y_dim=3), torch.randn(6, 4).double(), torch.randn(6, 3).double()
+    exact = exact_marginal(model, y).log_prob(x)
+    close(model.log_px(x, y, n_samples=200_000), exact, atol=0.03, rtol=0)
+    other = model.log_px(x, y.flip(0), n_samples=200_000)
+    close(other, exact_marginal(model, y.flip(0)).log_prob(x), atol=0.03, rtol=0)
+    assert ((other - exact).abs() > 0.1).any()
+
+
+def test_one_sample_of_many_rows_and_many_of_one_estimate_the_same_bound():
+    model, x, y = linear_vae(y_dim=3), torch.randn(1, 4).double(), torch.randn(1, 3).double()
+    mask = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
+    many = model.elbo(x, y, mask, n_samples=50_000)
+    ones = model.elbo(*(part.expand(50_000, -1) for part in (x, y, mask)))
+    error = ones.log_px_z.std().item() / 50_000**0.5
+    for one, term in zip(ones, many, strict=True):
+        assert one.shape == (50_000,)
+        assert one.mean().item() == pytest.approx(term.item(), abs=6 * error)
+
+
+def test_a_condition_stands_after_x_in_the_encoder_and_after_z_in_the_decoder():
+    model, x, y = linear_vae(y_dim=3), torch.randn(6, 4).double(), torch.randn(6, 3).double()
+    encoder = model.encoder[0]
+    close(torch.cat(model.encode(x, y), -1), encoder(torch.cat([x, y], 1)))
+    w, v, b = weights_of(model)
+    z = torch.randn(5, 6, 2).double()
+    close(model.decode(z, y), z @ w.T + y @ v.T + b)
+    close(model.reconstruct(x, y), model.encode(x, y)[0] @ w.T + y @ v.T + b)
+    assert model.log_w(x, y, n_samples=5).shape == (5, 6)
+    assert [t.shape for t in model(x, y)] == [(6, 4), (6, 2), (6, 2)]
+
+
+def test_a_sample_follows_its_own_condition():
+    model, y = linear_vae(y_dim=3), torch.eye(3).double()
+    exact = exact_marginal(model, y)
+    draws = model.float().sample(90_000, y.float().repeat(30_000, 1)).view(30_000, 3, 4).double()
+    close(draws.mean(0), exact.mean, atol=0.06, rtol=0)
+
+
+# Chunks: any number of rows and samples in bounded memory
+
+
+@pytest.mark.parametrize("cells", [1, 7, 23, 60, 100, 10_000])
+def test_importance_over_chunks_uses_every_weight_of_every_row_once(cells, monkeypatch):
+    n_samples, n_rows = 23, 10
+    model = VAE(Gaussian(3), (5,), z_dim=2)
+    table = torch.randn(n_samples, n_rows)
+    used = torch.zeros(n_rows, dtype=torch.long)
+
+    def log_w(x, y, mask, n_samples):
+        rows = x[:, 0].long()
+        assert torch.equal(y, x)
+        assert torch.equal(mask, x)
+        assert n_samples * len(x) <= cells
+        start = used[rows[0]].item()
+        used[rows] += n_samples
+        return table[start : start + n_samples, rows]
+
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", cells * model.width)
+    monkeypatch.setattr(model, "log_w", log_w)
+    x = torch.arange(float(n_rows))[:, None].expand(-1, 3)
+    estimate = model.importance(x, x, x, n_samples)
+    assert (used == n_samples).all()
+    w = table.exp()
+    ess = w.sum(0).square() / w.square().sum(0)
+    close(estimate, Importance(w.mean(0).log(), table.mean(0), ess), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 10, 1000])
+def test_terms_over_chunks_are_those_of_each_row(rows, monkeypatch):
+    model = VAE(Gaussian(3), (5,), z_dim=2)
+
+    def elbo(x, y, mask, n_samples):
+        assert len(x) <= rows
+        return Terms(x[:, 0] + n_samples, y[:, 0], mask[:, 0])
+
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", 4 * rows * model.width)
+    monkeypatch.setattr(model, "elbo", elbo)
+    x = torch.arange(10.0)[:, None].expand(-1, 3)
+    column = torch.arange(10.0)
+    terms = model.terms(Batch(x, 2 * x, 3 * x), n_samples=4)
+    close(terms, Terms(column + 4, 2 * column, 3 * column), atol=0, rtol=0)
+
+
+def test_small_chunks_leave_exact_estimates_as_they_are(monkeypatch):
+    model, x = linear_vae(exact=True), torch.randn(11, 4).double()
+    whole = model.importance(x, n_samples=13)
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", 5 * model.width)
+    close(model.importance(x, n_samples=13), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("y_dim", [0, 50])
+def test_no_layer_of_a_chunk_holds_more_than_chunk_floats(y_dim, monkeypatch):
+    model = VAE(Gaussian(3), (5,), z_dim=2, y_dim=y_dim)
+    sizes = []
+
+    def note(layer, inputs, output):
+        sizes.extend([inputs[0].numel(), output.numel()])
+
+    for layer in [*model.encoder, *model.decoder]:
+        layer.register_forward_hook(note)
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", 1000)
+    batch = Batch(torch.randn(70, 3), torch.randn(70, y_dim) if y_dim else None)
+    model.importance(*batch, n_samples=90)
+    model.terms(batch, n_samples=3)
+    assert max(sizes) <= 1000
+    assert max(sizes) > 500  # and chunks are not needlessly small
+
+
+MEASURE_MEMORY = """
+import torch
+from vae import VAE, Gaussian
+
+def peak():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+
+torch.set_num_threads(1)
+model = VAE(Gaussian(5), (), z_dim=2)
+x = torch.randn(2000, 5)
+model.log_px(x[:2], n_samples=2)
+before = peak()
+model.log_px(x, n_samples=2000)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
+def test_memory_of_log_px_is_bounded():
+    """At once, the parameters of 2000 rows x 2000 samples would be 160 MB, and several such."""
+    root = Path(vae.__file__).parent
+    command = [sys.executable, "-c", MEASURE_MEMORY]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 300
+
+
+# From a run's config
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("hidden_dims", [[], [7, 5]])
+def test_a_config_makes_the_same_model_again(likelihood, hidden_dims):
+    config = {
+        "likelihood": likelihood,
+        "variance": "column",
+        "columns": [{"name": "a"}, {"name": "b"}, {"name": "c"}],
+        "hidden_dims": hidden_dims,
+        "latent_dim": 2,
+        "network": "mlp",
+    }
+    model, again = from_config(config), from_config(json.loads(json.dumps(config)))
+    sizes = [m.out_features for m in model.modules() if isinstance(m, nn.Linear)]
+    assert sizes == [*hidden_dims, 4, *hidden_dims[::-1], 3]
+    assert len(list(model.likelihood.parameters())) == (likelihood == "gaussian")
+    again.load_state_dict(model.state_dict())
+    x = torch.rand(5, 3)
+    results = []
+    for m in (model, again):
+        torch.manual_seed(1)
+        results.append(m.elbo(x))
+    close(results[0], results[1], atol=0, rtol=0)
