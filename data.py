@@ -140,7 +140,8 @@ def load(config):
 def check_distance(x, columns):
     """Refuse held-back cells so far from the training rows that float32 cannot square them."""
     for i, column in enumerate(columns):
-        far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
         if not far < FARTHEST:
             raise UserError(
                 f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "

@@ -236,9 +236,9 @@ FIGURES = {
 }
 
 
-def load_evaluation(run, log):
+def load_evaluation(run, log, runs_dir):
     """The arrays that evaluate.py left, refused where training has gone on since."""
-    again = f"run python evaluate.py --run {run.name} first"
+    again = f"run python evaluate.py {run.flags(runs_dir)} first"
     if not run.evaluation.is_file():
         raise UserError(f"{run.evaluation} is missing: {again}")
     try:
@@ -267,8 +267,8 @@ def main(argv=None):
     run = runs.find_run(args.runs_dir, args.run)
     log = run.read_log()
     if not log:
-        raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {run.name}")
-    arrays = load_evaluation(run, log)
+        raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {run.path}")
+    arrays = load_evaluation(run, log, args.runs_dir)
 
     import matplotlib
 

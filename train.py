@@ -6,13 +6,9 @@ python train.py --resume 0001            # go on where a run stopped, to the sam
 """
 
 import argparse
-import copy
 import math
-import shlex
 import time
-from dataclasses import asdict
 
-import numpy as np
 import torch
 
 import data as datasets
@@ -34,7 +30,7 @@ from parts.cli import (
     stop_signals,
 )
 from parts.errors import UserError
-from parts.optim import Adam
+from parts.training import Training
 from vae import LIKELIHOODS, NETWORKS, Batch, from_config
 
 PRESETS = {
@@ -49,101 +45,7 @@ PRESETS = {
     },
 }
 LOG_EVERY = 10  # epochs between printed lines
-LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
-
-
-def beta_at(step, beta, warmup_steps):
-    """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016)."""
-    return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
-
-
-def permutation(n, shuffle_seed, epoch):
-    """The order of rows in an epoch, a function of seed and epoch: nothing to save."""
-    # Both through NumPy's SeedSequence: torch's own CPU generator drops all but 32 bits of a seed.
-    mixed = int(np.random.SeedSequence((shuffle_seed, epoch)).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(mixed)
-    return torch.randperm(n, generator=generator, dtype=torch.int32)
-
-
-class Training:
-    """A model in training: its optimisers, one per phase, and its position in the data."""
-
-    def __init__(self, model, lr=1e-3, seed=0):
-        self.model, self.seed = model, seed
-        self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
-        self.position = runs.Position()
-        self.best = None  # weights and optimisers of the best epoch, where there is early stopping
-        self.pending = []  # statistics of the last steps, still on the device
-
-    def run(self, rows, epochs, batch_size=32, beta=1.0, warmup_epochs=0):
-        """Train on the Batch `rows` up to epoch `epochs`.
-
-        A generator: it yields the epoch's means after each epoch and None every few steps. At each
-        yield the caller may save `self.state()`, from which training goes on to the same bits.
-        """
-        at, n = self.position, len(rows.x)
-        batch_size = n if batch_size == "full" else min(batch_size, n)
-        steps_per_epoch = math.ceil(n / batch_size)
-        warmup_steps = warmup_epochs * steps_per_epoch
-        while at.epoch < epochs:
-            order = permutation(n, self.seed, at.epoch).to(rows.x.device)
-            first_step = at.epoch * steps_per_epoch
-            next_look = time.monotonic() + LOOK_SECONDS
-            while at.row < n:
-                batch = rows.take(order[at.row : at.row + batch_size])
-                step = first_step + at.row // batch_size
-                self.update(batch, beta_at(step, beta, warmup_steps))
-                at.row += batch_size
-                if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
-                    self.look()
-                    yield None
-                    next_look = time.monotonic() + LOOK_SECONDS
-            self.look()
-            last_step = first_step + steps_per_epoch - 1
-            yield at.finish_epoch() | {"beta": beta_at(last_step, beta, warmup_steps)}
-
-    def update(self, batch, beta):
-        """One step of each phase's optimiser."""
-        for phase, optimizer in self.optimizers.items():
-            loss, stats = self.model.loss(phase, batch, beta)
-            stats["skipped"] = optimizer.step(loss)
-            self.pending.append((stats, len(batch.x)))
-
-    def look(self):
-        """Bring the pending statistics to the host, in one transfer."""
-        if not self.pending:
-            return
-        values = torch.stack([value for stats, _ in self.pending for value in stats.values()])
-        values = iter(values.tolist())
-        for stats, n in self.pending:
-            self.position.add(n, {name: next(values) for name in stats})
-        self.pending = []
-
-    def keep_best(self, elbo):
-        """Remember weights and optimisers if the held-out bound is the highest so far."""
-        at = self.position
-        if elbo > at.best_elbo:
-            at.best_elbo, at.best_epoch = elbo, at.epoch
-            self.best = copy.deepcopy(self.weights() | {"epoch": at.epoch})
-
-    def weights(self):
-        optimizers = {phase: o.state_dict() for phase, o in self.optimizers.items()}
-        return {"model": dict(self.model.state_dict()), "optimizers": optimizers}
-
-    def state(self):
-        """All that `load_state` needs, as plain types and the live tensors: save or copy it now."""
-        self.look()
-        position = {"position": asdict(self.position), "rng": runs.random_state()}
-        return self.weights() | position | {"best": self.best}
-
-    def load_state(self, state):
-        self.model.load_state_dict(state["model"])
-        for phase, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][phase])
-        self.position = runs.Position(**copy.deepcopy(state["position"]))
-        self.best, self.pending = state["best"], []
-        runs.set_random_state(state["rng"])
 
 
 def fit(model, x, epochs=50, batch_size=32, lr=1e-3, beta=1.0, warmup_epochs=0, seed=0):
@@ -180,7 +82,7 @@ def train(training, config, data, run):
                 run.save_checkpoint(checkpoint_of(training, config))
                 next_save = time.monotonic() + config["checkpoint_seconds"]
     run.save_checkpoint(checkpoint_of(training, config))
-    return "interrupted" if stop else "early" if at.epoch < total else "done"
+    return "done" if at.epoch >= total else "interrupted" if stop else "early"
 
 
 def epoch_line(record, total):
@@ -248,16 +150,18 @@ def parse(argv):
     return defaults | preset | given, given
 
 
-def new_training(args):
+def new_training(args, given):
     """Config, Data, Training and Run of a new run."""
     config = datasets.resolve(args)
     likelihood = LIKELIHOODS[config["likelihood"]]
-    if config["variance"] is not None and "variance" not in likelihood.options:
+    if "variance" in given and "variance" not in likelihood.options:
         raise UserError(f"--variance goes with --likelihood gaussian, not {config['likelihood']}")
     if config["variance"] is None:
         config["variance"] = "decoder"
     if config["patience"] and not config["val_fraction"]:
         raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
+    if config["overwrite"] and config["run"] is None:
+        raise UserError("--overwrite needs --run NAME: a run without a name never replaces another")
     target = [config.pop(key) for key in ("runs_dir", "run", "overwrite")]
     config.pop("resume")
     runs.refuse_name(*target)
@@ -306,6 +210,7 @@ def resumed_training(args, given):
     elif not checkpoint["config"]["patience"]:
         at.best_epoch = at.epoch  # patience begins here
     config["threads"] = set_threads(config, data, training.model)
+    run.clear_leftovers()
     run.trim_log(at.epoch)
     runs.write_json(run.path / "config.json", config)
     return config, data, training, run
@@ -313,11 +218,8 @@ def resumed_training(args, given):
 
 def set_threads(config, data, model):
     """Fit the number of threads to a step's arithmetic, and keep it: other threads, other bits."""
-    size, n = config["batch_size"], len(data.train.x)
-    n_parameters = sum(p.numel() for p in model.parameters())
-    threads = choose_threads(
-        config["threads"], n_parameters * (n if size == "full" else min(size, n))
-    )
+    rows = len(data.train.x) if config["batch_size"] == "full" else config["batch_size"]
+    threads = choose_threads(config["threads"], rows * sum(p.numel() for p in model.parameters()))
     torch.set_num_threads(threads)
     return threads
 
@@ -325,7 +227,9 @@ def set_threads(config, data, model):
 def main(argv=None):
     args, given = parse(argv)
     resume = args["resume"] is not None
-    config, data, training, run = resumed_training(args, given) if resume else new_training(args)
+    config, data, training, run = (
+        resumed_training(args, given) if resume else new_training(args, given)
+    )
     print(data.describe())
     print(f"{training.model.describe()}, on {config['device']}, threads: {config['threads']}")
     if note := training.model.likelihood.note(data.train.x):
@@ -334,9 +238,9 @@ def main(argv=None):
         print(f"Resuming {run.path} after epoch {training.position.epoch} of {config['epochs']}")
     ended = train(training, config, data, run)
     at = training.position
-    where = "" if args["runs_dir"] == "runs" else f" --runs-dir {shlex.quote(args['runs_dir'])}"
+    flags = run.flags(args["runs_dir"])
     if ended == "interrupted":
-        resume = f"python train.py --resume {run.name}{where}"
+        resume = "python train.py " + flags.replace("--run ", "--resume ", 1)
         print(f"Stopped in epoch {at.epoch + 1} and saved. Go on with:\n  {resume}")
         return INTERRUPTED
     if ended == "early":
@@ -345,7 +249,7 @@ def main(argv=None):
         print(f"{at.skipped} steps with a non-finite loss or gradient were skipped")
     print(f"Run: {run.path}", "Next:", sep="\n")
     for script in ("evaluate.py", "plot_results.py"):
-        print(f"  python {script} --run {run.name}{where}")
+        print(f"  python {script} {flags}")
 
 
 if __name__ == "__main__":

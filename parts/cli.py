@@ -26,7 +26,9 @@ def run_script(main):
     except BrokenPipeError:  # the reader (head, less) went away: the usual quiet end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, OSError, MemoryError) as error:  # a full disk, a file too large to hold
+    except (UserError, OSError, MemoryError, RuntimeError) as error:  # a full disk, for example
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
         message = str(error) or "out of memory"
         print("error: " + message.replace("\n", "\\n").replace("\r", "\\r"), file=sys.stderr)
         sys.exit(2)

@@ -6,18 +6,16 @@ Imports torch only where tensors are saved or loaded: `plot_results.py` reads ru
 
 import contextlib
 import json
-import math
 import os
 import platform
 import re
+import shlex
 import shutil
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from parts.errors import UserError
 
-MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
 FORMAT = 1  # of checkpoint.pt; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
@@ -75,6 +73,18 @@ class Run:
             raise UserError(f"{path} is missing: {self.path} is not a whole run") from None
         except ValueError:
             raise UserError(f"{path} is damaged: it is not JSON") from None
+
+    def flags(self, runs_dir):
+        """The flags by which a verb finds this run again, quoted for a shell."""
+        if self.path != Path(runs_dir) / self.name:
+            return f"--run {shlex.quote(str(self.path))}"
+        where = "" if str(runs_dir) == "runs" else f" --runs-dir {shlex.quote(str(runs_dir))}"
+        return f"--run {self.name}{where}"
+
+    def clear_leftovers(self):
+        """Remove the temporary files of a killed process."""
+        for path in self.path.glob(".*"):
+            path.unlink()
 
     def save_checkpoint(self, checkpoint):
         import torch
@@ -192,9 +202,9 @@ def _move_into_place(staging, runs_dir, name, overwrite):
             os.rename(staging, target)
         except BaseException:
             os.rename(old / name, target)
+            old.rmdir()
             raise
-        finally:
-            shutil.rmtree(old)
+        shutil.rmtree(old)
     else:
         os.rename(staging, target)
     return target
@@ -216,41 +226,6 @@ def find_run(runs_dir, name=None):
     run = Run(max(found, key=lambda p: p.stat().st_mtime_ns).parent)
     print(f"Run: {run.path} (the newest)")
     return run
-
-
-@dataclass
-class Position:
-    """Where training is: what resuming needs beside weights, optimisers and random state."""
-
-    epoch: int = 0  # finished epochs
-    row: int = 0  # rows visited in the current epoch
-    sums: dict = field(default_factory=dict)  # of the epoch: statistic -> (sum over rows, rows)
-    skipped: int = 0  # non-finite steps so far
-    streak: int = 0  # of them in a row, up to now
-    best_epoch: int = 0
-    best_elbo: float = -math.inf  # on held-out rows
-
-    def add(self, n, stats):
-        """Count a step over n rows: `stats` are its means, and `skipped` 1 where it was skipped."""
-        if stats.pop("skipped"):
-            self.skipped, self.streak = self.skipped + 1, self.streak + 1
-            if self.streak >= MAX_BAD_STEPS:
-                raise UserError(
-                    f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
-                    "a non-finite loss or gradient; the last checkpoint is kept; try a lower --lr"
-                )
-            n, stats = 0, dict.fromkeys(stats, 0.0)
-        else:
-            self.streak = 0
-        for name, value in stats.items():
-            total, rows = self.sums.get(name, (0.0, 0))
-            self.sums[name] = (total + n * value, rows + n)
-
-    def finish_epoch(self):
-        """The epoch's means over rows, None where every step was skipped; starts the next epoch."""
-        means = {name: total / n if n else None for name, (total, n) in self.sums.items()}
-        self.epoch, self.row, self.sums = self.epoch + 1, 0, {}
-        return means
 
 
 def versions():

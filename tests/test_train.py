@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import train
 from parts import runs
+from parts import training as training_loop
 from parts.errors import UserError
 from parts.optim import Adam
-from train import PRESETS, Training, beta_at, fit, held_out_terms, parse, permutation
+from parts.training import Training, beta_at, permutation
+from train import PRESETS, fit, held_out_terms, parse
 from vae import VAE, Batch, Gaussian
 
 
@@ -231,8 +232,8 @@ def trained(at_yield=lambda training: None, seed=0):
 
 @pytest.fixture
 def look_every_third_step(monkeypatch):
-    monkeypatch.setattr(train, "LOOK_STEPS", 3)
-    monkeypatch.setattr(train, "LOOK_SECONDS", math.inf)
+    monkeypatch.setattr(training_loop, "LOOK_STEPS", 3)
+    monkeypatch.setattr(training_loop, "LOOK_SECONDS", math.inf)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
@@ -274,8 +275,8 @@ def test_a_resumed_training_saves_the_state_it_was_given():
 @pytest.mark.parametrize(("steps", "seconds"), [(1, math.inf), (5, math.inf), (64, -1.0)])
 def test_how_often_the_losses_are_looked_at_changes_nothing(steps, seconds, monkeypatch):
     expected = trained()
-    monkeypatch.setattr(train, "LOOK_STEPS", steps)
-    monkeypatch.setattr(train, "LOOK_SECONDS", seconds)
+    monkeypatch.setattr(training_loop, "LOOK_STEPS", steps)
+    monkeypatch.setattr(training_loop, "LOOK_SECONDS", seconds)
     same(trained(), expected)
 
 
@@ -331,7 +332,7 @@ def test_an_epoch_of_skipped_steps_has_no_means():
 @pytest.mark.parametrize("look_steps", [1, 3, 64])
 def test_ten_bad_steps_in_a_row_end_training(look_steps, monkeypatch):
     """Counted across epochs and looks: 7 steps an epoch, bad are the steps 4 to 13."""
-    monkeypatch.setattr(train, "LOOK_STEPS", look_steps)
+    monkeypatch.setattr(training_loop, "LOOK_STEPS", look_steps)
     training = Training(KnownLosses(bad=range(4, 14)))
     with pytest.raises(UserError, match="epoch 2: 10 steps in a row"):
         list(training.run(known_rows(7), 5, batch_size=1))
@@ -339,7 +340,7 @@ def test_ten_bad_steps_in_a_row_end_training(look_steps, monkeypatch):
 
 @pytest.mark.parametrize("look_steps", [1, 3, 64])
 def test_nine_bad_steps_in_a_row_do_not(look_steps, monkeypatch):
-    monkeypatch.setattr(train, "LOOK_STEPS", look_steps)
+    monkeypatch.setattr(training_loop, "LOOK_STEPS", look_steps)
     training = Training(KnownLosses(bad={*range(4, 13), *range(14, 23)}))
     list(training.run(known_rows(7), 5, batch_size=1))
     assert training.position.skipped == 18

@@ -1,0 +1,144 @@
+"""The training loop, and all it needs to stop anywhere and go on to the same bits."""
+
+import copy
+import math
+import time
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+
+from parts import runs
+from parts.errors import UserError
+from parts.optim import Adam
+
+LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
+MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
+
+
+@dataclass
+class Position:
+    """Where training is: what resuming needs beside weights, optimisers and random state."""
+
+    epoch: int = 0  # finished epochs
+    row: int = 0  # rows visited in the current epoch
+    sums: dict = field(default_factory=dict)  # of the epoch: statistic -> (sum over rows, rows)
+    skipped: int = 0  # non-finite steps so far
+    streak: int = 0  # of them in a row, up to now
+    best_epoch: int = 0
+    best_elbo: float = -math.inf  # on held-out rows
+
+    def add(self, n, stats):
+        """Count a step over n rows: `stats` are its means, and `skipped` 1 where it was skipped."""
+        if stats.pop("skipped"):
+            self.skipped, self.streak = self.skipped + 1, self.streak + 1
+            if self.streak >= MAX_BAD_STEPS:
+                raise UserError(
+                    f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
+                    "a non-finite loss or gradient; the last checkpoint is kept; try a lower --lr"
+                )
+            n, stats = 0, dict.fromkeys(stats, 0.0)
+        else:
+            self.streak = 0
+        for name, value in stats.items():
+            total, rows = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + n * value, rows + n)
+
+    def finish_epoch(self):
+        """The epoch's means over rows, None where every step was skipped; starts the next epoch."""
+        means = {name: total / n if n else None for name, (total, n) in self.sums.items()}
+        self.epoch, self.row, self.sums = self.epoch + 1, 0, {}
+        return means
+
+
+def beta_at(step, beta, warmup_steps):
+    """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016)."""
+    return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
+
+
+def permutation(n, shuffle_seed, epoch):
+    """The order of rows in an epoch, a function of seed and epoch: nothing to save."""
+    # Both through NumPy's SeedSequence: torch's own CPU generator drops all but 32 bits of a seed.
+    mixed = int(np.random.SeedSequence((shuffle_seed, epoch)).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(mixed)
+    return torch.randperm(n, generator=generator, dtype=torch.int32)
+
+
+class Training:
+    """A model in training: its optimisers, one per phase, and its position in the data."""
+
+    def __init__(self, model, lr=1e-3, seed=0):
+        self.model, self.seed = model, seed
+        self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
+        self.position = Position()
+        self.best = None  # weights and optimisers of the best epoch, where there is early stopping
+        self.pending = []  # statistics of the last steps, still on the device
+
+    def run(self, rows, epochs, batch_size=32, beta=1.0, warmup_epochs=0):
+        """Train on the Batch `rows` up to epoch `epochs`.
+
+        A generator: it yields the epoch's means after each epoch and None every few steps. At each
+        yield the caller may save `self.state()`, from which training goes on to the same bits.
+        """
+        at, n = self.position, len(rows.x)
+        batch_size = n if batch_size == "full" else min(batch_size, n)
+        steps_per_epoch = math.ceil(n / batch_size)
+        warmup_steps = warmup_epochs * steps_per_epoch
+        while at.epoch < epochs:
+            order = permutation(n, self.seed, at.epoch).to(rows.x.device)
+            first_step = at.epoch * steps_per_epoch
+            next_look = time.monotonic() + LOOK_SECONDS
+            while at.row < n:
+                batch = rows.take(order[at.row : at.row + batch_size])
+                step = first_step + at.row // batch_size
+                self.update(batch, beta_at(step, beta, warmup_steps))
+                at.row += batch_size
+                if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
+                    self.look()
+                    yield None
+                    next_look = time.monotonic() + LOOK_SECONDS
+            self.look()
+            last_step = first_step + steps_per_epoch - 1
+            yield at.finish_epoch() | {"beta": beta_at(last_step, beta, warmup_steps)}
+
+    def update(self, batch, beta):
+        """One step of each phase's optimiser."""
+        for phase, optimizer in self.optimizers.items():
+            loss, stats = self.model.loss(phase, batch, beta)
+            stats["skipped"] = optimizer.step(loss)
+            self.pending.append((stats, len(batch.x)))
+
+    def look(self):
+        """Bring the pending statistics to the host, in one transfer."""
+        if not self.pending:
+            return
+        values = torch.stack([value for stats, _ in self.pending for value in stats.values()])
+        values = iter(values.tolist())
+        for stats, n in self.pending:
+            self.position.add(n, {name: next(values) for name in stats})
+        self.pending = []
+
+    def keep_best(self, elbo):
+        """Remember weights and optimisers if the held-out bound is the highest so far."""
+        at = self.position
+        if elbo > at.best_elbo:
+            at.best_elbo, at.best_epoch = elbo, at.epoch
+            self.best = copy.deepcopy(self.weights() | {"epoch": at.epoch})
+
+    def weights(self):
+        optimizers = {phase: o.state_dict() for phase, o in self.optimizers.items()}
+        return {"model": dict(self.model.state_dict()), "optimizers": optimizers}
+
+    def state(self):
+        """All that `load_state` needs, as plain types and the live tensors: save or copy it now."""
+        self.look()
+        position = {"position": asdict(self.position), "rng": runs.random_state()}
+        return self.weights() | position | {"best": self.best}
+
+    def load_state(self, state):
+        self.model.load_state_dict(state["model"])
+        for phase, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][phase])
+        self.position = Position(**copy.deepcopy(state["position"]))
+        self.best, self.pending = state["best"], []
+        runs.set_random_state(state["rng"])
