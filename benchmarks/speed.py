@@ -214,7 +214,7 @@ def training(rounds):
     rows = []
     for network, hidden in NETWORKS.items():
         for batch_size in BATCHES:
-            n_rows = max(20_000, 40 * batch_size)
+            n_rows = max(20_000, 60 * batch_size)
             contenders = [ours, lean, bare, dataloader, *others]
             row = compare(contenders, hidden, batch_size, n_rows, rounds)
             rows.append({"network": network, "batch_size": batch_size, **row})
