@@ -64,7 +64,8 @@ def train(training, config, data, run):
     at, total, patience = training.position, config["epochs"], config["patience"]
     steps = training.run(rows, total, *(config[k] for k in ("batch_size", "beta", "warmup_epochs")))
     next_save = time.monotonic() + config["checkpoint_seconds"]
-    with progress_bar(total, at.epoch) as bar, stop_signals() as stop:
+    n = len(rows.x)
+    with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         while not (patience and at.epoch - at.best_epoch >= patience) and not stop:
             means = next(steps, "end")
             if means == "end":
@@ -75,9 +76,9 @@ def train(training, config, data, run):
                 if patience:
                     training.keep_best(-record["val_loss"])
                 run.append_log(record)
-                bar.update()
                 if at.epoch % LOG_EVERY == 0 or at.epoch == total:
                     bar.write(epoch_line(record, total))
+            bar.update(n * at.epoch + min(at.row, n) - bar.n)
             if time.monotonic() >= next_save:
                 run.save_checkpoint(checkpoint_of(training, config))
                 next_save = time.monotonic() + config["checkpoint_seconds"]

@@ -10,6 +10,7 @@ import contextlib
 import io
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -52,7 +53,8 @@ def run(flags, seed, folder, name):
         trained = time.perf_counter()
         evaluate.main(where)
     done = time.perf_counter()
-    metrics = find_run(folder, name).read_metrics()
+    finished = find_run(folder, name)
+    metrics = finished.read_metrics() | {"loss": finished.read_log()[-1]["loss"]}
     return metrics | {"train_seconds": trained - start, "evaluate_seconds": done - trained}
 
 
@@ -67,10 +69,11 @@ def table(n_seeds, folder):
     rows = []
     for name, flags in ROWS.items():
         results = [run(flags, seed, folder, f"{name}-{seed}") for seed in range(n_seeds)]
-        keys = [*evaluate.UNITS, "train_seconds", "evaluate_seconds"]
+        keys = [*evaluate.UNITS, "loss", "train_seconds", "evaluate_seconds"]
         row = {key: summary([result[key] for result in results]) for key in keys}
         command = f"python train.py {flags}".strip()
-        rows.append({"name": name, "command": command, "seeds": n_seeds, **row})
+        first = {key: results[0][key] for key in keys}
+        rows.append({"name": name, "command": command, "seeds": n_seeds, "seed_0": first, **row})
         print(f"{name}: MSE {row['test_mse']['mean']:.4f}, log p(x) {row['log_px']['mean']:.3f}")
     for name in FIGURES:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -78,6 +81,17 @@ def table(n_seeds, folder):
         source = find_run(folder, f"{name}-0").figures / "reconstructions.png"
         shutil.copy(source, RESULTS / f"reconstructions_{name}.png")
     return rows
+
+
+def process_seconds(folder):
+    """Whole-process seconds of the three commands, one after the other."""
+    seconds = {}
+    for script in ("train.py", "evaluate.py", "plot_results.py"):
+        start = time.perf_counter()
+        command = [sys.executable, script, "--runs-dir", str(Path(folder) / "timed")]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        seconds[script] = time.perf_counter() - start
+    return seconds
 
 
 def rate_distortion(n_seeds, folder):
@@ -135,6 +149,7 @@ def main(argv=None):
             "command": "python benchmarks/quality.py",
             "device": "cpu",
             "versions": versions(),
+            "process_seconds": process_seconds(folder),
             "rows": table(args.seeds, folder),
             "rate_distortion": rate_distortion(min(3, args.seeds), folder),
         }

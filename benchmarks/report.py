@@ -33,6 +33,19 @@ def value(entry, digits):
     return f"{entry['mean']:.{digits}f} ± {entry['sd']:.{digits}f}"
 
 
+def commands(result):
+    """The README's first commands, with their seconds and what they print."""
+    seconds, first = result["process_seconds"], result["rows"][0]["seed_0"]
+    log_px = f"log p(x) {first['log_px']:.3f} ± {first['log_px_se']:.2f} nats"
+    lines = {
+        "train.py": f"Epoch [50/50], Loss: {first['loss']:.4f}, ...",
+        "evaluate.py": f"Test MSE: {first['test_mse']:.4f}, {log_px}",
+        "plot_results.py": "figures in runs/0001/figures/, the one above among them",
+    }
+    shown = [f"python {s:<16} # {seconds[s]:.0f} s: {text}" for s, text in lines.items()]
+    return "\n".join(["```", "python -m pip install -r requirements.txt", *shown, "```"])
+
+
 def quality(result):
     header = ["command", "test MSE", "mean / PCA", "log p(x), nats", "Gaussian / diagonal", "ELBO"]
     header += ["KL", "active units", "train, s"]
@@ -82,7 +95,11 @@ def speed(result):
     return markdown(header, rows) + "\n\n" + text
 
 
-TABLES = {"quality": quality, "speed": speed}
+TABLES = {
+    "commands": ("quality.json", commands),
+    "quality": ("quality.json", quality),
+    "speed": ("speed.json", speed),
+}
 
 
 def render(readme):
@@ -90,9 +107,10 @@ def render(readme):
 
     def replace(match):
         name = match[1]
-        result = json.loads((RESULTS / f"{name}.json").read_text())
-        source = f"`{result['command']}` wrote `benchmarks/results/{name}.json`"
-        body = f"{TABLES[name](result)}\n\n{source}."
+        file, table = TABLES[name]
+        result = json.loads((RESULTS / file).read_text())
+        source = f"Written by `{result['command']}`, by way of `benchmarks/results/{file}`."
+        body = f"{table(result)}\n\n{source}"
         return f"<!-- results:begin {name} -->\n{body}\n<!-- results:end -->"
 
     pattern = r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->"

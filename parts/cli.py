@@ -128,12 +128,12 @@ def choose_threads(threads, multiply_adds):
     return 1 if multiply_adds < 4_000_000 else (os.cpu_count() or 1)
 
 
-def progress_bar(total, done):
-    """A tqdm bar of epochs on a terminal; silent when stderr is piped."""
+def progress_bar(total, done, unit="row"):
+    """A tqdm bar on a terminal; silent when stderr is piped."""
     from tqdm import tqdm
 
-    quiet = not sys.stderr.isatty()
-    return tqdm(total=total, initial=done, unit="epoch", leave=False, disable=quiet)
+    options = {"unit": unit, "unit_scale": True, "leave": False}
+    return tqdm(total=total, initial=done, disable=not sys.stderr.isatty(), **options)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,7 @@ from torch import nn
 
 
 def mlp(in_dim, hidden_dims, out_dim):
-    """Linear layers with SiLU between them; any number of hidden layers, also none.
-
-    SiLU because it learns the synthetic default faster than ReLU: log p(x) after 50 epochs is
-    -22.5 against -23.9 nats, means of five seeds.
-    """
+    """Linear layers with SiLU between them; any number of hidden layers, also none."""
     dims = [in_dim, *hidden_dims, out_dim]
     layers = []
     for d_in, d_out in zip(dims, dims[1:], strict=False):

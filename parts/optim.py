@@ -1,7 +1,7 @@
 """Adam without its start-up and bookkeeping: the same fused kernel, called directly.
 
-`torch.optim.Adam` imports the compiler on construction (0.75 s, a third of a default run) and
-spends about 90 microseconds of Python per step, a fifth of a small model's (`benchmarks/speed.py`).
+`torch.optim.Adam` imports torch's compiler when constructed, and its Python costs a small model a
+fifth of its step; `benchmarks/speed.py` measures both.
 """
 
 import torch
