@@ -98,7 +98,8 @@ def bundled(name, **options):
         import sklearn.datasets
 
         bunch = getattr(sklearn.datasets, f"load_{name}")(**options)
-        labels = bunch.target if hasattr(bunch, "target_names") else None
+        classes = getattr(bunch, "target_names", None)
+        labels = None if classes is None else np.asarray(classes)[bunch.target]
         return Source(bunch.data.astype(np.float64), [str(n) for n in bunch.feature_names], labels)
 
     return load

@@ -16,6 +16,7 @@ from parts.cli import (
     choose_device,
     choose_threads,
     positive_int,
+    progress_bar,
     run_script,
     seed,
 )
@@ -25,21 +26,32 @@ from vae import CHUNK_FLOATS, Batch, from_config, in_chunks, kl_normal
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
 
-UNITS = {
-    "test_mse": "standardised units squared, per cell",
-    "elbo": "nats per row",
-    "log_px": "nats per row",
-    "log_px_se": "nats, standard error over test rows",
-    "kl": "nats per row",
-    "active_units": "latent dimensions",
-    "ess": "samples, of n_samples",
-    "n_test": "rows",
-    "n_samples": "samples of z per row",
-    "baseline_mse_mean": "standardised units squared, per cell",
-    "baseline_mse_pca": "standardised units squared, per cell",
-    "baseline_log_px_gaussian": "nats per row",
-    "baseline_log_px_diagonal": "nats per row",
-}
+N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
+
+
+def unit_of(config):
+    """What x is measured in, in a run's metrics and figures."""
+    return "standardised units" if config["standardize"] else "the data's own units"
+
+
+def units(unit):
+    """The unit of every metric, where x is in `unit`."""
+    squared = f"{unit}, squared, mean over cells"
+    return {
+        "test_mse": squared,
+        "elbo": f"nats per row, density in {unit}",
+        "log_px": f"nats per row, density in {unit}",
+        "log_px_se": "nats, standard error over test rows",
+        "kl": "nats per row",
+        "active_units": "latent dimensions",
+        "ess": "samples, of n_samples",
+        "n_test": "rows",
+        "n_samples": "samples of z per row",
+        "baseline_mse_mean": squared,
+        "baseline_mse_pca": squared,
+        "baseline_log_px_gaussian": f"nats per row, density in {unit}",
+        "baseline_log_px_diagonal": f"nats per row, density in {unit}",
+    }
 
 
 def load_model(run, device="cpu"):
@@ -75,13 +87,18 @@ def baseline_reconstructions(train, test, z_dim):
 
 
 def evaluate(model, train, test, n_samples=1000, draw_seed=0):
-    """Metrics with the keys of UNITS, and what the figures need, of model-unit arrays [N, D]."""
+    """Metrics with the keys of `units`, and what the figures need, of model-unit arrays [N, D]."""
     device = next(model.parameters()).device
     batch = Batch(torch.from_numpy(test).to(device))
     recon, std, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
-    with runs.fixed_randomness(draw_seed):
-        estimate = model.importance(*batch, n_samples=n_samples)
-    log_px, elbo, ess = (t.double().cpu().numpy() for t in estimate)
+    with runs.fixed_randomness(draw_seed), progress_bar(len(test), 0) as bar:
+
+        def estimate(piece):
+            bar.update(len(piece.x))
+            return model.importance(*piece, n_samples=n_samples)
+
+        estimates = in_chunks(estimate, batch, N_ROWS_AT_A_TIME)
+    log_px, elbo, ess = (t.double().cpu().numpy() for t in estimates)
     mean_recon, pca_recon = baseline_reconstructions(train, test, model.z_dim)
     marginals = model.likelihood.baselines(torch.from_numpy(train), torch.from_numpy(test))
     metrics = {
@@ -154,19 +171,19 @@ def main(argv=None):
         raise UserError(f"{run.path} has no test rows: it was trained with --test-fraction 0")
     metrics, figures = evaluate(model, data.train.x, data.test.x, args.n_samples, args.seed)
     epoch = (checkpoint["best"] or {"epoch": checkpoint["position"]["epoch"]})["epoch"]
-    save_figures_data(run, data, figures, checkpoint["position"]["epoch"])
-    runs.write_json(run.metrics, metrics | {"epoch": epoch, "units": UNITS})
+    unit = unit_of(config)
+    save_figures_data(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
+    runs.write_json(run.metrics, metrics | {"epoch": epoch, "units": units(unit)})
 
     print(f"Test MSE: {metrics['test_mse']:.4f}")
-    units = "standardised units" if config["standardize"] else "the data's own units"
-    print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {units}:")
+    print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {unit}:")
     print(table(metrics, model.likelihood))
     if note := model.likelihood.note(data.test.x):
         print(note)
     print(f"Wrote {run.metrics}")
 
 
-def save_figures_data(run, data, figures, epoch):
+def save_figures_data(run, data, figures):
     """evaluation.npz, from which plot_results.py draws; x, recon and std in the user's units."""
     scale = np.array([column.scale for column in data.columns])
     figures = figures | {
@@ -175,7 +192,6 @@ def save_figures_data(run, data, figures, epoch):
         "std": figures["std"] * scale,
         "columns": np.array([column.name for column in data.columns]),
         "shape": np.array(data.shape),
-        "epoch": np.array(epoch),
     }
     if data.test.label is not None:
         figures["label"] = data.test.label[: len(figures["mu"])]

@@ -7,6 +7,7 @@ python plot_results.py --run 0001 --show
 import warnings
 import zipfile
 import zlib
+from functools import partial
 
 import numpy as np
 
@@ -70,11 +71,14 @@ def reconstructions(log, arrays):
 
 def image_reconstructions(arrays):
     n = min(12, len(arrays["x"]))
-    figure, axes = subplots(2, n, width=0.8 * n + 1, height=2.3)
+    figure, axes = subplots(3, n, width=0.8 * n + 1, height=3.2)
     low, high = arrays["x"].min(), arrays["x"].max()
-    for row, key, title in zip(axes, ("x", "recon"), ("original", "reconstructed"), strict=True):
-        for axis, pixels in zip(row, arrays[key], strict=False):
-            axis.imshow(pixels.reshape(arrays["shape"]), cmap="gray_r", vmin=low, vmax=high)
+    shown = {"original": arrays["x"], "reconstructed": arrays["recon"], "2σ": 2 * arrays["std"]}
+    for row, (title, images) in zip(axes, shown.items(), strict=True):
+        start = 0 if title == "2σ" else low
+        for axis, pixels in zip(row, images, strict=False):
+            scale = {"vmin": start, "vmax": start + high - low}
+            axis.imshow(pixels.reshape(arrays["shape"]), cmap="gray_r", **scale)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         row[0].set_ylabel(title)
@@ -96,6 +100,8 @@ def profiles(arrays):
     for axis in axes.flat[n:]:
         axis.axis("off")
     figure.supylabel("value (original units)", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("column")
     legend_below(figure, axes.flat[0])
     return figure
 
@@ -153,11 +159,15 @@ def latent_space(log, arrays):
         for name, color, marker in zip(classes, CLASS_COLORS, CLASS_MARKERS, strict=False):
             chosen = slice(None) if name is None else labels == name
             style = {"s": 16, "alpha": 0.8, "linewidths": 0, "color": color, "marker": marker}
-            axis.scatter(*points[chosen].T, label=f"class {name}", **style)
+            axis.scatter(*points[chosen].T, label=class_label(name), **style)
     axis.set(title="Posterior means of test rows", xlabel=names[0], ylabel=names[1])
     if 1 < len(classes) <= len(CLASS_COLORS):
         figure.legend(loc="outside right center", fontsize=8, frameon=False)
     return figure
+
+
+def class_label(name):
+    return str(name) if isinstance(name, str) else f"class {name}"
 
 
 def column_errors(log, arrays):
@@ -172,13 +182,15 @@ def column_errors(log, arrays):
                 values.reshape(arrays["shape"]), cmap="viridis", vmin=0, vmax=mean.max()
             )
             axis.set(title=f"Error of the {title}", xlabel="pixel column", ylabel="pixel row")
-        figure.colorbar(shown, ax=list(axes.flat), label="test MSE (model units²)")
+        figure.colorbar(shown, ax=list(axes.flat), label=f"test MSE ({arrays['unit']}, squared)")
         return figure
     figure, axes = subplots(1, 1, width=9, height=3.4)
     at = np.arange(len(model))
     axes.flat[0].bar(at - 0.2, model, 0.4, color=BLUE, label="VAE")
     axes.flat[0].bar(at + 0.2, mean, 0.4, color=ORANGE, label="training mean")
-    axes.flat[0].set(title="Reconstruction error per column", ylabel="test MSE (model units²)")
+    axes.flat[0].set(
+        title="Reconstruction error per column", ylabel=f"test MSE ({arrays['unit']}, squared)"
+    )
     name_columns(axes, arrays["columns"])
     legend_below(figure, axes.flat[0])
     return figure
@@ -237,7 +249,7 @@ FIGURES = {
 
 
 def load_evaluation(run, log, runs_dir):
-    """The arrays that evaluate.py left, refused where training has gone on since."""
+    """The arrays that evaluate.py left, refused where the checkpoint is newer."""
     again = f"run python evaluate.py {run.flags(runs_dir)} first"
     if not run.evaluation.is_file():
         raise UserError(f"{run.evaluation} is missing: {again}")
@@ -246,16 +258,13 @@ def load_evaluation(run, log, runs_dir):
             archive.testzip()
         with np.load(run.evaluation, allow_pickle=False) as file:
             arrays = dict(file)
-        epoch = int(arrays["epoch"])
         missing = [name for name in runs.EVALUATION_KEYS if name not in arrays]
         if missing:
             raise ValueError(f"no {missing}")
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{run.evaluation} is damaged: {again}") from error
-    if epoch != log[-1]["epoch"]:
-        raise UserError(
-            f"{run.evaluation} is of epoch {epoch}, the run is at {log[-1]['epoch']}: {again}"
-        )
+    if run.checkpoint.stat().st_mtime_ns > run.evaluation.stat().st_mtime_ns:
+        raise UserError(f"{run.evaluation} is older than the run's checkpoint: {again}")
     return arrays
 
 
@@ -277,16 +286,15 @@ def main(argv=None):
     import matplotlib.pyplot as plt
 
     plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10}
-    # Names in scripts that the font lacks are drawn as boxes; that is said nowhere else either.
-    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     run.figures.mkdir(exist_ok=True)
     for name, draw in FIGURES.items():
         figure = draw(log, arrays)
         path = run.figures / f"{name}.png"
-        runs.write_atomic(
-            path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=130)
-        )
-        print(f"Wrote {path}")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            runs.write_atomic(path, partial(figure.savefig, format="png", dpi=130))
+        boxes = any("missing from font" in str(warning.message) for warning in caught)
+        print(f"Wrote {path}" + (" (boxes stand for letters the font lacks)" if boxes else ""))
         if not args.show:
             plt.close(figure)
     if args.show:

@@ -6,6 +6,7 @@ python train.py --resume 0001            # go on where a run stopped, to the sam
 """
 
 import argparse
+import contextlib
 import math
 import time
 
@@ -30,7 +31,7 @@ from parts.cli import (
     stop_signals,
 )
 from parts.errors import UserError
-from parts.training import Training
+from parts.training import Position, Training
 from vae import LIKELIHOODS, NETWORKS, Batch, from_config
 
 PRESETS = {
@@ -49,9 +50,14 @@ RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "c
 
 
 def fit(model, x, epochs=50, batch_size=32, lr=1e-3, beta=1.0, warmup_epochs=0, seed=0):
-    """Train `model` on an array x [N, D] in model units; returns the means of each epoch."""
+    """Train `model` on an array x [N, D] in model units; returns the means of each epoch.
+
+    `seed` decides the order of rows; weights and noise draw from torch's global random state.
+    """
     device = next(model.parameters()).device
     rows = Batch(torch.as_tensor(x, dtype=torch.float32, device=device))
+    if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # needs no copy of x
+        raise UserError("x holds NaN or infinite cells, expected finite numbers")
     steps = Training(model, lr, seed).run(rows, epochs, batch_size, beta, warmup_epochs)
     return [means for means in steps if means]
 
@@ -62,14 +68,15 @@ def train(training, config, data, run):
     rows = Batch.of(data.train, config["device"])
     held_out = Batch.of(getattr(data, part), config["device"])
     at, total, patience = training.position, config["epochs"], config["patience"]
-    steps = training.run(rows, total, *(config[k] for k in ("batch_size", "beta", "warmup_epochs")))
     next_save = time.monotonic() + config["checkpoint_seconds"]
     n = len(rows.x)
+
+    def out_of_patience():
+        return patience and at.epoch - at.best_epoch >= patience
+
+    steps = training.run(rows, total, *(config[k] for k in ("batch_size", "beta", "warmup_epochs")))
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
-        while not (patience and at.epoch - at.best_epoch >= patience) and not stop:
-            means = next(steps, "end")
-            if means == "end":
-                break
+        for means in () if out_of_patience() else steps:
             if means:
                 record = {"epoch": at.epoch, **means, "skipped": at.skipped}
                 record |= held_out_terms(training.model, held_out, part)
@@ -82,6 +89,8 @@ def train(training, config, data, run):
             if time.monotonic() >= next_save:
                 run.save_checkpoint(checkpoint_of(training, config))
                 next_save = time.monotonic() + config["checkpoint_seconds"]
+            if stop or out_of_patience():
+                break
     run.save_checkpoint(checkpoint_of(training, config))
     return "done" if at.epoch >= total else "interrupted" if stop else "early"
 
@@ -151,8 +160,8 @@ def parse(argv):
     return defaults | preset | given, given
 
 
-def new_training(args, given):
-    """Config, Data, Training and Run of a new run."""
+def new_training(args, given, held):
+    """Config, Data, Training and Run of a new run, its lock entered into the ExitStack `held`."""
     config = datasets.resolve(args)
     likelihood = LIKELIHOODS[config["likelihood"]]
     if "variance" in given and "variance" not in likelihood.options:
@@ -183,10 +192,11 @@ def new_training(args, given):
     training = Training(model, config["lr"], config["seed"])
     config["threads"] = set_threads(config, data, model)
     run = runs.create_run(*target, config, checkpoint_of(training, config))
+    held.enter_context(run.locked())
     return config, data, training, run
 
 
-def resumed_training(args, given):
+def resumed_training(args, given, held):
     """The same, of a run that goes on."""
     refused = sorted(set(given) - RESUMABLE)
     if refused:
@@ -195,6 +205,7 @@ def resumed_training(args, given):
             + ", ".join(f"--{name.replace('_', '-')}" for name in sorted(RESUMABLE - {"resume"}))
         )
     run = runs.find_run(args["runs_dir"], args["resume"])
+    held.enter_context(run.locked())
     checkpoint = run.load_checkpoint()
     config = checkpoint["config"] | {k: given[k] for k in given if k not in ("resume", "runs_dir")}
     config["device"] = choose_device(config["device"]).type
@@ -227,19 +238,25 @@ def set_threads(config, data, model):
 
 def main(argv=None):
     args, given = parse(argv)
-    resume = args["resume"] is not None
-    config, data, training, run = (
-        resumed_training(args, given) if resume else new_training(args, given)
-    )
+    start = new_training if args["resume"] is None else resumed_training
+    with contextlib.ExitStack() as held:
+        config, data, training, run = start(args, given, held)
+        introduce(config, data, training, run)
+        ended = train(training, config, data, run)
+    return conclude(ended, training.position, run.flags(args["runs_dir"]), run)
+
+
+def introduce(config, data, training, run):
     print(data.describe())
     print(f"{training.model.describe()}, on {config['device']}, threads: {config['threads']}")
     if note := training.model.likelihood.note(data.train.x):
         print(note)
-    if resume:
-        print(f"Resuming {run.path} after epoch {training.position.epoch} of {config['epochs']}")
-    ended = train(training, config, data, run)
-    at = training.position
-    flags = run.flags(args["runs_dir"])
+    if (at := training.position) != Position():
+        print(f"Resuming {run.path} after epoch {at.epoch} of {config['epochs']}")
+
+
+def conclude(ended, at, flags, run):
+    """Say how it ended and what comes next; returns the exit code."""
     if ended == "interrupted":
         resume = "python train.py " + flags.replace("--run ", "--resume ", 1)
         print(f"Stopped in epoch {at.epoch + 1} and saved. Go on with:\n  {resume}")
@@ -251,6 +268,7 @@ def main(argv=None):
     print(f"Run: {run.path}", "Next:", sep="\n")
     for script in ("evaluate.py", "plot_results.py"):
         print(f"  python {script} {flags}")
+    return 0
 
 
 if __name__ == "__main__":

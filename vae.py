@@ -88,7 +88,7 @@ class VAE(nn.Module):
         super().__init__()
         build = NETWORKS[network]
         self.likelihood = likelihood
-        self.z_dim, self.y_dim = z_dim, y_dim
+        self.hidden_dims, self.z_dim, self.y_dim = tuple(hidden_dims), z_dim, y_dim
         n_in = likelihood.n_features + y_dim
         self.width = max(n_in, *hidden_dims, 2 * z_dim, z_dim + y_dim, likelihood.n_params)
         # One head for mu and logvar: one matrix product instead of two.
@@ -96,13 +96,10 @@ class VAE(nn.Module):
         self.decoder = build(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)
 
     def describe(self):
-        dims = [
-            layer.out_features
-            for layer in [*self.encoder, *self.decoder]
-            if isinstance(layer, nn.Linear)
-        ]
+        inner = [*self.hidden_dims, f"z{self.z_dim}", *self.hidden_dims[::-1]]
+        dims = [self.likelihood.n_features + self.y_dim, *inner, self.likelihood.n_params]
         n = sum(p.numel() for p in self.parameters())
-        shape = "-".join(map(str, [self.likelihood.n_features + self.y_dim, *dims]))
+        shape = "-".join(map(str, dims))
         return (
             f"Model: {type(self).__name__} {shape}, {n:,} parameters, {self.likelihood.describe()}"
         )
@@ -122,7 +119,7 @@ class VAE(nn.Module):
     def reparameterize(self, mu, logvar, n_samples=1):
         """z = mu + sigma * eps, [K, B, Z]; [B, Z] where n_samples is None.
 
-        A sample axis of length 1 would cost a tenth of a small model's training step.
+        A sample axis of length 1 would cost a training step several more kernels.
         """
         shape = mu.shape if n_samples is None else (n_samples, *mu.shape)
         eps = torch.randn(shape, dtype=mu.dtype, device=mu.device)

@@ -69,7 +69,7 @@ def table(n_seeds, folder):
     rows = []
     for name, flags in ROWS.items():
         results = [run(flags, seed, folder, f"{name}-{seed}") for seed in range(n_seeds)]
-        keys = [*evaluate.UNITS, "loss", "train_seconds", "evaluate_seconds"]
+        keys = [*evaluate.units(""), "loss", "train_seconds", "evaluate_seconds"]
         row = {key: summary([result[key] for result in results]) for key in keys}
         command = f"python train.py {flags}".strip()
         first = {key: results[0][key] for key in keys}

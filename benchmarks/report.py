@@ -75,22 +75,24 @@ def speed(result):
         "÷ DataLoader",
         "÷ pythae",
         "÷ PyOD",
+        "÷ other threads",
     ]
+    names = ("lean", "bare", "dataloader", "pythae", "pyod", "other_threads")
     rows = []
     for row in result["training"]:
-        ratios = [row["ratio"].get(k) for k in ("lean", "bare", "dataloader", "pythae", "pyod")]
+        ratios = [row["ratio"].get(name) for name in names]
         cells = ["—" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
         rows.append(
             [row["network"], row["batch_size"], f"{row['rows_per_second']['ours']:,}", *cells]
         )
     start, memory = result["start_up"], result["memory_mb_beyond_rows"]
     seconds = start["seconds"]
-    sizes = ", ".join(f"{mb:.0f} MB at {int(n):,} rows" for n, mb in memory.items())
+    sizes = ", ".join(f"{mb:.1f} MB at {int(n):,} rows" for n, mb in memory.items())
     text = (
         f"Whole `python train.py`: {seconds['train']} s, {start['ratio']:.2f} times its bare "
         f"imports ({seconds['imports']} s). Constructing `torch.optim.Adam` would add "
-        f"{seconds['imports_and_adam'] - seconds['imports']:.2f} s. Peak memory of a process that "
-        f"trains on 20 columns, less the rows themselves: {sizes}."
+        f"{seconds['imports_and_adam'] - seconds['imports']:.2f} s. An epoch on 20 columns adds "
+        f"to a process's peak memory, beyond the rows themselves: {sizes}."
     )
     return markdown(header, rows) + "\n\n" + text
 

@@ -13,6 +13,8 @@ so a slow minute of the machine cancels.
     pythae, pyod their own training, where installed (benchmarks/requirements.txt); Gaussian
                  likelihood with fixed variance, which is all they have; PyOD's scoring not counted
 
+    other_threads  ours on the number of threads that `choose_threads` did not take
+
 Ours, lean, bare and dataloader run on as many threads as `choose_threads` fits to the step; pythae
 and PyOD on torch's default, all cores, as their users get them.
 """
@@ -36,7 +38,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from parts.cli import Parser, choose_threads, run_script  # noqa: E402
+from parts.cli import Parser, choose_threads, n_cores, run_script  # noqa: E402
 from parts.runs import versions, write_json  # noqa: E402
 from train import fit  # noqa: E402
 from vae import VAE, Gaussian  # noqa: E402
@@ -111,6 +113,11 @@ def ours(x, hidden, batch_size):
     fit(VAE(Gaussian(D), hidden, Z), x, epochs=1, batch_size=batch_size, lr=LR)
 
 
+def other_threads(x, hidden, batch_size):
+    """Ours on all cores where `choose_threads` takes one, and on one where it takes all."""
+    ours(x, hidden, batch_size)
+
+
 def pythae(x, hidden, batch_size):
     from pythae.models import VAE as PythaeVAE
     from pythae.models import VAEConfig
@@ -163,7 +170,10 @@ def seconds(function, *args, **options):
 
 
 def training_seconds(contender, x, hidden, batch_size, threads):
-    torch.set_num_threads(os.cpu_count() if contender in (pythae, pyod) else threads)
+    other = 1 if threads > 1 else n_cores()
+    torch.set_num_threads(
+        {pythae: n_cores(), pyod: n_cores(), other_threads: other}.get(contender, threads)
+    )
     if contender is pyod:  # fit() also scores the rows, which two epochs minus one leave out
         two = seconds(pyod, x, hidden, batch_size, epochs=2)
         return two - seconds(pyod, x, hidden, batch_size)
@@ -215,7 +225,7 @@ def training(rounds):
     for network, hidden in NETWORKS.items():
         for batch_size in BATCHES:
             n_rows = max(20_000, 60 * batch_size)
-            contenders = [ours, lean, bare, dataloader, *others]
+            contenders = [ours, other_threads, lean, bare, dataloader, *others]
             row = compare(contenders, hidden, batch_size, n_rows, rounds)
             rows.append({"network": network, "batch_size": batch_size, **row})
             print(network, batch_size, row["rows_per_second"], row["ratio"])
@@ -245,12 +255,15 @@ def start_up(rounds):
 
 
 def memory(n_rows):
-    """Peak memory of a process that trains an epoch on so many rows, less the rows, in MB."""
+    """MB that an epoch on so many rows adds to peak memory beyond the rows (Linux)."""
     code = (
-        "import benchmarks.speed as s, resource, torch, numpy as np, sys; torch.set_num_threads(1);"
+        "import benchmarks.speed as s, torch, numpy as np; torch.set_num_threads(1);"
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) / 1024;"
+        "s.fit(s.VAE(s.Gaussian(s.D), (64,), s.Z), np.zeros((2048, s.D), np.float32), epochs=1);"
+        "before = peak();"
         f"x = np.random.default_rng(0).standard_normal(({n_rows}, s.D), np.float32);"
         "s.fit(s.VAE(s.Gaussian(s.D), (64,), s.Z), x, epochs=1, batch_size=512);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - x.nbytes / 2**20)"
+        "print(peak() - before - x.nbytes / 2**20)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
@@ -266,7 +279,7 @@ def main(argv=None):
     result = {
         "command": "python benchmarks/speed.py",
         "rounds": rounds,
-        "cores": os.cpu_count(),
+        "cores": n_cores(),
         "versions": versions(),
         "training": training(rounds),
         "start_up": start_up(rounds),

@@ -15,6 +15,9 @@ INTERRUPTED = 130  # the shell's code for Ctrl-C
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, like every other error of the scripts."""
 
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
+
     def error(self, message):
         raise UserError(f"{message} (see python {self.prog} --help)")
 
@@ -120,12 +123,19 @@ def choose_device(name):
 def choose_threads(threads, multiply_adds):
     """Threads for work of so many multiply-adds at a time; 0 picks.
 
-    Below about four million a second thread costs more in hand-over than it computes
-    (measured: `benchmarks/speed.py`).
+    For little work a second thread costs more in hand-over than it computes: see the column
+    "÷ other threads" that `benchmarks/speed.py` measures.
     """
     if threads:
         return threads
-    return 1 if multiply_adds < 4_000_000 else (os.cpu_count() or 1)
+    return 1 if multiply_adds < 4_000_000 else n_cores()
+
+
+def n_cores():
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def progress_bar(total, done, unit="row"):

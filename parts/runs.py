@@ -22,7 +22,7 @@ CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng",
 # What plot_results.py finds in evaluation.npz; `label` where there are any.
 EVALUATION_KEYS = (
     *("x", "recon", "std", "mu", "kl_per_dim", "mse_per_column", "mse_per_column_mean"),
-    *("columns", "shape", "epoch"),
+    *("columns", "shape", "epoch", "unit"),
 )
 
 
@@ -81,10 +81,28 @@ class Run:
         where = "" if str(runs_dir) == "runs" else f" --runs-dir {shlex.quote(str(runs_dir))}"
         return f"--run {self.name}{where}"
 
+    @contextlib.contextmanager
+    def locked(self):
+        """Inside, no other process can train this run; the lock ends with the process."""
+        try:
+            import fcntl
+        except ImportError:  # Windows: unprotected
+            yield
+            return
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise UserError(f"run {self.path} is being trained by another process") from None
+        finally:
+            os.close(handle)
+
     def clear_leftovers(self):
-        """Remove the temporary files of a killed process."""
-        for path in self.path.glob(".*"):
-            path.unlink()
+        """Remove the temporary files of a process that was killed while training this run."""
+        for name in ("checkpoint.pt", "config.json", "metrics.jsonl"):
+            for path in self.path.glob(f".{name}.*"):
+                path.unlink()
 
     def save_checkpoint(self, checkpoint):
         import torch
@@ -173,9 +191,12 @@ def refuse_name(runs_dir, name, overwrite):
         raise UserError(
             f"--run {name!r}, expected a name of letters, digits, '_', '-' and '.', 100 at most"
         )
-    if name is not None and not overwrite and (Path(runs_dir) / name).exists():
+    target = None if name is None else Path(runs_dir) / name
+    if target and overwrite and target.exists() and not (target / "config.json").is_file():
+        raise UserError(f"{target} is not a run, so --overwrite leaves it; choose another --run")
+    if target and not overwrite and target.exists():
         raise UserError(
-            f"run {Path(runs_dir) / name} exists; choose another --run, add --overwrite to replace "
+            f"run {target} exists; choose another --run, add --overwrite to replace "
             f"it, or continue it with --resume {name}"
         )
 

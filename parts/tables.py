@@ -72,6 +72,8 @@ def read_file(path):
     except UserError:
         raise
     # Everything a parser says of a broken file; its first line is the useful one.
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
     except BROKEN_FILE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{path}: cannot be read as {path.suffix}: {reason[0]}") from error
@@ -82,20 +84,17 @@ def read_file(path):
 def _read_csv(path):
     import pandas as pd
 
-    names, headerless = _header(path)
+    names = _header(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
         frame = pd.read_csv(
             path,
-            header=None if headerless else 0,
             encoding="utf-8-sig",
             skipinitialspace=True,
             index_col=False,
             low_memory=False,
             skip_blank_lines=len(names) > 1,  # in a single column they are missing cells
         )
-    if headerless:
-        names = [f"c{i}" for i in range(len(names))]
     if not len(frame):
         raise UserError(f"{path} has a header but no rows")
     columns = [_numeric(frame.iloc[:, i], name, path) for i, name in enumerate(names)]
@@ -108,11 +107,22 @@ def _header(path):
     if not names:
         raise UserError(f"{path} is empty, expected a header and rows of numbers")
     names = [name.strip() for name in names]
-    headerless = any(names) and all(_is_number(name) or not name for name in names)
+    for mark, said in ((";", "';'"), ("\t", "tabs")):
+        if names[0].count(mark) > names[0].count(" ") and len(names) < 3:
+            raise UserError(f"{path} separates its columns by {said}; save it with commas")
+    # pandas heads a bare array with 0,1,2,...; any other line of numbers could be a row of data.
+    numbers = all(_is_number(name) or not name for name in names)
+    if numbers and names != [str(i) for i in range(len(names))]:
+        first = ",".join(names)[:40]
+        raise UserError(f"{path}: its first line is {first!r}, expected the columns' names")
+    if "" in names:
+        raise UserError(
+            f"{path}: column {names.index('') + 1} has no name; name it, or drop it (an index?)"
+        )
     duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates and not headerless:
+    if duplicates:
         raise UserError(f"{path} has more than one column named {duplicates[0]!r}; rename them")
-    return names, headerless
+    return names
 
 
 def _is_number(text):

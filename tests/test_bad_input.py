@@ -224,7 +224,12 @@ FILES = [
     ("duplicates.csv", "a,b,a\n1,2,3\n", "'a'"),
     ("text.csv", "a,b\n1,2\n3,four\n" + ROWS, "row 2, column 'b' holds 'four'"),
     ("dates.csv", "a,b\n" + "1,2024-05-01\n" * 20, "row 1, column 'b' holds '2024-05-01'"),
-    ("semicolons.csv", GOOD.replace(",", ";"), "'0;0'"),
+    ("semicolons.csv", GOOD.replace(",", ";"), "separates its columns by ';'"),
+    ("tabs.csv", GOOD.replace(",", "\t"), "separates its columns by tabs"),
+    ("latin1.csv", "größe,b\n1,2\n".encode("latin-1") * 20, "not UTF-8"),
+    ("index.csv", ",a,b\n" + "1,2,3\n" * 20, "column 1 has no name"),
+    ("years.csv", "2019,2020\n" + "1,2\n" * 20, "'2019,2020', expected the columns' names"),
+    ("no_header.csv", "1.5,2\n" * 20, "'1.5,2', expected the columns' names"),
     ("decimal_comma.csv", 'a,b\n1,"2,5"\n' + ROWS, "row 1, column 'b' holds '2,5'"),
     ("hexadecimal.csv", "a,b\n1,0x10\n" + ROWS, "'0x10'"),
     ("mixed.csv", "a,b\n1,True\n" + ROWS, "row 1, column 'b' holds 'True'"),
@@ -239,7 +244,7 @@ FILES = [
     ("more_first.csv", "a,b\n1,2,3\n" + ROWS, "more_first.csv"),
     ("more_all.csv", "a,b\n" + ROWS.replace("\n", ",9\n"), "more_all.csv"),
     ("comment.csv", "# made by hand\n" + GOOD, "comment.csv"),
-    ("hole_first.csv", "1,,3\n" + "4,5,6\n" * 20, "row 1"),
+    ("hole_first.csv", "1,,3\n" + "4,5,6\n" * 20, "'1,,3', expected the columns' names"),
     ("one_row.csv", "a,b\n1,2\n", "1 rows leave 0"),
     ("two_rows.csv", "a,b\n1,2\n3,4\n", "2 rows leave 0"),
     ("quote.csv", 'a,b\n1,"2\n' + ROWS, "quote.csv"),
@@ -406,7 +411,7 @@ def test_runs(refuse, tmp_path, name, change, command, fragment):
 @pytest.mark.usefixtures("evaluated")
 def test_figures_of_an_older_epoch(refuse, train):
     train("runs", "a", "--resume", "a", "--epochs", 3)
-    refuse("plot_results", "epoch 1", "evaluate.py --run a")
+    refuse("plot_results", "older than the run's checkpoint", "evaluate.py --run a")
 
 
 def test_a_run_without_test_rows(refuse, train):

@@ -125,6 +125,20 @@ def test_the_default_run_is_good(default):
     assert metrics["log_px"] > metrics["baseline_log_px_diagonal"] + 3
 
 
+def test_the_readme_gives_the_figures_of_this_code(default):
+    """Other processors round otherwise; a change of the code moves more than that."""
+    result = json.loads((REPOSITORY / "benchmarks/results/quality.json").read_text())
+    metrics, written = metrics_of(default[0]), result["rows"][0]["seed_0"]
+    assert metrics["test_mse"] == pytest.approx(written["test_mse"], abs=0.03)
+    assert metrics["log_px"] == pytest.approx(written["log_px"], abs=0.5)
+    for key in ("baseline_mse_pca", "baseline_log_px_gaussian", "baseline_log_px_diagonal"):
+        assert metrics[key] == pytest.approx(written[key], rel=1e-4)
+
+
+def test_flags_are_not_abbreviated(call):
+    assert "--epoch" in call("train", "--epoch", 3).err
+
+
 def test_two_runs_of_one_seed_are_the_same(default, processes):
     a, b = (Run(folder / "runs" / "0001") for folder in (default[0], processes[0]))
     assert a.log.read_bytes() == b.log.read_bytes()

@@ -184,7 +184,8 @@ def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path, call):
     run = shutil.copytree(tiny_run, tmp_path / "a")
     call("evaluate", "--runs-dir", tmp_path, "--run", "a", "--n-samples", 3)
     before, checkpoint = bytes_of(run), Run(run).load_checkpoint()
-    assert len(before) == 5  # config, checkpoint, log, metrics, evaluation
+    whole = {"config.json", "checkpoint.pt", "metrics.jsonl", "metrics.json", "evaluation.npz"}
+    assert whole <= {str(path) for path in before}
     result = call("train", "--resume", "a", "--runs-dir", tmp_path)
     assert result.code == 0
     assert "Resuming" in result.out
@@ -338,3 +339,37 @@ def test_a_diverged_run_keeps_its_last_checkpoint(tmp_path, call):
     assert "diverged in epoch 1" in result.err
     checkpoint = assert_whole(Run(Path(tmp_path) / "a"))
     assert all(value.isfinite().all() for value in checkpoint["model"].values())
+
+
+# Kills and company
+
+
+def test_figures_of_a_run_killed_before_its_second_checkpoint(tmp_path, train, call):
+    """Its log is ahead of its checkpoint: evaluating is enough to draw it."""
+    run = Run(train(tmp_path, "a", *SMALL, "--epochs", 1))
+    ahead = {**run.read_log()[-1], "epoch": 2}
+    run.append_log(ahead)
+    where = ("--runs-dir", tmp_path, "--run", "a")
+    assert call("evaluate", *where, "--n-samples", 3).code == 0
+    assert call("plot_results", *where).code == 0
+
+
+def test_two_processes_do_not_train_one_run(tiny_run, tmp_path, call):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    with run.locked():
+        before = bytes_of(run.path)
+        result = call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", 9)
+    assert result.code == 2
+    assert result.err.endswith("is being trained by another process\n")
+    assert bytes_of(run.path) == before
+    assert call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", 3).code == 0
+
+
+def test_leftovers_of_a_kill_are_removed_and_nothing_else(tiny_run, tmp_path, call):
+    run = shutil.copytree(tiny_run, tmp_path / "a")
+    (run / ".ipynb_checkpoints").mkdir()
+    for name in (".checkpoint.pt.x1y2", ".mine"):
+        (run / name).write_bytes(b"")
+    assert call("train", "--resume", "a", "--runs-dir", tmp_path).code == 0
+    hidden = {path.name for path in run.glob(".*")}
+    assert hidden == {".ipynb_checkpoints", ".mine", ".lock"}

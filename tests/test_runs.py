@@ -475,3 +475,12 @@ def test_random_state_goes_through_a_file(tmp_path):
         expected, (torch.rand(4), torch.randn(3), torch.randperm(10)), strict=True
     ):
         assert draw.equal(value)
+
+
+def test_overwrite_leaves_a_folder_that_is_no_run(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "a.txt").write_text("years of work")
+    with pytest.raises(UserError, match="is not a run"):
+        make(tmp_path, "thesis", overwrite=True)
+    assert (tmp_path / "thesis" / "a.txt").read_text() == "years of work"
+    assert entries(tmp_path) == ["thesis"]

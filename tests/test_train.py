@@ -427,3 +427,11 @@ def test_hidden_dims_may_be_none_or_several():
 def test_a_flag_out_of_range_is_refused_with_its_value(flag, value):
     with pytest.raises(UserError, match=f"{flag}.*{value}"):
         parse([flag, value])
+
+
+def test_fit_refuses_cells_that_are_no_numbers():
+    for bad in (np.nan, np.inf, -np.inf):
+        x = np.ones((4, 3), np.float32)
+        x[2, 1] = bad
+        with pytest.raises(ValueError, match="expected finite numbers"):
+            fit(VAE(Gaussian(3)), x, epochs=1)

@@ -574,3 +574,18 @@ def test_a_config_makes_the_same_model_again(likelihood, hidden_dims):
         torch.manual_seed(1)
         results.append(m.elbo(x))
     close(results[0], results[1], atol=0, rtol=0)
+
+
+def test_any_module_can_be_a_network(monkeypatch):
+    class Residual(nn.Module):
+        def __init__(self, in_dim, hidden_dims, out_dim):
+            super().__init__()
+            self.straight, self.curved = nn.Linear(in_dim, out_dim), nn.Linear(in_dim, out_dim)
+
+        def forward(self, x):
+            return self.straight(x) + torch.tanh(self.curved(x))
+
+    monkeypatch.setitem(vae.NETWORKS, "residual", Residual)
+    model = VAE(Gaussian(3), (5,), z_dim=2, network="residual")
+    assert model.log_px(torch.randn(4, 3), n_samples=3).isfinite().all()
+    assert "3-5-z2-5-6, 68 parameters" in model.describe()
