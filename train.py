@@ -32,7 +32,7 @@ from parts.cli import (
 )
 from parts.errors import UserError
 from parts.training import Position, Training
-from vae import LIKELIHOODS, NETWORKS, Batch, from_config
+from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch, from_config
 
 PRESETS = {
     # The recipe this project starts from, mended: one gradient step per epoch, sigma fixed at 1.
@@ -46,19 +46,21 @@ PRESETS = {
     },
 }
 LOG_EVERY = 10  # epochs between printed lines
+RUN_OPTIONS = ("batch_size", "beta", "warmup_epochs", "objective", "n_samples")
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
 
 
-def fit(model, x, epochs=50, batch_size=32, lr=1e-3, beta=1.0, warmup_epochs=0, seed=0):
+def fit(model, x, epochs=50, lr=1e-3, seed=0, **options):
     """Train `model` on an array x [N, D] in model units; returns the means of each epoch.
 
+    `options` as `Training.run`: batch_size, beta, warmup_epochs, objective, n_samples.
     `seed` decides the order of rows; weights and noise draw from torch's global random state.
     """
     device = next(model.parameters()).device
     rows = Batch(torch.as_tensor(x, dtype=torch.float32, device=device))
     if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # needs no copy of x
         raise UserError("x holds NaN or infinite cells, expected finite numbers")
-    steps = Training(model, lr, seed).run(rows, epochs, batch_size, beta, warmup_epochs)
+    steps = Training(model, lr, seed).run(rows, epochs, **options)
     return [means for means in steps if means]
 
 
@@ -74,7 +76,7 @@ def train(training, config, data, run):
     def out_of_patience():
         return patience and at.epoch - at.best_epoch >= patience
 
-    steps = training.run(rows, total, *(config[k] for k in ("batch_size", "beta", "warmup_epochs")))
+    steps = training.run(rows, total, **{name: config[name] for name in RUN_OPTIONS})
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         for means in () if out_of_patience() else steps:
             if means:
@@ -133,6 +135,9 @@ def make_parser():
     add("--likelihood", choices=sorted(LIKELIHOODS),
         help="p(x|z) (default: gaussian; digits: bernoulli)")  # fmt: skip
     add("--variance", help="gaussian: fixed:V, shared, column or decoder (default: decoder)")
+    add("--objective", choices=sorted(OBJECTIVES), default="elbo",
+        help="the bound that training climbs, and its gradient (default: elbo)")  # fmt: skip
+    add("--n-samples", type=positive_int, default=1, help="its samples of z per row (default: 1)")
     add("--beta", type=non_negative, default=1.0, help="weight of the KL (default: 1, the ELBO)")
     add("--warmup-epochs", type=count, default=0,
         help="epochs over which beta rises from 0 (default: 0)")  # fmt: skip

@@ -16,10 +16,12 @@ from torch import nn
 
 from parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, log_normal
 from parts.networks import NETWORKS
+from parts.objectives import OBJECTIVES
 
 __all__ = [
     "LIKELIHOODS",
     "NETWORKS",
+    "OBJECTIVES",
     "VAE",
     "Batch",
     "Bernoulli",
@@ -147,24 +149,27 @@ class VAE(nn.Module):
         kl = kl_normal(mu, logvar)
         return Terms(log_px_z - kl, log_px_z, kl)
 
-    def loss(self, phase, batch, beta=1.0):
-        """What phase `phase` minimises, and its parts as detached scalars.
+    def loss(self, phase, batch, beta=1.0, objective="elbo", n_samples=1):
+        """What phase `phase` minimises, and its parts as detached scalars: parts/objectives.py."""
+        return OBJECTIVES[objective](self, batch, beta, n_samples)
 
-        beta weighs the KL (Higgins et al. 2017); 1 is the negative ELBO.
+    def log_w_terms(self, x, y=None, mask=None, n_samples=1, hold_q=False):
+        """log p(x|z) and log p(z) - log q(z|x) at samples z of q, each [K, B], and z [K, B, Z].
+
+        With `hold_q` no gradient passes through the parameters of log q, only through z.
         """
-        _, log_px_z, kl = self.elbo(*batch)
-        log_px_z, kl = log_px_z.mean(), kl.mean()
-        loss = -torch.sub(log_px_z, kl, alpha=beta)  # the only minus between a bound and a loss
-        return loss, {"loss": loss.detach(), "log_px_z": log_px_z.detach(), "kl": kl.detach()}
+        mu, logvar = self.encode(x, y, mask)
+        z = self.reparameterize(mu, logvar, n_samples)
+        log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
+        log_pz = log_normal(z, torch.zeros_like(mu), torch.zeros_like(mu)).sum(-1)
+        if hold_q:
+            mu, logvar = mu.detach(), logvar.detach()
+        return log_px_z, log_pz - log_normal(z, mu, logvar).sum(-1), z
 
     def log_w(self, x, y=None, mask=None, n_samples=1):
         """log p(x|z) + log p(z) - log q(z|x) at samples of q, [K, B]."""
-        mu, logvar = self.encode(x, y, mask)
-        z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
-        log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
-        log_pz = log_normal(z, torch.zeros_like(mu), torch.zeros_like(mu)).sum(-1)
-        log_qz_x = log_normal(z, mu, logvar).sum(-1)
-        return log_px_z + log_pz - log_qz_x
+        log_px_z, log_ratio, _ = self.log_w_terms(x, y, mask, n_samples)
+        return log_px_z + log_ratio
 
     @torch.no_grad()
     def importance(self, x, y=None, mask=None, n_samples=1000):

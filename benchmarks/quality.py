@@ -37,6 +37,8 @@ ROWS = {
     "fixed": "--variance fixed:1.0",
     "shared": "--variance shared",
     "column": "--variance column",
+    "iwae": "--objective iwae --n-samples 8",
+    "dreg": "--objective dreg --n-samples 8",
     "digits_bernoulli": f"{DIGITS} --likelihood bernoulli",
     "digits_gaussian": f"{DIGITS} --likelihood gaussian --variance shared",
 }

@@ -74,8 +74,8 @@ class Training:
         self.best = None  # weights and optimisers of the best epoch, where there is early stopping
         self.pending = []  # statistics of the last steps, still on the device
 
-    def run(self, rows, epochs, batch_size=32, beta=1.0, warmup_epochs=0):
-        """Train on the Batch `rows` up to epoch `epochs`.
+    def run(self, rows, epochs, batch_size=32, beta=1.0, warmup_epochs=0, **loss_options):
+        """Train on the Batch `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
 
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
         yield the caller may save `self.state()`, from which training goes on to the same bits.
@@ -91,7 +91,7 @@ class Training:
             while at.row < n:
                 batch = rows.take(order[at.row : at.row + batch_size])
                 step = first_step + at.row // batch_size
-                self.update(batch, beta_at(step, beta, warmup_steps))
+                self.update(batch, beta_at(step, beta, warmup_steps), loss_options)
                 at.row += batch_size
                 if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
                     self.look()
@@ -101,10 +101,10 @@ class Training:
             last_step = first_step + steps_per_epoch - 1
             yield at.finish_epoch() | {"beta": beta_at(last_step, beta, warmup_steps)}
 
-    def update(self, batch, beta):
+    def update(self, batch, beta, loss_options):
         """One step of each phase's optimiser."""
         for phase, optimizer in self.optimizers.items():
-            loss, stats = self.model.loss(phase, batch, beta)
+            loss, stats = self.model.loss(phase, batch, beta, **loss_options)
             stats["skipped"] = optimizer.step(loss)
             self.pending.append((stats, len(batch.x)))
 

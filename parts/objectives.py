@@ -1,0 +1,53 @@
+"""What training climbs: bounds on log p(x), each with its gradient estimator.
+
+An objective takes a model, a Batch, beta and the number of samples K, and returns the loss and its
+parts as detached scalars. beta weighs the KL (Higgins et al. 2017), or its estimate in log w.
+"""
+
+import math
+
+import torch
+
+
+def elbo(model, batch, beta, n_samples):
+    """Minus the ELBO (Kingma & Welling 2014), the mean over K draws of z; the KL is exact."""
+    _, log_px_z, kl = model.elbo(*batch, n_samples=None if n_samples == 1 else n_samples)
+    log_px_z, kl = log_px_z.mean(), kl.mean()
+    loss = -torch.sub(log_px_z, kl, alpha=beta)  # the only minus between a bound and a loss
+    return loss, {"loss": loss.detach(), "log_px_z": log_px_z.detach(), "kl": kl.detach()}
+
+
+def iwae(model, batch, beta, n_samples):
+    """Minus the importance-weighted bound (Burda et al. 2016, eq. 8)."""
+    log_px_z, log_ratio, _ = model.log_w_terms(*batch, n_samples=n_samples)
+    loss = -log_mean_exp(log_px_z + beta * log_ratio).mean()
+    return loss, _stats(loss, log_px_z, log_ratio)
+
+
+def dreg(model, batch, beta, n_samples):
+    """The same bound by its doubly reparameterised gradient (Tucker et al. 2018, eq. 8).
+
+    The decoder's gradient is IWAE's. The encoder's comes only through z, each sample by its squared
+    normalised weight: of the same mean, of smaller variance, and not lost in noise as K grows.
+    """
+    log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=n_samples, hold_q=True)
+    log_w = log_px_z + beta * log_ratio  # [K, B]
+    weights = log_w.detach().softmax(0)
+    if z.requires_grad:
+        z.register_hook(lambda grad: weights.unsqueeze(-1) * grad)
+    surrogate = -(weights * log_w).sum(0).mean()  # its gradient is wanted, its value is not
+    return surrogate, _stats(-log_mean_exp(log_w).mean(), log_px_z, log_ratio)
+
+
+def log_mean_exp(log_w):
+    """log of the mean over samples, [K, B] -> [B]."""
+    return log_w.logsumexp(0) - math.log(len(log_w))
+
+
+def _stats(loss, log_px_z, log_ratio):
+    """Logged beside an importance-weighted loss: its value and the two halves of the mean log w."""
+    parts = {"loss": loss, "log_px_z": log_px_z.mean(), "kl": -log_ratio.mean()}
+    return {name: value.detach() for name, value in parts.items()}
+
+
+OBJECTIVES = {"elbo": elbo, "iwae": iwae, "dreg": dreg}

@@ -1,0 +1,95 @@
+"""The bounds that training climbs, and the gradients by which it does."""
+
+import math
+
+import pytest
+import torch
+
+from parts.objectives import OBJECTIVES, log_mean_exp
+from vae import VAE, Batch, Gaussian
+
+
+def model_and_rows(hidden_dims=(), n_rows=6):
+    torch.manual_seed(0)
+    model = VAE(Gaussian(4, "fixed:0.5"), hidden_dims, z_dim=2).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)  # away from q = p, where all weights are alike
+    return model, Batch(torch.randn(n_rows, 4).double())
+
+
+def gradients(model, batch, objective, seed, n_samples=5, beta=1.0):
+    torch.manual_seed(seed)
+    loss, _ = model.loss("vae", batch, beta, objective, n_samples)
+    encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
+    grads = torch.autograd.grad(loss, encoder + decoder)
+    flat = [torch.cat([g.flatten() for g in part]) for part in (grads[:2], grads[2:])]
+    return flat  # of the encoder, of the decoder
+
+
+def test_log_mean_exp():
+    log_w = torch.tensor([[0.0, -1000.0], [math.log(3), -1000.0]])
+    torch.testing.assert_close(log_mean_exp(log_w), torch.tensor([math.log(2), -1000.0]))
+
+
+@pytest.mark.parametrize("objective", ["iwae", "dreg"])
+def test_the_logged_loss_is_the_importance_weighted_bound(objective):
+    model, batch = model_and_rows((5,))
+    torch.manual_seed(1)
+    expected = -log_mean_exp(model.log_w(*batch, n_samples=7)).mean()
+    torch.manual_seed(1)
+    _, stats = model.loss("vae", batch, 1.0, objective, 7)
+    torch.testing.assert_close(stats["loss"], expected.detach())
+    assert not any(value.requires_grad for value in stats.values())
+
+
+def test_iwae_rises_from_the_elbo_to_log_px():
+    model, batch = model_and_rows()
+    means = {}
+    for n_samples in (1, 5, 50):
+        torch.manual_seed(2)
+        losses = [model.loss("vae", batch, 1.0, "iwae", n_samples)[1]["loss"] for _ in range(400)]
+        means[n_samples] = -torch.stack(losses).mean()
+    torch.manual_seed(2)
+    elbo = -torch.stack([model.loss("vae", batch)[1]["loss"] for _ in range(400)]).mean()
+    assert means[1] == pytest.approx(elbo.item(), abs=0.3)
+    w, b = model.decoder[0].weight.detach(), model.decoder[0].bias.detach()
+    marginal = torch.distributions.MultivariateNormal(b, w @ w.T + 0.5 * torch.eye(4))
+    exact = marginal.log_prob(batch.x).mean()
+    assert means[1] < means[5] < means[50] < exact
+    assert exact - means[50] < 0.3 * (exact - means[1])
+
+
+def test_dreg_has_the_decoder_gradient_of_iwae():
+    model, batch = model_and_rows((5,))
+    for seed in range(3):
+        (_, iwae), (_, dreg) = (gradients(model, batch, o, seed) for o in ("iwae", "dreg"))
+        torch.testing.assert_close(iwae, dreg)
+
+
+def test_dreg_has_the_expected_encoder_gradient_of_iwae_and_a_smaller_variance():
+    """Tucker et al. 2018: unbiased for the same bound."""
+    model, batch = model_and_rows()
+    draws = {
+        objective: torch.stack([gradients(model, batch, objective, s)[0] for s in range(1500)])
+        for objective in ("iwae", "dreg")
+    }
+    iwae, dreg = draws["iwae"], draws["dreg"]
+    se = ((iwae.var(0) + dreg.var(0)) / len(iwae)).sqrt()
+    assert ((iwae.mean(0) - dreg.mean(0)).abs() < 4.5 * se).all()
+    assert (iwae.mean(0).abs() > 4.5 * se).any()  # or equality would say nothing
+    assert dreg.var(0).sum() < 0.8 * iwae.var(0).sum()
+
+
+def test_one_sample_of_iwae_is_the_elbo_with_a_sampled_kl():
+    model, batch = model_and_rows((5,))
+    torch.manual_seed(3)
+    _, elbo = model.loss("vae", batch, 0.3, "elbo", 1)
+    torch.manual_seed(3)
+    _, iwae = model.loss("vae", batch, 0.3, "iwae", 1)
+    torch.testing.assert_close(iwae["log_px_z"], elbo["log_px_z"])
+    torch.testing.assert_close(iwae["loss"], -(iwae["log_px_z"] - 0.3 * iwae["kl"]))
+
+
+def test_every_objective_is_registered():
+    assert set(OBJECTIVES) == {"elbo", "iwae", "dreg"}
