@@ -19,12 +19,13 @@ def model_and_rows(hidden_dims=(), n_rows=6):
 
 
 def gradients(model, batch, objective, seed, n_samples=5, beta=1.0):
+    """Of the encoder's parameters and of the decoder's, flat."""
     torch.manual_seed(seed)
     loss, _ = model.loss("vae", batch, beta, objective, n_samples)
     encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
     grads = torch.autograd.grad(loss, encoder + decoder)
-    flat = [torch.cat([g.flatten() for g in part]) for part in (grads[:2], grads[2:])]
-    return flat  # of the encoder, of the decoder
+    parts = grads[: len(encoder)], grads[len(encoder) :]
+    return [torch.cat([grad.flatten() for grad in part]) for part in parts]
 
 
 def test_log_mean_exp():
