@@ -46,7 +46,6 @@ PRESETS = {
     },
 }
 LOG_EVERY = 10  # epochs between printed lines
-RUN_OPTIONS = ("batch_size", "beta", "warmup_epochs", "objective", "n_samples")
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
 
 
@@ -76,7 +75,11 @@ def train(training, config, data, run):
     def out_of_patience():
         return patience and at.epoch - at.best_epoch >= patience
 
-    steps = training.run(rows, total, **{name: config[name] for name in RUN_OPTIONS})
+    options = {
+        name: config[name]
+        for name in ("batch_size", "beta", "warmup_epochs", "objective", "n_samples")
+    }
+    steps = training.run(rows, total, **options)
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         for means in () if out_of_patience() else steps:
             if means:
