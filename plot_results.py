@@ -182,14 +182,14 @@ def column_errors(log, arrays):
                 values.reshape(arrays["shape"]), cmap="viridis", vmin=0, vmax=mean.max()
             )
             axis.set(title=f"Error of the {title}", xlabel="pixel column", ylabel="pixel row")
-        figure.colorbar(shown, ax=list(axes.flat), label=f"test MSE ({arrays['unit']}, squared)")
+        figure.colorbar(shown, ax=list(axes.flat), label=f"test MSE\n({arrays['unit']}, squared)")
         return figure
     figure, axes = subplots(1, 1, width=9, height=3.4)
     at = np.arange(len(model))
     axes.flat[0].bar(at - 0.2, model, 0.4, color=BLUE, label="VAE")
     axes.flat[0].bar(at + 0.2, mean, 0.4, color=ORANGE, label="training mean")
     axes.flat[0].set(
-        title="Reconstruction error per column", ylabel=f"test MSE ({arrays['unit']}, squared)"
+        title="Reconstruction error per column", ylabel=f"test MSE\n({arrays['unit']}, squared)"
     )
     name_columns(axes, arrays["columns"])
     legend_below(figure, axes.flat[0])
