@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import hypothesis
 import pytest
 
+from parts import cli
 from parts.cli import run_script as cli_run_script
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -95,3 +96,23 @@ def tiny_run(tmp_path_factory):
     """A run of two epochs on iris; copy it before changing anything in it."""
     runs_dir = tmp_path_factory.mktemp("tiny")
     return _train(runs_dir, "tiny", "--data", "iris", "--epochs", "2")
+
+
+@pytest.fixture
+def parser_of(monkeypatch):
+    """parser_of(name): the ArgumentParser that a script's main builds."""
+
+    def build(name):
+        found = []
+
+        def stop(parser, *args, **options):
+            found.append(parser)
+            raise SystemExit
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cli.Parser, "parse_args", stop)
+            with pytest.raises(SystemExit):
+                importlib.import_module(name).main([])
+        return found[0]
+
+    return build

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import data as datasets
-from parts import cli
 from parts.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -279,20 +278,6 @@ def test_data_describes_a_table(tmp_path, call):
 # Flags
 
 
-def parsers(monkeypatch, name):
-    """The ArgumentParsers that a script's main builds."""
-    found = []
-
-    def stop(parser, *args, **options):
-        found.append(parser)
-        raise SystemExit
-
-    monkeypatch.setattr(cli.Parser, "parse_args", stop)
-    with pytest.raises(SystemExit):
-        __import__(name).main([])
-    return found
-
-
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help(call, name):
     result = call(name, "--help")
@@ -302,8 +287,8 @@ def test_help(call, name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_flag_has_a_help_sentence(monkeypatch, name):
-    (parser,) = parsers(monkeypatch, name)
+def test_every_flag_has_a_help_sentence(parser_of, name):
+    parser = parser_of(name)
     assert parser.description
     assert len(parser._actions) > 2
     for action in parser._actions:
@@ -313,8 +298,8 @@ def test_every_flag_has_a_help_sentence(monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_default_in_the_help_is_the_default(monkeypatch, name):
-    (parser,) = parsers(monkeypatch, name)
+def test_a_default_in_the_help_is_the_default(parser_of, name):
+    parser = parser_of(name)
     checked = 0
     for action in parser._actions:
         stated = re.search(r"\(default: ([\w.]+)\)$", action.help)

@@ -1,14 +1,11 @@
 """The house as it was drawn: who may import whom, sizes, no dead flags, nothing unsafe."""
 
 import ast
-import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from parts import cli
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = ("train", "evaluate", "plot_results", "data")
@@ -204,20 +201,6 @@ def test_no_error_is_swallowed(module):
 # Flags
 
 
-def flags_of(name, monkeypatch):
-    """Destinations of a script's flags, as its main builds them."""
-    found = []
-
-    def stop(parser, *args, **options):
-        found.append(parser)
-        raise SystemExit
-
-    monkeypatch.setattr(cli.Parser, "parse_args", stop)
-    with pytest.raises(SystemExit):
-        importlib.import_module(name).main([])
-    return {action.dest for action in found[0]._actions} - {"help"}
-
-
 def text_constants(node):
     return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and type(n.value) is str}
 
@@ -242,8 +225,8 @@ def names_read(tree):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_flag_is_read_somewhere(monkeypatch, script):
-    flags = flags_of(script, monkeypatch)
+def test_every_flag_is_read_somewhere(parser_of, script):
+    flags = {action.dest for action in parser_of(script)._actions} - {"help"}
     assert len(flags) > 2
     read = set().union(*map(names_read, MODULES.values()))
     assert flags - read == set()
