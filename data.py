@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
 @dataclass
 class Data:
-    """Three splits and what is needed to read them: columns, the shape of a row, a likelihood."""
+    """Three splits and what is needed to read them: columns, the shape of a row, a fingerprint."""
 
     name: str
     train: Split

@@ -25,7 +25,6 @@ from vae import CHUNK_FLOATS, Batch, from_config, in_chunks, kl_normal
 
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
-
 N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
 
 
@@ -39,8 +38,8 @@ def units(unit):
     squared = f"{unit}, squared, mean over cells"
     return {
         "test_mse": squared,
-        "elbo": f"nats per row, density in {unit}",
-        "log_px": f"nats per row, density in {unit}",
+        "elbo": f"nats per row, x in {unit}",
+        "log_px": f"nats per row, x in {unit}",
         "log_px_se": "nats, standard error over test rows",
         "kl": "nats per row",
         "active_units": "latent dimensions",
@@ -49,8 +48,8 @@ def units(unit):
         "n_samples": "samples of z per row",
         "baseline_mse_mean": squared,
         "baseline_mse_pca": squared,
-        "baseline_log_px_gaussian": f"nats per row, density in {unit}",
-        "baseline_log_px_diagonal": f"nats per row, density in {unit}",
+        "baseline_log_px_gaussian": f"nats per row, x in {unit}",
+        "baseline_log_px_diagonal": f"nats per row, x in {unit}",
     }
 
 

@@ -138,11 +138,11 @@ def n_cores():
     return os.cpu_count() or 1
 
 
-def progress_bar(total, done, unit="row"):
-    """A tqdm bar on a terminal; silent when stderr is piped."""
+def progress_bar(total, done):
+    """A tqdm bar of rows on a terminal; silent when stderr is piped."""
     from tqdm import tqdm
 
-    options = {"unit": unit, "unit_scale": True, "leave": False}
+    options = {"unit": "row", "unit_scale": True, "leave": False}
     return tqdm(total=total, initial=done, disable=not sys.stderr.isatty(), **options)
 
 

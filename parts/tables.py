@@ -71,9 +71,9 @@ def read_file(path):
         x, names, labels = READERS[path.suffix.lower()](path)
     except UserError:
         raise
-    # Everything a parser says of a broken file; its first line is the useful one.
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
+    # Everything a parser says of a broken file; its first line is the useful one.
     except BROKEN_FILE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{path}: cannot be read as {path.suffix}: {reason[0]}") from error
