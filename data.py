@@ -1,19 +1,20 @@
 """Where data comes from: the synthetic default, bundled sets, your file; splits and scaling.
 
-    python data.py --data digits        # what a data set holds, without training
+    python data.py --data survey.csv       # what a table holds and how it is read; no training
+    python data.py --example survey.csv    # write a small table to try the scripts on
 
-Everything fitted (mean, standard deviation) is fitted on the training rows only.
+Everything fitted (kinds, scaling, categories) is fitted on the training rows only.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from parts import tables
-from parts.cli import Parser, fraction, positive_int, run_script, seed
+from parts import files, kinds, tables
+from parts.cli import Parser, fraction, kind_of, positive_int, run_script, seed
 from parts.errors import UserError
 
 FARTHEST = 1e15  # standard deviations from the training mean
@@ -27,10 +28,18 @@ class Split(NamedTuple):
     mask: np.ndarray | None = None
     label: np.ndarray | None = None
 
+    def sample(self, most):
+        """The first rows and what is observed of them, by name; splits are in random order."""
+        mask = np.ones_like(self.x) if self.mask is None else self.mask
+        return {"x": self.x[:most], "mask": mask[:most].astype(bool)}
+
 
 @dataclass
 class Data:
-    """Three splits and what is needed to read them: columns, the shape of a row, a fingerprint."""
+    """Three splits and what is needed to read them: columns, the shape of a row, a fingerprint.
+
+    `notes` are sentences for the user on cells that could not be read.
+    """
 
     name: str
     train: Split
@@ -39,18 +48,29 @@ class Data:
     columns: list
     shape: tuple
     hash: str
+    notes: list = field(default_factory=list)
+
+    @property
+    def modelled(self):
+        """The columns of x: all but the ignored."""
+        return tables.modelled(self.columns)
 
     def decode(self, x):
         """Model units -> the user's units, float64 [..., D]."""
-        return tables.to_user(x, self.columns)
+        return tables.to_user(x, self.modelled)
 
     def describe(self):
         n = [len(split.x) for split in (self.train, self.val, self.test)]
-        constant = sum(np.ptp(self.train.x, 0) == 0)
+        holes = 0 if self.train.mask is None else 1 - self.train.mask.mean()
+        constant = sum(np.ptp(self.train.x, 0) == 0) if not holes else 0
         lines = [
-            f"Data: {self.name}, {len(self.columns)} columns; "
+            f"Data: {self.name}, {len(self.modelled)} columns; "
             f"rows: {n[0]} train, {n[1]} held out, {n[2]} test"
+            + (f"; {holes:.1%} of cells are missing" if holes else "")
         ]
+        if any(column.kind != "real" or column.curve != "linear" for column in self.columns):
+            lines += kinds.describe(self.columns)
+        lines += [f"Note: {note}" for note in self.notes]
         if constant:
             lines.append(
                 f"{constant} columns are constant over the training rows: they carry no information"
@@ -112,21 +132,19 @@ def digits(config):
 
 
 def load(config):
-    """The Data that a config asks for: `data`, `standardize`, `test_fraction`, `split_seed`, ..."""
-    if config["data"] in DATASETS:
-        source = DATASETS[config["data"]](config)
-    elif Path(config["data"]).suffix or Path(config["data"]).exists():
-        source = Source(*tables.read_file(config["data"]))
-    else:
-        raise UserError(f"--data {config['data']}: neither a file nor one of {', '.join(DATASETS)}")
+    """The Data that a config asks for: `data`, `scaling`, `test_fraction`, `split_seed`, ...
+
+    With `columns` in it these are used; else they are fitted to the training rows.
+    """
+    if config["scaling"] == "kinds":
+        return load_table(config)
+    source = load_source(config)
     x, names, labels, shape = source
-    parts = split_rows(
-        len(x), config["test_fraction"], config["val_fraction"], config["split_seed"]
-    )
+    parts = split_of(len(x), config)
     train_x = x[parts[0]]
     columns = (
         tables.standardize(train_x, names)
-        if config["standardize"]
+        if config["scaling"] == "standard"
         else [tables.Column(n) for n in names]
     )
     for rows in parts:
@@ -136,6 +154,51 @@ def load(config):
         for rows in parts
     ]
     return Data(config["data"], *splits, columns, shape or (x.shape[1],), data_hash(x, names))
+
+
+def load_table(config):
+    """The same of a table whose columns each have a kind, with holes."""
+    import pandas as pd
+
+    if config["data"] in DATASETS:
+        x, names, labels, _ = DATASETS[config["data"]](config)
+        frame, fingerprint = pd.DataFrame(x, columns=names), data_hash(x, names)
+    else:
+        file = files.read(source_path(config))
+        frame, labels, fingerprint = file.frame, file.labels, file_hash(file.path)
+    parts = split_of(len(frame), config)
+    if "columns" in config:
+        columns = [tables.Column(**column) for column in config["columns"]]
+    else:
+        columns = kinds.fit(frame.iloc[np.sort(parts[0])], config["kinds"])
+    x, mask, impossible, notes = tables.encode(frame, columns)
+    mask = None if mask.all() else mask
+    splits = [
+        Split(
+            x[rows],
+            mask=None if mask is None else mask[rows],
+            label=None if labels is None else labels[rows],
+        )
+        for rows in parts
+    ]
+    return Data(config["data"], *splits, columns, (x.shape[1],), fingerprint, notes)
+
+
+def load_source(config):
+    """A built-in data set, or a file in which every cell is a number."""
+    if config["data"] in DATASETS:
+        return DATASETS[config["data"]](config)
+    file = files.read(source_path(config))
+    x = np.column_stack(
+        [tables.numeric(file.frame[name], file.path) for name in file.frame.columns]
+    )
+    return Source(x, list(map(str, file.frame.columns)), file.labels)
+
+
+def source_path(config):
+    if Path(config["data"]).suffix or Path(config["data"]).exists():
+        return config["data"]
+    raise UserError(f"--data {config['data']}: neither a file nor one of {', '.join(DATASETS)}")
 
 
 def check_distance(x, columns):
@@ -159,6 +222,12 @@ def load_for(config):
             "mix training and test rows; restore the file, or train again"
         )
     return data
+
+
+def split_of(n, config):
+    """`split_rows` as a config asks."""
+    fractions = config["test_fraction"], config["val_fraction"]
+    return split_rows(n, *fractions, config["split_seed"])
 
 
 def split_rows(n, test_fraction, val_fraction, split_seed):
@@ -189,47 +258,55 @@ def data_hash(x, names):
     return digest.hexdigest()[:16]
 
 
+def file_hash(path):
+    """The same of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def add_kind_flags(parser):
+    parser.add_argument(
+        "--columns",
+        dest="kinds_file",
+        metavar="FILE",
+        help='kinds of columns as JSON: {"age": "count", "size": {"kind": "ordinal", '
+        '"levels": ["S", "M", "L"]}}; the others are inferred',
+    )
+    parser.add_argument(
+        "--kind",
+        action="append",
+        type=kind_of,
+        metavar="NAME=KIND",
+        help=f"the same for one column, any number of times; one of {', '.join(kinds.KINDS)}",
+    )
+
+
 def add_data_flags(parser):
     parser.add_argument(
         "--data",
         default="synthetic",
-        help=f"{', '.join(DATASETS)}, or a numeric .csv, .npy or .npz file (default: synthetic)",
+        help=f"{', '.join(DATASETS)}, or a file ending in {', '.join(files.READERS)} "
+        "(default: synthetic)",
     )
-    parser.add_argument(
-        "--n-rows",
-        type=positive_int,
-        default=1000,
-        help="synthetic: rows",
-    )
-    parser.add_argument(
-        "--n-columns",
-        type=positive_int,
-        default=20,
-        help="synthetic: columns",
-    )
-    parser.add_argument(
-        "--n-informative", type=positive_int, help="synthetic: columns that tell the classes apart"
-    )
-    parser.add_argument("--data-seed", type=seed, default=42, help="synthetic: seed (default: 42)")
-    parser.add_argument(
-        "--test-fraction", type=fraction, default=0.2, help="share of test rows (default: 0.2)"
-    )
-    parser.add_argument(
-        "--val-fraction",
-        type=fraction,
-        help="share of the other rows held out of training (default: 0.1; synthetic: 0)",
-    )
-    parser.add_argument(
-        "--split-seed", type=seed, default=42, help="seed of the split (default: 42)"
-    )
+    add_kind_flags(parser)
+    add = parser.add_argument
+    add("--n-rows", type=positive_int, default=1000, help="synthetic: rows (default: 1000)")
+    add("--n-columns", type=positive_int, default=20, help="synthetic: columns (default: 20)")
+    add("--n-informative", type=positive_int, help="synthetic: columns that tell classes")
+    add("--data-seed", type=seed, default=42, help="synthetic: seed (default: 42)")
+    add("--test-fraction", type=fraction, default=0.2, help="share of test rows (default: 0.2)")
+    add("--val-fraction", type=fraction,
+        help="share of the others held out of training (default: 0.1; synthetic: 0)")  # fmt: skip
+    add("--split-seed", type=seed, default=42, help="seed of the split (default: 42)")
 
 
 def resolve(config):
     """A copy with the defaults filled in that depend on the data set."""
     name = config["data"]
+    table = name not in DATASETS and Path(name).suffix.lower() in (".csv", ".tsv", ".parquet")
     defaults = {
         "val_fraction": 0.0 if name == "synthetic" else 0.1,
-        "likelihood": DEFAULT_LIKELIHOOD.get(name, "gaussian"),
+        "likelihood": "mixed" if table else DEFAULT_LIKELIHOOD.get(name, "gaussian"),
     }
     path = {} if name in DATASETS else {"data": str(Path(name).resolve())}
     return config | {k: v for k, v in defaults.items() if config.get(k) is None} | path
@@ -243,23 +320,40 @@ DATASETS = {
     "iris": bundled("iris"),
     "diabetes": bundled("diabetes", scaled=False),
 }
-DEFAULT_LIKELIHOOD = {"digits": "bernoulli"}  # gaussian for all others
+DEFAULT_LIKELIHOOD = {"digits": "bernoulli"}  # gaussian for the others and for arrays
 
 
 def main(argv=None):
     parser = Parser(prog="data.py", description=__doc__.splitlines()[0])
     add_data_flags(parser)
-    data = load(resolve(vars(parser.parse_args(argv))) | {"standardize": True})
+    parser.add_argument("--example", metavar="FILE", help="write a small table with holes, and end")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    args = parser.parse_args(argv)
+    if args.example is not None:
+        return write_example(args.example, args.overwrite, args.data_seed)
+    config = resolve(vars(args))
+    scaling = "kinds" if config["likelihood"] == "mixed" else "standard"
+    wanted = kinds.wanted(args.kinds_file, args.kind)
+    data = load(config | {"scaling": scaling, "kinds": wanted})
     print(data.describe())
-    shown = zip(data.columns[:30], data.train.x.min(0), data.train.x.max(0), strict=False)
-    for column, low, high in shown:
-        low, high = (tables.to_user(v, [column])[0] for v in (low, high))
-        print(
-            f"  {column.name}: mean {column.shift:.4g}, s.d. {column.scale:.4g}, "
-            f"from {low:.4g} to {high:.4g}"
-        )
-    if len(data.columns) > 30:
-        print(f"  and {len(data.columns) - 30} more")
+    seen = np.ones_like(data.train.x) if data.train.mask is None else data.train.mask
+    for j, column in enumerate(data.modelled[:30]):
+        x = data.train.x[seen[:, j] > 0, j]
+        if column.levels or not len(x):
+            continue
+        low, middle, high = (column.text([v])[0] for v in (x.min(), np.median(x), x.max()))
+        print(f"  {column.name}: from {low} to {high}, median {middle}")
+    return 0
+
+
+def write_example(path, overwrite, data_seed):
+    from parts.example import survey
+
+    files.refuse_output(path, overwrite)
+    frame = survey(data_seed)
+    files.write(frame, path, files.File(Path(path), frame))
+    print(f"Wrote {path}: {len(frame)} rows, {len(frame.columns)} columns")
+    return 0
 
 
 if __name__ == "__main__":

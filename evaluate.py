@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import runs
+from parts import runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -21,7 +21,7 @@ from parts.cli import (
     seed,
 )
 from parts.errors import UserError
-from vae import CHUNK_FLOATS, Batch, from_config, in_chunks, kl_normal
+from vae import CHUNK_FLOATS, Batch, in_chunks, kl_normal, load_model
 
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
@@ -30,17 +30,18 @@ N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
 
 def unit_of(config):
     """What x is measured in, in a run's metrics and figures."""
-    return "standardised units" if config["standardize"] else "the data's own units"
+    return "the data's own units" if config["scaling"] == "none" else "standardised units"
 
 
 def units(unit):
     """The unit of every metric, where x is in `unit`."""
-    squared = f"{unit}, squared, mean over cells"
+    squared = f"{unit}, squared, mean over cells (share of wrong cells where they are categories)"
     return {
         "test_mse": squared,
         "elbo": f"nats per row, x in {unit}",
         "log_px": f"nats per row, x in {unit}",
         "log_px_se": "nats, standard error over test rows",
+        "log_px_user": "nats per row, x in the user's units",
         "kl": "nats per row",
         "active_units": "latent dimensions",
         "ess": "samples, of n_samples",
@@ -51,14 +52,6 @@ def units(unit):
         "baseline_log_px_gaussian": f"nats per row, x in {unit}",
         "baseline_log_px_diagonal": f"nats per row, x in {unit}",
     }
-
-
-def load_model(run, device="cpu"):
-    """The model of a run, at its best epoch where early stopping kept one; and the checkpoint."""
-    checkpoint = run.load_checkpoint()
-    model = from_config(checkpoint["config"])
-    model.load_state_dict((checkpoint["best"] or checkpoint)["model"])
-    return model.to(device).eval(), checkpoint
 
 
 def describe_rows(model, batch):
@@ -74,23 +67,34 @@ def describe_rows(model, batch):
     return [t.cpu() for t in in_chunks(describe, batch, max(1, CHUNK_FLOATS // model.width))]
 
 
-def baseline_reconstructions(train, test, z_dim):
-    """Test rows predicted by the training mean, and by PCA with as many components as latents."""
+def baseline_reconstructions(model, train, test):
+    """Test rows predicted by what is expected of any row: the mean, of categories the most
+    frequent; and by PCA with as many components as latents, where every cell is a number that is
+    there.
+    """
+    likelihood, z_dim, x = model.likelihood, model.z_dim, train.x.numpy()
+    mask = torch.ones_like(train.x) if train.mask is None else train.mask
+    mean = likelihood.center(train.x, mask).numpy()
+    mean = np.broadcast_to(mean, test.x.shape)
+    if likelihood.scaling == "kinds" or train.mask is not None:
+        return mean, None
     from sklearn.decomposition import PCA
 
-    n_components = min(z_dim, len(train) - 1, train.shape[1])
+    n_components = min(z_dim, len(x) - 1, x.shape[1])
     with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
-        pca = PCA(n_components, svd_solver="full").fit(train)
-    mean = np.broadcast_to(train.mean(0), test.shape)
-    return mean, pca.inverse_transform(pca.transform(test))
+        pca = PCA(n_components, svd_solver="full").fit(x)
+    return mean, pca.inverse_transform(pca.transform(test.x.numpy()))
 
 
-def evaluate(model, train, test, n_samples=1000, draw_seed=0):
-    """Metrics with the keys of `units`, and what the figures need, of model-unit arrays [N, D]."""
+def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
+    """Metrics with the keys of `units`, and what the figures need, of Batches in model units.
+
+    `columns`, where given, say how model units came from the user's.
+    """
     device = next(model.parameters()).device
-    batch = Batch(torch.from_numpy(test).to(device))
+    batch = Batch(*[None if part is None else part.to(device) for part in test])
     recon, std, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
-    with runs.fixed_randomness(draw_seed), progress_bar(len(test), 0) as bar:
+    with runs.fixed_randomness(draw_seed), progress_bar(len(test.x), 0) as bar:
 
         def estimate(piece):
             bar.update(len(piece.x))
@@ -98,37 +102,55 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0):
 
         estimates = in_chunks(estimate, batch, N_ROWS_AT_A_TIME)
     log_px, elbo, ess = (t.double().cpu().numpy() for t in estimates)
-    mean_recon, pca_recon = baseline_reconstructions(train, test, model.z_dim)
-    marginals = model.likelihood.baselines(torch.from_numpy(train), torch.from_numpy(test))
+    x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
+    curve, jacobian = (
+        tables.log_det(x, columns, mask, user) if columns else 0.0 for user in (False, True)
+    )
+    mean_recon, pca_recon = baseline_reconstructions(model, train, test)
+    marginals = model.likelihood.baselines(train, test)
+
+    def errors(recon):
+        """Of each cell, NaN where it is missing, and their mean."""
+        per_cell = model.likelihood.cell_errors(test.x, torch.tensor(np.array(recon))).numpy()
+        per_cell = per_cell if mask is None else np.where(mask > 0, per_cell, np.nan)
+        return column_means(per_cell), np.nanmean(per_cell, dtype=np.float64)
+
+    per_column, test_mse = errors(recon)
+    per_column_mean, mse_mean = errors(mean_recon)
     metrics = {
-        "test_mse": mse(test, recon),
-        "elbo": elbo.mean(),
-        "log_px": log_px.mean(),
-        "log_px_se": log_px.std(ddof=1) / len(test) ** 0.5 if len(test) > 1 else None,
+        "test_mse": test_mse,
+        "elbo": (elbo + curve).mean(),
+        "log_px": (log_px + curve).mean(),
+        "log_px_se": log_px.std(ddof=1) / len(x) ** 0.5 if len(x) > 1 else None,
+        "log_px_user": (log_px + jacobian).mean() if columns else None,
         "kl": kl_per_dim.sum(-1, dtype=np.float64).mean(),
         "active_units": int((mu.var(0) > ACTIVE_VARIANCE).sum()),
         "ess": ess.mean(),
-        "n_test": len(test),
+        "n_test": len(x),
         "n_samples": n_samples,
-        "baseline_mse_mean": mse(test, mean_recon),
-        "baseline_mse_pca": mse(test, pca_recon),
+        "baseline_mse_mean": mse_mean,
+        "baseline_mse_pca": None if pca_recon is None else errors(pca_recon)[1],
         "baseline_log_px_gaussian": marginals.get("gaussian"),
         "baseline_log_px_diagonal": marginals.get("diagonal"),
     }
+    for name in marginals:
+        metrics[f"baseline_log_px_{name}"] += np.mean(curve)
     figures = {
-        "x": test[:N_KEPT_ROWS],
+        "x": x[:N_KEPT_ROWS] if mask is None else np.where(mask > 0, x, np.nan)[:N_KEPT_ROWS],
         "recon": recon[:N_KEPT_ROWS],
         "std": std[:N_KEPT_ROWS],
         "mu": mu[:N_KEPT_POINTS],
         "kl_per_dim": kl_per_dim.mean(0),
-        "mse_per_column": np.square(test - recon).mean(0),
-        "mse_per_column_mean": np.square(test - mean_recon).mean(0),
+        "mse_per_column": per_column,
+        "mse_per_column_mean": per_column_mean,
     }
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in metrics.items()}, figures
 
 
-def mse(x, recon):
-    return np.square(x - recon).mean(dtype=np.float64)
+def column_means(per_cell):
+    """Mean over the rows that are not NaN, 0 where all are."""
+    seen = ~np.isnan(per_cell)
+    return np.where(seen, per_cell, 0).sum(0) / np.maximum(seen.sum(0), 1)
 
 
 def table(metrics, likelihood):
@@ -139,12 +161,19 @@ def table(metrics, likelihood):
     rows = [
         ("ELBO", f"{m['elbo']:.3f}", "nats"),
         ("log p(x)", f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),
+        (
+            "log p(x), user's units",
+            f"{m['log_px_user']:.3f}",
+            "nats: the same, change of variables",
+        ),
         ("KL(q(z|x) || p(z))", f"{m['kl']:.3f}", "nats"),
         ("active units", m["active_units"], "latents whose posterior mean varies"),
         ("effective sample size", f"{m['ess']:.1f}", f"of {n}"),
         ("MSE, training mean", f"{m['baseline_mse_mean']:.4f}", "baseline"),
-        ("MSE, PCA", f"{m['baseline_mse_pca']:.4f}", "baseline, as many components as latents"),
     ]
+    if m["baseline_mse_pca"] is not None:
+        pca = f"{m['baseline_mse_pca']:.4f}"
+        rows.append(("MSE, PCA", pca, "baseline, as many components as latents"))
     for name, what in likelihood.baseline_names.items():
         rows.append((f"log p(x), {what}", f"{m[f'baseline_log_px_{name}']:.3f}", "baseline, nats"))
     return "\n".join(f"  {name:<32}{value!s:>18}  {note}" for name, value, note in rows)
@@ -168,7 +197,8 @@ def main(argv=None):
     data = datasets.load_for(config)
     if not len(data.test.x):
         raise UserError(f"{run.path} has no test rows: it was trained with --test-fraction 0")
-    metrics, figures = evaluate(model, data.train.x, data.test.x, args.n_samples, args.seed)
+    train, test = Batch.of(data.train), Batch.of(data.test)
+    metrics, figures = evaluate(model, train, test, args.n_samples, args.seed, data.modelled)
     epoch = (checkpoint["best"] or {"epoch": checkpoint["position"]["epoch"]})["epoch"]
     unit = unit_of(config)
     save_figures_data(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
@@ -183,13 +213,15 @@ def main(argv=None):
 
 
 def save_figures_data(run, data, figures):
-    """evaluation.npz, from which plot_results.py draws; x, recon and std in the user's units."""
-    scale = np.array([column.scale for column in data.columns])
-    figures = figures | {
-        "x": data.decode(figures["x"]),
-        "recon": data.decode(figures["recon"]),
-        "std": figures["std"] * scale,
-        "columns": np.array([column.name for column in data.columns]),
+    """evaluation.npz, from which plot_results.py draws; rows of numbers in the user's units."""
+    columns = data.modelled
+    drawn = [j for j, column in enumerate(columns) if not column.levels] or range(len(columns))
+    recon, std = figures["recon"], figures.pop("std")
+    rows = {"x": figures["x"], "recon": recon, "low": recon - 2 * std, "high": recon + 2 * std}
+    figures = figures | {name: data.decode(x)[:, drawn] for name, x in rows.items()}
+    figures |= {
+        "columns": np.array([column.name for column in columns]),
+        "drawn": np.array(list(drawn)),
         "shape": np.array(data.shape),
     }
     if data.test.label is not None:

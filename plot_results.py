@@ -5,8 +5,6 @@ python plot_results.py --run 0001 --show
 """
 
 import warnings
-import zipfile
-import zlib
 from functools import partial
 
 import numpy as np
@@ -62,7 +60,7 @@ def reconstructions(log, arrays):
     """Original against reconstructed test rows, with the model's two sigma around the latter."""
     if len(arrays["shape"]) == 2:
         return image_reconstructions(arrays)
-    spread = np.ptp(arrays["x"], 0)
+    spread = np.ptp(np.where(np.isnan(arrays["x"]), arrays["recon"], arrays["x"]), 0)
     spread = spread[spread > 0]
     common = len(spread) == 0 or spread.max() / spread.min() < COMMON_SCALE
     many = arrays["x"].shape[1] > 30
@@ -73,7 +71,8 @@ def image_reconstructions(arrays):
     n = min(12, len(arrays["x"]))
     figure, axes = subplots(3, n, width=0.8 * n + 1, height=3.2)
     low, high = arrays["x"].min(), arrays["x"].max()
-    shown = {"original": arrays["x"], "reconstructed": arrays["recon"], "2σ": 2 * arrays["std"]}
+    two_sigma = (arrays["high"] - arrays["low"]) / 2
+    shown = {"original": arrays["x"], "reconstructed": arrays["recon"], "2σ": two_sigma}
     for row, (title, images) in zip(axes, shown.items(), strict=True):
         start = 0 if title == "2σ" else low
         for axis, pixels in zip(row, images, strict=False):
@@ -93,10 +92,10 @@ def profiles(arrays):
     )
     at = np.arange(n_columns)
     for i, axis in enumerate(axes.flat[:n]):
-        band(axis, at, arrays["recon"][i], arrays["std"][i])
+        band(axis, at, *(arrays[name][i] for name in ("recon", "low", "high")))
         axis.plot(at, arrays["x"][i], "o", color=BLUE, markersize=4, label="original")
         axis.set_title(f"test row {i + 1}", fontsize=9)
-    name_columns(axes, arrays["columns"])
+    name_columns(axes, arrays["columns"][arrays["drawn"]])
     for axis in axes.flat[n:]:
         axis.axis("off")
     figure.supylabel("value (original units)", fontsize=9)
@@ -114,9 +113,9 @@ def column_panels(arrays):
     figure, axes = subplots(down, across, width=2.4 * across, height=1.7 * down, sharex=True)
     at = np.arange(1, n + 1)
     for i, axis in enumerate(axes.flat[:n_columns]):
-        band(axis, at, arrays["recon"][:n, i], arrays["std"][:n, i])
+        band(axis, at, *(arrays[name][:n, i] for name in ("recon", "low", "high")))
         axis.plot(at, arrays["x"][:n, i], "o", color=BLUE, markersize=4, label="original")
-        axis.set_title(shorten(arrays["columns"][i], 24), fontsize=8)
+        axis.set_title(shorten(arrays["columns"][arrays["drawn"][i]], 24), fontsize=8)
         axis.tick_params(labelsize=7)
         axis.set_xticks(at[::4])
         if i >= n_columns - across:  # the lowest panel of its column of panels
@@ -129,8 +128,7 @@ def column_panels(arrays):
     return figure
 
 
-def band(axis, at, recon, std):
-    low, high = recon - 2 * std, recon + 2 * std
+def band(axis, at, recon, low, high):
     axis.vlines(at, low, high, color=ORANGE, alpha=0.35, linewidth=5, label="±2σ of p(x|z)")
     axis.plot(
         at, recon, "_", color="#B35900", markersize=8, markeredgewidth=2, label="reconstructed"
@@ -253,16 +251,7 @@ def load_evaluation(run, log, runs_dir):
     again = f"run python evaluate.py {run.flags(runs_dir)} first"
     if not run.evaluation.is_file():
         raise UserError(f"{run.evaluation} is missing: {again}")
-    try:
-        with run.evaluation.open("rb") as file, zipfile.ZipFile(file) as archive:
-            archive.testzip()
-        with np.load(run.evaluation, allow_pickle=False) as file:
-            arrays = dict(file)
-        missing = [name for name in runs.EVALUATION_KEYS if name not in arrays]
-        if missing:
-            raise ValueError(f"no {missing}")
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{run.evaluation} is damaged: {again}") from error
+    arrays = runs.read_arrays(run.evaluation, again, runs.EVALUATION_KEYS)
     if run.checkpoint.stat().st_mtime_ns > run.evaluation.stat().st_mtime_ns:
         raise UserError(f"{run.evaluation} is older than the run's checkpoint: {again}")
     return arrays

@@ -1,7 +1,7 @@
 """Fit a VAE and write a run.
 
 python train.py                          # the synthetic default, about 3 s
-python train.py --data table.csv --epochs 200 --patience 20
+python train.py --data survey.csv        # a table with mixed columns and holes
 python train.py --resume 0001            # go on where a run stopped, to the same bits
 """
 
@@ -13,7 +13,7 @@ import time
 import torch
 
 import data as datasets
-from parts import runs
+from parts import kinds, runs
 from parts.cli import (
     INTERRUPTED,
     Parser,
@@ -22,6 +22,7 @@ from parts.cli import (
     choose_device,
     choose_threads,
     count,
+    fraction,
     non_negative,
     positive,
     positive_int,
@@ -31,32 +32,26 @@ from parts.cli import (
     stop_signals,
 )
 from parts.errors import UserError
-from parts.training import Position, Training
+from parts.presets import PRESETS, fitted_settings
+from parts.training import SCHEDULES, Position, Training
 from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch, from_config
 
-PRESETS = {
-    # The recipe this project starts from, mended: one gradient step per epoch, sigma fixed at 1.
-    "classic": {
-        "hidden_dims": [8],
-        "latent_dim": 8,
-        "batch_size": "full",
-        "epochs": 50,
-        "likelihood": "gaussian",
-        "variance": "fixed:1.0",
-    },
-}
+N_KEPT_ROWS = 5000  # training and held-out rows kept in the run, to compare other rows with
 LOG_EVERY = 10  # epochs between printed lines
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
 
 
-def fit(model, x, epochs=50, lr=1e-3, seed=0, **options):
-    """Train `model` on an array x [N, D] in model units; returns the means of each epoch.
+def fit(model, x, mask=None, epochs=50, lr=1e-3, seed=0, **options):
+    """Train `model` on arrays x, mask [N, D] in model units; returns the means of each epoch.
 
-    `options` as `Training.run`: batch_size, beta, warmup_epochs, objective, n_samples.
+    `options` as `Training.run`: batch_size, beta, warmup_epochs, schedule, objective, n_samples,
+    hide_rate.
     `seed` decides the order of rows; weights and noise draw from torch's global random state.
     """
     device = next(model.parameters()).device
-    rows = Batch(torch.as_tensor(x, dtype=torch.float32, device=device))
+    tensors = [None if a is None else torch.as_tensor(a, dtype=torch.float32, device=device)
+               for a in (x, mask)]  # fmt: skip
+    rows = Batch(tensors[0], mask=tensors[1])
     if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # needs no copy of x
         raise UserError("x holds NaN or infinite cells, expected finite numbers")
     steps = Training(model, lr, seed).run(rows, epochs, **options)
@@ -75,10 +70,16 @@ def train(training, config, data, run):
     def out_of_patience():
         return patience and at.epoch - at.best_epoch >= patience
 
-    options = {
-        name: config[name]
-        for name in ("batch_size", "beta", "warmup_epochs", "objective", "n_samples")
-    }
+    names = (
+        "batch_size",
+        "beta",
+        "warmup_epochs",
+        "schedule",
+        "objective",
+        "n_samples",
+        "hide_rate",
+    )
+    options = {name: config[name] for name in names}
     steps = training.run(rows, total, **options)
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         for means in () if out_of_patience() else steps:
@@ -88,7 +89,7 @@ def train(training, config, data, run):
                 if patience:
                     training.keep_best(-record["val_loss"])
                 run.append_log(record)
-                if at.epoch % LOG_EVERY == 0 or at.epoch == total:
+                if at.epoch % max(LOG_EVERY, total // 20) == 0 or at.epoch == total:
                     bar.write(epoch_line(record, total))
             bar.update(n * at.epoch + min(at.row, n) - bar.n)
             if time.monotonic() >= next_save:
@@ -131,13 +132,20 @@ def make_parser():
     add("--epochs", type=positive_int, default=50, help="passes over the rows (default: 50)")
     add("--batch-size", type=batch_size, default=32, help="rows per step, or full (default: 32)")
     add("--lr", type=positive, default=1e-3, help="Adam's learning rate (default: 0.001)")
+    add("--schedule", choices=SCHEDULES, default="constant",
+        help="of the rate; onecycle rises and then falls to 0 (default: constant)")  # fmt: skip
     add("--hidden-dims", type=positive_int, nargs="*", default=[64],
         help="the encoder's hidden layers, mirrored in the decoder (default: 64)")  # fmt: skip
     add("--network", choices=sorted(NETWORKS), default="mlp", help="its kind (default: mlp)")
     add("--latent-dim", type=positive_int, default=8, help="dimensions of z (default: 8)")
     add("--likelihood", choices=sorted(LIKELIHOODS),
         help="p(x|z) (default: gaussian; digits: bernoulli)")  # fmt: skip
-    add("--variance", help="gaussian: fixed:V, shared, column or decoder (default: decoder)")
+    add("--variance", help="of numbers: fixed:V, shared, column or decoder (default: decoder)")
+    add("--real", choices=("gaussian", "student"), default="gaussian",
+        help="mixed: the distribution of its real columns (default: gaussian)")  # fmt: skip
+    add("--hide-rate", type=fraction, default=0.0,
+        help="hide up to this share of a row's cells while training, in half of the rows, so that "
+        "any part of a row can be encoded (default: 0)")  # fmt: skip
     add("--objective", choices=sorted(OBJECTIVES), default="elbo",
         help="the bound that training climbs, and its gradient (default: elbo)")  # fmt: skip
     add("--n-samples", type=positive_int, default=1, help="its samples of z per row (default: 1)")
@@ -162,18 +170,24 @@ def parse(argv):
     parser = make_parser()
     defaults = vars(parser.parse_args([]))
     unset = object()
-    namespace = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults, unset)))
-    given = {name: value for name, value in vars(namespace).items() if value is not unset}
-    preset = PRESETS[given["preset"]] if "preset" in given else {}
-    return defaults | preset | given, given
+    blank = dict.fromkeys(defaults, unset) | {"kind": None}  # None: argparse appends to it
+    namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
+    given = {name: v for name, v in namespace.items() if v is not unset and v is not blank["kind"]}
+    likelihood = datasets.resolve(defaults | given)["likelihood"]
+    name = given.get("preset") or LIKELIHOODS[likelihood].preset
+    return defaults | {"preset": name} | PRESETS.get(name, {}) | given, given
 
 
 def new_training(args, given, held):
     """Config, Data, Training and Run of a new run, its lock entered into the ExitStack `held`."""
     config = datasets.resolve(args)
     likelihood = LIKELIHOODS[config["likelihood"]]
-    if "variance" in given and "variance" not in likelihood.options:
-        raise UserError(f"--variance goes with --likelihood gaussian, not {config['likelihood']}")
+    for flag in ("variance", "real"):
+        if flag in given and flag not in likelihood.options:
+            raise UserError(f"--{flag} does not go with --likelihood {config['likelihood']}")
+    config["kinds"] = kinds.wanted(config.pop("kinds_file"), config.pop("kind"))
+    if config["kinds"] and likelihood.scaling != "kinds":
+        raise UserError(f"--kind and --columns do not go with --likelihood {config['likelihood']}")
     if config["variance"] is None:
         config["variance"] = "decoder"
     if config["patience"] and not config["val_fraction"]:
@@ -184,8 +198,9 @@ def new_training(args, given, held):
     config.pop("resume")
     runs.refuse_name(*target)
     config["device"] = choose_device(config["device"]).type
-    config["standardize"] = likelihood.standardize
+    config["scaling"] = likelihood.scaling
     data = datasets.load(config)
+    config |= fitted_settings(config, data)
     config |= {
         "columns": [column.to_dict() for column in data.columns],
         "shape": list(data.shape),
@@ -196,10 +211,12 @@ def new_training(args, given, held):
     model = from_config(config).to(config["device"])
     for split in (data.train, data.val, data.test):
         if len(split.x):
-            model.likelihood.check(split.x, [column.name for column in data.columns])
+            model.likelihood.check(split.x, [column.name for column in data.modelled])
     training = Training(model, config["lr"], config["seed"])
     config["threads"] = set_threads(config, data, model)
-    run = runs.create_run(*target, config, checkpoint_of(training, config))
+    rows = {f"{prefix}{name}": array for prefix, split in (("", data.train), ("held_", data.val))
+            for name, array in split.sample(N_KEPT_ROWS).items()}  # fmt: skip
+    run = runs.create_run(*target, config, checkpoint_of(training, config), rows)
     held.enter_context(run.locked())
     return config, data, training, run
 
@@ -245,13 +262,41 @@ def set_threads(config, data, model):
 
 
 def main(argv=None):
-    args, given = parse(argv)
-    start = new_training if args["resume"] is None else resumed_training
-    with contextlib.ExitStack() as held:
-        config, data, training, run = start(args, given, held)
-        introduce(config, data, training, run)
-        ended = train(training, config, data, run)
+    args, ended, training, run = start(argv)
     return conclude(ended, training.position, run.flags(args["runs_dir"]), run)
+
+
+def start(argv):
+    """Train as the flags say; the flags, how it ended, the Training and its Run."""
+    args, given = parse(argv)
+    prepare = new_training if args["resume"] is None else resumed_training
+    with contextlib.ExitStack() as held:
+        config, data, training, run = prepare(args, given, held)
+        introduce(config, data, training, run)
+        return args, train(training, config, data, run), training, run
+
+
+def run_of(args, kinds_too=()):
+    """The run that a verb is to use: the one it names, or a new one fitted to its file.
+
+    A fitted one holds back no test rows: a tenth of the rows is held out, to set a threshold by.
+    """
+    if args.run is not None:
+        if args.kind or args.kinds_file:
+            raise UserError(
+                "--kind and --columns belong to training, and --run names a trained run"
+            )
+        return runs.find_run(args.runs_dir, args.run)
+    argv = ["--data", args.file, "--likelihood", "mixed", "--test-fraction", "0"]
+    argv += ["--runs-dir", args.runs_dir, "--seed", str(args.seed)]
+    argv += ["--device", args.device, "--threads", str(args.threads)]
+    argv += ["--columns", args.kinds_file] if args.kinds_file else []
+    for name, kind in [*(args.kind or []), *kinds_too]:
+        argv += ["--kind", f"{name}={kind}"]
+    args, ended, training, run = start(argv)
+    if ended == "interrupted":
+        raise SystemExit(conclude(ended, training.position, run.flags(args["runs_dir"]), run))
+    return run
 
 
 def introduce(config, data, training, run):

@@ -83,10 +83,31 @@ def fraction(text):
     return _number(text, float, "a fraction from 0 up to, not including, 1", lambda v: 0 <= v < 1)
 
 
+def kind_of(text):
+    """("age", "count") from age=count."""
+    name, sign, kind = text.rpartition("=")
+    if not (name and sign and kind):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected NAME=KIND")
+    return name, kind
+
+
 def add_run_flags(parser):
     """The flags with which every verb after `train.py` finds its run."""
     parser.add_argument("--run", help="the run's name or folder (default: the newest)")
     parser.add_argument("--runs-dir", default="runs", help="where runs live (default: runs)")
+
+
+def add_file_flags(parser, word):
+    """Those of a verb that reads a user's file and writes one beside it, `name.word.csv`."""
+    parser.add_argument("file", help="a .csv, .tsv, .parquet, .npy or .npz file")
+    parser.add_argument("--run", help="use this trained run (default: fit a new one to the file)")
+    parser.add_argument("--runs-dir", default="runs", help="where runs live (default: runs)")
+    parser.add_argument("--out", metavar="FILE", help=f"what to write (default: FILE.{word}.csv)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument(
+        "--n-samples", type=positive_int, default=100, help="importance samples (default: 100)"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="seed of all draws (default: 0)")
 
 
 def add_device_flags(parser):
@@ -136,6 +157,10 @@ def n_cores():
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def open_fraction(text):
+    return _number(text, float, "a fraction between 0 and 1", lambda v: 0 < v < 1)
 
 
 def progress_bar(total, done):

@@ -1,226 +1,171 @@
-"""p(x|z): what the decoder's numbers mean. The only place that knows how x is distributed.
+"""p(x|z): what the decoder's numbers mean, from one kind of column to a table of mixed ones.
 
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
 """
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from parts.errors import UserError
+from parts.discrete import Categorical, NegativeBinomial, Ordinal
+from parts.distributions import Bernoulli, Gaussian, Likelihood, StudentT, log_normal
 
-LOG_2PI = math.log(2 * math.pi)
-# Floor of every learned Gaussian variance, in standardised units: data with constant or exactly
-# dependent columns has unbounded density, so the floor decides its last nats.
-MIN_VARIANCE = 1e-4
-MIN_LOGVAR = math.log(MIN_VARIANCE)
-
-
-def deviance(x, mu, logvar):
-    """-2 log N(x; mu, exp(logvar)) per element."""
-    return LOG_2PI + logvar + (x - mu).square() * torch.exp(-logvar)
+# Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
+# with ties by going to spikes, and scores and imputations get worse for it.
+TABLE_MIN_VARIANCE = 0.01
 
 
-def log_normal(x, mu, logvar):
-    """log N(x; mu, exp(logvar)) per element."""
-    return -0.5 * deviance(x, mu, logvar)
+class Mixed(Likelihood):
+    """A table's columns, each by its kind, independent given z; the mask is part of the features.
 
-
-def observed(x, mask=None):
-    """x with its missing cells set to 0, whatever stood there."""
-    return x if mask is None else torch.where(mask > 0, x, 0.0)
-
-
-def sum_columns(per_column, mask=None):
-    """Sum over the last axis, of observed columns only."""
-    return (per_column if mask is None else per_column * mask).sum(-1)
-
-
-class Likelihood(nn.Module):
-    """A distribution over x [B, D] whose parameters come from a decoder.
-
-    Subclasses set `n_params` and define `log_prob_per_column`, `mean`, `std` and `sample`.
+    `real` and `positive` columns (these in logarithms) are Gaussian or Student-t by `real`, and
+    share the setting `variance`; see parts/discrete.py for the others. A block of columns of one
+    kind is one distribution; columns may come in any order.
     """
 
-    standardize = True  # whether data.py gives it columns of mean 0 and variance 1
-    options = ()  # the command-line flags it takes beside the number of columns
-    baseline_names = {}  # of `baselines`, each with its description
-
-    def __init__(self, n_columns, n_params):
-        super().__init__()
-        self.n_columns = n_columns
-        self.n_features = n_columns
-        self.n_params = n_params
-
-    def describe(self):
-        return f"{type(self).__name__} likelihood"
-
-    def check(self, x, names):
-        """Raise UserError where x [N, D] lies outside the distribution's support."""
-
-    def note(self, x):
-        """A sentence on what log p(x) means for such data, or an empty string."""
-        return ""
-
-    def features(self, x, mask=None):
-        """What the encoder sees, [B, n_features]; missing cells are 0."""
-        return observed(x, mask)
-
-    def log_prob(self, params, x, mask=None):
-        """log p(x|z) over observed columns, [..., B]."""
-        return sum_columns(self.log_prob_per_column(params, observed(x, mask)), mask)
-
-    def log_prob_per_column(self, params, x):
-        """[..., B, D]; for the missing cells too."""
-        raise NotImplementedError
-
-    def mean(self, params):
-        """E[x|z], [..., B, D]."""
-        raise NotImplementedError
-
-    def std(self, params):
-        """Standard deviation of x given z, [..., B, D]."""
-        raise NotImplementedError
-
-    def sample(self, params):
-        """A draw of x given z, [..., B, D]."""
-        raise NotImplementedError
-
-    def baselines(self, train, test):
-        """Mean log p over `test` [N, D] of closed-form models fitted to `train`, by name."""
-        return {}
-
-
-class Bernoulli(Likelihood):
-    """Binary columns; params are logits.
-
-    On grey values in (0, 1) `log_prob` is the expected one over pixels drawn with those
-    probabilities: a cross-entropy, not a density of grey values.
-    """
-
-    standardize = False
+    scaling, preset = "kinds", "table"
+    options = ("variance", "real")
     baseline_names = {"diagonal": "independent columns"}
 
-    def __init__(self, n_columns):
-        super().__init__(n_columns, n_params=n_columns)
+    def __init__(self, columns, variance="shared", real="gaussian"):
+        number = {"gaussian": Gaussian, "student": StudentT}[real]
+        build = {
+            "real": lambda cs: number(len(cs), variance, TABLE_MIN_VARIANCE),
+            "count": lambda cs: NegativeBinomial([c.centre for c in cs], [c.spread for c in cs]),
+            "binary": lambda cs: Bernoulli(len(cs)),
+            "categorical": lambda cs: Categorical([len(c.levels) for c in cs]),
+            "ordinal": lambda cs: Ordinal([len(c.levels) for c in cs]),
+        }
+        block_of = ["real" if c.kind == "positive" else c.kind for c in columns]
+        members = {kind: [j for j, k in enumerate(block_of) if k == kind] for kind in build}
+        members = {kind: at for kind, at in members.items() if at}
+        blocks = {kind: build[kind]([columns[j] for j in at]) for kind, at in members.items()}
+        super().__init__(len(columns), sum(block.n_params for block in blocks.values()))
+        self.real = real
+        self.blocks = nn.ModuleDict(blocks)
+        self.n_features = len(columns) + sum(block.n_features for block in blocks.values())
+        for kind, at in members.items():
+            self.register_buffer(f"at_{kind}", torch.tensor(at), persistent=False)
+        order = torch.tensor([j for at in members.values() for j in at]).argsort()
+        self.register_buffer("order", order, persistent=False)
+        self.sizes = [block.n_params for block in blocks.values()]
 
-    def check(self, x, names):
-        low, high = x.min(0), x.max(0)
-        for name, a, b in zip(names, low, high, strict=True):
-            if not 0 <= a <= b <= 1:
-                raise UserError(
-                    f"column {name!r} ranges from {a:g} to {b:g}, expected values in [0, 1] "
-                    "for --likelihood bernoulli; use --likelihood gaussian"
-                )
-
-    def note(self, x):
-        if ((x == 0) | (x == 1)).all():
-            return ""
-        return (
-            "Values between 0 and 1 are taken as probabilities of a 1: log p is a cross-entropy, "
-            "not a density of grey values"
-        )
-
-    def log_prob_per_column(self, params, x):
-        return x * params - F.softplus(params)
-
-    def mean(self, params):
-        return torch.sigmoid(params)
-
-    def std(self, params):
-        p = torch.sigmoid(params)
-        return (p * (1 - p)).sqrt()
-
-    def sample(self, params):
-        return torch.bernoulli(torch.sigmoid(params))
-
-    def baselines(self, train, test):
-        n = len(train)
-        p = (train.double().sum(0) + 0.5) / (n + 1)  # never 0 or 1, so no -inf on a test row
-        return {"diagonal": self.log_prob(torch.logit(p), test.double()).mean().item()}
-
-
-class Gaussian(Likelihood):
-    """Real columns, x ~ N(mu, sigma^2), independent given z.
-
-    `variance`: `fixed:V`; `shared`, one learned number; `column`, one learned per column;
-    `decoder`, from the decoder, so it varies with z. Learned ones stay above MIN_VARIANCE.
-    """
-
-    options = ("variance",)
-    baseline_names = {"gaussian": "one Gaussian", "diagonal": "one diagonal Gaussian"}
-
-    def __init__(self, n_columns, variance="decoder"):
-        kind, colon, value = variance.partition(":")
-        if kind not in ("fixed", "shared", "column", "decoder") or (kind == "fixed") != (
-            colon != ""
-        ):
-            raise UserError(
-                f"variance {variance!r}, expected fixed:V (V a number), shared, column or decoder"
-            )
-        super().__init__(n_columns, n_params=n_columns * (2 if kind == "decoder" else 1))
-        self.variance = kind
-        if kind == "fixed":
-            self.register_buffer("logvar", torch.tensor(self._log_of(value)))
-        elif kind != "decoder":
-            self.raw_logvar = nn.Parameter(torch.zeros(1 if kind == "shared" else n_columns))
+    @classmethod
+    def of(cls, columns, **options):
+        return cls(columns, **options)
 
     def describe(self):
-        return f"Gaussian likelihood, variance {self.variance}"
+        number = {"gaussian": "Gaussian", "student": "Student-t"}[self.real]
+        names = {"real": number, "count": "negative binomial", "binary": "Bernoulli"}
+        parts = [f"{block.n_columns} {names.get(k, k)}" for k, block in self.blocks.items()]
+        return f"Mixed likelihood ({', '.join(parts)})"
 
-    @staticmethod
-    def _log_of(value):
-        try:
-            variance = float(value)
-        except ValueError:
-            variance = math.nan
-        if not MIN_VARIANCE <= variance < math.inf:
-            raise UserError(
-                f"variance 'fixed:{value}', expected a number of at least {MIN_VARIANCE}"
-            )
-        return math.log(variance)
+    def take(self, kind, x):
+        """The columns of a block, [..., d]."""
+        if x is None or len(self.blocks) == 1:
+            return x
+        return x.index_select(-1, getattr(self, f"at_{kind}"))
 
-    def mu_logvar(self, params):
-        """Mean and log-variance; the second broadcasts against [..., B, D]."""
-        if self.variance == "fixed":
-            return params, self.logvar
-        if self.variance == "decoder":
-            mu, raw = params.chunk(2, -1)
-        else:
-            mu, raw = params, self.raw_logvar
-        # log(exp(raw) + MIN_VARIANCE): unlike a clamp, it lets a variance that fell too low rise.
-        return mu, F.softplus(raw - MIN_LOGVAR) + MIN_LOGVAR
+    def split(self, params):
+        """Kind, block and the block's parameters, of every block."""
+        if len(self.blocks) == 1:
+            return [(*next(iter(self.blocks.items())), params)]
+        pieces = params.split(self.sizes, -1)
+        return [(k, b, p) for (k, b), p in zip(self.blocks.items(), pieces, strict=True)]
+
+    def join(self, pieces):
+        """What the blocks gave per column, in the table's order."""
+        return torch.cat(pieces, -1).index_select(-1, self.order)
+
+    def embed(self, x, mask=None):
+        blocks = self.blocks.items()
+        return torch.cat([b.embed(self.take(k, x), self.take(k, mask)) for k, b in blocks], -1)
+
+    def features(self, x, mask=None):
+        there = torch.ones_like(x) if mask is None else mask
+        return torch.cat([self.embed(x, mask), there], -1)
 
     def log_prob(self, params, x, mask=None):
-        # The base class's sum, with -0.5 after it: a pass over [B, D] less.
-        terms = deviance(observed(x, mask), *self.mu_logvar(params))
-        return -0.5 * sum_columns(terms, mask)
+        terms = [
+            block.log_prob(piece, self.take(kind, x), self.take(kind, mask))
+            for kind, block, piece in self.split(params)
+        ]
+        return sum(terms[1:], terms[0])
 
     def log_prob_per_column(self, params, x):
-        return log_normal(x, *self.mu_logvar(params))
+        pieces = self.split(params)
+        return self.join([b.log_prob_per_column(p, self.take(k, x)) for k, b, p in pieces])
 
     def mean(self, params):
-        return self.mu_logvar(params)[0]
+        """Of numbers; of categories the most probable level, of ordered ones the median."""
+        return self.join([block.mean(piece) for _, block, piece in self.split(params)])
 
     def std(self, params):
-        mu, logvar = self.mu_logvar(params)
-        return torch.exp(0.5 * logvar).expand_as(mu)
+        return self.join([block.std(piece) for _, block, piece in self.split(params)])
 
     def sample(self, params):
-        mu = self.mean(params)
-        return mu + self.std(params) * torch.randn_like(mu)
+        return self.join([block.sample(piece) for _, block, piece in self.split(params)])
+
+    def average(self, params, weights, unit=None):
+        """As `mean`, over components; `unit` touches numbers only."""
+        whole = super().average(params, weights, unit)
+        parts = []
+        for kind, block, piece in self.split(params):
+            if kind in ("real", "count"):
+                parts.append(self.take(kind, whole))
+            else:
+                parts.append(block.average(piece, weights).to(whole.dtype))
+                if kind == "binary":
+                    parts[-1] = (parts[-1] > 0.5).to(whole.dtype)
+        return self.join(parts)
+
+    def center(self, x, mask):
+        parts = [b.center(self.take(k, x), self.take(k, mask)) for k, b in self.blocks.items()]
+        return self.join(parts)
+
+    def cell_errors(self, x, recon):
+        """Squared for numbers (standardised), 0 or 1 for categories, share of ranks for ordinal."""
+        parts = []
+        for kind, block in self.blocks.items():
+            theirs = self.take(kind, recon)
+            theirs = theirs.round() if kind == "binary" else theirs
+            parts.append(block.cell_errors(self.take(kind, x), theirs))
+        return self.join(parts)
 
     def baselines(self, train, test):
-        """Maximum likelihood, MIN_VARIANCE added to every column's variance."""
-        train, test = train.double(), test.double()
-        mu = train.mean(0)
-        covariance = torch.cov(train.T, correction=0).reshape(len(mu), len(mu))
-        covariance = covariance + MIN_VARIANCE * torch.eye(len(mu), dtype=mu.dtype)
-        full = torch.distributions.MultivariateNormal(mu, covariance).log_prob(test)
-        diagonal = log_normal(test, mu, covariance.diagonal().log()).sum(-1)
-        return {"gaussian": full.mean().item(), "diagonal": diagonal.mean().item()}
+        """Each column by its own distribution, fitted to the training rows without any z."""
+        total = 0.0
+        for kind, block in self.blocks.items():
+            ours = [self.take(kind, part) for part in (train.x, train.mask, test.x, test.mask)]
+            total += marginal_log_prob(kind, block, *ours)
+        return {"diagonal": total}
 
 
-LIKELIHOODS = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+def marginal_log_prob(kind, block, train, train_mask, test, test_mask):
+    """Mean over `test` rows of the log-probability of a block under its columns' marginals."""
+    ones = [
+        torch.ones_like(x) if m is None else m for x, m in ((train, train_mask), (test, test_mask))
+    ]
+    train_mask, test_mask = (m.double() for m in ones)
+    train, test = train.double(), test.double()
+    n = train_mask.sum(0).clamp(min=1)
+    if kind in ("real", "count"):
+        mu = (train * train_mask).sum(0) / n
+        variance = ((train - mu).square() * train_mask).sum(0) / n
+        if kind == "real":
+            per_cell = log_normal(test, mu, (variance + TABLE_MIN_VARIANCE).log())
+        else:  # by moments
+            r = (mu.square() / (variance - mu).clamp(min=1e-3 * mu.square() + 1e-12)).clamp(
+                1e-2, 1e5
+            )
+            count = torch.distributions.NegativeBinomial(r, probs=mu / (mu + r) + 1e-12)
+            per_cell = count.log_prob(test)
+    else:
+        n_levels = block.n_levels if kind != "binary" else torch.full((test.shape[1],), 2)
+        levels = torch.arange(int(n_levels.max()))
+        hits = ((train[..., None] == levels) * train_mask[..., None]).sum(0) + 0.5
+        share = hits / (n + 0.5 * n_levels)[:, None]
+        per_cell = share.log()[torch.arange(test.shape[1]), test.long()]
+    return (per_cell * test_mask).sum(-1).mean().item()
+
+
+LIKELIHOODS = {"bernoulli": Bernoulli, "gaussian": Gaussian, "student": StudentT, "mixed": Mixed}

@@ -12,17 +12,21 @@ import re
 import shlex
 import shutil
 import tempfile
+import zipfile
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 from parts.errors import UserError
 
-FORMAT = 1  # of checkpoint.pt; raised when a change makes old ones unreadable
+FORMAT = 2  # of checkpoint.pt; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
 # What plot_results.py finds in evaluation.npz; `label` where there are any.
 EVALUATION_KEYS = (
-    *("x", "recon", "std", "mu", "kl_per_dim", "mse_per_column", "mse_per_column_mean"),
-    *("columns", "shape", "epoch", "unit"),
+    *("x", "recon", "low", "high", "mu", "kl_per_dim", "mse_per_column", "mse_per_column_mean"),
+    *("columns", "drawn", "shape", "epoch", "unit"),
 )
 
 
@@ -48,6 +52,21 @@ def write_json(path, value):
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
+def read_arrays(path, again, needed=()):
+    """The arrays of an .npz file of ours, as a dict; a damaged file says what to do `again`."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            archive.testzip()
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        missing = [name for name in needed if name not in arrays]
+        if missing:
+            raise ValueError(f"no {missing}")
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged: {again}") from error
+    return arrays
+
+
 class Run:
     """A run's folder and its files."""
 
@@ -58,6 +77,8 @@ class Run:
         self.log = self.path / "metrics.jsonl"
         self.metrics = self.path / "metrics.json"
         self.evaluation = self.path / "evaluation.npz"
+        self.rows = self.path / "rows.npz"
+        self.scores = self.path / "scores.npz"
         self.figures = self.path / "figures"
 
     def config(self):
@@ -73,6 +94,14 @@ class Run:
             raise UserError(f"{path} is missing: {self.path} is not a whole run") from None
         except ValueError:
             raise UserError(f"{path} is damaged: it is not JSON") from None
+
+    def read_rows(self):
+        """Training rows, their mask, held-out rows and theirs, [n, D] in model units."""
+        again = "train the run again"
+        if not self.rows.is_file():
+            raise UserError(f"{self.rows} is missing: {again}")
+        arrays = read_arrays(self.rows, again)
+        return [arrays[name] for name in ("x", "mask", "held_x", "held_mask")]
 
     def flags(self, runs_dir):
         """The flags by which a verb finds this run again, quoted for a shell."""
@@ -163,8 +192,11 @@ class Run:
         write_atomic(self.log, lambda file: file.write("".join(kept).encode()))
 
 
-def create_run(runs_dir, name, overwrite, config, checkpoint):
-    """A new run that holds its config and first checkpoint from the moment it can be seen."""
+def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
+    """A new run that holds its config and first checkpoint from the moment it can be seen.
+
+    `rows`, where given, are the arrays of rows.npz: a sample to compare other rows with.
+    """
     runs_dir = Path(runs_dir)
     refuse_name(runs_dir, name, overwrite)
     try:
@@ -178,6 +210,8 @@ def create_run(runs_dir, name, overwrite, config, checkpoint):
         run.figures.mkdir()
         write_json(staging / "config.json", config)
         run.save_checkpoint(checkpoint)
+        if rows is not None:
+            write_atomic(run.rows, lambda file: np.savez_compressed(file, **rows))
         run.log.touch()
         return Run(_move_into_place(staging, runs_dir, name, overwrite))
     except BaseException:
@@ -251,10 +285,9 @@ def find_run(runs_dir, name=None):
 
 def versions():
     """What else decides a run's bits."""
-    import numpy
     import torch
 
-    packages = {"torch": str(torch.__version__), "numpy": numpy.__version__}
+    packages = {"torch": str(torch.__version__), "numpy": np.__version__}
     return {"python": platform.python_version(), **packages}
 
 

@@ -1,33 +1,107 @@
-"""A user's file <-> numbers: reading, checking every cell, scaling and its inverse."""
+"""A DataFrame <-> what the model sees: scaling, categories, missing cells, and their inverse.
 
-import csv
-import warnings
-import zipfile
-import zlib
-from dataclasses import asdict, dataclass
-from pathlib import Path
+Model units are numbers near 0 for `real` and `positive` columns, the count itself, or the code of a
+category. What is fitted on training rows (parts/kinds.py) is kept in plain `Column`s.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
+from parts import cells
 from parts.errors import UserError
 
+DISCRETE = ("binary", "categorical", "ordinal")
 LARGEST = 8e307  # of a cell: the distance between two of them is still a number
-BROKEN_FILE = (
-    *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
-    *(csv.Error, Warning, zipfile.BadZipFile, zlib.error),
-)
+KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column and how it was scaled: model units = (value - shift) / scale."""
+    """A column and how it becomes model units: (g(value) - shift) / scale, g by `curve`.
+
+    linear: g(v) = v. asinh: g(v) = KNEE asinh(((v - centre) / spread) / KNEE). log: ln(v + offset).
+    A count stays itself; centre and spread are then those of ln(1 + v), for the network.
+    """
 
     name: str
     shift: float = 0.0
     scale: float = 1.0
+    kind: str = "real"
+    curve: str = "linear"
+    centre: float = 0.0
+    spread: float = 1.0
+    offset: float = 0.0
+    levels: list = field(default_factory=list)  # the cells of a category, by code
+    style: dict = field(default_factory=dict)
+    whole: bool = False  # all whole numbers
+    low: float | None = None  # 0 where no training cell is negative
+    why: str = ""  # it is ignored
 
     def to_dict(self):
         return asdict(self)
+
+    def to_model(self, values):
+        """User units -> model units, float64, any shape."""
+        if self.curve == "asinh":
+            values = KNEE * np.arcsinh((values / self.spread - self.centre / self.spread) / KNEE)
+        elif self.curve == "log":
+            values = np.log(values + self.offset)
+        return (values - self.shift) / self.scale
+
+    def to_user(self, x):
+        """Model units -> user units, float64."""
+        values = np.asarray(x, np.float64) * self.scale + self.shift
+        if self.curve == "asinh":
+            values = np.sinh(np.clip(values / KNEE, -600, 600)) * KNEE * self.spread + self.centre
+        elif self.curve == "log":
+            values = np.exp(np.clip(values, -700, 700)) - self.offset
+        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+
+    def mean_to_user(self, mean, std):
+        """Mean in user units of a Gaussian in model units with that mean and std; exact."""
+        mu, sigma = mean * self.scale + self.shift, std * self.scale
+        if self.curve == "asinh":  # E sinh(a + b eps) = sinh(a) exp(b^2 / 2)
+            grown = np.sinh(np.clip(mu / KNEE, -300, 300)) * np.exp(0.5 * (sigma / KNEE) ** 2)
+            values = grown * KNEE * self.spread + self.centre
+        elif self.curve == "log":
+            values = np.exp(np.clip(mu + 0.5 * sigma**2, -700, 700)) - self.offset
+        else:
+            values = mu
+        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+
+    def log_det(self, x, user=True):
+        """log |d model / d value| at x in model units; else of the curve alone.
+
+        Without `user` a real column is measured in its spread and a positive one in logarithms,
+        so that the unit of a column does not decide how much it weighs.
+        """
+        if self.kind in (*DISCRETE, "count"):
+            return np.zeros_like(x, np.float64)
+        g = np.asarray(x, np.float64) * self.scale + self.shift
+        unit = -np.log(self.scale) if user else 0.0
+        if self.curve == "asinh":  # d g / d z = 1 / sqrt(1 + (z / KNEE)^2) = 1 / cosh(g / KNEE)
+            unit = unit - np.log(self.spread) if user else unit
+            return unit - np.log(np.cosh(np.clip(g / KNEE, -600, 600)))
+        return unit - g if self.curve == "log" and user else np.full_like(g, unit)
+
+    def text(self, x):
+        """Model units [N] -> cells as they stand in the column."""
+        if self.levels:
+            codes = np.clip(np.round(x), 0, len(self.levels) - 1).astype(int)
+            return np.array(self.levels, dtype=object)[codes].tolist()
+        return cells.texts(self.to_user(x), self.style, self.whole)
+
+    def describe(self):
+        """The line of the table of kinds that says how the column is read."""
+        if self.kind == "ignore":
+            return self.why
+        if self.levels:
+            shown = ", ".join(self.levels[:6])
+            return shown if len(self.levels) <= 6 else f"{shown}, ... {len(self.levels)} levels"
+        form = self.style.get("date", "whole numbers" if self.whole else "numbers")
+        return form + {"asinh": ", robustly scaled", "log": ", in logarithms"}.get(self.curve, "")
 
 
 def standardize(x, names):
@@ -42,159 +116,151 @@ def standardize(x, names):
     return [Column(n, float(a), float(s)) for n, a, s in zip(names, shift, scale, strict=True)]
 
 
+def check_finite(values, name, rows=None):
+    """Raise UserError for infinite and unthinkably large cells."""
+    bad = np.abs(values) > LARGEST  # False for NaN
+    if bad.any():
+        row = int(bad.argmax())
+        raise UserError(
+            f"row {row + 1}, column {name!r} is {values[row]}, expected a finite number up to "
+            f"{LARGEST:g}; {bad.sum()} such cells in all: mend them or leave them empty"
+        )
+
+
+def modelled(columns):
+    return [column for column in columns if column.kind != "ignore"]
+
+
+def encode(frame, columns, dtype=np.float32):
+    """x and mask [N, D] of the modelled columns, what is impossible, and notes in words.
+
+    Missing are empty cells, unreadable ones and unknown categories; `impossible` [N, D] marks
+    numbers outside a column's support (a negative count), which are missing to the model as well.
+    """
+    n, kept = len(frame), modelled(columns)
+    x = np.zeros((n, len(kept)), dtype)
+    mask = np.zeros((n, len(kept)), np.float32)
+    impossible = np.zeros((n, len(kept)), bool)
+    notes = []
+    for j, column in enumerate(kept):
+        if column.name not in frame.columns:
+            notes.append(f"column {column.name!r} is not in the file: taken as missing")
+            continue
+        series = frame[column.name]
+        gone = cells.missing(series)
+        values = codes(series, column) if column.levels else cells.numbers(series, column.style)
+        what = "is no level it was trained on" if column.levels else "is no number"
+        if not column.levels:
+            check_finite(values, column.name)
+        unread = np.isnan(values) & ~gone
+        if unread.any():
+            row = int(unread.argmax())
+            notes.append(
+                f"column {column.name!r}: {unread.sum()} cells taken as missing, such as "
+                f"{str(series.iloc[row])[:40]!r} in row {row + 1}, which {what}"
+            )
+        if column.kind == "positive":
+            impossible[:, j] = values <= -column.offset
+        elif column.kind == "count":
+            impossible[:, j] = (values < 0) | (values != np.round(values)) & ~np.isnan(values)
+        if impossible[:, j].any():
+            row = int(impossible[:, j].argmax())
+            notes.append(
+                f"column {column.name!r}: {impossible[:, j].sum()} impossible cells, such as "
+                f"{str(series.iloc[row])[:40]} in row {row + 1}, in a {column.kind} column"
+            )
+        there = ~np.isnan(values) & ~impossible[:, j]
+        mask[:, j] = there
+        x[there, j] = values[there] if column.levels else column.to_model(values[there])
+    return x, mask, impossible, notes
+
+
+def codes(series, column):
+    """The codes of a category's cells, float64 [N], NaN where it is none of its levels."""
+    import pandas as pd
+
+    if column.style:  # levels that are numbers: 6 and 6.0 are the same
+        known = cells.numbers(pd.Series(column.levels, dtype="str"), column.style)
+        found = pd.Index(known).get_indexer(cells.numbers(series, column.style))
+    else:
+        text = series.astype("str") if not cells.is_text(series) else series.str.strip()
+        found = pd.Index(column.levels, dtype="str").get_indexer(text)
+    return np.where(found < 0, np.nan, found)
+
+
 def to_model(x, columns):
-    """User units -> model units, float32."""
+    """User units [N, D] -> model units, float32, of columns that are scaled linearly."""
     shift, scale = _shift_scale(columns)
     return ((x - shift) / scale).astype(np.float32)
 
 
 def to_user(x, columns):
-    """Model units -> user units, float64."""
-    shift, scale = _shift_scale(columns)
-    return np.asarray(x, np.float64) * scale + shift
+    """Model units [..., D] -> user units, float64; a category stays its code."""
+    if all(column.curve == "linear" for column in columns):
+        shift, scale = _shift_scale(columns)
+        return np.asarray(x, np.float64) * scale + shift
+    parts = [c.to_user(x[..., j]) if not c.levels else x[..., j] for j, c in enumerate(columns)]
+    return np.stack(parts, -1).astype(np.float64)
+
+
+def log_det(x, columns, mask=None, user=True):
+    """Sum over a row's observed columns of `Column.log_det`, [N]."""
+    if not user and all(column.curve == "linear" for column in columns):
+        return np.zeros(len(x))
+    per_column = np.stack([c.log_det(x[:, j], user) for j, c in enumerate(columns)], -1)
+    return (per_column if mask is None else per_column * mask).sum(-1)
 
 
 def _shift_scale(columns):
     return np.array([(c.shift, c.scale) for c in columns]).T
 
 
-def read_file(path):
-    """x [N, D] float64, column names, and labels [N] or None, from .csv, .npy or .npz."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, expected a .csv, .npy or .npz file")
-    if path.suffix.lower() not in READERS:
-        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(READERS)}")
-    try:
-        x, names, labels = READERS[path.suffix.lower()](path)
-    except UserError:
-        raise
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-    # Everything a parser says of a broken file; its first line is the useful one.
-    except BROKEN_FILE as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path}: cannot be read as {path.suffix}: {reason[0]}") from error
-    check_cells(x, names, path)
-    return x, names, labels
-
-
-def _read_csv(path):
-    import pandas as pd
-
-    names = _header(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
-        frame = pd.read_csv(
-            path,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-            index_col=False,
-            low_memory=False,
-            skip_blank_lines=len(names) > 1,  # in a single column they are missing cells
-        )
-    if not len(frame):
-        raise UserError(f"{path} has a header but no rows")
-    columns = [_numeric(frame.iloc[:, i], name, path) for i, name in enumerate(names)]
-    return np.column_stack(columns), names, None
-
-
-def _header(path):
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file, skipinitialspace=True), None)
-    if not names:
-        raise UserError(f"{path} is empty, expected a header and rows of numbers")
-    names = [name.strip() for name in names]
-    for mark, said in ((";", "';'"), ("\t", "tabs")):
-        if names[0].count(mark) > names[0].count(" ") and len(names) < 3:
-            raise UserError(f"{path} separates its columns by {said}; save it with commas")
-    # pandas heads a bare array with 0,1,2,...; any other line of numbers could be a row of data.
-    numbers = all(_is_number(name) or not name for name in names)
-    if numbers and names != [str(i) for i in range(len(names))]:
-        first = ",".join(names)[:40]
-        raise UserError(f"{path}: its first line is {first!r}, expected the columns' names")
-    if "" in names:
+def numeric(series, path):
+    """A column as float64, or a UserError that names its first cell that is no finite number."""
+    values = cells.numbers(series, {})
+    bad = ~(np.abs(values) <= LARGEST)
+    if bad.any():
+        row = int(bad.argmax())
+        held = f"holds {str(series.iloc[row])[:40]!r}"
+        if cells.missing(series)[row]:
+            held = "is missing"
+        elif not np.isnan(values[row]):
+            held = f"is {values[row]}"
         raise UserError(
-            f"{path}: column {names.index('') + 1} has no name; name it, or drop it (an index?)"
-        )
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise UserError(f"{path} has more than one column named {duplicates[0]!r}; rename them")
-    return names
-
-
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _numeric(series, name, path):
-    """A column as float64, or a UserError that names its first cell that is no number."""
-    import pandas as pd
-
-    values = pd.to_numeric(series, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    missing = series.isna().to_numpy()
-    text = np.flatnonzero(np.isnan(values) & ~missing)
-    if len(text):
-        row = text[0]
-        raise UserError(
-            f"{path}: row {row + 1}, column {name!r} holds {str(series.iloc[row])[:40]!r}, "
-            "expected a number; remove text columns or encode them as numbers"
+            f"{path}: row {row + 1}, column {series.name!r} {held}, expected a finite number up to "
+            f"{LARGEST:g}; --likelihood mixed takes holes, text and outliers"
         )
     return values
 
 
-def _read_npy(path):
-    with path.open("rb") as file:
-        return *_matrix(np.load(file, allow_pickle=False), path), None
+class Rows(NamedTuple):
+    """A user's file as a run's model sees it: [N, D] arrays, and notes in words for the user."""
+
+    file: object
+    x: np.ndarray
+    mask: np.ndarray
+    impossible: np.ndarray
+    notes: list
 
 
-def _read_npz(path):
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        archive.testzip()
-    with np.load(path, allow_pickle=False) as arrays:
-        name = next((n for n in ("X", "x", "data") if n in arrays), None)
-        if name is None:
-            raise UserError(f"{path} holds {sorted(arrays)}, expected an array named X, x or data")
-        labels = arrays.get("y")
-        x, names = _matrix(arrays[name], path)
-    if labels is not None and labels.shape != (len(x),):
+def read_rows(file, columns):
+    """A File of the table that a run's `columns` describe: in any order, some missing, some new."""
+    path = file.path
+    kept = modelled(columns)
+    if path.suffix.lower() in (".npy", ".npz") and len(columns) == file.frame.shape[1]:
+        file.frame.columns = [c.name for c in columns]  # arrays have no names of their own
+    known = {column.name for column in kept} & set(file.frame.columns)
+    if not known:
         raise UserError(
-            f"{path}: y has shape {labels.shape}, expected ({len(x)},), one per row of {name}"
+            f"{path} has none of the columns that the run was trained on "
+            f"({', '.join(c.name for c in kept[:5])}, ...): is it a run of another table?"
         )
-    return x, names, labels
-
-
-def _matrix(array, path):
-    if not isinstance(array, np.ndarray) or array.ndim != 2:
-        shape = getattr(array, "shape", "no array")
-        raise UserError(f"{path}: shape {shape}, expected [rows, columns]")
-    if array.dtype.kind not in "biuf":
-        raise UserError(f"{path}: values of type {array.dtype}, expected numbers")
-    with np.errstate(over="ignore"):  # a long double may become inf, which is refused below
-        array = array.astype(np.float64)
-    return array, [f"c{i}" for i in range(array.shape[1])]
-
-
-def check_cells(x, names, path):
-    """Raise UserError for an empty table and for the first missing or infinite cell."""
-    if 0 in x.shape:
-        raise UserError(
-            f"{path}: {x.shape[0]} rows and {x.shape[1]} columns, expected at least one of each"
-        )
-    bad = ~(np.abs(x) <= LARGEST)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        what = "is missing" if np.isnan(x[row, column]) else f"is {x[row, column]}"
-        raise UserError(
-            f"{path}: row {row + 1}, column {names[column]!r} {what}, expected a finite number "
-            f"up to {LARGEST:g}; {bad.sum()} such cells in all: fill or drop them"
-        )
-
-
-READERS = {".csv": _read_csv, ".npy": _read_npy, ".npz": _read_npz}
+    try:
+        x, mask, impossible, notes = encode(file.frame, columns)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    added = [name for name in file.frame.columns if name not in {c.name for c in columns}]
+    if added:
+        shown = ", ".join(map(repr, added[:5])) + (", ..." if len(added) > 5 else "")
+        notes.append(f"columns that the run does not know are kept as they are: {shown}")
+    return Rows(file, x, mask, impossible, notes)

@@ -56,6 +56,19 @@ def beta_at(step, beta, warmup_steps):
     return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
 
 
+def lr_at(step, lr, total_steps, schedule):
+    """`constant`; or `onecycle`: linear up to lr over a fifth of the steps, then a cosine to 0.
+
+    After Smith & Topin 2017, without their momentum cycle.
+    """
+    if schedule == "constant":
+        return lr
+    rise = max(1, total_steps // 5)
+    if step < rise:
+        return lr * (step + 1) / rise
+    return lr * 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (total_steps - rise + 1)))
+
+
 def permutation(n, shuffle_seed, epoch):
     """The order of rows in an epoch, a function of seed and epoch: nothing to save."""
     # Both through NumPy's SeedSequence: torch's own CPU generator drops all but 32 bits of a seed.
@@ -68,13 +81,22 @@ class Training:
     """A model in training: its optimisers, one per phase, and its position in the data."""
 
     def __init__(self, model, lr=1e-3, seed=0):
-        self.model, self.seed = model, seed
+        self.model, self.lr, self.seed = model, lr, seed
         self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
         self.position = Position()
         self.best = None  # weights and optimisers of the best epoch, where there is early stopping
         self.pending = []  # statistics of the last steps, still on the device
 
-    def run(self, rows, epochs, batch_size=32, beta=1.0, warmup_epochs=0, **loss_options):
+    def run(
+        self,
+        rows,
+        epochs,
+        batch_size=32,
+        beta=1.0,
+        warmup_epochs=0,
+        schedule="constant",
+        **loss_options,
+    ):
         """Train on the Batch `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
 
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
@@ -91,7 +113,8 @@ class Training:
             while at.row < n:
                 batch = rows.take(order[at.row : at.row + batch_size])
                 step = first_step + at.row // batch_size
-                self.update(batch, beta_at(step, beta, warmup_steps), loss_options)
+                lr = lr_at(step, self.lr, epochs * steps_per_epoch, schedule)
+                self.update(batch, lr, beta_at(step, beta, warmup_steps), loss_options)
                 at.row += batch_size
                 if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
                     self.look()
@@ -101,9 +124,10 @@ class Training:
             last_step = first_step + steps_per_epoch - 1
             yield at.finish_epoch() | {"beta": beta_at(last_step, beta, warmup_steps)}
 
-    def update(self, batch, beta, loss_options):
+    def update(self, batch, lr, beta, loss_options):
         """One step of each phase's optimiser."""
         for phase, optimizer in self.optimizers.items():
+            optimizer.lr = lr
             loss, stats = self.model.loss(phase, batch, beta, **loss_options)
             stats["skipped"] = optimizer.step(loss)
             self.pending.append((stats, len(batch.x)))
@@ -142,3 +166,6 @@ class Training:
         self.position = Position(**copy.deepcopy(state["position"]))
         self.best, self.pending = state["best"], []
         runs.set_random_state(state["rng"])
+
+
+SCHEDULES = ("constant", "onecycle")

@@ -1,0 +1,246 @@
+"""A table -> the same with an anomaly score per row, and what is odd about it.
+
+python detect.py orders.csv                          # fits on the file; writes orders.scored.csv
+python detect.py orders.csv --run 0001               # by a run trained before
+python detect.py survey.csv --labels odd             # and measures itself against known answers
+"""
+
+import numpy as np
+import torch
+
+from data import add_kind_flags
+from parts import baselines, cells, files, runs, tables
+from parts.cli import (
+    Parser,
+    add_device_flags,
+    add_file_flags,
+    choose_device,
+    choose_threads,
+    open_fraction,
+    progress_bar,
+    run_script,
+)
+from parts.errors import UserError
+from train import run_of
+from vae import Batch, load_model, normal_grid
+
+IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
+N_EXPLAINED = 1000  # rows of the highest scores that get an `anomaly_why`, and all flagged ones
+N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
+N_DRAWS = 200  # of what a cell is expected to be
+N_ROWS_AT_A_TIME = 8192
+TOP = 10  # rows printed
+
+
+class Scorer:
+    """A run's model with the noise and the columns that its scores depend on."""
+
+    def __init__(self, model, columns, n_samples=100, seed=0):
+        self.model, self.columns, self.n_samples = model, tables.modelled(columns), n_samples
+        self.device = next(model.parameters()).device
+        self.eps = normal_grid(n_samples, model.z_dim, seed).to(self.device)
+
+    def batch(self, x, mask):
+        return Batch(*[torch.as_tensor(a, dtype=torch.float32, device=self.device)
+                       if a is not None else None for a in (x, None, mask)])  # fmt: skip
+
+    def __call__(self, x, mask, bar=None):
+        """-log p(observed cells) of rows [N, D], nats: see `Column.log_det` for its units."""
+        scores = np.empty(len(x))
+        for start in range(0, len(x), N_ROWS_AT_A_TIME):
+            rows = slice(start, start + N_ROWS_AT_A_TIME)
+            batch = self.batch(x[rows], mask[rows])
+            log_px = self.model.log_px(*batch, n_samples=self.n_samples, eps=self.eps)
+            curve = tables.log_det(x[rows], self.columns, mask[rows], user=False)
+            scores[rows] = -(log_px.double().cpu().numpy() + curve)
+            if bar is not None:
+                bar.update(len(batch.x))
+        return scores
+
+    def surprise(self, x, mask, scores):
+        """-log p(cell | the row's other cells), nats [n, D], NaN where the cell is missing."""
+        n, d = x.shape
+        without = np.repeat(mask[:, None], d, 1) * (1 - np.eye(d, dtype=mask.dtype))
+        others = self(np.repeat(x, d, 0), without.reshape(n * d, d)).reshape(n, d)
+        return np.where(mask > 0, scores[:, None] - others, np.nan)
+
+    def expected(self, x, mask, column):
+        """Draws of a column's cells given the others of their rows, [M, n], model units."""
+        mask = mask.copy()
+        mask[:, column] = 0
+        batch = self.batch(x, mask)
+        filled = self.model.impute(
+            batch.x, batch.mask, n_samples=self.n_samples, draws=N_DRAWS, eps=self.eps
+        )
+        return filled.draws[..., column].cpu().numpy()
+
+
+def explain(scorer, rows, chosen, scores, typical):
+    """For the rows numbered `chosen`: their three oddest cells, observed and expected, in words."""
+    x, mask = rows.x[chosen], rows.mask[chosen]
+    excess = scorer.surprise(x, mask, scores[chosen]) - typical
+    excess = np.where(rows.impossible[chosen], np.inf, excess)
+    order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
+    words = np.full(order.shape, "", dtype=object)
+    for j, column in enumerate(scorer.columns):
+        if column.name not in rows.file.frame:
+            continue
+        row, place = np.nonzero((order == j) & (np.take_along_axis(excess, order, 1) > 0))
+        if len(row):
+            seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
+            wanted = expectations(column, scorer.expected(x[row], mask[row], j))
+            words[row, place] = [
+                f"{column.name}={cell[:40]} expected {want}"
+                for cell, want in zip(seen, wanted, strict=True)
+            ]
+    return ["; ".join(word for word in three if word) for three in words]
+
+
+def expectations(column, draws):
+    """Draws [M, n] of a column in words: 41±12, half the width that holds 68 %, or F (97%)."""
+    if column.levels:
+        shares = (draws[..., None] == np.arange(len(column.levels))).mean(0)  # [n, L]
+        best = zip(column.text(shares.argmax(1)), shares.max(1), strict=True)
+        return [f"{text} ({share:.0%})" for text, share in best]
+    low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
+    half = (column.to_user(high) - column.to_user(low)) / 2
+    if "date" in column.style:
+        widths = [f"{days:.0f} days" for days in half]
+    else:
+        short = column.style.get("decimals") is None
+        widths = [f"{v:.3g}" for v in half] if short else cells.texts(half, column.style)
+    texts = (
+        [f"{v:.4g}" for v in column.to_user(middle)] if not column.style else column.text(middle)
+    )
+    return [f"{text}±{width}" for text, width in zip(texts, widths, strict=True)]
+
+
+def compare(labels, scores, scorer, rows, train):
+    """AUROC and average precision of our score and of the usual detectors', as a dict."""
+    known = ~np.isnan(labels)
+    embed = scorer.model.likelihood.embed
+    with torch.no_grad():
+        x, reference = (embed(*scorer.batch(*pair)[::2]).cpu().numpy()
+                        for pair in ((rows.x[known], rows.mask[known]), train))  # fmt: skip
+    others = baselines.detectors(reference, x)
+    scores = {"VAE (this run)": scores[known]} | others
+    return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
+
+
+def read_labels(file, name):
+    """The 0/1 labels of a column, NaN where there is none."""
+    if name not in file.frame:
+        raise UserError(f"--labels {name}: the columns are {', '.join(map(str, file.frame))[:200]}")
+    labels = cells.numbers(file.frame[name], {})
+    found = set(np.unique(labels[~np.isnan(labels)]))
+    text = np.isnan(labels) & ~cells.missing(file.frame[name])
+    if text.any() or found != {0.0, 1.0}:
+        shown = file.frame[name].astype(str).unique()[:4].tolist()
+        raise UserError(f"--labels {name}: it holds {shown}, expected 0 and 1, each at least once")
+    return labels
+
+
+def make_parser():
+    parser = Parser(prog="detect.py", description="Score the rows of a table by how odd they are.")
+    add_file_flags(parser, "scored")
+    parser.add_argument(
+        "--contamination",
+        type=open_fraction,
+        default=0.01,
+        help="share of held-out rows that the threshold flags (default: 0.01)",
+    )
+    parser.add_argument(
+        "--labels", metavar="COLUMN", help="0/1 answers to measure by; never shown to the model"
+    )
+    add_kind_flags(parser)
+    add_device_flags(parser)
+    return parser
+
+
+def main(argv=None):
+    args = make_parser().parse_args(argv)
+    ending = ".csv" if args.file.endswith((".npy", ".npz")) else None
+    out = args.out or files.output_of(args.file, "scored", ending)
+    file = files.read(args.file)
+    files.refuse_output(out, args.overwrite, args.file)
+    for name in COLUMNS:
+        if name in file.frame:
+            raise UserError(f"{args.file} has a column named {name!r} already; rename it")
+    labels = None if args.labels is None else read_labels(file, args.labels)
+    run = run_of(args, [] if args.labels is None else [(args.labels, "ignore")])
+    model, checkpoint = load_model(run, choose_device(args.device))
+    columns = [tables.Column(**column) for column in checkpoint["config"]["columns"]]
+    if args.labels in [column.name for column in tables.modelled(columns)]:
+        raise UserError(f"--labels {args.labels}: run {run.name} was trained on that column")
+    torch.set_num_threads(choose_threads(args.threads, 2**30))
+    rows = tables.read_rows(file, columns)
+    for note in rows.notes:
+        print(f"Note: {note}")
+    x_train, train_mask, x_held, held_mask = run.read_rows()
+    if not len(x_held):
+        print("Note: the run held no rows out, so the threshold is set by training rows")
+        x_held, held_mask = x_train, train_mask
+
+    scorer = Scorer(model, columns, args.n_samples, args.seed)
+    with progress_bar(len(rows.x), 0) as bar:
+        scores = scorer(rows.x, rows.mask, bar) + IMPOSSIBLE * rows.impossible.sum(1)
+    held = scorer(x_held, held_mask.astype(np.float32))
+    threshold = float(np.quantile(held, 1 - args.contamination))
+    flagged = scores > threshold
+    rank = np.empty(len(scores), int)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+
+    few = slice(N_TYPICAL)
+    typical = scorer.surprise(x_held[few], held_mask[few].astype(np.float32), held[few])
+    typical = np.nan_to_num(np.nanmedian(np.vstack([typical, np.zeros_like(typical[:1])]), 0))
+    explained = np.flatnonzero((rank <= N_EXPLAINED) | flagged)
+    why = np.full(len(scores), "", dtype=object)
+    with runs.fixed_randomness(args.seed):
+        why[explained] = explain(scorer, rows, explained, scores, typical)
+
+    frame = file.frame.assign(
+        anomaly_score=scores.round(4), is_anomaly=flagged.astype(int), anomaly_rank=rank,
+        anomaly_why=why.astype(str),
+    )  # fmt: skip
+    files.write(frame, out, file)
+    report(scores, threshold, flagged, rank, why, args.contamination, len(held))
+    kept = {"scores": scores, "held": held, "threshold": np.array(threshold)}
+    if labels is not None:
+        train = x_train, train_mask.astype(np.float32)
+        results = compare(labels, scores, scorer, rows, train)
+        print(comparison_table(results, int((labels == 1).sum()), len(x_train)))
+        runs.write_json(run.path / "detection.json", results)
+        kept["labels"] = labels
+    runs.write_atomic(run.scores, lambda f: np.savez_compressed(f, **kept))
+    print(f"Wrote {out}")
+    print(f"Score other files with: python detect.py FILE {run.flags(args.runs_dir)}")
+
+
+COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
+
+
+def report(scores, threshold, flagged, rank, why, contamination, n_held):
+    print(
+        f"Threshold: {threshold:.2f} nats, exceeded by {contamination:.2%} of {n_held} held-out "
+        f"rows; {flagged.sum()} of {len(scores)} rows lie beyond it"
+    )
+    print(f"The {min(TOP, len(scores))} oddest rows:")
+    for row in np.argsort(rank)[:TOP]:
+        print(f"  row {row + 1:<7} {scores[row]:9.2f} nats  {why[row]}")
+
+
+def comparison_table(results, n_anomalies, n_train):
+    lines = [
+        f"Against the labels ({n_anomalies} anomalies; the others by scikit-learn on {n_train} of the "
+        "same rows; 95 % bootstrap intervals):",
+        f"  {'':<22}{'AUROC':>22}{'average precision':>24}",
+    ]
+    for name, found in results.items():
+        cells_ = [f"{100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+                  for v, low, high in (found["auroc"], found["ap"])]  # fmt: skip
+        lines.append(f"  {name:<22}{cells_[0]:>22}{cells_[1]:>24}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,62 @@
+"""What people would use instead of a VAE, by scikit-learn, and how far to trust a comparison."""
+
+import numpy as np
+
+N_BOOTSTRAP = 500
+N_NEIGHBOURS = 5
+PCA_SHARE = 0.9  # of the variance that a detector's components keep
+
+
+def detectors(train, test, seed=0):
+    """Name -> outlier score of each test row, from rows of numbers [n, D] without holes."""
+    from sklearn.decomposition import PCA
+    from sklearn.ensemble import IsolationForest
+    from sklearn.neighbors import NearestNeighbors
+
+    with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
+        pca = PCA(PCA_SHARE, svd_solver="full").fit(train)
+        error = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1)
+    k = min(N_NEIGHBOURS + 1, len(train))
+    distances = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(test)[0]
+    # A row that was trained on is its own nearest neighbour, and does not count.
+    own = distances[:, 0] == 0
+    knn = np.where(own, distances[:, -1], distances[:, max(0, k - 2)])
+    forest = IsolationForest(random_state=seed).fit(train)
+    return {
+        "k-NN": knn,
+        "isolation forest": -forest.score_samples(test),
+        "PCA error": error,
+        "distance to the mean": np.linalg.norm(test - train.mean(0), axis=1),
+    }
+
+
+def ranking(labels, scores, seed=0):
+    """AUROC and average precision of scores for 0/1 labels, each (value, low, high).
+
+    The bounds hold 95 % of N_BOOTSTRAP resamples of the rows.
+    """
+    order = np.argsort(-scores, kind="stable")
+    labels, scores = labels[order].astype(np.float64), scores[order]
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each group of ties
+    rng = np.random.default_rng(seed)
+    found = [_auroc_ap(labels, last, np.ones(len(labels)))]
+    for _ in range(N_BOOTSTRAP):
+        weights = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)))
+        found.append(_auroc_ap(labels, last, weights))
+    value, low, high = found[0], *np.nanquantile(np.array(found[1:]), (0.025, 0.975), axis=0)
+    return {
+        name: tuple(float(v[i]) for v in (value, low, high))
+        for i, name in enumerate(("auroc", "ap"))
+    }
+
+
+def _auroc_ap(labels, last, weights):
+    """Of rows in falling order of score, each counted `weights` times; ties end at `last`."""
+    hits = np.cumsum(weights * labels)[last]
+    misses = np.cumsum(weights * (1 - labels))[last]
+    if not hits[-1] or not misses[-1]:
+        return np.nan, np.nan
+    new_hits, new_misses = np.diff(hits, prepend=0), np.diff(misses, prepend=0)
+    below = (hits - new_hits / 2) * new_misses  # anomalies above each normal row, ties by half
+    precision = hits / np.maximum(hits + misses, 1e-12)
+    return below.sum() / (hits[-1] * misses[-1]), (precision * new_hits).sum() / hits[-1]

@@ -1,0 +1,151 @@
+"""The text of cells <-> numbers: missing marks, percent, thousands, currencies, dates.
+
+A *style* is a plain dict that says how a column writes its numbers; it is found once, on training
+rows, and used in both directions. {} is plain text.
+"""
+
+import re
+
+import numpy as np
+
+# Marks that stand for a missing cell, besides an empty one; compared without case.
+MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nil", "-", "--", "?", ".")
+MOSTLY = 0.95  # of the observed cells must be numbers for the rest to be taken as missing
+MAX_DECIMALS = 12  # beyond them a float's own shortest text
+N_STYLED = 2000  # distinct cells looked at to tell how a column writes its numbers
+DATES = (
+    *("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y-%m"),
+    *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"),
+    *("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
+    *("%d.%m.%Y %H:%M", "%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%Y-%m-%dT%H:%M:%SZ"),
+)
+SEPARATORS = ((",", "."), ("", ","), (".", ","), ("'", "."), (" ", "."), (" ", ","))
+
+
+def is_text(series):
+    return series.dtype.kind not in "biuf"
+
+
+def missing(series):
+    """True where a cell is empty or one of the marks, [N]."""
+    if not is_text(series):
+        return series.isna().to_numpy()
+    plain = series.str.strip().str.lower()
+    return plain.isin(("", *MISSING)).to_numpy(bool)
+
+
+def style_of(series):
+    """How the observed cells of a column are written, and the numbers they hold; ({}, None): text.
+
+    A column counts as numbers where at least MOSTLY of its observed cells are numbers.
+    """
+    seen = ~missing(series)
+    if not is_text(series):
+        return {"decimals": None}, series.to_numpy(np.float64)
+    cells = series[seen].str.strip()
+    if not len(cells) or cells.str.fullmatch(r"[+-]?0\d+").any():  # 007 is a code
+        return {}, None
+    sample = cells.drop_duplicates().iloc[:N_STYLED]
+    for style in _candidates(sample):
+        if (~np.isnan(numbers(sample, style))).mean() >= MOSTLY:
+            values = numbers(series, style)
+            if (~np.isnan(values[seen])).mean() >= MOSTLY:
+                return _with_decimals(style, sample), values
+    return {}, None
+
+
+def _candidates(sample):
+    """Styles by which the first cells could be read, the plainest first."""
+    yield {}
+    symbols = sample.str.extract(r"^[+-]?\s*([$€£¥])?.*?([%$€£¥])?$")
+    prefix, suffix = (symbols[i].mode().iloc[0] if symbols[i].notna().any() else "" for i in (0, 1))
+    affixes = {key: text for key, text in (("prefix", prefix), ("suffix", suffix)) if text}
+    bare = _bare(sample, affixes)
+    if affixes:
+        yield affixes
+    for thousands, decimal in SEPARATORS:
+        whole = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+" if thousands else r"\d+"
+        pattern = rf"[+-]?(?:{whole}|\d+)(?:{re.escape(decimal)}\d*)?"
+        if bare.str.fullmatch(pattern).mean() >= MOSTLY:
+            yield affixes | {"thousands": thousands, "decimal": decimal}
+    letters = sample.str.contains(r"\d", regex=True)
+    if letters.mean() >= MOSTLY:
+        head = sample.iloc[:50]
+        for form in DATES:
+            if (~np.isnan(numbers(head, {"date": form}))).mean() >= MOSTLY:
+                yield {"date": form}
+
+
+def _bare(text, style):
+    """Cells without the column's currency or percent sign and the blanks beside it."""
+    if prefix := style.get("prefix"):
+        text = text.str.replace(prefix, "", n=1, regex=False)
+    if suffix := style.get("suffix"):
+        text = text.str.removesuffix(suffix)
+    return text.str.strip()
+
+
+def numbers(series, style):
+    """The cells as float64 [N], NaN where a cell is none; dates are days since 1970."""
+    import pandas as pd
+
+    if not is_text(series):
+        return series.to_numpy(np.float64)
+    text = series.str.strip()
+    if form := style.get("date"):
+        times = pd.to_datetime(text, format=form, errors="coerce")
+        return ((times - pd.Timestamp(0, tz=times.dt.tz)) / pd.Timedelta(days=1)).to_numpy(float)
+    text = _bare(text, style)
+    if thousands := style.get("thousands"):
+        text = text.str.replace(thousands, "", regex=False)
+    if style.get("decimal", ".") != ".":
+        text = text.str.replace(style["decimal"], ".", regex=False)
+    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan).copy()
+    hexadecimal = text.str.contains("[xX_]", regex=True).to_numpy(bool)
+    values[hexadecimal | missing(series)] = np.nan
+    return values
+
+
+def _with_decimals(style, sample):
+    """The style with the number of decimals its cells have; None where they are in exponents."""
+    if "date" in style:
+        return style
+    bare = _bare(sample, style)
+    if bare.str.contains("[eE]", regex=True).any():
+        return style | {"decimals": None}
+    point = re.escape(style.get("decimal", "."))
+    lengths = bare.str.extract(rf"{point}(\d+)$")[0].str.len().fillna(0)
+    most = int(lengths.max())
+    return style | {"decimals": most if most <= MAX_DECIMALS else None}
+
+
+def texts(values, style, whole=False):
+    """Numbers as cells in the style of their column; `whole` ones are rounded first."""
+    import pandas as pd
+
+    values = np.asarray(values, np.float64)
+    if form := style.get("date"):
+        days = np.round(values) if "%H" not in form else values
+        days = np.clip(days, *DAYS)
+        times = pd.to_datetime(np.round(days * 86_400).astype("int64"), unit="s")
+        return list(times.strftime(form))
+    values = np.round(values) if whole else values
+    decimals = 0 if whole and style.get("decimals") is None else style.get("decimals")
+    return [_text(value, decimals, style) for value in values.tolist()]
+
+
+def _text(value, decimals, style):
+    if decimals is None:
+        text = repr(value)
+    else:
+        text = f"{value:,.{decimals}f}" if style.get("thousands") else f"{value:.{decimals}f}"
+        if float(text.replace(",", "")) == 0:
+            text = text.removeprefix("-")
+    if style.get("thousands") or style.get("decimal", ".") != ".":
+        marks = {",": style.get("thousands", ""), ".": style["decimal"]}
+        text = "".join(marks.get(letter, letter) for letter in text)
+    sign = "-" if text.startswith("-") else ""
+    return f"{sign}{style.get('prefix', '')}{text.removeprefix('-')}{style.get('suffix', '')}"
+
+
+DAYS = (-719_162, 2_932_896)  # of the years 1 and 9999, which every date format can write

@@ -1,0 +1,191 @@
+"""p(x|z) of columns that hold counts, categories and ordered levels.
+
+x [..., D] holds counts or codes of levels, 0 to L - 1; L is the most levels that a column has.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from parts.distributions import Likelihood, observed
+
+FAR = 1e4  # a logit or threshold beyond every other
+MAX_LOG_MEAN = 25.0  # of a count: its mean stays a float32
+MIN_COUNT_SPREAD = 0.1
+
+
+class NegativeBinomial(Likelihood):
+    """Counts with mean m(z) and variance m + m^2 / r, r learned per column; r large is Poisson.
+
+    `centre` and `spread` are those of ln(1 + x) over training rows: the decoder speaks in them.
+    """
+
+    def __init__(self, centre, spread):
+        super().__init__(len(centre), n_params=len(centre))
+        self.register_buffer("centre", torch.as_tensor(centre, dtype=torch.get_default_dtype()))
+        spread = torch.as_tensor(spread, dtype=torch.get_default_dtype())
+        self.register_buffer("spread", spread.clamp(min=MIN_COUNT_SPREAD))
+        self.raw_log_r = nn.Parameter(torch.ones(len(centre)))
+
+    def embed(self, x, mask=None):
+        return observed((torch.log1p(x) - self.centre) / self.spread, mask)
+
+    def log_mean(self, params):
+        return (self.centre + self.spread * params).clamp(max=MAX_LOG_MEAN)
+
+    def log_r(self):
+        return self.raw_log_r.clamp(-5, 12)
+
+    def log_prob_per_column(self, params, x):
+        log_m, log_r = self.log_mean(params), self.log_r()
+        r, wide = log_r.exp(), x.double()  # the difference of two large lgammas
+        ways = torch.lgamma(wide + r) - torch.lgamma(wide + 1) - torch.lgamma(r.double())
+        log_sum = torch.logaddexp(log_m, log_r)
+        return ways.to(x.dtype) + r * (log_r - log_sum) + x * (log_m - log_sum)
+
+    def mean(self, params):
+        return self.log_mean(params).exp()
+
+    def std(self, params):
+        mean = self.mean(params)
+        return (mean + mean.square() * torch.exp(-self.log_r())).sqrt()
+
+    def sample(self, params):
+        mean = self.mean(params)
+        r = self.log_r().exp().expand_as(mean).contiguous()
+        return torch.poisson(torch._standard_gamma(r) * mean / r)
+
+    def cell_errors(self, x, recon):
+        """Squared distance of ln(1 + x), in its standard deviations over training rows."""
+        return ((torch.log1p(x) - torch.log1p(recon)) / self.spread).square()
+
+
+class Levels(Likelihood):
+    """What columns of categories share: `log_probs` of all levels, padded to the most, -FAR."""
+
+    def __init__(self, n_levels, n_params):
+        super().__init__(len(n_levels), n_params)
+        levels = torch.arange(max(n_levels))
+        self.register_buffer("n_levels", torch.tensor(n_levels))
+        self.register_buffer("exists", levels < self.n_levels[:, None])  # [D, L]
+
+    def log_probs(self, params):
+        """Of every level, [..., D, L]."""
+        raise NotImplementedError
+
+    def log_prob_per_column(self, params, x):
+        log_probs = self.log_probs(params)
+        codes = x.long().expand(log_probs.shape[:-1]).unsqueeze(-1)
+        return log_probs.gather(-1, codes).squeeze(-1)
+
+    def std(self, params):
+        """Of the code."""
+        probs = self.log_probs(params).exp()
+        levels = torch.arange(probs.shape[-1], device=probs.device)
+        mean = (probs * levels).sum(-1, keepdim=True)
+        return (probs * (levels - mean).square()).sum(-1).sqrt()
+
+    def counts(self, x, mask):
+        """Rows that hold each level, [D, L]."""
+        levels = torch.arange(self.exists.shape[1], device=x.device)
+        return ((x.unsqueeze(-1) == levels) * mask.unsqueeze(-1)).sum(0)
+
+    def center(self, x, mask):
+        return self.counts(x, mask).argmax(-1).to(x.dtype)
+
+    def cell_errors(self, x, recon):
+        """1 where the level is another."""
+        return (x != recon.round()).to(x.dtype)
+
+
+class Categorical(Levels):
+    """Unordered categories; params are the logits of their levels, column after column.
+
+    `mean` and `average` are the most probable level: a mean of codes means nothing.
+    """
+
+    def __init__(self, n_levels):
+        super().__init__(n_levels, n_params=sum(n_levels))
+        self.n_features = self.n_params
+        starts = torch.tensor([0, *n_levels[:-1]]).cumsum(0)
+        where = starts[:, None] + torch.arange(max(n_levels))
+        self.register_buffer("where", where.clamp(max=self.n_params - 1))  # [D, L], in params
+        column = torch.repeat_interleave(torch.arange(len(n_levels)), self.n_levels)
+        self.register_buffer("column", column)  # [P]
+        self.register_buffer("code", torch.arange(self.n_params) - starts[column])  # [P]
+
+    def embed(self, x, mask=None):
+        """One-hot, all 0 where missing."""
+        one_hot = (x.index_select(-1, self.column) == self.code).to(x.dtype)
+        return one_hot if mask is None else one_hot * mask.index_select(-1, self.column)
+
+    def log_probs(self, params):
+        logits = params[..., self.where].masked_fill(~self.exists, -FAR)
+        return logits.log_softmax(-1)
+
+    def mean(self, params):
+        return self.log_probs(params).argmax(-1).to(params.dtype)
+
+    def average(self, params, weights, unit=None):
+        probs = (weights[..., None, None] * self.log_probs(params).exp()).sum(0)
+        return probs.argmax(-1).to(params.dtype)
+
+    def sample(self, params):
+        log_probs = self.log_probs(params)
+        gumbel = -torch.log(torch.empty_like(log_probs).exponential_())
+        return (log_probs + gumbel).argmax(-1).to(params.dtype)
+
+
+class Ordinal(Levels):
+    """Ordered levels by cumulative logits: P(x <= j | z) = sigmoid(threshold_j - location(z)).
+
+    McCullagh 1980; thresholds are learned per column, the location comes from the decoder.
+    `mean` and `average` are the median level, which a squared distance of codes would not be.
+    """
+
+    def __init__(self, n_levels):
+        super().__init__(n_levels, n_params=len(n_levels))
+        steps = max(n_levels) - 1
+        self.first = nn.Parameter(-0.5 * (self.n_levels - 2.0))  # as if levels were a unit apart
+        self.raw_gaps = nn.Parameter(torch.full((len(n_levels), steps - 1), 0.54))
+
+    def embed(self, x, mask=None):
+        """Levels from -1 to 1."""
+        return observed(2 * x / (self.n_levels - 1) - 1, mask)
+
+    def thresholds(self):
+        """Edges of the levels [D, L + 1], the outermost at -FAR and FAR."""
+        gaps = F.softplus(self.raw_gaps) + 1e-3
+        inner = torch.cat([self.first[:, None], self.first[:, None] + gaps.cumsum(-1)], -1)
+        inner = inner.masked_fill(~self.exists[:, 1:], FAR)
+        ends = inner.new_full((len(inner), 1), FAR)
+        return torch.cat([-ends, inner, ends], -1)
+
+    def log_probs(self, params):
+        edges = self.thresholds()
+        upper = edges[:, 1:] - params.unsqueeze(-1)
+        lower = edges[:, :-1] - params.unsqueeze(-1)
+        # log(sigmoid(u) - sigmoid(l)) = log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u))
+        width = torch.log(-torch.expm1(-(upper - lower).clamp(min=1e-6)))
+        log_probs = F.logsigmoid(upper) + F.logsigmoid(-lower) + width
+        return log_probs.masked_fill(~self.exists, -FAR)
+
+    def mean(self, params):
+        inner = self.thresholds()[:, 1:-1]
+        return (params.unsqueeze(-1) > inner).sum(-1).to(params.dtype)
+
+    def average(self, params, weights, unit=None):
+        probs = (weights[..., None, None] * self.log_probs(params).exp()).sum(0)
+        return (probs.cumsum(-1) < 0.5).sum(-1).clamp(max=self.n_levels - 1).to(params.dtype)
+
+    def sample(self, params):
+        u = torch.rand_like(params).clamp(1e-7, 1 - 1e-7)
+        return self.mean(params + torch.logit(u))
+
+    def center(self, x, mask):
+        share = self.counts(x, mask) / mask.sum(0).clamp(min=1)[:, None]
+        return (share.cumsum(-1) < 0.5).sum(-1).clamp(max=self.n_levels - 1).to(x.dtype)
+
+    def cell_errors(self, x, recon):
+        """Distance of the ranks, a share of the largest."""
+        return (x - recon.round()).abs() / (self.n_levels - 1)

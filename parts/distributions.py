@@ -1,0 +1,299 @@
+"""p(x|z) of real and of binary columns, and what every likelihood offers.
+
+Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from parts.errors import UserError
+
+LOG_2PI = math.log(2 * math.pi)
+# Floor of every learned Gaussian variance, in standardised units: data with constant or exactly
+# dependent columns has unbounded density, so the floor decides its last nats.
+MIN_VARIANCE = 1e-4
+MIN_DF = 2.1  # of a Student-t
+
+
+def deviance(x, mu, logvar):
+    """-2 log N(x; mu, exp(logvar)) per element."""
+    return LOG_2PI + logvar + (x - mu).square() * torch.exp(-logvar)
+
+
+def log_normal(x, mu, logvar):
+    """log N(x; mu, exp(logvar)) per element."""
+    return -0.5 * deviance(x, mu, logvar)
+
+
+def observed(x, mask=None):
+    """x with its missing cells set to 0, whatever stood there."""
+    return x if mask is None else torch.where(mask > 0, x, 0.0)
+
+
+def sum_columns(per_column, mask=None):
+    """Sum over the last axis, of observed columns only."""
+    return (per_column if mask is None else per_column * mask).sum(-1)
+
+
+class Likelihood(nn.Module):
+    """A distribution over x [B, D] whose parameters come from a decoder.
+
+    Subclasses set `n_params` and define `log_prob_per_column`, `mean`, `std` and `sample`.
+    """
+
+    scaling = "standard"  # what data.py gives it: columns of mean 0 and variance 1
+    preset = None  # of train.py's flags, taken where none is named
+    options = ()  # the command-line flags it takes beside the number of columns
+    baseline_names = {}  # of `baselines`, each with its description
+
+    def __init__(self, n_columns, n_params):
+        super().__init__()
+        self.n_columns = n_columns
+        self.n_features = n_columns
+        self.n_params = n_params
+
+    @classmethod
+    def of(cls, columns, **options):
+        """The likelihood of a table with these Columns."""
+        return cls(len(columns), **options)
+
+    def describe(self):
+        return f"{type(self).__name__} likelihood"
+
+    def check(self, x, names):
+        """Raise UserError where x [N, D] lies outside the distribution's support."""
+
+    def note(self, x):
+        """A sentence on what log p(x) means for such data, or an empty string."""
+        return ""
+
+    def embed(self, x, mask=None):
+        """x as plain numbers of like size, [B, ...], for any method; missing cells are 0."""
+        return observed(x, mask)
+
+    def features(self, x, mask=None):
+        """What the encoder sees, [B, n_features]."""
+        return self.embed(x, mask)
+
+    def log_prob(self, params, x, mask=None):
+        """log p(x|z) over observed columns, [..., B]."""
+        return sum_columns(self.log_prob_per_column(params, observed(x, mask)), mask)
+
+    def log_prob_per_column(self, params, x):
+        """[..., B, D]; for the missing cells too."""
+        raise NotImplementedError
+
+    def mean(self, params):
+        """E[x|z], [..., B, D]."""
+        raise NotImplementedError
+
+    def std(self, params):
+        """Standard deviation of x given z, [..., B, D]."""
+        raise NotImplementedError
+
+    def sample(self, params):
+        """A draw of x given z, [..., B, D]."""
+        raise NotImplementedError
+
+    def average(self, params, weights, unit=None):
+        """What to expect of x [B, D]: the mean over components [K, B, P] with weights [K, B].
+
+        `unit`, where given, maps means and standard deviations to means in other units first.
+        """
+        mean = self.mean(params)
+        if unit is not None:
+            mean = unit(mean, self.std(params))
+        return (weights.unsqueeze(-1) * mean).sum(0)
+
+    def center(self, x, mask):
+        """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""
+        return (x * mask).double().sum(0).div(mask.sum(0).clamp(min=1)).to(x.dtype)
+
+    def cell_errors(self, x, recon):
+        """Squared error of each cell [..., D]."""
+        return (x - recon).square()
+
+    def baselines(self, train, test):
+        """Mean log p over the Batch `test` of closed-form models fitted to `train`, by name."""
+        return {}
+
+
+class Bernoulli(Likelihood):
+    """Binary columns; params are logits.
+
+    On grey values in (0, 1) `log_prob` is the expected one over pixels drawn with those
+    probabilities: a cross-entropy, not a density of grey values.
+    """
+
+    scaling = "none"
+    baseline_names = {"diagonal": "independent columns"}
+
+    def __init__(self, n_columns):
+        super().__init__(n_columns, n_params=n_columns)
+
+    def check(self, x, names):
+        low, high = x.min(0), x.max(0)
+        for name, a, b in zip(names, low, high, strict=True):
+            if not 0 <= a <= b <= 1:
+                raise UserError(
+                    f"column {name!r} ranges from {a:g} to {b:g}, expected values in [0, 1] "
+                    "for --likelihood bernoulli; use --likelihood gaussian"
+                )
+
+    def note(self, x):
+        if ((x == 0) | (x == 1)).all():
+            return ""
+        return (
+            "Values between 0 and 1 are taken as probabilities of a 1: log p is a cross-entropy, "
+            "not a density of grey values"
+        )
+
+    def log_prob_per_column(self, params, x):
+        return x * params - F.softplus(params)
+
+    def mean(self, params):
+        return torch.sigmoid(params)
+
+    def std(self, params):
+        p = torch.sigmoid(params)
+        return (p * (1 - p)).sqrt()
+
+    def sample(self, params):
+        return torch.bernoulli(torch.sigmoid(params))
+
+    def baselines(self, train, test):
+        logits = torch.logit(self.frequencies(train.x, train.mask))
+        return {"diagonal": self.log_prob(logits, test.x.double(), test.mask).mean().item()}
+
+    @staticmethod
+    def frequencies(x, mask=None):
+        """Of ones in each column; half a row added, so never 0 or 1."""
+        mask = torch.ones_like(x) if mask is None else mask
+        return ((x * mask).double().sum(0) + 0.5) / (mask.double().sum(0) + 1)
+
+
+class Gaussian(Likelihood):
+    """Real columns, x ~ N(mu, sigma^2), independent given z.
+
+    `variance`: `fixed:V`; `shared`, one learned number; `column`, one learned per column;
+    `decoder`, from the decoder, so it varies with z. Learned ones stay above MIN_VARIANCE.
+    """
+
+    options = ("variance",)
+    baseline_names = {"gaussian": "one Gaussian", "diagonal": "one diagonal Gaussian"}
+
+    def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE):
+        kind, colon, value = variance.partition(":")
+        if kind not in ("fixed", "shared", "column", "decoder") or (kind == "fixed") != (
+            colon != ""
+        ):
+            raise UserError(
+                f"variance {variance!r}, expected fixed:V (V a number), shared, column or decoder"
+            )
+        super().__init__(n_columns, n_params=n_columns * (2 if kind == "decoder" else 1))
+        self.variance, self.min_logvar = kind, math.log(floor)
+        if kind == "fixed":
+            self.register_buffer("logvar", torch.tensor(self._log_of(value)))
+        elif kind != "decoder":
+            self.raw_logvar = nn.Parameter(torch.zeros(1 if kind == "shared" else n_columns))
+
+    def describe(self):
+        return f"Gaussian likelihood, variance {self.variance}"
+
+    @staticmethod
+    def _log_of(value):
+        try:
+            variance = float(value)
+        except ValueError:
+            variance = math.nan
+        if not MIN_VARIANCE <= variance < math.inf:
+            raise UserError(
+                f"variance 'fixed:{value}', expected a number of at least {MIN_VARIANCE}"
+            )
+        return math.log(variance)
+
+    def mu_logvar(self, params):
+        """Mean and log-variance; the second broadcasts against [..., B, D]."""
+        if self.variance == "fixed":
+            return params, self.logvar
+        if self.variance == "decoder":
+            mu, raw = params.chunk(2, -1)
+        else:
+            mu, raw = params, self.raw_logvar
+        # log(exp(raw) + floor): unlike a clamp, it lets a variance that fell too low rise.
+        return mu, F.softplus(raw - self.min_logvar) + self.min_logvar
+
+    def log_prob(self, params, x, mask=None):
+        # The base class's sum, with -0.5 after it: a pass over [B, D] less.
+        terms = deviance(observed(x, mask), *self.mu_logvar(params))
+        return -0.5 * sum_columns(terms, mask)
+
+    def log_prob_per_column(self, params, x):
+        return log_normal(x, *self.mu_logvar(params))
+
+    def mean(self, params):
+        return self.mu_logvar(params)[0]
+
+    def std(self, params):
+        mu, logvar = self.mu_logvar(params)
+        return torch.exp(0.5 * logvar).expand_as(mu)
+
+    def sample(self, params):
+        mu = self.mean(params)
+        return mu + self.std(params) * torch.randn_like(mu)
+
+    def baselines(self, train, test):
+        """Maximum likelihood, MIN_VARIANCE added to every column's variance."""
+        train, test = train.x.double(), test.x.double()
+        mu = train.mean(0)
+        covariance = torch.cov(train.T, correction=0).reshape(len(mu), len(mu))
+        covariance = covariance + MIN_VARIANCE * torch.eye(len(mu), dtype=mu.dtype)
+        full = torch.distributions.MultivariateNormal(mu, covariance).log_prob(test)
+        diagonal = log_normal(test, mu, covariance.diagonal().log()).sum(-1)
+        return {"gaussian": full.mean().item(), "diagonal": diagonal.mean().item()}
+
+
+class StudentT(Gaussian):
+    """Real columns with heavy tails: the Gaussian's parameters, and learned degrees of freedom.
+
+    `logvar` is the log of the squared scale; a column has more than MIN_DF degrees of freedom, so
+    that its variance exists.
+    """
+
+    baseline_names = {}
+
+    def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE):
+        super().__init__(n_columns, variance, floor)
+        self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
+
+    def describe(self):
+        return f"Student-t likelihood, scale {self.variance}"
+
+    def df(self):
+        return MIN_DF + F.softplus(self.raw_df)
+
+    def log_prob(self, params, x, mask=None):
+        return Likelihood.log_prob(self, params, x, mask)
+
+    def log_prob_per_column(self, params, x):
+        mu, logvar = self.mu_logvar(params)
+        df = self.df()
+        constant = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * torch.log(math.pi * df)
+        distance = (x - mu).square() * torch.exp(-logvar) / df
+        return constant - 0.5 * logvar - 0.5 * (df + 1) * torch.log1p(distance)
+
+    def std(self, params):
+        df = self.df()
+        return super().std(params) * torch.sqrt(df / (df - 2))
+
+    def sample(self, params):
+        mu = self.mean(params)
+        df = self.df().expand_as(mu).contiguous()
+        chi2 = 2 * torch._standard_gamma(df / 2)
+        return mu + super().std(params) * torch.randn_like(mu) * torch.sqrt(df / chi2)
+
+    def baselines(self, train, test):
+        return {}

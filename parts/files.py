@@ -1,0 +1,318 @@
+"""A user's file <-> a DataFrame: CSV, TSV, Parquet and NumPy arrays, read strictly, written whole.
+
+Cells of text files stay the text they were, so that what goes out is what came in.
+"""
+
+import csv
+import warnings
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.runs import write_atomic
+
+BROKEN_FILE = (
+    *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
+    *(csv.Error, Warning, zipfile.BadZipFile, zlib.error),
+)
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+N_SNIFFED = 2**16  # bytes looked at to tell how a text file is written
+
+
+@dataclass
+class File:
+    """A table as it stands in a file: numeric columns, or the text of the cells ("" where empty).
+
+    `as_written` keeps what writing needs to give the same form back.
+    """
+
+    path: Path
+    frame: object  # pandas.DataFrame
+    labels: np.ndarray | None = None
+    as_written: dict = field(default_factory=dict)
+
+
+def read(path):
+    """The File at `path`; a UserError that says in one line what is wrong with it."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected a file ending in {', '.join(READERS)}")
+    ending = path.suffix.lower()
+    if ending not in READERS:
+        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(READERS)}")
+    try:
+        file = READERS[ending](path)
+    except UserError:
+        raise
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
+    # Everything a parser says of a broken file; its first line is the useful one.
+    except BROKEN_FILE as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
+    n_rows, n_columns = file.frame.shape
+    if not n_rows and file.as_written.get("header"):
+        raise UserError(f"{path} has a header but no rows")
+    if not n_rows or not n_columns:
+        raise UserError(
+            f"{path}: {n_rows} rows and {n_columns} columns, expected at least one of each"
+        )
+    return file
+
+
+def _read_text(path):
+    import pandas as pd
+
+    with path.open("rb") as raw:
+        start = raw.read(N_SNIFFED)
+    if b"\0" in start:
+        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8")
+    delimiter, header = _header(path, start)
+    names = _names(header, path)
+    spaced = f'{delimiter} "'.encode() in start  # quotes after a space still quote
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
+        frame = pd.read_csv(
+            path,
+            sep=delimiter,
+            dtype=str,
+            na_filter=False,
+            encoding="utf-8-sig",
+            skipinitialspace=spaced,
+            index_col=False,
+            skip_blank_lines=len(names) > 1,  # in a single column they are missing cells
+        )
+    frame.columns = names
+    short = frame.iloc[:, -1].isna()  # not even an empty cell
+    if len(names) > 1 and short.any():
+        row = int(short.to_numpy().argmax()) + 1
+        raise UserError(f"{path}: row {row} has fewer cells than the header's {len(names)}")
+    newline = "\r\n" if b"\r\n" in start else "\n"
+    written = {"header": header, "delimiter": delimiter, "newline": newline}
+    return File(path, frame.fillna(""), as_written=written | {"bom": start[:3] == b"\xef\xbb\xbf"})
+
+
+def _header(path, start):
+    """The delimiter and the cells of the first line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        line = next(csv.reader(file, delimiter="\0"), None)
+        file.seek(0)
+        if not line:
+            raise UserError(f"{path} is empty, expected a header and rows")
+        n_cells = {}
+        for delimiter in DELIMITERS:
+            file.seek(0)
+            n_cells[delimiter] = len(next(csv.reader(file, delimiter=delimiter), []))
+        best = max(n_cells, key=n_cells.get)  # the first of equals: commas
+        if n_cells[best] == 1 and path.suffix.lower() == ".tsv":
+            best = "\t"
+        file.seek(0)
+        return best, next(csv.reader(file, delimiter=best, skipinitialspace=True))
+
+
+def _names(header, path):
+    names = [name.strip() for name in header]
+    # pandas heads a bare array with 0,1,2,...; any other line of numbers could be a row of data.
+    numbers = all(_is_number(name) or not name for name in names)
+    if numbers and any(names) and names != [str(i) for i in range(len(names))]:
+        first = ",".join(names)[:40]
+        raise UserError(f"{path}: its first line is {first!r}, expected the columns' names")
+    names = [name or f"unnamed {i + 1}" for i, name in enumerate(names)]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise UserError(f"{path} has more than one column named {duplicates[0]!r}; rename them")
+    return names
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_parquet(path):
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    # Not pandas' own reader: it would look for a folder of partitions, or for a remote file.
+    with path.open("rb") as file:
+        table = pa.parquet.read_table(file)
+    names = [str(name).strip() for name in table.column_names]
+    index = [n for n in (table.schema.pandas_metadata or {}).get("index_columns", [])
+             if isinstance(n, str)]  # fmt: skip
+    columns = {}
+    for name, column in zip(_names(names, path), table.columns, strict=True):
+        kind = column.type
+        if name in index:
+            continue  # a stored index is no column; it stays where it was
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            number = column.cast(pa.float64(), safe=False)
+            columns[name] = number.to_numpy()
+        else:
+            columns[name] = _arrow_text(column)
+    return File(path, pd.DataFrame(columns), as_written={"table": table, "header": names})
+
+
+def _arrow_text(column):
+    """Cells as text, "" where null; None where the type has none (lists, structures)."""
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.string()).fill_null("").to_pandas().astype("str")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        return [NO_TEXT] * len(column)
+
+
+def _read_npy(path):
+    with path.open("rb") as file:
+        return File(path, _matrix(np.load(file, allow_pickle=False), path))
+
+
+def _read_npz(path):
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        archive.testzip()
+    with np.load(path, allow_pickle=False) as arrays:
+        name = next((n for n in ("X", "x", "data") if n in arrays), None)
+        if name is None:
+            raise UserError(f"{path} holds {sorted(arrays)}, expected an array named X, x or data")
+        labels = arrays.get("y")
+        frame = _matrix(arrays[name], path)
+        others = {key: arrays[key] for key in arrays if key != name}
+    if labels is not None and labels.shape != (len(frame),):
+        raise UserError(
+            f"{path}: y has shape {labels.shape}, expected ({len(frame)},), one per row of {name}"
+        )
+    return File(path, frame, labels, {"name": name, "others": others})
+
+
+def _matrix(array, path):
+    import pandas as pd
+
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        shape = getattr(array, "shape", "no array")
+        raise UserError(f"{path}: shape {shape}, expected [rows, columns]")
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{path}: values of type {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):  # a long double may become inf, which is refused later
+        array = array.astype(np.float64)
+    return pd.DataFrame(array, columns=[f"c{i}" for i in range(array.shape[1])])
+
+
+def write(frame, path, like):
+    """Write a DataFrame of text or numbers to `path`, in the form of the File `like` where it can.
+
+    A text file keeps its delimiter, line ends and header; Parquet its types and index.
+    """
+    path = Path(path)
+    write_atomic(path, partial(WRITERS[path.suffix.lower()], frame, like, path))
+
+
+def refuse_output(path, overwrite, source=None):
+    """Before any work: an output that exists, cannot be written, or would replace its source."""
+    path = Path(path)
+    if path.suffix.lower() not in WRITERS:
+        raise UserError(f"--out {path}: expected a name ending in one of {list(WRITERS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--out {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder, expected the name of a file")
+    if source is not None and path.exists() and path.samefile(source):
+        raise UserError(f"--out {path} is the file that is read; choose another name")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; add --overwrite to replace it, or name another by --out")
+
+
+def output_of(path, word, ending=None):
+    """`orders.csv` -> `orders.scored.csv`, beside it."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.{word}{ending or path.suffix}")
+
+
+def _write_text(frame, like, path, file):
+    same = path.suffix.lower() == like.path.suffix.lower()
+    form = like.as_written if same and "delimiter" in like.as_written else {}
+    delimiter = form.get("delimiter", "\t" if path.suffix.lower() == ".tsv" else ",")
+    header = _header_as_written(frame, like)
+    if form.get("bom"):
+        file.write(b"\xef\xbb\xbf")
+    frame.to_csv(
+        file, sep=delimiter, index=False, header=header, lineterminator=form.get("newline", "\n")
+    )
+
+
+def _header_as_written(frame, like):
+    """The header of the file where a column is one of its own, else the column's name."""
+    own = dict(zip(like.frame.columns, like.as_written.get("header", ()), strict=False))
+    return [own.get(name, name) for name in frame.columns]
+
+
+def _write_parquet(frame, like, path, file):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = like.as_written.get("table")
+    for name in frame.columns:
+        cells = frame[name]
+        if table is not None and name in table.column_names:
+            at = table.column_names.index(name)
+            column = _filled(table.column(at), like.frame[name], cells)
+            table = table.set_column(at, table.schema.field(at).with_type(column.type), column)
+        else:
+            table = pa.table({}) if table is None else table
+            table = table.append_column(str(name), pa.array(cells))
+    pa.parquet.write_table(table, file)
+
+
+def _filled(column, old, new):
+    """An Arrow column with its changed cells replaced, cast to the type it had."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    same = (old == new) | (old.isna() & new.isna()) if old.dtype.kind == "f" else old == new
+    changed = ~same.to_numpy(bool)
+    if not changed.any():
+        return column
+    kind = column.type
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    texts = pa.array(np.where(changed, new.astype(object).map(str), None), pa.string(),
+                     from_pandas=True)  # fmt: skip
+    if pa.types.is_integer(plain) or pa.types.is_boolean(plain):
+        texts = pa.compute.replace_substring_regex(texts, r"\.0$", "")
+    filled = pa.compute.if_else(pa.array(changed), texts.cast(plain), column.cast(plain))
+    return filled.dictionary_encode() if pa.types.is_dictionary(kind) else filled
+
+
+def _write_npy(frame, like, path, file):
+    np.save(file, frame.to_numpy(np.float64))
+
+
+def _write_npz(frame, like, path, file):
+    name, others = like.as_written.get("name", "X"), like.as_written.get("others", {})
+    np.savez_compressed(file, **others | {name: frame.to_numpy(np.float64)})
+
+
+NO_TEXT = "\x00"  # stands for a cell that can neither be read as a number nor as text
+READERS = {
+    ".csv": _read_text,
+    ".tsv": _read_text,
+    ".parquet": _read_parquet,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+}
+WRITERS = {
+    ".csv": _write_text,
+    ".tsv": _write_text,
+    ".parquet": _write_parquet,
+    ".npy": _write_npy,
+    ".npz": _write_npz,
+}
