@@ -27,6 +27,7 @@ from vae import Batch, load_model, normal_grid
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
 N_EXPLAINED = 1000  # rows of the highest scores that get an `anomaly_why`, and all flagged ones
 N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
+NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
 N_DRAWS = 200  # of what a cell is expected to be
 N_ROWS_AT_A_TIME = 8192
 TOP = 10  # rows printed
@@ -85,7 +86,8 @@ def explain(scorer, rows, chosen, scores, typical):
     for j, column in enumerate(scorer.columns):
         if column.name not in rows.file.frame:
             continue
-        row, place = np.nonzero((order == j) & (np.take_along_axis(excess, order, 1) > 0))
+        odd = np.take_along_axis(excess, order, 1) > NOTABLE
+        row, place = np.nonzero((order == j) & odd)
         if len(row):
             seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
             wanted = expectations(column, scorer.expected(x[row], mask[row], j))
@@ -231,8 +233,8 @@ def report(scores, threshold, flagged, rank, why, contamination, n_held):
 
 def comparison_table(results, n_anomalies, n_train):
     lines = [
-        f"Against the labels ({n_anomalies} anomalies; the others by scikit-learn on {n_train} of the "
-        "same rows; 95 % bootstrap intervals):",
+        f"Against the labels ({n_anomalies} anomalies; the others by scikit-learn, fitted to "
+        f"{n_train} of the run's training rows; 95 % bootstrap intervals):",
         f"  {'':<22}{'AUROC':>22}{'average precision':>24}",
     ]
     for name, found in results.items():

@@ -1,5 +1,7 @@
 """What people would use instead of a VAE, by scikit-learn, and how far to trust a comparison."""
 
+import warnings
+
 import numpy as np
 
 N_BOOTSTRAP = 500
@@ -60,3 +62,35 @@ def _auroc_ap(labels, last, weights):
     below = (hits - new_hits / 2) * new_misses  # anomalies above each normal row, ties by half
     precision = hits / np.maximum(hits + misses, 1e-12)
     return below.sum() / (hits[-1] * misses[-1]), (precision * new_hits).sum() / hits[-1]
+
+
+def imputers(train, test, one_hot=(), seed=0):
+    """Name -> `test` [n, D] with its NaN filled; fitted to `train`, NaN where it is missing too.
+
+    `one_hot` are the slices of columns that code one category. Chained regressions cannot fill
+    these (each would be predicted from the others of its own category): a logistic regression on
+    all other columns does.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    from sklearn.impute import IterativeImputer, KNNImputer
+    from sklearn.linear_model import LogisticRegression
+
+    knn = KNNImputer(n_neighbors=N_NEIGHBOURS, keep_empty_features=True).fit(train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        chained = IterativeImputer(random_state=seed, keep_empty_features=True).fit(train)
+        known, filled = chained.transform(train), chained.transform(test)
+        for block in one_hot:
+            seen = ~np.isnan(train[:, block]).any(1)
+            labels = train[seen, block].argmax(1)
+            holes = np.isnan(test[:, block]).any(1)
+            if len(np.unique(labels)) < 2 or not holes.any():
+                continue
+            others = np.delete(np.arange(train.shape[1]), np.r_[block])
+            model = LogisticRegression(max_iter=300).fit(known[np.ix_(seen, others)], labels)
+            probs = np.zeros((holes.sum(), block.stop - block.start))
+            probs[:, model.classes_] = model.predict_proba(filled[np.ix_(holes, others)])
+            low, high = np.nanmin(train[:, block], 0), np.nanmax(train[:, block], 0)
+            filled[holes, block] = low + probs * (high - low)
+    return {"k-NN": knn.transform(test), "iterative regression": filled}

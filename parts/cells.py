@@ -119,8 +119,11 @@ def _with_decimals(style, sample):
     return style | {"decimals": most if most <= MAX_DECIMALS else None}
 
 
-def texts(values, style, whole=False):
-    """Numbers as cells in the style of their column; `whole` ones are rounded first."""
+def texts(values, style, whole=False, exact=False):
+    """Numbers as cells in the style of their column; `whole` ones are rounded first.
+
+    Where the style knows no number of decimals: eight digits, or all of them if `exact`.
+    """
     import pandas as pd
 
     values = np.asarray(values, np.float64)
@@ -131,12 +134,12 @@ def texts(values, style, whole=False):
         return list(times.strftime(form))
     values = np.round(values) if whole else values
     decimals = 0 if whole and style.get("decimals") is None else style.get("decimals")
-    return [_text(value, decimals, style) for value in values.tolist()]
+    return [_text(value, decimals, style, exact) for value in values.tolist()]
 
 
-def _text(value, decimals, style):
+def _text(value, decimals, style, exact):
     if decimals is None:
-        text = repr(value)
+        text = repr(value) if exact else f"{value:.8g}"
     else:
         text = f"{value:,.{decimals}f}" if style.get("thousands") else f"{value:.{decimals}f}"
         if float(text.replace(",", "")) == 0:

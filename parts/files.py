@@ -261,14 +261,15 @@ def _write_parquet(frame, like, path, file):
     import pyarrow.parquet
 
     table = like.as_written.get("table")
-    for name in frame.columns:
+    if table is None:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    for name in frame.columns if "table" in like.as_written else ():
         cells = frame[name]
-        if table is not None and name in table.column_names:
+        if name in table.column_names:
             at = table.column_names.index(name)
             column = _filled(table.column(at), like.frame[name], cells)
             table = table.set_column(at, table.schema.field(at).with_type(column.type), column)
         else:
-            table = pa.table({}) if table is None else table
             table = table.append_column(str(name), pa.array(cells))
     pa.parquet.write_table(table, file)
 

@@ -123,7 +123,7 @@ def _levels(name, kind, levels, found, style, whole, is_text):
             f'by --columns FILE with {{"{name}": {{"kind": "ordinal", "levels": [...]}}}}'
         )
     else:
-        levels = list(map(str, found)) if is_text else cells.texts(found, style, whole)
+        levels = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
     if kind == "binary" and len(levels) != 2:
         raise UserError(f"column {name!r} has {len(levels)} values, expected 2 of a binary column")
     if len(levels) > 10 * MAX_LEVELS:

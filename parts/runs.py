@@ -79,6 +79,8 @@ class Run:
         self.evaluation = self.path / "evaluation.npz"
         self.rows = self.path / "rows.npz"
         self.scores = self.path / "scores.npz"
+        self.imputed = self.path / "imputed.npz"
+        self.generated = self.path / "generated.npz"
         self.figures = self.path / "figures"
 
     def config(self):

@@ -63,7 +63,8 @@ class Column:
         """Mean in user units of a Gaussian in model units with that mean and std; exact."""
         mu, sigma = mean * self.scale + self.shift, std * self.scale
         if self.curve == "asinh":  # E sinh(a + b eps) = sinh(a) exp(b^2 / 2)
-            grown = np.sinh(np.clip(mu / KNEE, -300, 300)) * np.exp(0.5 * (sigma / KNEE) ** 2)
+            growth = np.exp(np.minimum(0.5 * (sigma / KNEE) ** 2, 300))
+            grown = np.sinh(np.clip(mu / KNEE, -300, 300)) * growth
             values = grown * KNEE * self.spread + self.centre
         elif self.curve == "log":
             values = np.exp(np.clip(mu + 0.5 * sigma**2, -700, 700)) - self.offset
@@ -88,10 +89,14 @@ class Column:
 
     def text(self, x):
         """Model units [N] -> cells as they stand in the column."""
+        return self.text_of(x if self.levels else self.to_user(x))
+
+    def text_of(self, values):
+        """User units, or codes of levels, [N] -> cells as they stand in the column."""
         if self.levels:
-            codes = np.clip(np.round(x), 0, len(self.levels) - 1).astype(int)
+            codes = np.clip(np.round(values), 0, len(self.levels) - 1).astype(int)
             return np.array(self.levels, dtype=object)[codes].tolist()
-        return cells.texts(self.to_user(x), self.style, self.whole)
+        return cells.texts(values, self.style, self.whole)
 
     def describe(self):
         """The line of the table of kinds that says how the column is read."""
@@ -129,6 +134,11 @@ def check_finite(values, name, rows=None):
 
 def modelled(columns):
     return [column for column in columns if column.kind != "ignore"]
+
+
+def holes(frame, name):
+    """True where a column's cell is empty or a mark of a missing one, [N]; none where it is not."""
+    return cells.missing(frame[name]) if name in frame else np.zeros(len(frame), bool)
 
 
 def encode(frame, columns, dtype=np.float32):
@@ -201,6 +211,19 @@ def to_user(x, columns):
         return np.asarray(x, np.float64) * scale + shift
     parts = [c.to_user(x[..., j]) if not c.levels else x[..., j] for j, c in enumerate(columns)]
     return np.stack(parts, -1).astype(np.float64)
+
+
+def as_numbers(columns, x, mask):
+    """Rows in model units as a user's numbers, one-hot categories among them; NaN where missing."""
+    parts = []
+    for j, column in enumerate(columns):
+        value = x[:, j] if column.levels else column.to_user(x[:, j])
+        value = np.where(mask[:, j] > 0, value, np.nan)[:, None]
+        if column.kind == "categorical":
+            one_hot = (value == np.arange(len(column.levels))).astype(float)
+            value = np.where(np.isnan(value), np.nan, one_hot)
+        parts.append(value)
+    return np.hstack(parts)
 
 
 def log_det(x, columns, mask=None, user=True):

@@ -1,0 +1,219 @@
+"""A run -> new rows in the user's units, or new pictures, and how near they are to real ones.
+
+python generate.py --n 1000 --out new.csv                  # by the newest run
+python generate.py --run 0001 --given "job=nurse,age=40"   # given some columns
+"""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from parts import cells, closeness, files, runs, tables
+from parts.cli import (
+    Parser,
+    add_device_flags,
+    add_run_flags,
+    choose_device,
+    choose_threads,
+    positive_int,
+    run_script,
+    seed,
+)
+from parts.errors import UserError
+from vae import load_model
+
+N_AT_A_TIME = 50_000  # rows drawn
+PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
+FEW = 50.0  # effective samples, below which a condition is too rare to be believed
+GRID = 100  # pictures shown
+
+
+def given_cells(text, columns):
+    """x and mask [1, D] in model units from "job=nurse,age=40"; a comma in a cell is quoted."""
+    import pandas as pd
+
+    names = {column.name: j for j, column in enumerate(columns)}
+    x, mask = np.zeros((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
+    for pair in next(csv.reader([text], skipinitialspace=True), []):
+        name = next((n for n in names if pair.startswith(f"{n}=")), None)
+        if name is None:
+            raise UserError(
+                f"--given {pair!r}: expected NAME=VALUE, NAME one of {', '.join(names)[:200]}"
+            )
+        j, cell = names[name], pair[len(name) + 1 :]
+        column = columns[j]
+        row, seen, impossible, _ = tables.encode(
+            pd.DataFrame({name: [cell]}, dtype="str"), [column]
+        )
+        if not seen[0, 0] or impossible[0, 0]:
+            what = f"one of {', '.join(column.levels)}" if column.levels else "a number"
+            if "date" in column.style:
+                what = f"a date such as {column.text_of([column.centre])[0]}"
+            raise UserError(f"--given {pair!r}: {cell!r} is no {column.kind} cell, expected {what}")
+        x[0, j], mask[0, j] = row[0, 0], 1
+    if not mask.any():
+        raise UserError(f"--given {text!r}: expected NAME=VALUE, or several with commas")
+    return x, mask
+
+
+def draw(model, n, given=None):
+    """n rows [n, D] in model units: from p(x), or from p(x | the given cells) by resampling."""
+    device = next(model.parameters()).device
+    if given is None:
+        starts = range(0, n, N_AT_A_TIME)
+        return np.concatenate([model.sample(min(N_AT_A_TIME, n - s)).cpu().numpy() for s in starts])
+    batch = [torch.from_numpy(a).to(device) for a in given]
+    n_samples = min(max(10 * n, PROPOSALS[0]), PROPOSALS[1])
+    pieces, ess = [], math.inf
+    for start in range(0, n, N_AT_A_TIME):
+        filled = model.impute(*batch, n_samples=n_samples, draws=min(N_AT_A_TIME, n - start))
+        pieces.append(filled.draws[:, 0].cpu().numpy())
+        ess = min(ess, filled.ess.item())
+    print(
+        f"log p(given): {filled.log_px.item():.2f} nats; {ess:.0f} effective of {n_samples} samples"
+    )
+    if ess < FEW:
+        print(f"Note: with {ess:.0f} effective samples many rows are alike; the condition is rare")
+    return np.concatenate(pieces)
+
+
+def as_frame(x, columns, mask=None):
+    """The rows as cells of the whole table: ignored columns are empty, constants stay constant."""
+    import pandas as pd
+
+    kept = [column.name for column in tables.modelled(columns)]
+    frame = {}
+    for column in columns:
+        if column.kind == "ignore":
+            frame[column.name] = [column.levels[0] if column.levels else ""] * len(x)
+            continue
+        j = kept.index(column.name)
+        text = np.array(column.text(x[:, j]), dtype=object)
+        frame[column.name] = text if mask is None else np.where(mask[:, j] > 0, text, "")
+    return pd.DataFrame(frame, dtype="str")
+
+
+def typed(frame, columns):
+    """For files that hold types: numbers as numbers, dates as dates, text as text."""
+    import pandas as pd
+
+    frame = frame.copy()
+    for column in columns:
+        cell = frame[column.name]
+        if form := column.style.get("date"):
+            frame[column.name] = pd.to_datetime(cell, format=form, errors="coerce")
+        elif column.kind != "ignore" and (not column.levels or column.style):
+            number = pd.Series(cells.numbers(cell, column.style))
+            frame[column.name] = number.astype("Int64") if column.whole else number
+    return frame
+
+
+def write_pictures(x, shape, path):
+    """A grid of pictures as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    across = min(10, math.ceil(math.sqrt(len(x))))
+    down = math.ceil(min(len(x), GRID) / across)
+    height, width = shape
+    canvas = np.full((down * (height + 1) + 1, across * (width + 1) + 1), np.nan)
+    for i, picture in enumerate(x[: across * down]):
+        top, left = (i // across) * (height + 1) + 1, (i % across) * (width + 1) + 1
+        canvas[top : top + height, left : left + width] = picture.reshape(shape)
+    scaled = np.repeat(np.repeat(canvas, 6, 0), 6, 1)
+    low, high = np.nanmin(scaled), np.nanmax(scaled)
+    shown = np.ma.masked_invalid(scaled)
+    colors = plt.get_cmap("gray_r").with_extremes(bad="#D0E4F0")
+    runs.write_atomic(
+        path, lambda f: plt.imsave(f, shown, cmap=colors, vmin=low, vmax=high, format="png")
+    )
+
+
+def make_parser():
+    parser = Parser(prog="generate.py", description="New rows or pictures from a run.")
+    add_run_flags(parser)
+    add = parser.add_argument
+    add("--n", type=positive_int, default=1000, help="rows or pictures (default: 1000)")
+    add("--out", metavar="FILE", help="what to write (default: generated.csv, pictures: .npz)")
+    add("--overwrite", action="store_true", help="replace an existing output")
+    add("--given", metavar="CELLS", help='fix some columns, as in "job=nurse,age=40"')
+    add("--keep-missing", action="store_true", help="leave the cells empty that a real row lacks")
+    add("--seed", type=seed, default=0, help="seed of the draws (default: 0)")
+    add_device_flags(parser)
+    return parser
+
+
+def main(argv=None):
+    args = make_parser().parse_args(argv)
+    run = runs.find_run(args.runs_dir, args.run)
+    model, checkpoint = load_model(run, choose_device(args.device))
+    torch.set_num_threads(choose_threads(args.threads, 2**30))
+    config = checkpoint["config"]
+    columns = [tables.Column(**column) for column in config["columns"]]
+    kept = tables.modelled(columns)
+    picture = len(config["shape"]) == 2
+    out = Path(args.out or ("generated.npz" if picture else "generated.csv"))
+    files.refuse_output(out, args.overwrite)
+    grid = out.with_suffix(".png")
+    if picture and grid.exists() and not args.overwrite:
+        raise UserError(f"{grid} exists; add --overwrite to replace it, or name another by --out")
+    given = None if args.given is None else given_cells(args.given, kept)
+    x_train, train_mask, x_held, held_mask = run.read_rows()
+    with runs.fixed_randomness(args.seed):
+        x = draw(model, args.n, given)
+    rng = np.random.default_rng(args.seed)
+    mask = np.ones_like(x)
+    if args.keep_missing:
+        mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
+        mask = mask if given is None else np.maximum(mask, given[1])
+    frame = as_frame(x, columns, mask if args.keep_missing else None)
+    ending = out.suffix.lower()
+    if ending in (".npy", ".npz") and not all(c.kind == "ignore" or c.style or not c.levels
+                                              for c in columns):  # fmt: skip
+        raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
+    if ending not in (".csv", ".tsv"):
+        frame = typed(frame, columns)
+    files.write(frame, out, files.File(out, frame.iloc[:0]))
+    print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns")
+    if picture:
+        write_pictures(x, config["shape"], grid)
+        print(f"Wrote {grid}")
+    if given is None:
+        compare(run, model, kept, (x, np.ones_like(x)), (x_train, train_mask), (x_held, held_mask))
+
+
+def compare(run, model, columns, generated, train, held):
+    """Say how near generated rows are to the run's real ones, and keep what the figure needs."""
+
+    @torch.no_grad()
+    def embed(x, mask):
+        tensors = [torch.as_tensor(a, dtype=torch.float32) for a in (x, mask)]
+        return model.likelihood.cpu().embed(*tensors).numpy()
+
+    train, held = ((x, mask.astype(np.float32)) for x, mask in (train, held))
+    generated = tuple(a[: len(train[0]) + len(held[0])] for a in generated)
+    result = closeness.compare(columns, generated, train, held, embed)
+    print(closeness.report(columns, result))
+    runs.write_json(run.path / "generation.json", result)
+    real = tuple(np.concatenate(parts) for parts in zip(train, held, strict=True))
+    arrays = {
+        "real": np.where(real[1] > 0, tables.to_user(real[0], columns), np.nan),
+        "generated": tables.to_user(generated[0], columns),
+        "correlation_real": closeness.correlations(columns, *real),
+        "correlation_generated": closeness.correlations(columns, *generated),
+        "columns": np.array([column.name for column in columns]),
+        "kinds": np.array([column.kind for column in columns]),
+        "n_levels": np.array([len(column.levels) for column in columns]),
+        "levels": np.array(["\x1f".join(column.levels) for column in columns]),
+        "dates": np.array(["date" in column.style for column in columns]),
+    }
+    runs.write_atomic(run.generated, lambda f: np.savez_compressed(f, **arrays))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,216 @@
+"""A table with holes -> the same table, its holes filled; nothing else changes.
+
+python impute.py survey.csv                          # fits on the file; writes survey.imputed.csv
+python impute.py survey.csv --run 0001 --draws 20    # and 20 plausible completed tables
+python impute.py survey.csv --check                  # and measures itself on hidden cells
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import data as datasets
+from parts import files, hidden_cells, runs, tables
+from parts.cli import (
+    Parser,
+    add_device_flags,
+    add_file_flags,
+    choose_device,
+    choose_threads,
+    count,
+    open_fraction,
+    progress_bar,
+    run_script,
+)
+from parts.errors import UserError
+from train import run_of
+from vae import load_model, normal_grid
+
+N_DRAWS = 200  # behind a median, a mode and an interval
+CHUNK_CELLS = 2**23  # drawn at a time
+
+
+class Imputer:
+    """A run's model, and what to report of a missing cell: its mean, median or mode."""
+
+    def __init__(self, model, columns, n_samples=100, seed=0, statistic="mean"):
+        self.model, self.columns = model, tables.modelled(columns)
+        self.n_samples, self.seed, self.statistic = n_samples, seed, statistic
+        self.device = next(model.parameters()).device
+        self.eps = normal_grid(n_samples, model.z_dim, seed).to(self.device)
+
+    def unit(self, mean, std):
+        """Means of components in the user's units, from the model's."""
+        mean, std = mean.double().cpu().numpy(), std.double().cpu().numpy()
+        parts = [
+            mean[..., j] if column.levels else column.mean_to_user(mean[..., j], std[..., j])
+            for j, column in enumerate(self.columns)
+        ]
+        return torch.from_numpy(np.stack(parts, -1)).to(self.device)
+
+    def chunks(self, x, mask, n_draws):
+        """Slice, values [n, D] and draws [M, n, D] in the user's units (codes for categories)."""
+        n_rows = max(1, CHUNK_CELLS // (x.shape[1] * max(1, n_draws)))
+        with runs.fixed_randomness(self.seed):
+            for start in range(0, len(x), n_rows):
+                rows = slice(start, start + n_rows)
+                batch = [torch.as_tensor(a[rows], dtype=torch.float32, device=self.device)
+                         for a in (x, mask)]  # fmt: skip
+                options = {"n_samples": self.n_samples, "draws": n_draws, "eps": self.eps}
+                filled = self.model.impute(*batch, unit=self.unit, **options)
+                draws = tables.to_user(filled.draws.cpu().numpy(), self.columns)
+                yield rows, self.point(filled.mean.cpu().numpy(), draws), draws
+
+    def point(self, mean, draws):
+        """The statistic asked for; of categories the most probable level, of ordered ones the
+        median, whatever is asked."""
+        numbers = [j for j, column in enumerate(self.columns) if not column.levels]
+        if self.statistic != "mean" and numbers:
+            statistic = {"median": lambda d: np.median(d, 0), "mode": half_sample_mode}
+            mean[:, numbers] = statistic[self.statistic](draws[..., numbers])
+        return mean
+
+    @property
+    def n_draws(self):
+        return 0 if self.statistic == "mean" else N_DRAWS
+
+
+def half_sample_mode(draws):
+    """The densest point of draws [M, ...] (Robertson & Cryer 1974): halve, keep the narrower."""
+    draws = np.sort(draws, 0)
+    while len(draws) > 2:
+        half = -(-len(draws) // 2)
+        width = draws[half - 1 :] - draws[: len(draws) - half + 1]
+        start = width.argmin(0)
+        at = start + np.arange(half).reshape(-1, *[1] * start.ndim)
+        draws = np.take_along_axis(draws, at, 0)
+    return draws.mean(0)
+
+
+def fill(rows, columns, imputer, n_tables=0, interval=None):
+    """The file's cells with the holes filled, and `n_tables` such frames with drawn ones instead.
+
+    With `interval` the first has columns NAME_low and NAME_high of the numbers that had holes.
+    """
+    frame, kept = rows.file.frame, tables.modelled(columns)
+    holes = np.column_stack([tables.holes(frame, c.name) for c in kept])
+    todo = np.flatnonzero(holes.any(1))
+    n_draws = max(imputer.n_draws, n_tables, N_DRAWS if interval else 0)
+    found, drawn, bounds = np.empty((len(todo), len(kept))), [], []
+    tail = 50 * (1 - interval) if interval else 0
+    with progress_bar(len(todo), 0) as bar:
+        for part, values, draws in imputer.chunks(rows.x[todo], rows.mask[todo], n_draws):
+            found[part] = values
+            drawn.append(draws[:n_tables].astype(np.float32 if n_tables == 0 else np.float64))
+            if interval:
+                bounds.append(np.percentile(draws, (tail, 100 - tail), axis=0))
+            bar.update(len(values))
+    drawn = np.concatenate(drawn, 1) if drawn else np.empty((n_tables, 0, len(kept)))
+    output = [_with_cells(frame, kept, holes, todo, v) for v in (found, *drawn[:n_tables])]
+    if interval and len(todo):
+        low, high = np.concatenate(bounds, 1)
+        for j, column in enumerate(kept):
+            if holes[:, j].any() and not column.levels:
+                at = todo[holes[todo, j]]
+                for name, values in ((f"{column.name}_low", low), (f"{column.name}_high", high)):
+                    cells = np.full(len(frame), "", dtype=object)
+                    cells[at] = column.text_of(values[holes[todo, j], j])
+                    output[0][name] = cells.astype(str)
+    return output, holes
+
+
+def _with_cells(frame, columns, holes, todo, values):
+    """A copy of the frame whose holes hold `values` [len(todo), D], in their columns' style."""
+    frame = frame.copy()
+    for j, column in enumerate(columns):
+        at = holes[todo, j]
+        if at.any():
+            cells = frame[column.name].to_numpy(dtype=object, copy=True)
+            written = column.text_of(values[at, j])
+            number = frame[column.name].dtype.kind == "f"
+            cells[todo[at]] = [float(text) for text in written] if number else written
+            frame[column.name] = cells.astype(float) if number else cells.astype(str)
+    return frame
+
+
+def make_parser():
+    parser = Parser(prog="impute.py", description="Fill the holes of a table.")
+    add_file_flags(parser, "imputed")
+    parser.add_argument(
+        "--statistic",
+        choices=("mean", "median", "mode"),
+        default="mean",
+        help="of a number's conditional distribution; categories get the most probable "
+        "(default: mean)",
+    )
+    parser.add_argument(
+        "--draws", type=count, default=0, help="also write so many plausible tables (default: 0)"
+    )
+    parser.add_argument(
+        "--interval", type=open_fraction, help="add NAME_low and NAME_high that hold this share"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="hide a tenth of the cells and measure the error"
+    )
+    datasets.add_kind_flags(parser)
+    add_device_flags(parser)
+    return parser
+
+
+def main(argv=None):
+    args = make_parser().parse_args(argv)
+    out = Path(args.out or files.output_of(args.file, "imputed"))
+    digits = len(str(args.draws))
+    drawn = [files.output_of(out, f"{i:0{digits}d}") for i in range(1, args.draws + 1)]
+    file = files.read(args.file)
+    for path in (out, *drawn):
+        files.refuse_output(path, args.overwrite, args.file)
+    run = run_of(args)
+    model, checkpoint = load_model(run, choose_device(args.device))
+    config = checkpoint["config"]
+    columns = [tables.Column(**column) for column in config["columns"]]
+    if args.interval:
+        refuse_names(file, columns)
+    torch.set_num_threads(choose_threads(args.threads, 2**30))
+    rows = tables.read_rows(file, columns)
+    for note in rows.notes:
+        print(f"Note: {note}")
+    imputer = Imputer(model, columns, args.n_samples, args.seed, args.statistic)
+    outputs, holes = fill(rows, columns, imputer, args.draws, args.interval)
+    for path, frame in zip((out, *drawn), outputs, strict=True):
+        files.write(frame, path, file)
+    left = sum(int(tables.holes(file.frame, c.name).sum()) for c in columns if c.kind == "ignore")
+    print(f"Filled {holes.sum()} cells in {holes.any(1).sum()} of {len(holes)} rows"
+          + (f"; {left} in columns that are not modelled stay empty" if left else ""))  # fmt: skip
+    if args.check:
+        known = config["data_hash"] == datasets.file_hash(args.file)
+        x_train, train_mask, *held = run.read_rows()
+        x, mask = held if known else (rows.x, rows.mask)
+        if not len(x):
+            raise UserError(f"--check needs rows that run {run.name} did not train on: it has none")
+        train = x_train, train_mask.astype(np.float32)
+        result, cells = hidden_cells.check(
+            imputer, x, mask.astype(np.float32), train, args.interval or 0.9, args.seed
+        )
+        print(hidden_cells.report(result))
+        runs.write_json(run.path / "imputation.json", result)
+        names = np.array([column.name for column in imputer.columns])
+        kinds = np.array([column.kind for column in imputer.columns])
+        cells |= {"columns": names, "kinds": kinds, "interval": np.array(result["interval"])}
+        runs.write_atomic(run.imputed, lambda f: np.savez_compressed(f, **cells))
+    for path in (out, *drawn):
+        print(f"Wrote {path}")
+    print(f"Fill other files with: python impute.py FILE {run.flags(args.runs_dir)}")
+
+
+def refuse_names(file, columns):
+    """Before any work: a column that --interval would write is there already."""
+    for column in tables.modelled(columns):
+        for name in (f"{column.name}_low", f"{column.name}_high"):
+            if name in file.frame:
+                raise UserError(f"{file.path} has a column named {name!r} already; rename it")
+
+
+if __name__ == "__main__":
+    run_script(main)
