@@ -17,8 +17,6 @@ from parts import files, kinds, tables
 from parts.cli import Parser, fraction, kind_of, positive_int, run_script, seed
 from parts.errors import UserError
 
-FARTHEST = 1e15  # standard deviations from the training mean
-
 
 class Split(NamedTuple):
     """Rows in model units: x [N, D] float32, condition y, mask, and labels for pictures only."""
@@ -148,7 +146,7 @@ def load(config):
         else [tables.Column(n) for n in names]
     )
     for rows in parts:
-        check_distance(x[rows], columns)
+        tables.check_distance(x[rows], columns)
     splits = [
         Split(tables.to_model(x[rows], columns), label=None if labels is None else labels[rows])
         for rows in parts
@@ -165,7 +163,7 @@ def load_table(config):
         frame, fingerprint = pd.DataFrame(x, columns=names), data_hash(x, names)
     else:
         file = files.read(source_path(config))
-        frame, labels, fingerprint = file.frame, file.labels, file_hash(file.path)
+        frame, labels, fingerprint = file.frame, file.labels, files.fingerprint(file.path)
     parts = split_of(len(frame), config)
     if "columns" in config:
         columns = [tables.Column(**column) for column in config["columns"]]
@@ -199,18 +197,6 @@ def source_path(config):
     if Path(config["data"]).suffix or Path(config["data"]).exists():
         return config["data"]
     raise UserError(f"--data {config['data']}: neither a file nor one of {', '.join(DATASETS)}")
-
-
-def check_distance(x, columns):
-    """Refuse held-back cells so far from the training rows that float32 cannot square them."""
-    for i, column in enumerate(columns):
-        with np.errstate(over="ignore", invalid="ignore"):
-            far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
-        if not far < FARTHEST:
-            raise UserError(
-                f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "
-                f"its training rows, expected less than {FARTHEST:g}; mend or drop that row"
-            )
 
 
 def load_for(config):
@@ -256,12 +242,6 @@ def data_hash(x, names):
     digest = hashlib.sha256("\x1f".join(names).encode())
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()[:16]
-
-
-def file_hash(path):
-    """The same of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def add_kind_flags(parser):

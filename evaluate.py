@@ -72,18 +72,23 @@ def baseline_reconstructions(model, train, test):
     frequent; and by PCA with as many components as latents, where every cell is a number that is
     there.
     """
-    likelihood, z_dim, x = model.likelihood, model.z_dim, train.x.numpy()
+    likelihood = model.likelihood
     mask = torch.ones_like(train.x) if train.mask is None else train.mask
     mean = likelihood.center(train.x, mask).numpy()
     mean = np.broadcast_to(mean, test.x.shape)
     if likelihood.scaling == "kinds" or train.mask is not None:
         return mean, None
+    return mean, pca_reconstruction(train.x.numpy(), test.x.numpy(), model.z_dim)
+
+
+def pca_reconstruction(train, test, n_components):
+    """Rows of `test` [n, D] by the first principal components of `train`."""
     from sklearn.decomposition import PCA
 
-    n_components = min(z_dim, len(x) - 1, x.shape[1])
+    n_components = min(n_components, len(train) - 1, train.shape[1])
     with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
-        pca = PCA(n_components, svd_solver="full").fit(x)
-    return mean, pca.inverse_transform(pca.transform(test.x.numpy()))
+        pca = PCA(n_components, svd_solver="full").fit(train)
+    return pca.inverse_transform(pca.transform(test))
 
 
 def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):

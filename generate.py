@@ -201,16 +201,11 @@ def compare(run, model, columns, generated, train, held):
     print(closeness.report(columns, result))
     runs.write_json(run.path / "generation.json", result)
     real = tuple(np.concatenate(parts) for parts in zip(train, held, strict=True))
-    arrays = {
+    arrays = tables.for_figures(columns) | {
         "real": np.where(real[1] > 0, tables.to_user(real[0], columns), np.nan),
         "generated": tables.to_user(generated[0], columns),
         "correlation_real": closeness.correlations(columns, *real),
         "correlation_generated": closeness.correlations(columns, *generated),
-        "columns": np.array([column.name for column in columns]),
-        "kinds": np.array([column.kind for column in columns]),
-        "n_levels": np.array([len(column.levels) for column in columns]),
-        "levels": np.array(["\x1f".join(column.levels) for column in columns]),
-        "dates": np.array(["date" in column.style for column in columns]),
     }
     runs.write_atomic(run.generated, lambda f: np.savez_compressed(f, **arrays))
 

@@ -184,7 +184,7 @@ def main(argv=None):
     print(f"Filled {holes.sum()} cells in {holes.any(1).sum()} of {len(holes)} rows"
           + (f"; {left} in columns that are not modelled stay empty" if left else ""))  # fmt: skip
     if args.check:
-        known = config["data_hash"] == datasets.file_hash(args.file)
+        known = config["data_hash"] == files.fingerprint(args.file)
         x_train, train_mask, *held = run.read_rows()
         x, mask = held if known else (rows.x, rows.mask)
         if not len(x):
@@ -195,9 +195,7 @@ def main(argv=None):
         )
         print(hidden_cells.report(result))
         runs.write_json(run.path / "imputation.json", result)
-        names = np.array([column.name for column in imputer.columns])
-        kinds = np.array([column.kind for column in imputer.columns])
-        cells |= {"columns": names, "kinds": kinds, "interval": np.array(result["interval"])}
+        cells |= tables.for_figures(imputer.columns) | {"interval": np.array(result["interval"])}
         runs.write_atomic(run.imputed, lambda f: np.savez_compressed(f, **cells))
     for path in (out, *drawn):
         print(f"Wrote {path}")

@@ -12,15 +12,25 @@ import numpy as np
 from parts import runs
 from parts.cli import Parser, add_run_flags, run_script
 from parts.errors import UserError
+from parts.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERB_FIGURES,
+    VERMILION,
+    legend_below,
+    name_columns,
+    shorten,
+    subplots,
+)
 
-# Okabe & Ito's palette: told apart by colour-blind readers, and in grey by its lightness.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"
 CLASS_COLORS = (
     BLUE,
     ORANGE,
     GREEN,
     "#CC79A7",
-    "#D55E00",
+    VERMILION,
     "#56B4E9",
     "#B8A000",
     "#000000",
@@ -208,35 +218,6 @@ def latent_kl(log, arrays):
     return figure
 
 
-def subplots(down, across, width, height, **options):
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(
-        down, across, figsize=(width, height), squeeze=False, layout="constrained", **options
-    )
-
-
-def legend_below(figure, axis):
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
-    )
-
-
-def name_columns(axes, names):
-    """Column names under the lowest axes; every k-th where they would not fit."""
-    step = -(-len(names) // 40)
-    at = np.arange(0, len(names), step)
-    for axis in axes[-1]:
-        axis.set_xticks(at, [shorten(names[i], 16) for i in at], rotation=90, fontsize=8)
-        axis.set_xlim(-0.7, len(names) - 0.3)
-
-
-def shorten(name, length):
-    name = name if len(name) <= length else name[: length - 1] + "…"
-    return name.replace("$", r"\$")  # else a formula to matplotlib
-
-
 FIGURES = {
     "training_curves": training_curves,
     "reconstructions": reconstructions,
@@ -246,7 +227,7 @@ FIGURES = {
 }
 
 
-def load_evaluation(run, log, runs_dir):
+def load_evaluation(run, runs_dir):
     """The arrays that evaluate.py left, refused where the checkpoint is newer."""
     again = f"run python evaluate.py {run.flags(runs_dir)} first"
     if not run.evaluation.is_file():
@@ -255,6 +236,21 @@ def load_evaluation(run, log, runs_dir):
     if run.checkpoint.stat().st_mtime_ns > run.evaluation.stat().st_mtime_ns:
         raise UserError(f"{run.evaluation} is older than the run's checkpoint: {again}")
     return arrays
+
+
+def drawings(run, log, runs_dir):
+    """Name -> a call that draws it, of every figure for which the run holds the numbers."""
+    paths = {"scores": run.scores, "imputed": run.imputed, "generated": run.generated}
+    left = {kind: path for kind, path in paths.items() if path.is_file()}
+    if left and not run.evaluation.is_file():  # as after a verb that fitted its own run
+        found = {"training_curves": partial(training_curves, log, None)}
+    else:
+        arrays = load_evaluation(run, runs_dir)
+        found = {name: partial(draw, log, arrays) for name, draw in FIGURES.items()}
+    for kind, path in left.items():
+        arrays = runs.read_arrays(path, f"delete it, or run the verb that wrote {path.name} again")
+        found |= {name: partial(draw, arrays) for name, draw in VERB_FIGURES[kind].items()}
+    return found
 
 
 def main(argv=None):
@@ -266,7 +262,7 @@ def main(argv=None):
     log = run.read_log()
     if not log:
         raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {run.path}")
-    arrays = load_evaluation(run, log, args.runs_dir)
+    figures = drawings(run, log, args.runs_dir)
 
     import matplotlib
 
@@ -276,8 +272,8 @@ def main(argv=None):
 
     plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10}
     run.figures.mkdir(exist_ok=True)
-    for name, draw in FIGURES.items():
-        figure = draw(log, arrays)
+    for name, draw in figures.items():
+        figure = draw()
         path = run.figures / f"{name}.png"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

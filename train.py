@@ -38,6 +38,7 @@ from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch, from_config
 
 N_KEPT_ROWS = 5000  # training and held-out rows kept in the run, to compare other rows with
 LOG_EVERY = 10  # epochs between printed lines
+FLAG_OF = {"kinds_file": "columns"}  # where a flag and its name in the code differ
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
 
 
@@ -225,8 +226,9 @@ def resumed_training(args, given, held):
     """The same, of a run that goes on."""
     refused = sorted(set(given) - RESUMABLE)
     if refused:
+        flag = FLAG_OF.get(refused[0], refused[0].replace("_", "-"))
         raise UserError(
-            f"--{refused[0].replace('_', '-')} cannot change on --resume; allowed: "
+            f"--{flag} cannot change on --resume; allowed: "
             + ", ".join(f"--{name.replace('_', '-')}" for name in sorted(RESUMABLE - {"resume"}))
         )
     run = runs.find_run(args["runs_dir"], args["resume"])

@@ -127,7 +127,7 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.hidden_dims, self.z_dim, self.y_dim = tuple(hidden_dims), z_dim, y_dim
         n_in = likelihood.n_features + y_dim
-        self.width = max(n_in, *hidden_dims, 2 * z_dim, z_dim + y_dim, likelihood.n_params)
+        self.width = max(n_in, *hidden_dims, 2 * z_dim, z_dim + y_dim, likelihood.width)
         # One head for mu and logvar: one matrix product instead of two.
         self.encoder = build(n_in, hidden_dims, 2 * z_dim)
         self.decoder = build(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)

@@ -25,6 +25,7 @@ import data as datasets  # noqa: E402
 import evaluate  # noqa: E402
 import plot_results  # noqa: E402
 import train  # noqa: E402
+from parts import figures  # noqa: E402
 from parts.cli import Parser, positive_int, run_script  # noqa: E402
 from parts.runs import find_run, versions, write_atomic, write_json  # noqa: E402
 
@@ -105,10 +106,10 @@ def rate_distortion(n_seeds, folder):
         kl, mse = (summary([r[key] for r in results]) for key in ("kl", "test_mse"))
         points.append({"beta": beta, "kl": kl, "test_mse": mse})
         print(f"beta {beta}: KL {kl['mean']:.2f} nats, MSE {mse['mean']:.4f}")
-    rows = datasets.load(datasets.resolve(train.parse([])[0]) | {"standardize": True})
+    rows = datasets.load(datasets.resolve(train.parse([])[0]) | {"scaling": "standard"})
     pca = {}
     for k in (1, 2, 4, 8):
-        _, recon = evaluate.baseline_reconstructions(rows.train.x, rows.test.x, k)
+        recon = evaluate.pca_reconstruction(rows.train.x, rows.test.x, k)
         pca[str(k)] = float(np.square(rows.test.x - recon).mean())
     command = f"python train.py {flags.format('BETA')}"
     return {"command": command, "seeds": n_seeds, "points": points, "pca_mse": pca}
@@ -118,18 +119,18 @@ def draw_rate_distortion(result):
     import matplotlib
 
     matplotlib.use("Agg")
-    figure, axes = plot_results.subplots(1, 1, width=6.4, height=3.8)
+    figure, axes = figures.subplots(1, 1, width=6.4, height=3.8)
     axis = axes.flat[0]
     kl, mse = ([p[key]["mean"] for p in result["points"]] for key in ("kl", "test_mse"))
     sd = [p["test_mse"]["sd"] or 0 for p in result["points"]]
-    style = {"marker": "o", "color": plot_results.BLUE, "capsize": 3}
+    style = {"marker": "o", "color": figures.BLUE, "capsize": 3}
     axis.errorbar(kl, mse, sd, label="VAE, beta as written", **style)
     for point, x, y in zip(result["points"], kl, mse, strict=True):
         axis.annotate(f"{point['beta']:g}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
     right = max(kl) * 1.12
     pca = result["pca_mse"]
     label = "PCA, k components: no finite rate"
-    style = {"color": plot_results.ORANGE, "clip_on": False}
+    style = {"color": figures.ORANGE, "clip_on": False}
     axis.plot([right] * len(pca), list(pca.values()), "D", label=label, **style)
     for k, y in pca.items():
         beside = {"textcoords": "offset points", "fontsize": 8, "annotation_clip": False}
@@ -137,7 +138,7 @@ def draw_rate_distortion(result):
     axis.set(title="What a reconstruction costs", xlim=(-0.5, right))
     axis.set_xlabel("rate: KL(q(z|x) || p(z)), nats per row")
     axis.set_ylabel("distortion: test MSE (standardised units²)")
-    plot_results.legend_below(figure, axis)
+    figures.legend_below(figure, axis)
     path = RESULTS / "rate_distortion.png"
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
 

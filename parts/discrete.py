@@ -40,8 +40,8 @@ class NegativeBinomial(Likelihood):
         log_m, log_r = self.log_mean(params), self.log_r()
         r, wide = log_r.exp(), x.double()  # the difference of two large lgammas
         ways = torch.lgamma(wide + r) - torch.lgamma(wide + 1) - torch.lgamma(r.double())
-        log_sum = torch.logaddexp(log_m, log_r)
-        return ways.to(x.dtype) + r * (log_r - log_sum) + x * (log_m - log_sum)
+        # log(r / (r + m)) and log(m / (r + m)), without a difference of near equals.
+        return ways.to(x.dtype) - r * F.softplus(log_m - log_r) - x * F.softplus(log_r - log_m)
 
     def mean(self, params):
         return self.log_mean(params).exp()
@@ -68,6 +68,10 @@ class Levels(Likelihood):
         levels = torch.arange(max(n_levels))
         self.register_buffer("n_levels", torch.tensor(n_levels))
         self.register_buffer("exists", levels < self.n_levels[:, None])  # [D, L]
+
+    @property
+    def width(self):
+        return self.exists.numel()
 
     def log_probs(self, params):
         """Of every level, [..., D, L]."""
@@ -172,7 +176,8 @@ class Ordinal(Levels):
 
     def mean(self, params):
         inner = self.thresholds()[:, 1:-1]
-        return (params.unsqueeze(-1) > inner).sum(-1).to(params.dtype)
+        above = (params.unsqueeze(-1) > inner).sum(-1)
+        return above.clamp(max=self.n_levels - 1).to(params.dtype)
 
     def average(self, params, weights, unit=None):
         probs = (weights[..., None, None] * self.log_probs(params).exp()).sum(0)

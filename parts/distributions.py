@@ -55,6 +55,11 @@ class Likelihood(nn.Module):
         self.n_features = n_columns
         self.n_params = n_params
 
+    @property
+    def width(self):
+        """Numbers of its widest intermediate result per row and sample."""
+        return self.n_params
+
     @classmethod
     def of(cls, columns, **options):
         """The likelihood of a table with these Columns."""

@@ -4,6 +4,7 @@ Cells of text files stay the text they were, so that what goes out is what came 
 """
 
 import csv
+import hashlib
 import warnings
 import zipfile
 import zlib
@@ -65,6 +66,12 @@ def read(path):
             f"{path}: {n_rows} rows and {n_columns} columns, expected at least one of each"
         )
     return file
+
+
+def fingerprint(path):
+    """A short hash of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _read_text(path):

@@ -53,6 +53,10 @@ class Mixed(Likelihood):
     def of(cls, columns, **options):
         return cls(columns, **options)
 
+    @property
+    def width(self):
+        return max(self.n_params, *(block.width for block in self.blocks.values()))
+
     def describe(self):
         number = {"gaussian": "Gaussian", "student": "Student-t"}[self.real]
         names = {"real": number, "count": "negative binomial", "binary": "Bernoulli"}

@@ -102,8 +102,9 @@ class Run:
         again = "train the run again"
         if not self.rows.is_file():
             raise UserError(f"{self.rows} is missing: {again}")
-        arrays = read_arrays(self.rows, again)
-        return [arrays[name] for name in ("x", "mask", "held_x", "held_mask")]
+        names = ("x", "mask", "held_x", "held_mask")
+        arrays = read_arrays(self.rows, again, names)
+        return [arrays[name] for name in names]
 
     def flags(self, runs_dir):
         """The flags by which a verb finds this run again, quoted for a shell."""

@@ -13,6 +13,7 @@ from parts import cells
 from parts.errors import UserError
 
 DISCRETE = ("binary", "categorical", "ordinal")
+FARTHEST = 1e15  # standard deviations from the training mean, of a linearly scaled cell
 LARGEST = 8e307  # of a cell: the distance between two of them is still a number
 KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
 
@@ -198,6 +199,18 @@ def codes(series, column):
     return np.where(found < 0, np.nan, found)
 
 
+def check_distance(x, columns):
+    """Refuse held-back cells so far from the training rows that float32 cannot square them."""
+    for i, column in enumerate(columns):
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
+        if not far < FARTHEST:
+            raise UserError(
+                f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "
+                f"its training rows, expected less than {FARTHEST:g}; mend or drop that row"
+            )
+
+
 def to_model(x, columns):
     """User units [N, D] -> model units, float32, of columns that are scaled linearly."""
     shift, scale = _shift_scale(columns)
@@ -224,6 +237,17 @@ def as_numbers(columns, x, mask):
             value = np.where(np.isnan(value), np.nan, one_hot)
         parts.append(value)
     return np.hstack(parts)
+
+
+def for_figures(columns):
+    """What a figure needs to know of columns, as arrays."""
+    return {
+        "columns": np.array([column.name for column in columns]),
+        "kinds": np.array([column.kind for column in columns]),
+        "n_levels": np.array([len(column.levels) for column in columns]),
+        "levels": np.array(["\x1f".join(column.levels) for column in columns]),
+        "dates": np.array(["date" in column.style for column in columns]),
+    }
 
 
 def log_det(x, columns, mask=None, user=True):

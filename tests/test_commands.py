@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import data as datasets
+from parts import presets
 from parts.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "evaluate", "plot_results", "data")
+SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate")
 REQUIRED = {
     "test_mse",
     "elbo",
@@ -30,7 +31,11 @@ REQUIRED = {
     "baseline_mse_pca",
     "baseline_log_px_gaussian",
     "baseline_log_px_diagonal",
+    "log_px_user",
 }
+
+
+OUTPUTS = ("--out", "--example")  # flags that name a file to write
 
 
 # README
@@ -48,21 +53,28 @@ def readme_commands():
 
 
 def tiny(words):
-    """The same command on little data: name and arguments."""
-    name, args = words[1].removesuffix(".py"), [word for word in words[2:] if word != "--show"]
+    """The same command on little data: name and arguments; RUN stands for a run's name."""
+    name, args = words[1].removesuffix(".py"), words[2:]
+    if "RUN" in args:
+        args[args.index("RUN")] = newest_run()
     if name == "train":
         args += ["--epochs", "3" if "--resume" in args else "2"]
-    if name == "evaluate":
+    if name in ("evaluate", "detect", "impute"):
         args += ["--n-samples", "5"]
     if "--n-rows" in args:
         args += ["--n-rows", "60"]
     return name, args
 
 
+def newest_run():
+    return max(Path("runs").iterdir(), key=lambda run: run.stat().st_mtime_ns).name
+
+
 def make_tables(words):
-    """The user's files that a command names: any table will do."""
+    """The user's files that a command reads and no other has written: any table will do."""
     x = np.random.default_rng(0).uniform(size=(40, 4))
-    for word in words[2:]:
+    written = {after for flag, after in zip(words, words[1:], strict=False) if flag in OUTPUTS}
+    for word in set(words[2:]) - written:
         path = Path(word)
         if path.suffix in (".csv", ".npy", ".npz") and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,14 +92,51 @@ def test_readme_has_the_three_basic_commands():
         assert f"python {script}.py" in commands
 
 
-def test_readme_commands_run(tmp_path, call, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for words in readme_commands():
+def run_in_order(commands, call):
+    """Each in the current folder, with what those before it left there."""
+    for words in commands:
         make_tables(words)
         name, args = tiny(words)
         result = call(name, *args)
         assert result.code == 0, f"{shlex.join(words)}: {result.err}"
         assert result.err == ""
+
+
+def test_readme_commands_run(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "N_STEPS", 20)
+    run_in_order(readme_commands(), call)
+
+
+TOUR = """
+python data.py --example survey.csv
+python data.py --data survey.csv
+python detect.py survey.csv --labels odd
+python impute.py survey.csv --kind odd=ignore --check
+python train.py --data survey.csv --kind odd=ignore
+python evaluate.py
+python generate.py --run RUN --n 1000 --out new.csv
+python plot_results.py --run RUN
+"""
+
+
+def test_the_verbs_run_one_after_another_on_the_example(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "N_STEPS", 20)
+    run_in_order([shlex.split(line) for line in TOUR.strip().splitlines()], call)
+    assert sorted(path.name for path in Path().glob("*.csv")) == [
+        "new.csv", "survey.csv", "survey.imputed.csv", "survey.scored.csv"
+    ]  # fmt: skip
+    columns = Path("survey.csv").read_text().splitlines()[0]
+    assert Path("new.csv").read_text().splitlines()[0] == columns
+    assert len(Path("new.csv").read_text().splitlines()) == 1001
+    runs = sorted(Path("runs").iterdir())
+    assert [run.name for run in runs] == ["0001", "0002", "0003"]
+    for run in runs:
+        assert json.loads((run / "config.json").read_text())["preset"] == "table"
+    assert "detection.json" in {path.name for path in runs[0].iterdir()}
+    assert "imputation.json" in {path.name for path in runs[1].iterdir()}
+    assert {"generation.json", "metrics.json"} <= {path.name for path in runs[2].iterdir()}
 
 
 # The default run, once in process and once as two processes
@@ -268,11 +317,15 @@ def test_a_reader_that_goes_away_gets_no_traceback(script, tmp_path):
 
 def test_data_describes_a_table(tmp_path, call):
     table = tmp_path / "t.csv"
-    table.write_text("height,weight\n" + "".join(f"{150 + i},{50 + i % 7}\n" for i in range(40)))
+    rows = (f"{150 + i * i % 37},{50 + i % 7},x{i},{'ab'[i % 2]}\n" for i in range(40))
+    table.write_text("height,weight,name,side\n" + "".join(rows))
     out = call("data", "--data", table).out
-    assert "2 columns; rows: 28 train, 4 held out, 8 test" in out
-    assert re.search(r"^  height: mean 1\d\d\.?\d*, s\.d\. 1\d\.\d+, from 15\d to 18\d$", out, re.M)
-    assert re.search(r"^  weight: mean 5\d\.\d+, s\.d\. \d\.\d+, from 50 to 56$", out, re.M)
+    assert "3 columns; rows: 28 train, 4 held out, 8 test" in out
+    assert re.search(r"^  height +real +whole numbers", out, re.M)
+    assert re.search(r"^  side +binary +a, b$", out, re.M)
+    assert "Kept but not modelled: name (an identifier or free text" in out
+    assert re.search(r"^  height: from 15\d to 18\d, median 1[67]\d$", out, re.M)
+    assert re.search(r"^  weight: from 50 to 56, median 5\d$", out, re.M)
 
 
 # Flags
@@ -371,6 +424,50 @@ def test_no_hidden_layer_is_a_linear_model(tmp_path, train):
     run = Run(train(tmp_path, "a", "--data", "iris", "--epochs", 1, "--hidden-dims"))
     shapes = [tuple(v.shape) for v in run.load_checkpoint()["model"].values()]
     assert shapes == [(16, 4), (16,), (8, 8), (8,)]
+
+
+# The preset of tables, and what is left to the table
+
+
+def mixed_table(n=150, n_columns=6):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, n_columns))
+    rows = "".join(
+        ",".join(f"{v:.3f}" for v in row) + f",{'pq'[i % 2]}\n" for i, row in enumerate(x)
+    )
+    Path("t.csv").write_text(",".join(f"c{j}" for j in range(n_columns)) + ",side\n" + rows)
+
+
+def test_a_table_is_trained_by_its_preset(tmp_path, train, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mixed_table()
+    config = Run(train("runs", "a", "--data", "t.csv", "--epochs", 2)).config()
+    assert config["preset"] == "table"
+    assert config["likelihood"] == "mixed"
+    assert config["hidden_dims"] == [128, 128]
+    assert config["hide_rate"] == 0.5
+    assert config["latent_dim"] == 4  # half of seven columns, rounded up
+    assert config["epochs"] == 2
+
+
+def test_the_epochs_of_a_table_make_a_number_of_steps(tmp_path, train, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "N_STEPS", 21)
+    mixed_table()
+    run = Run(train("runs", "a", "--data", "t.csv", "--batch-size", 50, "--latent-dim", 2))
+    config = run.config()
+    assert config["epochs"] == 7  # of 108 training rows, three steps each
+    assert run.load_checkpoint()["optimizers"]["vae"]["step"].item() == 21
+    assert config["latent_dim"] == 2
+
+
+def test_another_preset_says_which_likelihood_takes_a_table(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mixed_table()
+    result = call("train", "--data", "t.csv", "--preset", "classic")
+    assert result.code == 2
+    assert "row 1, column 'side' holds 'p'" in result.err
+    assert "--likelihood mixed takes holes, text and outliers" in result.err
 
 
 # Any table goes all the way to its figures

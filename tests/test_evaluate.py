@@ -4,14 +4,18 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 from torch.distributions import Normal
 
 import evaluate as evaluate_script
 import vae
-from evaluate import baseline_reconstructions, describe_rows, evaluate, mse, table, units
-from parts.likelihoods import MIN_VARIANCE
+from evaluate import baseline_reconstructions, describe_rows, evaluate, table, units
+from parts import tables
+from parts.distributions import MIN_VARIANCE
+from parts.likelihoods import Mixed
+from parts.tables import Column
 from vae import VAE, Batch, Bernoulli, Gaussian
 
 Z_DIM = 3
@@ -26,6 +30,12 @@ def one_thread_and_seed():
 def rows(n, n_columns=4, seed=0):
     rng = np.random.default_rng(seed)
     return rng.standard_normal((n, n_columns)).astype(np.float32)
+
+
+def measured(model, train, test, **options):
+    """`evaluate` of arrays without holes."""
+    batches = [Batch(torch.from_numpy(x)) for x in (train, test)]
+    return evaluate(model, *batches, **options)
 
 
 def zeroed(likelihood, z_dim=Z_DIM):
@@ -49,7 +59,7 @@ def known_model(scale):
 def test_metrics_of_a_known_model_are_those_by_hand():
     """Its decoder ignores z, so log p(x) is known; its KL is |mu|^2 / 2."""
     train, test = rows(50), rows(20, seed=1)
-    metrics, figures = evaluate(known_model([1.0, 0.5]), train, test, n_samples=5000)
+    metrics, figures = measured(known_model([1.0, 0.5]), train, test, n_samples=5000)
     x = test.astype(float)
     mean = np.array([1.0, 0, 0, 0])
     log_px = Normal(0, 1).log_prob(torch.from_numpy(x - mean)).sum(1).numpy()
@@ -75,7 +85,7 @@ def test_metrics_of_a_known_model_are_those_by_hand():
 def test_estimates_are_exact_where_q_is_the_posterior():
     """A decoder that ignores z and q = p: every weight is p(x), and its error is known."""
     test = rows(20, seed=1)
-    metrics, _ = evaluate(zeroed(Gaussian(4, "fixed:0.5")), rows(50), test, n_samples=30)
+    metrics, _ = measured(zeroed(Gaussian(4, "fixed:0.5")), rows(50), test, n_samples=30)
     log_px = Normal(0, 0.5**0.5).log_prob(torch.from_numpy(test).double()).sum(1).numpy()
     assert metrics["log_px"] == pytest.approx(log_px.mean(), abs=1e-5)
     assert metrics["elbo"] == pytest.approx(log_px.mean(), abs=1e-5)
@@ -89,10 +99,10 @@ def test_estimates_are_exact_where_q_is_the_posterior():
 def test_active_units_are_the_latents_whose_mean_varies_by_more_than_a_hundredth():
     x = rows(4000)  # of variance 1, so latent i's mean has variance scale[i] ** 2
     scale = [1.0, 0.15, 0.05, 0.0]
-    assert evaluate(known_model(scale), x[:100], x, n_samples=1)[0]["active_units"] == 2
+    assert measured(known_model(scale), x[:100], x, n_samples=1)[0]["active_units"] == 2
     model = known_model([0.0, 0.0])
     nn.init.constant_(model.encoder[0].bias, 3.0)  # far from the prior, but the same for all rows
-    assert evaluate(model, x[:100], x, n_samples=1)[0]["active_units"] == 0
+    assert measured(model, x[:100], x, n_samples=1)[0]["active_units"] == 0
 
 
 def projected(train, test, n_components):
@@ -110,17 +120,18 @@ def projected(train, test, n_components):
 )
 def test_baseline_mse_are_those_of_the_training_mean_and_of_an_svd(n_train, n_columns, z_dim):
     train, test = rows(n_train, n_columns), rows(20, n_columns, seed=1) + 0.5
-    mean, pca = baseline_reconstructions(train, test, z_dim)
+    batches = [Batch(torch.from_numpy(x)) for x in (train, test)]
+    mean, pca = baseline_reconstructions(zeroed(Gaussian(n_columns), z_dim), *batches)
     np.testing.assert_allclose(mean, np.tile(train.mean(0), (20, 1)), atol=1e-6)
     expected = projected(train, test, min(z_dim, n_train, n_columns))
     np.testing.assert_allclose(pca, expected, atol=1e-4)
-    metrics, _ = evaluate(zeroed(Gaussian(n_columns), z_dim), train, test, n_samples=1)
+    metrics, _ = measured(zeroed(Gaussian(n_columns), z_dim), train, test, n_samples=1)
     assert metrics["baseline_mse_pca"] == pytest.approx(np.mean((test - expected) ** 2), abs=1e-6)
 
 
 def test_baseline_log_px_are_those_of_the_likelihood():
     train, test = rows(50), rows(20, seed=1)
-    metrics, _ = evaluate(zeroed(Gaussian(4)), train, test, n_samples=1)
+    metrics, _ = measured(zeroed(Gaussian(4)), train, test, n_samples=1)
     mean, variance = train.astype(float).mean(0), train.astype(float).var(0) + MIN_VARIANCE
     diagonal = Normal(torch.from_numpy(mean), torch.from_numpy(variance).sqrt())
     expected = diagonal.log_prob(torch.from_numpy(test).double()).sum(1).mean().item()
@@ -131,7 +142,7 @@ def test_baseline_log_px_are_those_of_the_likelihood():
 def test_a_binary_model_has_no_gaussian_baseline():
     """Logits of 0: each of four columns costs log 2, and the mean of x is a half."""
     x = (rows(50) > 0).astype(np.float32)
-    metrics, figures = evaluate(zeroed(Bernoulli(4)), x, x, n_samples=3)
+    metrics, figures = measured(zeroed(Bernoulli(4)), x, x, n_samples=3)
     assert metrics["log_px"] == pytest.approx(-4 * math.log(2), abs=1e-5)
     assert metrics["test_mse"] == 0.25
     assert (figures["recon"] == 0.5).all()
@@ -142,14 +153,14 @@ def test_a_binary_model_has_no_gaussian_baseline():
 @pytest.mark.parametrize("likelihood", [Gaussian, Bernoulli])
 def test_metrics_are_those_of_units_as_plain_numbers(likelihood):
     x = (rows(30) > 0).astype(np.float32)
-    metrics, _ = evaluate(VAE(likelihood(4), (5,), 2), x, x, n_samples=2)
+    metrics, _ = measured(VAE(likelihood(4), (5,), 2), x, x, n_samples=2)
     assert set(metrics) == set(units("standardised units"))
     assert {type(value) for value in metrics.values()} <= {int, float, type(None)}
     assert all(math.isfinite(value) for value in metrics.values() if value is not None)
 
 
 def test_one_test_row_has_no_standard_error():
-    metrics, _ = evaluate(VAE(Gaussian(4), (5,), 2), rows(30), rows(1), n_samples=2)
+    metrics, _ = measured(VAE(Gaussian(4), (5,), 2), rows(30), rows(1), n_samples=2)
     assert metrics["log_px_se"] is None
     assert metrics["active_units"] == 0
 
@@ -159,12 +170,12 @@ def test_evaluating_twice_gives_the_same_numbers_and_leaves_random_states(n_trai
     model = VAE(Gaussian(n_columns), (5,), 4).train()
     train, test = rows(n_train, n_columns), rows(20, n_columns, seed=1)
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    first, _ = evaluate(model, train, test, n_samples=7)
+    first, _ = measured(model, train, test, n_samples=7)
     assert torch.equal(torch.get_rng_state(), torch_before)
     np.testing.assert_equal(np.random.get_state(), numpy_before)  # noqa: NPY002
     torch.rand(3)
-    assert evaluate(model, train, test, n_samples=7)[0] == first
-    assert evaluate(model, train, test, n_samples=7, draw_seed=1)[0]["log_px"] != first["log_px"]
+    assert measured(model, train, test, n_samples=7)[0] == first
+    assert measured(model, train, test, n_samples=7, draw_seed=1)[0]["log_px"] != first["log_px"]
     assert model.training
 
 
@@ -188,18 +199,162 @@ def test_mse_is_summed_in_double_precision():
     """2 ** 24 + 1 is no float32: adding ones to it one by one would stop there."""
     x = np.full((1, 3), 4096.0, np.float32)
     x[0, 1:] = 1.0
-    assert mse(x, np.zeros_like(x)) == (4096**2 + 2) / 3
+    metrics, _ = measured(zeroed(Gaussian(3, "fixed:1.0")), rows(9, 3), x, n_samples=1)
+    assert metrics["test_mse"] == (4096**2 + 2) / 3
+
+
+# A table of mixed columns with holes
+
+COLUMNS = [
+    Column("job", kind="categorical", levels=list("abc")),
+    Column("rent", shift=0.3, scale=1.7, curve="asinh", centre=40.0, spread=12.0),
+    Column("visits", kind="count", centre=0.9, spread=0.6),
+    Column("pay", kind="positive", shift=2.0, scale=0.5, curve="log", offset=0.25),
+    Column("rating", kind="ordinal", levels=list("12345")),
+    Column("member", kind="binary", levels=["no", "yes"]),
+    Column("size", shift=-4.0, scale=3.0),
+]
+
+
+def table_rows(n, seed=0):
+    """A Batch in model units, a quarter of its cells missing; one column has no cell at all of
+    the first row."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(3, size=n), rng.poisson(2.0, n), rng.integers(5, size=n)
+    normal = rng.standard_normal((3, n))
+    x = np.stack([codes[0], normal[0], codes[1], normal[1], codes[2], rng.integers(2, size=n),
+                  normal[2]], -1)  # fmt: skip
+    mask = rng.random(x.shape) > 0.25
+    return Batch(*(torch.from_numpy(a.astype(np.float32)) if a is not None else None
+                   for a in (np.where(mask, x, 0), None, mask)))  # fmt: skip
+
+
+def known_table_model():
+    """Its decoder ignores z: every cell has the same distribution in every row."""
+    model = zeroed(Mixed(COLUMNS, "fixed:0.5"))
+    with torch.no_grad():
+        model.decoder[0].bias.copy_(torch.tensor([0.4, -0.2, 0.1, 0.3, 0.7, 0.0, 0.5, 1.0, -1.0]))
+        model.likelihood.blocks["ordinal"].first.fill_(-1.5)
+        model.likelihood.blocks["ordinal"].raw_gaps.fill_(0.2)
+        model.likelihood.blocks["count"].raw_log_r.fill_(1.0)
+    return model
+
+
+def by_hand(x):
+    """log p of every cell under `known_table_model`, and its reconstruction."""
+    sigmoid = scipy.special.expit
+    log_p = np.empty(x.shape)
+    for j, mean in ((1, 0.4), (3, -0.2), (6, 0.1)):
+        log_p[:, j] = scipy.stats.norm(mean, 0.5**0.5).logpdf(x[:, j])
+    count, r = math.exp(0.9 + 0.6 * 0.3), math.e
+    log_p[:, 2] = scipy.stats.nbinom(r, r / (r + count)).logpmf(x[:, 2])
+    log_p[:, 5] = scipy.stats.bernoulli(sigmoid(0.7)).logpmf(x[:, 5])
+    log_p[:, 0] = scipy.special.log_softmax([0.0, 0.5, 1.0])[x[:, 0].astype(int)]
+    gap = math.log1p(math.exp(0.2)) + 1e-3
+    below = sigmoid(-1.5 + gap * np.arange(4) + 1.0)
+    log_p[:, 4] = np.log(np.diff(np.r_[0, below, 1]))[x[:, 4].astype(int)]
+    median = (below < 0.5).sum()
+    return log_p, np.array([2, 0.4, count, -0.2, median, sigmoid(0.7), 0.1])
+
+
+def test_metrics_of_a_table_with_holes_are_those_by_hand():
+    """Cell by cell over what is observed, each kind by its own error."""
+    train, test = table_rows(60), table_rows(40, seed=1)
+    metrics, figures = evaluate(known_table_model(), train, test, n_samples=3, columns=COLUMNS)
+    x, seen = test.x.double().numpy(), test.mask.numpy() > 0
+    log_p, recon = by_hand(x)
+    errors = np.square(x - recon)
+    errors[:, 0] = x[:, 0] != 2
+    errors[:, 2] = np.square((np.log1p(x[:, 2]) - np.log1p(recon[2])) / 0.6)
+    errors[:, 4] = np.abs(x[:, 4] - recon[4]) / 4
+    errors[:, 5] = x[:, 5] != 1
+    assert metrics["test_mse"] == pytest.approx(errors[seen].mean(), rel=1e-5)
+    per_column = [errors[seen[:, j], j].mean() for j in range(7)]
+    np.testing.assert_allclose(figures["mse_per_column"], per_column, rtol=1e-4)
+    # Each real cell is measured in its spread: of the curve, only the asinh's bend is left.
+    g = x[:, 1] * 1.7 + 0.3
+    bend = np.where(seen[:, 1], -np.log(np.cosh(g / 5)), 0)
+    rows_of = np.where(seen, log_p, 0).sum(1)
+    assert metrics["log_px"] == pytest.approx((rows_of + bend).mean(), rel=1e-5)
+    assert metrics["elbo"] == pytest.approx((rows_of + bend).mean(), rel=1e-5)
+    assert metrics["kl"] == 0
+    assert np.isnan(figures["x"][~seen]).all()
+    np.testing.assert_allclose(figures["x"][seen], x[seen])
+
+
+def test_log_px_in_the_users_units_adds_the_slope_of_every_observed_cell():
+    """Against a numerical derivative of `Column.to_model` at the user's value."""
+    train, test = table_rows(60), table_rows(40, seed=1)
+    metrics, _ = evaluate(known_table_model(), train, test, n_samples=3, columns=COLUMNS)
+    x, seen = test.x.double().numpy(), test.mask.numpy() > 0
+    log_px = np.where(seen, by_hand(x)[0], 0).sum(1)
+    for j in (1, 3, 6):
+        value = COLUMNS[j].to_user(x[:, j])
+        step = 1e-5 * np.maximum(1, np.abs(value))
+        ends = [COLUMNS[j].to_model(value + sign * step) for sign in (1, -1)]
+        log_px += np.where(seen[:, j], np.log((ends[0] - ends[1]) / (2 * step)), 0)
+    assert metrics["log_px_user"] == pytest.approx(log_px.mean(), rel=1e-5)
+    assert abs(metrics["log_px_user"] - metrics["log_px"]) > 1
+    assert evaluate(known_table_model(), train, test, n_samples=3)[0]["log_px_user"] is None
+
+
+def test_baselines_of_a_table_know_each_columns_marginal_and_no_gaussian():
+    """In the units of log p(x): the bend of the asinh counts for the baseline as well."""
+    train, test = table_rows(60), table_rows(40, seed=1)
+    model = known_table_model()
+    metrics, figures = evaluate(model, train, test, n_samples=3, columns=COLUMNS)
+    x, seen = train.x.double().numpy(), train.mask.numpy() > 0
+    y, there = test.x.double().numpy(), test.mask.numpy() > 0
+    total, center = 0.0, []
+    for j, column in enumerate(COLUMNS):
+        known, cells = x[seen[:, j], j], y[there[:, j], j]
+        if column.levels:
+            counts = np.bincount(known.astype(int), minlength=len(column.levels))
+            shares = (counts + 0.5) / (counts + 0.5).sum()
+            total += np.log(shares)[cells.astype(int)].sum()
+            middle = {"ordinal": np.median(known), "binary": known.mean()}
+            center.append(middle.get(column.kind, counts.argmax()))
+        elif column.kind == "count":
+            mean, variance = known.mean(), known.var()
+            r = np.clip(mean**2 / max(variance - mean, 1e-3 * mean**2), 0.01, 1e5)
+            total += scipy.stats.nbinom(r, r / (r + mean)).logpmf(cells).sum()
+            center.append(mean)
+        else:
+            std = (known.var() + 0.01) ** 0.5
+            total += scipy.stats.norm(known.mean(), std).logpdf(cells).sum()
+            center.append(known.mean())
+    bend = tables.log_det(y, COLUMNS, there, user=False).sum()
+    assert bend < -1
+    assert metrics["baseline_log_px_diagonal"] == pytest.approx((total + bend) / 40, rel=1e-5)
+    assert metrics["baseline_log_px_gaussian"] is metrics["baseline_mse_pca"] is None
+    mean, pca = baseline_reconstructions(model, train, test)
+    np.testing.assert_allclose(mean, np.tile(center, (40, 1)), rtol=1e-5)
+    assert pca is None
+    errors = model.likelihood.cell_errors(test.x, torch.tensor(np.array(mean))).numpy()
+    assert metrics["baseline_mse_mean"] == pytest.approx(errors[there].mean(), rel=1e-5)
+    per_column = [errors[there[:, j], j].mean() for j in range(7)]
+    np.testing.assert_allclose(figures["mse_per_column_mean"], per_column, rtol=1e-4)
+
+
+def test_a_test_column_of_holes_only_has_no_error_and_spoils_no_other():
+    train, test = table_rows(60), table_rows(40, seed=1)
+    test.mask[:, 3] = 0
+    metrics, figures = evaluate(known_table_model(), train, test, n_samples=3, columns=COLUMNS)
+    assert figures["mse_per_column"][3] == 0
+    assert all(math.isfinite(value) for value in metrics.values() if value is not None)
 
 
 def test_the_table_shows_the_metrics_it_is_given():
     metrics = dict.fromkeys(units("standardised units"), 0.0) | {
-        "elbo": -12.3456, "log_px": -11.5, "log_px_se": 0.25, "active_units": 3, "n_samples": 70,
+        "elbo": -12.3456, "log_px": -11.5, "log_px_user": -21.75, "log_px_se": 0.25,
+        "active_units": 3, "n_samples": 70,
         "baseline_log_px_gaussian": -13.5, "baseline_log_px_diagonal": -14.25,
     }  # fmt: skip
     lines = [line.split() for line in table(metrics, Gaussian(2)).splitlines()]
     assert ["ELBO", "-12.346", "nats"] in lines
     assert ["log", "p(x)", "-11.500", "±", "0.25"] in [line[:5] for line in lines]
     assert lines[1][-2:] == ["70", "samples"]
+    assert ["-21.750"] in [line[4:5] for line in lines]
     assert ["active", "units", "3"] in [line[:3] for line in lines]
     text = table(metrics | {"log_px_se": None}, Bernoulli(2))
     assert "±" not in text

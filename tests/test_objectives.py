@@ -92,5 +92,45 @@ def test_one_sample_of_iwae_is_the_elbo_with_a_sampled_kl():
     torch.testing.assert_close(iwae["loss"], -(iwae["log_px_z"] - 0.3 * iwae["kl"]))
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_bound_of_rows_with_holes_is_that_of_their_observed_columns(objective):
+    """Loss and gradients of a model that has only these columns, at the same noise."""
+    model, batch = model_and_rows()
+    narrow = VAE(Gaussian(2, "fixed:0.5"), (), z_dim=2).double()
+    seen = torch.tensor([True, False, True, False])
+    with torch.no_grad():
+        narrow.encoder[0].weight.copy_(model.encoder[0].weight[:, seen])
+        narrow.encoder[0].bias.copy_(model.encoder[0].bias)
+        narrow.decoder[0].weight.copy_(model.decoder[0].weight[seen])
+        narrow.decoder[0].bias.copy_(model.decoder[0].bias[seen])
+    holes = Batch(batch.x, mask=seen.double().expand(6, -1))
+    found = []
+    for m, rows in ((model, holes), (narrow, Batch(batch.x[:, seen]))):
+        torch.manual_seed(4)
+        loss, stats = m.loss("vae", rows, 0.8, objective, 5)
+        found.append([stats, torch.autograd.grad(loss, list(m.parameters()))])
+    (stats, wide), (expected, slim) = found
+    torch.testing.assert_close(stats, expected)
+    torch.testing.assert_close(wide[0][:, seen], slim[0])
+    torch.testing.assert_close(wide[1], slim[1])
+    torch.testing.assert_close(wide[2][seen], slim[2])
+    torch.testing.assert_close(wide[3][seen], slim[3])
+    for gradient in (wide[0].T, wide[2], wide[3]):  # a missing cell moves nothing of its own
+        assert (gradient[~seen] == 0).all()
+
+
+def test_iwae_of_rows_with_holes_rises_to_the_marginal_of_their_observed_columns():
+    model, batch = model_and_rows()
+    mask = torch.tensor([1.0, 0, 1, 1]).double().expand(6, -1)
+    torch.manual_seed(5)
+    holes = Batch(batch.x, mask=mask)
+    bound = -torch.stack([model.loss("vae", holes, 1.0, "iwae", 2000)[0] for _ in range(40)]).mean()
+    seen = mask[0] > 0
+    w, b = model.decoder[0].weight.detach()[seen], model.decoder[0].bias.detach()[seen]
+    marginal = torch.distributions.MultivariateNormal(b, w @ w.T + 0.5 * torch.eye(3))
+    exact = marginal.log_prob(batch.x[:, seen]).mean().item()
+    assert bound.item() == pytest.approx(exact, abs=0.05)
+
+
 def test_every_objective_is_registered():
     assert set(OBJECTIVES) == {"elbo", "iwae", "dreg"}

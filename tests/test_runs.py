@@ -9,6 +9,7 @@ import stat
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 
 from parts import runs
 from parts.errors import UserError
+from parts.tables import Column
 
 CONFIG = {"data": "iris", "lr": 0.001}
 
@@ -25,8 +27,8 @@ def checkpoint(**changes):
     return keys | {"format": runs.FORMAT, "config": CONFIG, "model": {"w": torch.ones(3)}} | changes
 
 
-def make(runs_dir, name=None, overwrite=False, **changes):
-    return runs.create_run(runs_dir, name, overwrite, CONFIG, checkpoint(**changes))
+def make(runs_dir, name=None, overwrite=False, rows=None, **changes):
+    return runs.create_run(runs_dir, name, overwrite, CONFIG, checkpoint(**changes), rows)
 
 
 def entries(folder):
@@ -117,8 +119,8 @@ def test_a_new_run_is_whole(tmp_path):
     assert run.load_checkpoint()["model"]["w"].equal(torch.ones(3))
     assert run.read_log() == []
     assert stat.S_IMODE(run.path.stat().st_mode) == 0o755
-    assert not run.metrics.exists()
-    assert not run.evaluation.exists()
+    for path in (run.metrics, run.evaluation, run.rows, run.scores, run.imputed, run.generated):
+        assert not path.exists()
 
 
 def test_overwrite_replaces_and_only_when_asked(tmp_path):
@@ -180,6 +182,67 @@ def test_names_that_are_no_names(tmp_path, name):
 @pytest.mark.parametrize("name", ["a", "2024-05-01_b", "v1.2", "_x", "0001"])
 def test_names_that_are_names(tmp_path, name):
     assert make(tmp_path, name).path == tmp_path / name
+
+
+# Rows kept to compare others with
+
+ROWS = {
+    "x": np.arange(6.0, dtype=np.float32).reshape(2, 3),
+    "mask": np.array([[True, False, True], [True, True, True]]),
+    "held_x": np.ones((1, 3), np.float32),
+    "held_mask": np.zeros((1, 3), bool),
+}
+
+
+def test_a_run_keeps_the_rows_it_was_given(tmp_path):
+    run = make(tmp_path, rows=ROWS)
+    for kept, given in zip(run.read_rows(), ROWS.values(), strict=True):
+        assert kept.dtype == given.dtype
+        np.testing.assert_array_equal(kept, given)
+
+
+def test_a_run_without_rows_says_so(tmp_path):
+    with pytest.raises(UserError, match=r"rows\.npz is missing: train the run again") as error:
+        make(tmp_path).read_rows()
+    assert one_line(error)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])
+def test_truncated_rows_are_refused(tmp_path, share):
+    run = make(tmp_path, rows=ROWS)
+    content = run.rows.read_bytes()
+    run.rows.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"rows\.npz is damaged: train the run again") as error:
+        run.read_rows()
+    assert one_line(error)
+
+
+def test_rows_of_which_a_bit_flipped_are_refused(tmp_path):
+    run = make(tmp_path, rows=ROWS)
+    content = bytearray(run.rows.read_bytes())
+    with zipfile.ZipFile(run.rows) as archive:
+        info = archive.getinfo("x.npy")
+    at = info.header_offset + 30 + len(info.filename) + info.compress_size // 2 + 20
+    content[at] ^= 1
+    run.rows.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        run.read_rows()
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="read_rows names no needed arrays")
+def test_rows_without_an_array_are_refused_by_a_user_error(tmp_path):
+    run = make(tmp_path, rows={"x": ROWS["x"]})
+    with pytest.raises(UserError, match=r"rows\.npz"):
+        run.read_rows()
+
+
+def test_nothing_in_the_rows_is_unpickled(tmp_path):
+    marker, run = tmp_path / "marker", make(tmp_path / "runs", rows=ROWS)
+    with run.rows.open("wb") as file:
+        np.savez(file, **ROWS | {"x": np.array([Malicious(marker)], dtype=object)})
+    with pytest.raises(UserError, match="is damaged"):
+        run.read_rows()
+    assert not marker.exists()
 
 
 # Finding runs
@@ -411,7 +474,17 @@ def test_config_json_is_the_checkpoints_config(tiny_run):
     assert config["data"] == "iris"
     assert config["epochs"] == 2
     assert {"python", "torch", "numpy"} <= set(config["versions"])
-    assert len(config["columns"]) == 4
+    assert [set(column) for column in config["columns"]] == 4 * [{f.name for f in fields(Column)}]
+    assert config["scaling"] == "standard"
+
+
+def test_a_real_run_keeps_training_and_held_out_rows(tiny_run):
+    x, mask, held_x, held_mask = runs.Run(tiny_run).read_rows()
+    assert (x.shape, held_x.shape) == ((108, 4), (12, 4))
+    assert mask.all()
+    assert held_mask.all()
+    np.testing.assert_allclose(x.mean(0), np.zeros(4), atol=1e-6)
+    np.testing.assert_allclose(x.std(0), np.ones(4), atol=1e-6)
 
 
 def test_a_run_says_nothing_of_where_it_was_made(tiny_run):

@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from data import Data, Split
 from parts import runs
 from parts import training as training_loop
 from parts.errors import UserError
 from parts.optim import Adam
-from parts.training import Training, beta_at, permutation
+from parts.presets import fitted_settings
+from parts.tables import Column
+from parts.training import SCHEDULES, Training, beta_at, lr_at, permutation
 from train import PRESETS, fit, held_out_terms, parse
 from vae import VAE, Batch, Gaussian
 
@@ -87,6 +90,61 @@ def test_training_gives_each_step_its_beta():
     means = [m for m in steps if m]
     assert model.betas == [0, 1, 2, 3, 4, 5] + [6] * 6  # three steps an epoch
     assert [m["beta"] for m in means] == [2, 5, 6, 6]
+
+
+# The schedule of the learning rate
+
+
+@pytest.mark.parametrize("total", [1, 2, 4, 5, 7, 100, 3000])
+def test_one_cycle_rises_to_the_rate_and_falls_to_nearly_nothing(total):
+    rates = np.array([lr_at(step, 0.03, total, "onecycle") for step in range(total)])
+    rise = max(1, total // 5)
+    np.testing.assert_allclose(rates[:rise], 0.03 * np.arange(1, rise + 1) / rise)
+    assert rates.max() == pytest.approx(0.03)
+    assert rates.argmax() == rise - 1
+    assert (rates > 0).all()
+    assert (np.diff(rates[rise - 1 :]) < 0).all()
+    angle = np.pi * np.arange(1, total - rise + 1) / (total - rise + 1)
+    np.testing.assert_allclose(rates[rise:], 0.015 * (1 + np.cos(angle)), rtol=1e-9)
+    if total >= 100:
+        assert rates[-1] < 0.001 * 0.03
+        assert rates.mean() == pytest.approx(0.03 / 2, rel=0.02)
+
+
+def test_a_constant_rate_is_constant():
+    assert {lr_at(step, 0.03, 10, "constant") for step in range(10)} == {0.03}
+    assert SCHEDULES == ("constant", "onecycle")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_training_gives_each_step_its_rate(schedule):
+    """Of all epochs together: three steps an epoch, four epochs."""
+    model, rates = KnownLosses(), []
+    training = Training(model, lr=0.5)
+    optimizer = training.optimizers["vae"]
+    step = optimizer.step
+
+    def note(loss):
+        rates.append((optimizer.lr, model.weight.item()))
+        return step(loss)
+
+    optimizer.step = note
+    list(training.run(known_rows(5), 4, batch_size=2, schedule=schedule))
+    assert [rate for rate, _ in rates] == [lr_at(step, 0.5, 12, schedule) for step in range(12)]
+    assert rates[0][1] - rates[1][1] == pytest.approx(rates[0][0], rel=1e-5)  # Adam's first step
+
+
+def test_training_hands_its_other_options_to_the_loss(monkeypatch):
+    model, seen = KnownLosses(), []
+
+    def loss(phase, batch, beta, **options):
+        seen.append(options)
+        return KnownLosses.loss(model, phase, batch, beta)
+
+    monkeypatch.setattr(model, "loss", loss)
+    options = {"objective": "iwae", "n_samples": 3, "hide_rate": 0.25}
+    list(Training(model).run(known_rows(5), 1, batch_size=5, **options))
+    assert seen == [options]
 
 
 # The order of rows
@@ -216,15 +274,17 @@ def test_adam_goes_on_from_its_state_to_the_same_bits():
 
 
 ROWS = Batch(torch.randn(23, 3, generator=torch.Generator().manual_seed(5)))
+HOLES = ROWS._replace(mask=(torch.arange(69).view(23, 3) % 4 > 0).float())
 RECIPE = {"epochs": 3, "batch_size": 4, "beta": 0.7, "warmup_epochs": 2}
+ONE_CYCLE = RECIPE | {"schedule": "onecycle", "hide_rate": 0.5, "objective": "iwae", "n_samples": 2}
 
 
-def trained(at_yield=lambda training: None, seed=0):
+def trained(at_yield=lambda training: None, seed=0, rows=ROWS, recipe=RECIPE):
     """Weights and epoch means of a whole training; `at_yield` is called at each yield."""
     training = Training(small_vae(), lr=0.01, seed=seed)
     torch.manual_seed(seed)
     means = []
-    for m in training.run(ROWS, **RECIPE):
+    for m in training.run(rows, **recipe):
         means += [m] if m else []
         at_yield(training)
     return weights(training.model), means
@@ -243,21 +303,24 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
 
 
 @pytest.mark.usefixtures("look_every_third_step")
-def test_a_training_resumed_at_any_yield_ends_in_the_same_bits():
+@pytest.mark.parametrize(
+    ("rows", "recipe"), [(ROWS, RECIPE), (HOLES, ONE_CYCLE)], ids=["plain", "holes, one cycle"]
+)
+def test_a_training_resumed_at_any_yield_ends_in_the_same_bits(rows, recipe):
     states, finished = [], []
 
     def save(training):
         states.append(saved(training.state()))
         finished.append(training.position.epoch)
 
-    end, means = trained(save)
-    same((end, means), trained())
+    end, means = trained(save, rows=rows, recipe=recipe)
+    same((end, means), trained(rows=rows, recipe=recipe))
     assert finished == [0, 0, 1, 1, 1, 2, 2, 2, 3]  # after steps 3, 6 and the epoch's end
     assert [state["position"]["row"] for state in states] == [12, 24, 0] * 3
     for state, epoch in zip(states, finished, strict=True):
         training = Training(small_vae(seed=9), lr=0.01)
         training.load_state(state)
-        rest = [m for m in training.run(ROWS, **RECIPE) if m]
+        rest = [m for m in training.run(rows, **recipe) if m]
         same(weights(training.model), end)
         same(rest, means[epoch:])
 
@@ -388,6 +451,24 @@ def test_fit_lowers_the_loss_and_returns_the_means_of_each_epoch():
     assert epochs[-1]["loss"] < 1.5
 
 
+def test_fit_takes_holes_and_hands_on_how_to_train():
+    """Of a missing cell only its mask counts: fit on the same rows with other fillings."""
+    x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    mask = np.random.default_rng(1).random((40, 3)) > 0.3
+    ends = []
+    for filling in (0.0, 55.0):
+        model = small_vae()
+        torch.manual_seed(0)
+        filled = np.where(mask, x, np.float32(filling))
+        fit(model, filled, mask, epochs=2, schedule="onecycle", hide_rate=0.5, n_samples=2)
+        ends.append(weights(model))
+    same(*ends)
+    model = small_vae()
+    torch.manual_seed(0)
+    fit(model, x, epochs=2, schedule="onecycle", hide_rate=0.5, n_samples=2)
+    assert not torch.equal(weights(model), ends[0])
+
+
 # Flags
 
 
@@ -405,6 +486,35 @@ def test_a_preset_is_above_defaults_and_below_flags():
     expected = {"hidden_dims": [8], "variance": "fixed:1.0", "batch_size": 32, "latent_dim": 3}
     assert {key: args[key] for key in expected} == expected  # 32 is the default, but was given
     assert set(args) == set(defaults)
+
+
+def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
+    args, given = parse(["--data", "table.csv", "--lr", "0.5"])
+    expected = {
+        "preset": "table", "hidden_dims": [128, 128], "batch_size": 128, "latent_dim": None,
+        "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": "shared", "hide_rate": 0.5,
+    }  # fmt: skip
+    assert {key: args[key] for key in expected} == expected
+    assert given == {"data": "table.csv", "lr": 0.5}
+    assert parse(["--data", "table.csv", "--likelihood", "gaussian"])[0]["schedule"] == "constant"
+    assert parse(["--data", "table.npy"])[0]["preset"] is None
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "n_columns", "latent_dim", "epochs"),
+    [(1280, 128, 9, 5, 300), (1281, 128, 1, 2, 273), (50, "full", 200, 32, 3000),
+     (400_000, 128, 4, 2, 1)],
+)  # fmt: skip
+def test_settings_left_to_the_table_follow_its_size(
+    n_rows, batch_size, n_columns, latent_dim, epochs
+):
+    """3000 steps in whole epochs, and half as many latents as modelled columns, 2 to 32."""
+    columns = [Column(f"c{j}") for j in range(n_columns)] + [Column("id", kind="ignore")]
+    parts = [Split(np.zeros((n, n_columns), np.float32)) for n in (n_rows, 0, 0)]
+    data = Data("table", *parts, columns, (n_columns,), "hash")
+    config = {"latent_dim": None, "epochs": None, "batch_size": batch_size}
+    assert fitted_settings(config, data) == {"latent_dim": latent_dim, "epochs": epochs}
+    assert fitted_settings(config | {"latent_dim": 7, "epochs": 9}, data) == {}
 
 
 def test_every_preset_sets_existing_flags():

@@ -14,8 +14,21 @@ from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 import vae
+from parts.likelihoods import Mixed
 from parts.optim import Adam
-from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, from_config, kl_normal
+from parts.tables import Column
+from vae import (
+    VAE,
+    Batch,
+    Bernoulli,
+    Gaussian,
+    Importance,
+    Terms,
+    from_config,
+    hide,
+    kl_normal,
+    normal_grid,
+)
 
 VARIANCE = 0.5
 
@@ -461,8 +474,10 @@ def test_importance_over_chunks_uses_every_weight_of_every_row_once(cells, monke
     model = VAE(Gaussian(3), (5,), z_dim=2)
     table = torch.randn(n_samples, n_rows)
     used = torch.zeros(n_rows, dtype=torch.long)
+    noise = torch.randn(n_samples, 1, 2)
 
-    def log_w(x, y, mask, n_samples):
+    def log_w(x, y, mask, n_samples, eps):
+        assert torch.equal(eps, noise[used[x[0, 0].long()] :][:n_samples])
         rows = x[:, 0].long()
         assert torch.equal(y, x)
         assert torch.equal(mask, x)
@@ -474,7 +489,7 @@ def test_importance_over_chunks_uses_every_weight_of_every_row_once(cells, monke
     monkeypatch.setattr(vae, "CHUNK_FLOATS", cells * model.width)
     monkeypatch.setattr(model, "log_w", log_w)
     x = torch.arange(float(n_rows))[:, None].expand(-1, 3)
-    estimate = model.importance(x, x, x, n_samples)
+    estimate = model.importance(x, x, x, n_samples, noise)
     assert (used == n_samples).all()
     w = table.exp()
     ess = w.sum(0).square() / w.square().sum(0)
@@ -549,6 +564,289 @@ def test_memory_of_log_px_is_bounded():
     assert float(done.stdout) < 300
 
 
+# Missing cells given the observed ones
+
+MASK = torch.tensor([1.0, 0.0, 1.0, 0.0]).double()
+
+
+def conditional(model, x, mask):
+    """p(missing cells | observed cells) of one row, by the Schur complement."""
+    joint, seen, gone = exact_marginal(model), mask > 0, mask == 0
+    covariance = joint.covariance_matrix
+    gain = covariance[gone][:, seen] @ torch.linalg.inv(covariance[seen][:, seen])
+    mean = joint.mean[gone] + (x[..., seen] - joint.mean[seen]) @ gain.T
+    return MultivariateNormal(mean, covariance[gone][:, gone] - gain @ covariance[seen][:, gone])
+
+
+def linear_vae_with_holes(exact=True):
+    """A linear model whose q is exact for rows with MASK, or else too broad and off-centre."""
+    model = linear_vae()
+    _, _, b = weights_of(model)
+    w = torch.tensor([[0.6, 0.3], [1.1, -0.7], [-0.5, 1.0], [0.8, 0.9]]).double()
+    w[2, 0] = -w[0, 0] * w[0, 1] / w[2, 1]  # rows 0 and 2: a diagonal posterior covariance
+    fill(model.decoder[0], w, b)
+    seen = MASK[:, None] * w
+    covariance = torch.linalg.inv(torch.eye(2).double() + seen.T @ seen / VARIANCE)
+    a, logvar = covariance @ seen.T / VARIANCE, covariance.diagonal().log()
+    shift = -a @ b
+    if not exact:
+        logvar, shift = logvar + math.log(1.5), shift + 0.3
+    fill(model.encoder[0], torch.cat([a, torch.zeros_like(a)]), torch.cat([shift, logvar]))
+    return model
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_imputed_cells_have_the_mean_of_a_linear_models_conditional(exact):
+    model, x = linear_vae_with_holes(exact), 1.5 * torch.randn(5, 4).double()
+    eps = normal_grid(16_384, 2).double()
+    found = model.impute(x, MASK.expand(5, -1), n_samples=16_384, eps=eps)
+    expected = conditional(model, x, MASK).mean
+    close(found.mean[:, MASK == 0], expected, atol=0.01, rtol=0)
+    assert (expected - exact_marginal(model).mean[MASK == 0]).abs().max() > 0.5
+    close(found.mean[:, MASK > 0], x[:, MASK > 0], atol=0, rtol=0)
+    marginal = exact_marginal(model, columns=MASK > 0).log_prob(x[:, MASK > 0])
+    close(found.log_px, marginal, atol=0.01, rtol=0)
+    if exact:
+        close(found.ess, torch.full_like(found.ess, 16_384.0), rtol=1e-6, atol=0)
+    else:
+        assert (found.ess < 0.9 * 16_384).all()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_drawn_cells_are_joint_draws_of_a_linear_models_conditional(exact):
+    model, x = linear_vae_with_holes(exact), 1.5 * torch.randn(2, 4).double()
+    found = model.impute(x, MASK.expand(2, -1), n_samples=20_000, draws=20_000)
+    expected = conditional(model, x, MASK)
+    assert found.draws.shape == (20_000, 2, 4)
+    close(found.draws[..., MASK > 0], x[:, MASK > 0].expand(20_000, -1, -1), atol=0, rtol=0)
+    drawn = found.draws[..., MASK == 0]
+    close(drawn.mean(0), expected.mean, atol=0.05, rtol=0)
+    covariance = expected.covariance_matrix[0]  # the same for every row
+    for row in range(2):
+        close(drawn[:, row].T.cov(), covariance, atol=0.06, rtol=0)
+    assert abs(covariance[0, 1]) > 0.15  # independent draws of the cells would have none
+
+
+def test_a_row_without_a_hole_and_a_row_of_holes_are_imputed_too():
+    model, x = linear_vae_with_holes(), torch.randn(2, 4).double()
+    mask = torch.stack([torch.ones(4), torch.zeros(4)]).double()
+    fill(model.encoder[0], torch.zeros(4, 4), torch.zeros(4))  # q = p(z)
+    found = model.impute(x, mask, n_samples=20_000, draws=20_000)
+    close(found.mean[0], x[0], atol=0, rtol=0)
+    close(found.draws[:, 0], x[:1].expand(20_000, -1), atol=0, rtol=0)
+    exact = exact_marginal(model)
+    close(found.mean[1], exact.mean, atol=0.05, rtol=0)
+    close(found.draws[:, 1].T.cov(), exact.covariance_matrix, atol=0.12, rtol=0)
+    close(found.log_px[1], torch.tensor(0.0).double(), atol=1e-9, rtol=0)
+
+
+def test_another_unit_is_entered_before_the_mean_is_taken():
+    """E[exp(x)] given the observed cells is log-normal's, not exp of the mean."""
+    model, x = linear_vae_with_holes(), torch.randn(5, 4).double()
+    found = model.impute(
+        x,
+        MASK.expand(5, -1),
+        n_samples=16_384,
+        eps=normal_grid(16_384, 2).double(),
+        unit=lambda mean, std: torch.exp(mean + std.square() / 2),
+    )
+    exact = conditional(model, x, MASK)
+    expected = torch.exp(exact.mean + exact.variance / 2)
+    close(found.mean[:, MASK == 0], expected, atol=0, rtol=0.02)
+    assert (expected > 1.2 * torch.exp(exact.mean)).all()
+
+
+def mixed_vae():
+    columns = [
+        Column("a", kind="categorical", levels=list("xyz")),
+        Column("b"),
+        Column("c", kind="ordinal", levels=list("1234")),
+        Column("d", kind="count", centre=1.0, spread=0.8),
+        Column("e", kind="binary", levels=["no", "yes"]),
+        Column("f", kind="positive", curve="log"),
+    ]
+    return VAE(Mixed(columns, "column"), (7,), z_dim=2).double()
+
+
+def mixed_rows(n):
+    codes = [torch.randint(k, (n,)).double() for k in (3, 4, 9, 2)]
+    x = torch.stack([codes[0], torch.randn(n), codes[1], codes[2], codes[3], torch.randn(n)], -1)
+    return x.double(), (torch.rand(n, 6) > 0.4).double()
+
+
+def test_mixed_cells_are_imputed_by_the_importance_weights():
+    """By hand from the same noise: the weighted mean of numbers, the best of weighted levels."""
+    model, (x, mask) = mixed_vae(), mixed_rows(20)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    eps = normal_grid(64, 2).double()
+    found = model.impute(x, mask, n_samples=64, eps=eps)
+    log_w = model.log_w(x, mask=mask, n_samples=64, eps=eps).detach()
+    weights = log_w.exp() / log_w.exp().sum(0)
+    mu, logvar = model.encode(x, mask=mask)
+    params = model.decode(mu + (logvar / 2).exp() * eps)
+    blocks = {kind: (block, piece) for kind, block, piece in model.likelihood.split(params)}
+    expected = torch.zeros_like(x)
+    for at, kind in (([1, 5], "real"), ([3], "count"), ([4], "binary")):
+        block, piece = blocks[kind]
+        expected[:, at] = (weights[..., None] * block.mean(piece)).sum(0).detach()
+    expected[:, 4] = (expected[:, 4] > 0.5).double()
+    for at, kind in ((0, "categorical"), (2, "ordinal")):
+        block, piece = blocks[kind]
+        probs = (weights[..., None] * block.log_probs(piece)[..., 0, :].exp()).sum(0).detach()
+        median = (probs.cumsum(-1) < 0.5).sum(-1)
+        expected[:, at] = probs.argmax(-1) if kind == "categorical" else median
+    close(found.mean, torch.where(mask > 0, x, expected))
+    close(found.ess, 1 / weights.square().sum(0))
+    close(found.log_px, log_w.exp().mean(0).log())
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 7, 50])
+def test_imputing_does_not_depend_on_chunks(n_rows, monkeypatch):
+    model, (x, mask) = mixed_vae(), mixed_rows(20)
+    eps, sizes = normal_grid(16, 2).double(), []
+    whole = model.impute(x, mask, n_samples=16, eps=eps, draws=3)
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", 16 * n_rows * model.width)
+    model.decoder.register_forward_hook(lambda layer, _, output: sizes.append(output.shape[1]))
+    parts = model.impute(x, mask, n_samples=16, eps=eps, draws=3)
+    assert sizes == [n_rows] * (20 // n_rows) + [20 % n_rows] * (20 % n_rows > 0)
+    for name in ("mean", "log_px", "ess"):
+        close(getattr(parts, name), getattr(whole, name))
+    assert parts.draws.shape == whole.draws.shape == (3, 20, 6)
+    close(parts.draws * mask, (x * mask).expand(3, -1, -1), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(("n_samples", "draws"), [(90, 0), (9, 90)])
+def test_no_layer_of_an_imputed_chunk_holds_more_than_chunk_floats(n_samples, draws, monkeypatch):
+    model, sizes = VAE(Gaussian(3), (5,), z_dim=2), []
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", 1000)
+    for name in ("log_prob", "sample"):
+        method = getattr(model.likelihood, name)
+
+        def note(params, *args, method=method):
+            sizes.append(params.numel())
+            return method(params, *args)
+
+        monkeypatch.setattr(model.likelihood, name, note)
+    model.impute(torch.randn(70, 3), torch.ones(70, 3), n_samples=n_samples, draws=draws)
+    assert max(sizes) <= 1000
+    assert max(sizes) > 500
+
+
+def test_what_stands_in_a_hole_of_a_mixed_table_changes_nothing():
+    model, (x, mask) = mixed_vae(), mixed_rows(20)
+    eps = normal_grid(16, 2).double()
+    found = []
+    for value in (0.0, -7.0, 1e30, math.nan):
+        rows = torch.where(mask > 0, x, torch.tensor(value).double())
+        torch.manual_seed(1)
+        loss, _ = model.loss("vae", Batch(rows, mask=mask))
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        found.append([model.impute(rows, mask, n_samples=16, eps=eps), loss, *gradients])
+    for other in found[1:]:
+        close(other, found[0], atol=0, rtol=0)
+
+
+# Noise that fills space evenly
+
+
+def test_a_normal_grid_is_a_function_of_its_seed():
+    before = torch.get_rng_state()
+    grid = normal_grid(100, 3, seed=5)
+    assert grid.shape == (100, 1, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert torch.equal(normal_grid(100, 3, seed=5), grid)
+    assert not torch.equal(normal_grid(100, 3, seed=6), grid)
+
+
+@pytest.mark.parametrize("z_dim", [1, 4, 32])
+def test_a_normal_grid_has_the_moments_of_normal_noise(z_dim):
+    grid = normal_grid(4096, z_dim)[:, 0].double()
+    assert grid.isfinite().all()
+    close(grid.mean(0), torch.zeros(z_dim).double(), atol=5e-3, rtol=0)  # independent: 0.016
+    close(grid.var(0), torch.ones(z_dim).double(), atol=0.02, rtol=0)  # 0.022
+    covariance = torch.atleast_2d(grid.T.cov())
+    close(covariance, torch.eye(z_dim).double(), atol=0.05, rtol=0)
+    close(grid.pow(4).mean(0), torch.full((z_dim,), 3.0).double(), atol=0.25, rtol=0)
+
+
+def test_with_a_grid_a_row_is_estimated_as_if_it_were_alone(monkeypatch):
+    model, (x, mask) = mixed_vae().float(), mixed_rows(12)
+    x, mask, eps = x.float(), mask.float(), normal_grid(100, 2)
+    whole = model.log_px(x, mask=mask, n_samples=100, eps=eps)
+    alone = [model.log_px(x[i : i + 1], mask=mask[i : i + 1], n_samples=100, eps=eps)
+             for i in range(12)]  # fmt: skip
+    close(torch.cat(alone), whole, atol=1e-4, rtol=1e-5)
+    order = torch.randperm(12)
+    shuffled = model.log_px(x[order], mask=mask[order], n_samples=100, eps=eps)
+    close(shuffled, whole[order], atol=1e-4, rtol=1e-5)
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", 7 * model.width)  # the samples in pieces as well
+    close(model.log_px(x, mask=mask, n_samples=100, eps=eps), whole, atol=1e-4, rtol=1e-5)
+
+
+def test_a_grid_errs_less_than_independent_draws():
+    model, x = linear_vae(), torch.randn(200, 4).double()
+    exact = exact_marginal(model).log_prob(x)
+
+    def error(noise):
+        estimates = [model.log_px(x, n_samples=128, eps=noise(seed)) for seed in range(5)]
+        return (torch.stack(estimates) - exact).square().mean().sqrt()
+
+    assert error(lambda seed: normal_grid(128, 2, seed).double()) < 0.4 * error(lambda seed: None)
+
+
+# Cells hidden while training
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.9])
+def test_half_the_rows_are_hidden_from_up_to_a_share(rate):
+    hidden = 1 - hide(Batch(torch.randn(2000, 1000)), rate).mask
+    share = hidden.mean(1)
+    untouched = (share == 0).float().mean().item()
+    assert untouched == pytest.approx(0.5, abs=0.05)
+    assert share.max() < rate + 4 * (rate * (1 - rate) / 1000) ** 0.5
+    touched = share[share > 0]  # uniform up to the rate
+    assert touched.mean().item() == pytest.approx(rate / 2, abs=0.02)
+    assert touched.std().item() == pytest.approx(rate / 12**0.5, abs=0.02)
+    within = hidden[share > rate / 2]  # a row's cells are hidden independently of one another
+    assert within[:, ::2].mean() == pytest.approx(within[:, 1::2].mean().item(), abs=0.01)
+    assert hidden.mean(0).std() < 0.02  # and no column more than others
+
+
+def test_hiding_never_shows_a_missing_cell_and_leaves_the_batch():
+    x, y, mask = torch.randn(300, 20), torch.randn(300, 2), (torch.rand(300, 20) > 0.3).float()
+    kept = mask.clone()
+    hidden = hide(Batch(x, y, mask), 0.8)
+    assert (hidden.mask <= kept).all()
+    assert hidden.mask.sum() < kept.sum()
+    assert torch.equal(mask, kept)
+    assert hidden.x is x
+    assert hidden.y is y
+
+
+def test_a_loss_that_hides_nothing_draws_nothing_more():
+    model, x = small_vae(), torch.randn(6, 3)
+    losses, states = [], []
+    for options in ({}, {"hide_rate": 0.0}):
+        torch.manual_seed(1)
+        losses.append(model.loss("vae", Batch(x), **options)[0].item())
+        states.append(torch.get_rng_state())
+    assert losses[0] == losses[1]
+    assert torch.equal(*states)
+
+
+def test_a_loss_that_hides_is_the_bound_of_the_cells_left():
+    model, batch = small_vae(), Batch(torch.randn(50, 3))
+    torch.manual_seed(1)
+    loss, _ = model.loss("vae", batch, hide_rate=0.9)
+    torch.manual_seed(1)
+    left = hide(batch, 0.9)
+    assert left.mask.min() == 0
+    close(loss, -model.elbo(*left).elbo.mean())
+
+
 # From a run's config
 
 
@@ -589,3 +887,41 @@ def test_any_module_can_be_a_network(monkeypatch):
     model = VAE(Gaussian(3), (5,), z_dim=2, network="residual")
     assert model.log_px(torch.randn(4, 3), n_samples=3).isfinite().all()
     assert "3-5-z2-5-6, 68 parameters" in model.describe()
+
+
+def test_a_config_with_columns_of_every_kind_makes_the_same_model_again():
+    """Ignored columns are left out, and all that was learned travels in the state."""
+    columns = [
+        Column("id", kind="ignore"),
+        Column("a", kind="categorical", levels=list("xyz")),
+        Column("b", kind="count", centre=2.0, spread=0.7),
+        Column("c", shift=3.0, scale=2.0),
+        Column("d", kind="ordinal", levels=["1", "2", "3"]),
+        Column("e", kind="binary", levels=["n", "y"]),
+    ]
+    config = {
+        "likelihood": "mixed",
+        "variance": "shared",
+        "real": "student",
+        "columns": [column.to_dict() for column in columns],
+        "hidden_dims": [6],
+        "latent_dim": 2,
+        "network": "mlp",
+    }
+    model, again = from_config(config), from_config(json.loads(json.dumps(config)))
+    sizes = [m.out_features for m in model.modules() if isinstance(m, nn.Linear)]
+    assert sizes == [6, 4, 6, 3 + 1 + 1 + 1 + 1]
+    assert model.encoder[0].in_features == 3 + 1 + 1 + 1 + 1 + 5
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    x = torch.tensor([[2.0, 7, 0.3, 1, 0], [0, 0, -1, 2, 1]])
+    eps = normal_grid(9, 2)
+    expected = model.log_px(x, n_samples=9, eps=eps)
+    assert not torch.equal(again.log_px(x, n_samples=9, eps=eps), expected)
+    again.load_state_dict(model.state_dict())
+    close(again.log_px(x, n_samples=9, eps=eps), expected, atol=0, rtol=0)
+    torch.manual_seed(2)
+    draws = model.sample(50)
+    torch.manual_seed(2)
+    assert torch.equal(again.sample(50), draws)

@@ -1,0 +1,131 @@
+"""The README's walk through a small table with holes: what each command takes, writes and reaches.
+
+    python benchmarks/survey.py           # about 2 minutes on two cores
+
+Every command runs as a process of its own in an empty folder. The table comes from
+`python data.py --example`, so its odd rows are known; hidden cells are those of `--check`. Other
+seeds repeat the fits for the spread.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from parts.cli import Parser, positive_int, run_script  # noqa: E402
+from parts.runs import versions, write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks/results"
+COMMANDS = (  # and the file that each leaves
+    ("python data.py --example survey.csv", "survey.csv"),
+    ("python detect.py survey.csv --labels odd", "survey.scored.csv"),
+    ("python impute.py survey.csv --kind odd=ignore --check", "survey.imputed.csv"),
+    ("python generate.py --n 1000 --out new.csv", "new.csv"),
+)
+FIGURES = ("anomaly_scores", "imputations", "generated_marginals", "generated_correlations")
+
+
+def run(command, folder):
+    """Seconds that a README command takes in `folder`, and what it prints."""
+    script, *args = command.removeprefix("python ").split()
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *args],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return time.perf_counter() - start, done.stdout
+
+
+def walk(folder):
+    """The commands with their seconds and the first lines of what they wrote."""
+    steps = []
+    for command, name in COMMANDS:
+        seconds, _ = run(command, folder)
+        lines = (folder / name).read_text().splitlines()
+        if name == "survey.scored.csv":  # the oddest row tells more than the first
+            rank = lines[0].split(",").index("anomaly_rank")
+            lines[1:] = sorted(lines[1:], key=lambda line: int(line.split(",")[rank]))
+        steps.append({"command": command, "seconds": seconds, "file": name, "lines": lines[:3]})
+        print(f"{seconds:5.1f} s  {command}")
+    return steps
+
+
+def results_of(folder):
+    """detection.json, imputation.json and generation.json of the folder's runs, by name."""
+    found = {}
+    for path in sorted(folder.glob("runs/*/*.json")):
+        if path.stem in ("detection", "imputation", "generation"):
+            found[path.stem] = json.loads(path.read_text())
+    return found
+
+
+def figures_of(folder):
+    """The README's figures, from the two runs that the walk made."""
+    for name in ("0001", "0002"):
+        run(f"python plot_results.py --run {name}", folder)
+        for figure in FIGURES:
+            path = folder / f"runs/{name}/figures/{figure}.png"
+            if path.exists():
+                shutil.copy(path, RESULTS / f"survey_{figure}.png")
+
+
+def spread(results):
+    """Mean and standard deviation over seeds of the figures that the README gives."""
+
+    def over(pick):
+        values = [pick(result) for result in results]
+        return {"mean": statistics.fmean(values), "sd": statistics.stdev(values)}
+
+    detectors, imputers = results[0]["detection"], results[0]["imputation"]["error"]
+    return {
+        "auroc": {k: over(lambda r, k=k: 100 * r["detection"][k]["auroc"][0]) for k in detectors},
+        "ap": {k: over(lambda r, k=k: 100 * r["detection"][k]["ap"][0]) for k in detectors},
+        "error": {k: over(lambda r, k=k: r["imputation"]["error"][k]) for k in imputers},
+        "coverage": over(lambda r: 100 * r["imputation"]["coverage"]),
+        "columns": over(lambda r: r["generation"]["columns_mean"]),
+        "correlations": over(lambda r: r["generation"]["correlation_error"]),
+        "nearer": over(lambda r: 100 * r["generation"]["nearer"]),
+    }
+
+
+def main(argv=None):
+    parser = Parser(prog="benchmarks/survey.py", description="The README's walk, measured.")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="of the fits (default: 3)")
+    args = parser.parse_args(argv)
+    results = []
+    for seed in range(args.seeds):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            if seed == 0:
+                steps = walk(folder)
+                figures_of(folder)
+            else:
+                for command, _ in COMMANDS:
+                    flags = "" if "--example" in command else f" --seed {seed}"
+                    run(command + flags, folder)
+            results.append(results_of(folder))
+    found = {
+        "command": "python benchmarks/survey.py",
+        "device": "cpu",
+        "versions": versions(),
+        "seeds": args.seeds,
+        "steps": steps,
+        "seed_0": results[0],
+        "over_seeds": spread(results),
+    }
+    write_json(RESULTS / "survey.json", found)
+    print(f"Wrote {(RESULTS / 'survey.json').relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    run_script(main)
