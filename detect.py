@@ -92,7 +92,8 @@ def explain(scorer, rows, chosen, scores, typical):
             seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
             wanted = expectations(column, scorer.expected(x[row], mask[row], j))
             words[row, place] = [
-                f"{column.name}={cell[:40]} expected {want}"
+                # The likeliest category is no oddity: another cell has misled the others.
+                "" if want.startswith(f"{cell} (") else f"{column.name}={cell[:40]} expected {want}"
                 for cell, want in zip(seen, wanted, strict=True)
             ]
     return ["; ".join(word for word in three if word) for three in words]
@@ -161,10 +162,10 @@ def make_parser():
 
 def main(argv=None):
     args = make_parser().parse_args(argv)
+    file = files.read(args.file)
     ending = ".csv" if args.file.endswith((".npy", ".npz")) else None
     out = args.out or files.output_of(args.file, "scored", ending)
-    file = files.read(args.file)
-    files.refuse_output(out, args.overwrite, args.file)
+    files.refuse_output(out, args.overwrite, args.file, text=True)
     for name in COLUMNS:
         if name in file.frame:
             raise UserError(f"{args.file} has a column named {name!r} already; rename it")
@@ -204,7 +205,7 @@ def main(argv=None):
         anomaly_score=scores.round(4), is_anomaly=flagged.astype(int), anomaly_rank=rank,
         anomaly_why=why.astype(str),
     )  # fmt: skip
-    files.write(frame, out, file)
+    files.write(tables.as_held(frame, columns, file, out), out, file)
     report(scores, threshold, flagged, rank, why, args.contamination, len(held))
     kept = {"scores": scores, "held": held, "threshold": np.array(threshold)}
     if labels is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parts import cells, closeness, files, runs, tables
+from parts import closeness, files, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -41,10 +41,14 @@ def given_cells(text, columns):
         name = next((n for n in names if pair.startswith(f"{n}=")), None)
         if name is None:
             raise UserError(
-                f"--given {pair!r}: expected NAME=VALUE, NAME one of {', '.join(names)[:200]}"
+                f"--given {text!r}: {pair!r} is no NAME=VALUE with NAME one of "
+                f"{', '.join(names)[:200]}; a cell that holds a comma is quoted, as in "
+                "'\"income=50,000\",job=nurse'"
             )
         j, cell = names[name], pair[len(name) + 1 :]
         column = columns[j]
+        if mask[0, j]:
+            raise UserError(f"--given {text!r}: {name!r} is given twice")
         row, seen, impossible, _ = tables.encode(
             pd.DataFrame({name: [cell]}, dtype="str"), [column]
         )
@@ -94,21 +98,6 @@ def as_frame(x, columns, mask=None):
         text = np.array(column.text(x[:, j]), dtype=object)
         frame[column.name] = text if mask is None else np.where(mask[:, j] > 0, text, "")
     return pd.DataFrame(frame, dtype="str")
-
-
-def typed(frame, columns):
-    """For files that hold types: numbers as numbers, dates as dates, text as text."""
-    import pandas as pd
-
-    frame = frame.copy()
-    for column in columns:
-        cell = frame[column.name]
-        if form := column.style.get("date"):
-            frame[column.name] = pd.to_datetime(cell, format=form, errors="coerce")
-        elif column.kind != "ignore" and (not column.levels or column.style):
-            number = pd.Series(cells.numbers(cell, column.style))
-            frame[column.name] = number.astype("Int64") if column.whole else number
-    return frame
 
 
 def write_pictures(x, shape, path):
@@ -177,7 +166,7 @@ def main(argv=None):
                                               for c in columns):  # fmt: skip
         raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
     if ending not in (".csv", ".tsv"):
-        frame = typed(frame, columns)
+        frame = tables.typed(frame, columns)
     files.write(frame, out, files.File(out, frame.iloc[:0]))
     print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns")
     if picture:

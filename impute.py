@@ -160,12 +160,13 @@ def make_parser():
 
 def main(argv=None):
     args = make_parser().parse_args(argv)
+    file = files.read(args.file)
     out = Path(args.out or files.output_of(args.file, "imputed"))
     digits = len(str(args.draws))
     drawn = [files.output_of(out, f"{i:0{digits}d}") for i in range(1, args.draws + 1)]
-    file = files.read(args.file)
+    text = any(kind.kind not in "biuf" for kind in file.frame.dtypes)
     for path in (out, *drawn):
-        files.refuse_output(path, args.overwrite, args.file)
+        files.refuse_output(path, args.overwrite, args.file, text=text)
     run = run_of(args)
     model, checkpoint = load_model(run, choose_device(args.device))
     config = checkpoint["config"]
@@ -177,29 +178,40 @@ def main(argv=None):
     for note in rows.notes:
         print(f"Note: {note}")
     imputer = Imputer(model, columns, args.n_samples, args.seed, args.statistic)
+    fresh, trained = rows_to_check(run, rows, config) if args.check else (None, None)
     outputs, holes = fill(rows, columns, imputer, args.draws, args.interval)
     for path, frame in zip((out, *drawn), outputs, strict=True):
-        files.write(frame, path, file)
+        files.write(tables.as_held(frame, columns, file, path), path, file)
     left = sum(int(tables.holes(file.frame, c.name).sum()) for c in columns if c.kind == "ignore")
     print(f"Filled {holes.sum()} cells in {holes.any(1).sum()} of {len(holes)} rows"
           + (f"; {left} in columns that are not modelled stay empty" if left else ""))  # fmt: skip
     if args.check:
-        known = config["data_hash"] == files.fingerprint(args.file)
-        x_train, train_mask, *held = run.read_rows()
-        x, mask = held if known else (rows.x, rows.mask)
-        if not len(x):
-            raise UserError(f"--check needs rows that run {run.name} did not train on: it has none")
-        train = x_train, train_mask.astype(np.float32)
-        result, cells = hidden_cells.check(
-            imputer, x, mask.astype(np.float32), train, args.interval or 0.9, args.seed
-        )
-        print(hidden_cells.report(result))
-        runs.write_json(run.path / "imputation.json", result)
-        cells |= tables.for_figures(imputer.columns) | {"interval": np.array(result["interval"])}
-        runs.write_atomic(run.imputed, lambda f: np.savez_compressed(f, **cells))
+        measure(run, imputer, fresh, trained, args.interval or 0.9, args.seed)
     for path in (out, *drawn):
         print(f"Wrote {path}")
     print(f"Fill other files with: python impute.py FILE {run.flags(args.runs_dir)}")
+
+
+def rows_to_check(run, rows, config):
+    """Rows (x, mask) of the file that the run was not trained on, and a sample of those it was."""
+    x_train, train_mask, *held = run.read_rows()
+    trained = x_train, train_mask.astype(np.float32)
+    fresh = rows.x, rows.mask
+    if config["data_hash"] == files.fingerprint(rows.file.path):
+        fresh = held[0], held[1].astype(np.float32)
+    fresh = hidden_cells.without(*fresh, *trained)
+    if not len(fresh[0]):
+        raise UserError(f"--check needs rows that run {run.name} did not train on: it has none")
+    return fresh, trained
+
+
+def measure(run, imputer, fresh, trained, interval, draw_seed):
+    """Print how well hidden cells are filled, and keep what the figure needs in the run."""
+    result, cells = hidden_cells.check(imputer, *fresh, trained, interval, draw_seed)
+    print(hidden_cells.report(result))
+    runs.write_json(run.path / "imputation.json", result)
+    cells |= tables.for_figures(imputer.columns) | {"interval": np.array(interval)}
+    runs.write_atomic(run.imputed, lambda f: np.savez_compressed(f, **cells))
 
 
 def refuse_names(file, columns):

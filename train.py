@@ -297,7 +297,9 @@ def run_of(args, kinds_too=()):
         argv += ["--kind", f"{name}={kind}"]
     args, ended, training, run = start(argv)
     if ended == "interrupted":
-        raise SystemExit(conclude(ended, training.position, run.flags(args["runs_dir"]), run))
+        code = conclude(ended, training.position, run.flags(args["runs_dir"]), run)
+        print(f"and then give this command {run.flags(args['runs_dir'])}")
+        raise SystemExit(code)
     return run
 
 

@@ -97,7 +97,77 @@ def speed(result):
     return markdown(header, rows) + "\n\n" + text
 
 
+def survey(result):
+    """The walk: each command, its seconds, and the first lines of what it wrote."""
+    blocks = []
+    for step in result["steps"]:
+        lines = [line if len(line) <= 110 else f"{line[:107]}..." for line in step["lines"]]
+        head = f"{step['command']}  # {step['seconds']:.0f} s; {step['file']}:"
+        blocks.append("\n".join(["```", head, *lines, "```"]))
+    over = result["over_seeds"]
+    names = list(over["auroc"])
+    detection = [
+        [name, value(over["auroc"][name], 1), value(over["ap"][name], 1)] for name in names
+    ]
+    imputation = [[name, value(error, 3)] for name, error in over["error"].items()]
+    first = result["seed_0"]
+    auroc, close = first["detection"][names[0]]["auroc"], first["generation"]
+    text = (
+        f"Mean ± s.d. over {result['seeds']} seeds. One seed's AUROC has a 95 % bootstrap interval "
+        f"of {100 * auroc[1]:.0f} to {100 * auroc[2]:.0f}, for there are only 20 odd rows. 90 % "
+        f"intervals held {value(over['coverage'], 1)} % of the hidden numbers. Generated columns "
+        f"lie {value(over['columns'], 3)} from the real ones (two halves of the real rows: "
+        f"{close['columns_real_mean']:.3f}), their correlations {value(over['correlations'], 3)} "
+        f"({close['correlation_error_real']:.3f}; independent columns "
+        f"{close['correlation_error_independent']:.3f}), and {value(over['nearer'], 1)} % of the "
+        "generated rows are nearer to a training row than training rows are to each other (held-out "
+        f"rows: {100 * close['nearer_real']:.1f} %)."
+    )
+    return "\n\n".join(
+        [
+            *blocks,
+            markdown(["finding the 20 planted rows", "AUROC", "average precision"], detection),
+            markdown(["filling hidden cells", "mean error of the columns"], imputation),
+            text,
+        ]
+    )
+
+
+def real_tables(result):
+    """AUROC per labelled table, and errors of hidden cells per table with its baselines."""
+    methods = list(result["mean_auroc"])
+    rows = [
+        [
+            row["name"],
+            f"{row['rows']:,} x {row['columns']}",
+            *(f"{row['auroc'][method]:.1f}" for method in methods),
+            f"{row['seconds']:.0f}",
+        ]
+        for row in result["detection"]
+    ]
+    mean = [f"{result['mean_auroc'][method]:.1f}" for method in methods]
+    seconds = sum(row["seconds"] for row in result["detection"])
+    rows.append(["mean", "", *mean, f"{seconds:.0f} in all"])
+    detection = markdown(["table", "size", *methods, "s"], rows)
+    imputers = list(result["imputation"][0]["error"])
+    rows = [
+        [
+            row["name"],
+            str(row["columns"]),
+            *(f"{row['error'][method]:.3f}" for method in imputers),
+            f"{100 * row['coverage']:.1f} %",
+            f"{row['columns_distance'][0]:.3f} ({row['columns_distance'][1]:.3f})",
+            f"{row['seconds']:.0f} + {row['generate_seconds']:.0f}",
+        ]
+        for row in result["imputation"]
+    ]
+    header = ["table", "columns", *imputers, "90 % interval holds", "generated: distance", "s"]
+    return f"{detection}\n\n{markdown(header, rows)}"
+
+
 TABLES = {
+    "survey": ("survey.json", survey),
+    "real_tables": ("real_tables.json", real_tables),
     "commands": ("quality.json", commands),
     "quality": ("quality.json", quality),
     "speed": ("speed.json", speed),

@@ -18,8 +18,13 @@ DATES = (
     *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"),
     *("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
     *("%d.%m.%Y %H:%M", "%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%Y-%m-%dT%H:%M:%SZ"),
+    *("%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p"),
+    *("%d-%b-%y", "%d/%m/%y", "%m/%d/%y", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S+00:00"),
 )
-SEPARATORS = ((",", "."), ("", ","), (".", ","), ("'", "."), (" ", "."), (" ", ","))
+SEPARATORS = (  # of thousands and of decimals; some spaces do not break a line
+    *((",", "."), ("", ","), (".", ","), ("'", "."), (" ", "."), (" ", ",")),
+    *(("\u00a0", "."), ("\u00a0", ","), ("\u202f", "."), ("\u202f", ",")),
+)
 
 
 def is_text(series):
@@ -45,44 +50,49 @@ def style_of(series):
     cells = series[seen].str.strip()
     if not len(cells) or cells.str.fullmatch(r"[+-]?0\d+").any():  # 007 is a code
         return {}, None
-    sample = cells.drop_duplicates().iloc[:N_STYLED]
-    for style in _candidates(sample):
-        if (~np.isnan(numbers(sample, style))).mean() >= MOSTLY:
+    counts = cells.value_counts().iloc[:N_STYLED]
+    sample, weights = counts.index.to_series(), counts.to_numpy() / counts.sum()
+    for style in _candidates(sample, weights):
+        if weights[~np.isnan(numbers(sample, style))].sum() >= MOSTLY:
             values = numbers(series, style)
-            if (~np.isnan(values[seen])).mean() >= MOSTLY:
-                return _with_decimals(style, sample), values
+            read = ~np.isnan(values[seen])
+            if read.mean() >= MOSTLY:
+                return _with_decimals(style, cells[read].drop_duplicates()), values
     return {}, None
 
 
-def _candidates(sample):
-    """Styles by which the first cells could be read, the plainest first."""
+def _candidates(sample, weights):
+    """Styles by which distinct cells could be read, the plainest first; `weights` sum to 1."""
     yield {}
-    symbols = sample.str.extract(r"^[+-]?\s*([$€£¥])?.*?([%$€£¥])?$")
-    prefix, suffix = (symbols[i].mode().iloc[0] if symbols[i].notna().any() else "" for i in (0, 1))
-    affixes = {key: text for key, text in (("prefix", prefix), ("suffix", suffix)) if text}
-    bare = _bare(sample, affixes)
+    signs = sample.str.extract(r"^[+-]?([$€£¥]\s*)?.*?(\s*[%$€£¥])?$")
+    affixes = {
+        key: signs[i].mode().iloc[0]
+        for i, key in enumerate(("prefix", "suffix"))
+        if signs[i].notna().any()
+    }
     if affixes:
         yield affixes
+    bare = _bare(sample, affixes)
     for thousands, decimal in SEPARATORS:
         whole = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+" if thousands else r"\d+"
         pattern = rf"[+-]?(?:{whole}|\d+)(?:{re.escape(decimal)}\d*)?"
-        if bare.str.fullmatch(pattern).mean() >= MOSTLY:
+        if weights[bare.str.fullmatch(pattern)].sum() >= MOSTLY:
             yield affixes | {"thousands": thousands, "decimal": decimal}
-    letters = sample.str.contains(r"\d", regex=True)
-    if letters.mean() >= MOSTLY:
-        head = sample.iloc[:50]
+    if weights[sample.str.contains(r"\d", regex=True)].sum() >= MOSTLY:
+        head, share = sample.iloc[:50], weights[:50]
         for form in DATES:
-            if (~np.isnan(numbers(head, {"date": form}))).mean() >= MOSTLY:
+            read = ~np.isnan(numbers(head, {"date": form}))
+            if share[read].sum() >= MOSTLY * share.sum():
                 yield {"date": form}
 
 
 def _bare(text, style):
     """Cells without the column's currency or percent sign and the blanks beside it."""
-    if prefix := style.get("prefix"):
+    if prefix := style.get("prefix", "").strip():
         text = text.str.replace(prefix, "", n=1, regex=False)
-    if suffix := style.get("suffix"):
+    if suffix := style.get("suffix", "").strip():
         text = text.str.removesuffix(suffix)
-    return text.str.strip()
+    return text.str.strip().str.replace(r"^([+-])\s+", r"\1", regex=True)
 
 
 def numbers(series, style):
@@ -94,7 +104,9 @@ def numbers(series, style):
     text = series.str.strip()
     if form := style.get("date"):
         times = pd.to_datetime(text, format=form, errors="coerce")
-        return ((times - pd.Timestamp(0, tz=times.dt.tz)) / pd.Timedelta(days=1)).to_numpy(float)
+        times = times.dt.tz_localize(None) if times.dt.tz is not None else times
+        micro = times.to_numpy("datetime64[us]")  # nanoseconds would end in the year 2262
+        return np.where(np.isnat(micro), np.nan, micro.astype(np.int64) / 86_400e6)
     text = _bare(text, style)
     if thousands := style.get("thousands"):
         text = text.str.replace(thousands, "", regex=False)
@@ -111,6 +123,8 @@ def _with_decimals(style, sample):
     if "date" in style:
         return style
     bare = _bare(sample, style)
+    if bare.str.startswith("+").any():
+        style = style | {"plus": True}
     if bare.str.contains("[eE]", regex=True).any():
         return style | {"decimals": None}
     point = re.escape(style.get("decimal", "."))
@@ -128,9 +142,9 @@ def texts(values, style, whole=False, exact=False):
 
     values = np.asarray(values, np.float64)
     if form := style.get("date"):
-        days = np.round(values) if "%H" not in form else values
+        days = values if "%H" in form or "%I" in form else np.round(values)
         days = np.clip(days, *DAYS)
-        times = pd.to_datetime(np.round(days * 86_400).astype("int64"), unit="s")
+        times = pd.DatetimeIndex(np.round(days * 86_400e6).astype("datetime64[us]"))
         return list(times.strftime(form))
     values = np.round(values) if whole else values
     decimals = 0 if whole and style.get("decimals") is None else style.get("decimals")
@@ -147,7 +161,7 @@ def _text(value, decimals, style, exact):
     if style.get("thousands") or style.get("decimal", ".") != ".":
         marks = {",": style.get("thousands", ""), ".": style["decimal"]}
         text = "".join(marks.get(letter, letter) for letter in text)
-    sign = "-" if text.startswith("-") else ""
+    sign = "-" if text.startswith("-") else "+" if style.get("plus") and value > 0 else ""
     return f"{sign}{style.get('prefix', '')}{text.removeprefix('-')}{style.get('suffix', '')}"
 
 

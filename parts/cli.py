@@ -149,7 +149,7 @@ def choose_threads(threads, multiply_adds):
     """
     if threads:
         return threads
-    return 1 if multiply_adds < 4_000_000 else n_cores()
+    return 1 if multiply_adds < 16_000_000 else n_cores()
 
 
 def n_cores():

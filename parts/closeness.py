@@ -13,7 +13,7 @@ def column_distances(columns, a, b):
     for j, column in enumerate(columns):
         values = [x[mask[:, j] > 0, j] for x, mask in (a, b)]
         if not all(map(len, values)):
-            found[column.name] = float("nan")
+            found[column.name] = None
         elif column.levels:
             counts = [np.bincount(v.astype(int), minlength=len(column.levels)) for v in values]
             shares = [c / c.sum() for c in counts]
@@ -39,10 +39,10 @@ def correlations(columns, x, mask):
 
 
 def correlation_error(columns, a, b):
-    """Mean absolute difference of the off-diagonal correlations."""
+    """Mean absolute difference of the off-diagonal correlations; None where none is known."""
     first, second = correlations(columns, *a), correlations(columns, *b)
     apart = np.abs(first - second)[~np.eye(len(first), dtype=bool)]
-    return float(np.nanmean(apart)) if np.isfinite(apart).any() else 0.0
+    return float(np.nanmean(apart)) if np.isfinite(apart).any() else None
 
 
 def nearer_than_neighbours(train, rows):
@@ -98,7 +98,8 @@ def compare(columns, generated, train, held, embed, seed=0):
         nearer_than_neighbours(reference, embed(*held)) if len(held[0]) else None
     )
     for name in ("columns", "columns_real"):
-        result[f"{name}_mean"] = float(np.nanmean(list(result[name].values())))
+        known = [value for value in result[name].values() if value is not None]
+        result[f"{name}_mean"] = float(np.mean(known)) if known else None
     return result
 
 
@@ -107,19 +108,28 @@ def report(columns, result):
     kinds = {column.name: "TV" if column.levels else "KS" for column in columns}
     shown = list(result["columns"])[:40]
     width = max(map(len, [*shown, "correlations"]))
-    mean, mean_real = result["columns_mean"], result["columns_real_mean"]
-    apart, apart_real = result["correlation_error"], result["correlation_error_real"]
-    independent = result["correlation_error_independent"]
+
+    def figure(value):
+        return "—" if value is None else f"{value:.3f}"
+
+    columns_lines = [
+        f"  {name:<{width}}  {kinds[name]}  {figure(result['columns'][name])}  "
+        f"({figure(result['columns_real'][name])})"
+        for name in shown
+    ]
+    mean, mean_real, apart, apart_real, independent = (
+        figure(result[key])
+        for key in (
+            *("columns_mean", "columns_real_mean", "correlation_error"),
+            *("correlation_error_real", "correlation_error_independent"),
+        )
+    )
     lines = [
         f"Distance to {result['n_real']} real rows (beside it that between two halves of them):",
-        *(
-            f"  {name:<{width}}  {kinds[name]}  {result['columns'][name]:.3f}  "
-            f"({result['columns_real'][name]:.3f})"
-            for name in shown
-        ),
-        f"  {'mean':<{width}}      {mean:.3f}  ({mean_real:.3f})",
-        f"  {'correlations':<{width}}      {apart:.3f}  ({apart_real:.3f}; independent columns "
-        f"{independent:.3f})",
+        *columns_lines,
+        f"  {'mean':<{width}}      {mean}  ({mean_real})",
+        f"  {'correlations':<{width}}      {apart}  ({apart_real}; "
+        f"independent columns {independent})",
     ]
     held = result["nearer_real"]
     beside = "" if held is None else f"; of held-out real rows {held:.1%}"

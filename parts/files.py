@@ -81,16 +81,15 @@ def _read_text(path):
         start = raw.read(N_SNIFFED)
     if b"\0" in start:
         raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8")
-    delimiter, header = _header(path, start)
+    delimiter, header, spaced = _header(path, start)
     names = _names(header, path)
-    spaced = f'{delimiter} "'.encode() in start  # quotes after a space still quote
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
         frame = pd.read_csv(
             path,
             sep=delimiter,
             dtype=str,
-            na_filter=False,
+            keep_default_na=False,  # only what is not there at all is missing
             encoding="utf-8-sig",
             skipinitialspace=spaced,
             index_col=False,
@@ -107,7 +106,7 @@ def _read_text(path):
 
 
 def _header(path, start):
-    """The delimiter and the cells of the first line."""
+    """The delimiter, the cells of the first line, and whether quotes follow a space."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         line = next(csv.reader(file, delimiter="\0"), None)
         file.seek(0)
@@ -120,8 +119,9 @@ def _header(path, start):
         best = max(n_cells, key=n_cells.get)  # the first of equals: commas
         if n_cells[best] == 1 and path.suffix.lower() == ".tsv":
             best = "\t"
+        spaced = f'{best} "'.encode() in start  # such quotes still quote
         file.seek(0)
-        return best, next(csv.reader(file, delimiter=best, skipinitialspace=True))
+        return best, next(csv.reader(file, delimiter=best, skipinitialspace=spaced)), spaced
 
 
 def _names(header, path):
@@ -224,11 +224,15 @@ def write(frame, path, like):
     write_atomic(path, partial(WRITERS[path.suffix.lower()], frame, like, path))
 
 
-def refuse_output(path, overwrite, source=None):
-    """Before any work: an output that exists, cannot be written, or would replace its source."""
+def refuse_output(path, overwrite, source=None, text=False):
+    """Before any work: an output that exists, cannot be written, or would replace its source.
+
+    `text` says that some of its cells will be no numbers, so that an array cannot hold them.
+    """
     path = Path(path)
-    if path.suffix.lower() not in WRITERS:
-        raise UserError(f"--out {path}: expected a name ending in one of {list(WRITERS)}")
+    endings = [ending for ending in WRITERS if not (text and ending in (".npy", ".npz"))]
+    if path.suffix.lower() not in endings:
+        raise UserError(f"--out {path}: expected a name ending in one of {endings}")
     if not path.parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.parent}")
     if path.is_dir():

@@ -12,6 +12,17 @@ N_DRAWS = 200  # behind an interval
 N_CHECKED = 1000  # rows
 
 
+def without(x, mask, x_train, train_mask):
+    """The rows x, mask [n, D] less those that are among the training rows, cell by cell."""
+
+    def keys(x, mask):
+        return [row.tobytes() for row in np.where(mask > 0, x, np.nan).astype(np.float32)]
+
+    trained = set(keys(x_train, train_mask))
+    new = np.array([key not in trained for key in keys(x, mask)], bool)
+    return x[new], mask[new]
+
+
 def hidden_cells(mask, rng):
     """Which cells each fold hides, [N_FOLDS, n, D] bool; never all of a row."""
     fold = rng.integers(N_FOLDS, size=mask.shape)

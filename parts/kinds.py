@@ -10,7 +10,7 @@ import numpy as np
 from parts import cells
 from parts.errors import UserError
 from parts.files import NO_TEXT
-from parts.tables import DISCRETE, Column, check_finite, standardize
+from parts.tables import DISCRETE, KNEE, Column, check_finite, standardize
 
 KINDS = {
     "real": "numbers and dates: Gaussian or Student-t",
@@ -23,7 +23,9 @@ KINDS = {
 }
 LARGEST_COUNT = 10_000
 MAX_LEVELS = 100  # of a column of text that is taken as a category without being told
-IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|key|index|idx)$)|[a-z]I[dD]$|^unnamed \d+$")
+IDENTIFIER = re.compile(
+    r"(?i:(^|[\W_])(id|uuid|guid|key)$|^(index|idx)$)|[a-z]I[Dd]$|^unnamed \d+$"
+)
 
 
 def fit(frame, specs=None):
@@ -57,7 +59,7 @@ def fit_column(name, series, wanted=None):
     style, values = cells.style_of(series)
     seen = series[~gone]
     if values is not None:
-        check_finite(values, name)
+        check_finite(values, name, series.index)
         values = values[~np.isnan(values)]
         found = np.unique(values)
     else:
@@ -94,7 +96,7 @@ def infer(name, values, found, whole, style, n_seen):
         return "real", ""
     low, high = found[0], found[-1]
     if whole:
-        dense = len(found) == len(values) >= 20 and high - low < 2 * len(values)
+        dense = len(found) == len(values) >= 50 and high - low < 1.5 * len(values)
         if dense or (len(found) > 20 and IDENTIFIER.search(name)):
             return "ignore", "an identifier" + (": numbered without gaps" if dense else "")
         if low == 1 and 3 <= high == len(found) <= 10:
@@ -154,7 +156,11 @@ def _scaled(column, values):
     else:
         fitted |= {"curve": "asinh"} | _centre_and_spread(values)
     column = replace(column, **fitted)
-    scaled = standardize(column.to_model(values)[:, None], [name])[0]
+    curved = column.to_model(values)
+    around = _centre_and_spread(curved)
+    reach = KNEE * around["spread"]  # so that no outlier decides the unit of all others
+    near = np.clip(curved, around["centre"] - reach, around["centre"] + reach)
+    scaled = standardize(near[:, None], [name])[0]
     return replace(column, shift=scaled.shift, scale=scaled.scale)
 
 

@@ -21,19 +21,22 @@ PRESETS = {
         "epochs": None,
         "lr": 2e-3,
         "schedule": "onecycle",
-        "variance": "shared",
+        "objective": "dreg",
+        "n_samples": 5,
+        "variance": "column",
         "hide_rate": 0.5,
     },
 }
 N_STEPS = 3000  # of a table's training, spread over as many epochs as they make
-MAX_LATENT = 32  # of a table; else half as many as columns
+LATENT = (8, 32)  # least and most of a table; between them half as many as columns
 
 
 def fitted_settings(config, data):
     """Latent size and epochs where they are left to the table."""
     n, settings = len(data.train.x), {}
     if config["latent_dim"] is None:
-        settings["latent_dim"] = min(MAX_LATENT, max(2, math.ceil(len(data.modelled) / 2)))
+        low, high = LATENT
+        settings["latent_dim"] = min(high, max(low, math.ceil(len(data.modelled) / 2)))
     if config["epochs"] is None:
         steps = 1 if config["batch_size"] == "full" else math.ceil(n / config["batch_size"])
         settings["epochs"] = math.ceil(N_STEPS / steps)

@@ -122,13 +122,13 @@ def standardize(x, names):
     return [Column(n, float(a), float(s)) for n, a, s in zip(names, shift, scale, strict=True)]
 
 
-def check_finite(values, name, rows=None):
-    """Raise UserError for infinite and unthinkably large cells."""
+def check_finite(values, name, rows):
+    """Raise UserError for infinite and unthinkably large cells of the rows numbered `rows`."""
     bad = np.abs(values) > LARGEST  # False for NaN
     if bad.any():
-        row = int(bad.argmax())
+        at = int(bad.argmax())
         raise UserError(
-            f"row {row + 1}, column {name!r} is {values[row]}, expected a finite number up to "
+            f"row {rows[at] + 1}, column {name!r} is {values[at]}, expected a finite number up to "
             f"{LARGEST:g}; {bad.sum()} such cells in all: mend them or leave them empty"
         )
 
@@ -162,7 +162,7 @@ def encode(frame, columns, dtype=np.float32):
         values = codes(series, column) if column.levels else cells.numbers(series, column.style)
         what = "is no level it was trained on" if column.levels else "is no number"
         if not column.levels:
-            check_finite(values, column.name)
+            check_finite(values, column.name, series.index)
         unread = np.isnan(values) & ~gone
         if unread.any():
             row = int(unread.argmax())
@@ -237,6 +237,37 @@ def as_numbers(columns, x, mask):
             value = np.where(np.isnan(value), np.nan, one_hot)
         parts.append(value)
     return np.hstack(parts)
+
+
+def typed(frame, columns):
+    """A frame of text for a file that holds types: numbers and dates where every cell is one."""
+    import pandas as pd
+
+    frame = frame.copy()
+    for column in columns:
+        cell = frame[column.name]
+        if (
+            not cells.is_text(cell)
+            or column.kind == "ignore"
+            or (column.levels and not column.style)
+        ):
+            continue
+        number = cells.numbers(cell, column.style)
+        if (np.isnan(number) & ~cells.missing(cell)).any():
+            continue  # it stays the text it was
+        if form := column.style.get("date"):
+            frame[column.name] = pd.to_datetime(cell.str.strip(), format=form, errors="coerce")
+        else:
+            number = pd.Series(number, index=frame.index)
+            whole = bool((number.dropna() == number.dropna().round()).all()) and column.whole
+            frame[column.name] = number.astype("Int64") if whole else number
+    return frame
+
+
+def as_held(frame, columns, file, path):
+    """The frame as the file to be written holds it: with types where text becomes Parquet."""
+    is_parquet = str(path).lower().endswith(".parquet") and "table" not in file.as_written
+    return typed(frame, [c for c in columns if c.name in frame]) if is_parquet else frame
 
 
 def for_figures(columns):

@@ -1,0 +1,479 @@
+"""Tables: cells -> model units -> the same cells; log |d model / d value| is that derivative."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from parts import cells, files, kinds, tables
+from parts.errors import UserError
+from parts.tables import KNEE, LARGEST, Column
+
+
+def fit(texts, wanted=None, name="x"):
+    return kinds.fit_column(name, pd.Series(texts, dtype="str"), wanted)
+
+
+def encode(texts, column, **options):
+    frame = pd.DataFrame({column.name: pd.Series(texts, dtype="str")})
+    return tables.encode(frame, [column], **options)
+
+
+def there_and_back(texts, wanted=None):
+    """Cells -> column -> model units in float64 -> cells."""
+    column = fit(texts, wanted)
+    x, mask, impossible, notes = encode(texts, column, dtype=np.float64)
+    assert mask.all()
+    assert not impossible.any()
+    assert notes == []
+    return column, column.text(x[:, 0])
+
+
+# Round trips: the table that goes out is the one that came in
+
+STYLES = [
+    {"decimals": 0}, {"decimals": 1}, {"decimals": 4},
+    {"decimals": 1, "suffix": "%"},
+    {"decimals": 2, "prefix": "$"},
+    {"decimals": 2, "prefix": "$", "thousands": ",", "decimal": "."},
+    {"decimals": 2, "suffix": "€", "thousands": ".", "decimal": ","},
+    {"decimals": 2, "thousands": "", "decimal": ","},
+    {"decimals": 1, "thousands": "'", "decimal": "."},
+    {"decimals": 1, "thousands": " ", "decimal": ","},
+]  # fmt: skip
+
+
+@given(
+    numbers=st.lists(st.integers(-(10**9), 10**9), min_size=3, max_size=30, unique=True),
+    style=st.sampled_from(STYLES),
+    kind=st.sampled_from(["real", "positive", "categorical", "ordinal"]),
+)
+def test_numbers_of_every_style_come_back(numbers, style, kind):
+    if kind == "positive":
+        numbers = list({abs(number) for number in numbers})
+    assume(len(numbers) > 2)
+    texts = cells.texts(np.array(numbers) / 10 ** style["decimals"], style)
+    assume(cells.style_of(pd.Series(texts, dtype="str"))[1] is not None)
+    column, back = there_and_back(texts, kind)
+    if style["decimals"] == column.style["decimals"]:
+        assert back == texts
+    else:  # no cell has all the decimals: they are fewer, or none that can be told from thousands
+        np.testing.assert_array_equal(*(
+            cells.numbers(pd.Series(t, dtype="str"), column.style) for t in (back, texts)
+        ))  # fmt: skip
+
+
+@given(numbers=st.lists(st.integers(0, 10**6), min_size=2, max_size=30, unique=True))
+def test_counts_come_back(numbers):
+    texts = list(map(str, numbers))
+    assert there_and_back(texts, "count")[1] == texts
+
+
+@given(
+    numbers=st.lists(
+        st.floats(-1e250, 1e250).filter(lambda v: v == 0 or abs(v) > 1e-250),
+        min_size=2, max_size=20, unique=True),
+    kind=st.sampled_from(["real", "positive"]),
+)  # fmt: skip
+@example(numbers=[1e250, 1e249, -1e250], kind="real")
+@example(numbers=[1e-280, 3e-280, 2e-280], kind="real")
+@example(numbers=[0.0, 1e-200, 1e200], kind="positive")
+def test_numbers_of_every_size_come_back(numbers, kind):
+    if kind == "positive":
+        numbers = [abs(number) for number in numbers]
+        assume(max(numbers) > 0)
+    column = fit(list(map(repr, numbers)), kind)
+    values = np.array(numbers)
+    x = column.to_model(values)
+    assert np.isfinite(x).all()
+    # The curves are logarithms far out: a relative error is what float64 leaves of them there.
+    back = column.to_user(x)
+    size = np.abs(values) + (column.offset if kind == "positive" else column.spread * 5)
+    size = size + (abs(column.centre) if kind == "real" else 0)
+    assert (np.abs(back - values) <= 1e-10 * size).all()
+
+
+ODD_LEVELS = [
+    *("=1+1", "@x", "+y", "-z", 'a"b', "a,b", "a;b", "a\nb", "größe", "日本", "😀", "a\u0301"),
+    *("a  b", "0x1", "true", "1_0", "01", "#REF!", "a\u00a0b", "'", "NaNa", "x" * 300),
+]
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).map(
+    str.strip
+)
+
+
+@given(
+    levels=st.lists(TEXT | st.sampled_from(ODD_LEVELS), min_size=2, max_size=12, unique=True),
+    seed=st.integers(0, 9),
+    kind=st.sampled_from(["categorical", "ordinal"]),
+)
+def test_text_of_every_kind_comes_back(levels, seed, kind):
+    levels = [v for v in levels if v and not cells.missing(pd.Series([v], dtype="str"))[0]]
+    assume(len(levels) > 1)
+    assume(cells.style_of(pd.Series(levels * 3, dtype="str"))[1] is None)
+    texts = list(np.random.default_rng(seed).permutation(levels * 3))
+    wanted = {"kind": kind, "levels": levels} if kind == "ordinal" else kind
+    column, back = there_and_back(texts, wanted)
+    assert back == texts
+    assert column.levels == (levels if kind == "ordinal" else sorted(levels))
+
+
+PAIRS = [
+    *("yes no", "True False", "0 1", "0.0 1.0", "-7 2", "1,0 2,5", "$1 $2", "5% 10%", "=a =b"),
+    *("2024-01-01 2024-02-01", "1e5 2e5"),
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_two_values_come_back(pair):
+    texts = pair.split() * 10
+    column, back = there_and_back(texts)
+    assert column.kind == "binary"
+    if "e" in pair and column.style:  # another text of the same number
+        back, texts = list(map(float, back)), list(map(float, texts))
+    assert back == texts
+
+
+@pytest.mark.parametrize("form", cells.DATES)
+@pytest.mark.parametrize("kind", ["real", "categorical"])
+def test_dates_of_every_format_come_back(form, kind):
+    rng = np.random.default_rng(0)
+    times = pd.to_datetime(rng.integers(-(10**9), 2 * 10**9, 60), unit="s")
+    texts = list(times.strftime(form))
+    column, back = there_and_back(texts, kind)
+    assert "date" in column.style
+    assert back == texts
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        ("1 2 4", "real"),
+        ("1.5 2.5 4.5", "positive"),
+        ("0 3", "count"),
+        ("a b c", "categorical"),
+        ("1 2 3", "ordinal"),
+        ("x y", "binary"),
+    ],
+)
+def test_a_column_is_the_same_after_json(texts, kind):
+    column = fit(texts.split() * 9, kind)
+    assert Column(**json.loads(json.dumps(column.to_dict()))) == column
+
+
+@given(numbers=st.lists(st.integers(-(10**4), 10**4), min_size=3, max_size=30, unique=True))
+def test_float32_is_enough_for_cells_of_few_digits(numbers):
+    texts = list(map(str, numbers))
+    column = fit(texts, "real")
+    x, _, _, _ = encode(texts, column)
+    assert x.dtype == np.float32
+    back = np.array(list(map(float, column.text(x[:, 0]))))
+    assert (np.abs(back - numbers) <= 1 + 1e-5 * np.abs(numbers)).all()
+
+
+# Curves: their derivative, their densities, their means
+
+CURVES = {
+    "linear": Column("x", shift=3.0, scale=2.5),
+    "asinh": Column("x", shift=0.2, scale=1.3, curve="asinh", centre=50.0, spread=7.0),
+    "asinh, tiny": Column("x", shift=-0.1, scale=0.8, curve="asinh", centre=1e-9, spread=1e-12),
+    "asinh, huge": Column("x", shift=0.0, scale=2.0, curve="asinh", centre=-1e12, spread=1e9),
+    "log": Column("x", kind="positive", shift=2.0, scale=0.7, curve="log", low=0.0),
+    "log, offset": Column("x", kind="positive", shift=-1.0, scale=1.5, curve="log", offset=0.25),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+@given(x=st.floats(-6, 6))
+def test_log_det_is_the_derivative_of_to_model(name, x):
+    column = CURVES[name]
+    value = column.to_user(x)
+    step = 1e-5 * abs(column.to_user(x + 1e-3) - column.to_user(x - 1e-3)) * 1e3
+    low, high = value - step, value + step
+    assume(low < value < high)
+    derivative = (column.to_model(high) - column.to_model(low)) / (high - low)
+    # The difference of model units has the rounding of the value in it.
+    rounding = np.finfo(float).eps * max(abs(value), abs(column.offset)) / step * 20
+    np.testing.assert_allclose(column.log_det(x), np.log(derivative), atol=1e-6 + rounding)
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_without_the_unit_log_det_is_that_of_the_curve_alone(name):
+    column = CURVES[name]
+    x = np.linspace(-4, 4, 9)
+    difference = column.log_det(x) - column.log_det(x, user=False)
+    if column.curve == "log":  # logarithms are the unit: the rest of the curve is not counted
+        np.testing.assert_allclose(column.log_det(x, user=False), 0)
+        return
+    unit = -math.log(column.scale * (column.spread if column.curve == "asinh" else 1))
+    np.testing.assert_allclose(difference, unit, rtol=1e-12)
+    assert column.log_det(-column.shift / column.scale, user=False) == 0  # at the centre
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_unit_of_a_value_does_not_move_log_det_without_it(name):
+    column = CURVES[name]
+    other = {"centre": column.centre * 1e6, "spread": column.spread * 1e6}
+    x = np.linspace(-4, 4, 9)
+    np.testing.assert_allclose(
+        Column(**column.to_dict() | other).log_det(x, user=False), column.log_det(x, user=False)
+    )
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (-1.3, 0.4), (2.0, 0.1)])
+def test_densities_integrate_to_1_in_the_users_units(name, mean, std):
+    column = CURVES[name]
+    low = column.to_user(mean - 9 * std)
+    # Steps that are equal in model units, as values spread over many sizes; trapezoid in values.
+    values = column.to_user(np.linspace(mean - 9 * std, mean + 9 * std, 40_001))
+    x = column.to_model(values)
+    assert (np.diff(values) >= 0).all()
+    log_p = -0.5 * ((x - mean) / std) ** 2 - np.log(std) - 0.5 * np.log(2 * np.pi)
+    density = np.exp(log_p + column.log_det(x))
+    assert abs(np.trapezoid(density, values) - 1) < 1e-4, low
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (-1.0, 0.3), (1.5, 0.7), (0.5, 0.0)])
+def test_the_mean_in_the_users_units_is_that_of_draws(name, mean, std):
+    column = CURVES[name]
+    draws = column.to_user(mean + std * np.random.default_rng(0).normal(size=400_000))
+    error = draws.std() / len(draws) ** 0.5
+    found = column.mean_to_user(np.array([mean]), np.array([std]))
+    assert found.shape == (1,)
+    assert abs(found[0] - draws.mean()) <= 5 * error + 1e-9 * abs(draws.mean())
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_far_model_units_stay_finite_and_in_order(name):
+    x = np.array([-1e30, -1e6, -1e3, -1, 0, 1, 1e3, 1e6, 1e30])
+    column = CURVES[name]
+    for values in (column.to_user(x), column.mean_to_user(x, np.ones_like(x))):
+        assert np.isfinite(values).all()
+        assert (np.diff(values) >= 0).all()
+        assert (np.abs(values) <= LARGEST).all()
+    assert np.isfinite(column.log_det(x)).all() or column.curve == "log"
+    assert np.isfinite(column.mean_to_user(x, np.full_like(x, 1e6))).all()
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_to_model_is_increasing_and_inverse(name):
+    column = CURVES[name]
+    x = np.linspace(-5, 5, 101)
+    values = column.to_user(x)
+    if column.low is None:
+        np.testing.assert_allclose(
+            column.to_model(values), x, atol=2e-3 if "tiny" in name else 1e-6
+        )
+    assert (np.diff(values) > 0).all()
+
+
+def test_asinh_is_nearly_linear_inside_the_knee_and_logarithmic_beyond():
+    column = Column("x", curve="asinh", centre=10.0, spread=2.0)
+    np.testing.assert_allclose(column.to_model(np.array([10, 11, 9.0])), [0, 0.5, -0.5], rtol=0.01)
+    far = column.to_model(10 + 2 * np.array([1e6, 1e7]))
+    np.testing.assert_allclose(np.diff(far), KNEE * math.log(10), rtol=1e-6)
+
+
+def test_what_was_never_negative_is_not_drawn_negative():
+    column = fit(["0.5", "1.5", "2.5", "0.1", "0.4"] * 5, "real")
+    assert column.to_user(-50.0) == 0
+    assert fit(["-0.5", "1.5", "2.5"] * 5, "real").to_user(-50.0) < -5
+
+
+@pytest.mark.parametrize("kind", ["binary", "categorical", "ordinal", "count"])
+def test_categories_and_counts_have_no_derivative(kind):
+    column = fit(["1", "2"] * 9, kind)
+    np.testing.assert_array_equal(column.log_det(np.arange(3.0)), 0)
+
+
+def test_log_det_of_rows_sums_observed_columns():
+    columns = [*CURVES.values(), fit(["1", "2"] * 9, "binary")]
+    x = np.random.default_rng(0).normal(size=(5, len(columns)))
+    mask = (x > 0).astype(float)
+    each = np.stack([c.log_det(x[:, j]) for j, c in enumerate(columns)], 1)
+    np.testing.assert_allclose(tables.log_det(x, columns), each.sum(1))
+    np.testing.assert_allclose(tables.log_det(x, columns, mask), (each * mask).sum(1))
+    curve = np.stack([c.log_det(x[:, j], user=False) for j, c in enumerate(columns)], 1)
+    found = tables.log_det(x, columns, mask, user=False)
+    np.testing.assert_allclose(found, (curve * mask).sum(1))
+    linear = [Column("a", scale=2.0), Column("b")]
+    np.testing.assert_array_equal(tables.log_det(x, linear, user=False), np.zeros(5))
+    np.testing.assert_allclose(tables.log_det(x[:, :2], linear), -np.log(2) * np.ones(5))
+
+
+# Encoding, and what is said of cells that cannot be encoded
+
+
+def frame_of(**columns):
+    return pd.DataFrame(columns, dtype="str")
+
+
+TABLE = frame_of(
+    real=["1.5", "", "-2.5", "3.5", "0.5"],
+    word=["x", "y", "z", "", "x"],
+    visits=["0", "1", "2", "7", "1"],
+    gone=["u1", "u2", "u3", "u4", "u5"],
+)
+COLUMNS = kinds.fit(TABLE, {"visits": "count", "word": "categorical"})
+
+
+def test_encode_gives_the_modelled_columns_in_their_order():
+    x, mask, impossible, notes = tables.encode(TABLE, COLUMNS)
+    assert (x.dtype, mask.dtype, impossible.dtype) == (np.float32, np.float32, bool)
+    np.testing.assert_array_equal(mask, [[1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 0, 1], [1, 1, 1]])
+    np.testing.assert_array_equal(x[:, 1], [0, 1, 2, 0, 0])
+    np.testing.assert_array_equal(x[:, 2], [0, 1, 2, 7, 1])
+    assert (x[mask == 0] == 0).all()
+    assert not impossible.any()
+    assert notes == []
+    again = tables.encode(TABLE[TABLE.columns[::-1]].assign(more="1"), COLUMNS)
+    for a, b in zip((x, mask, impossible), again[:3], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+TAKEN = "1 cells taken as missing, such as"
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "cell", "note"),
+    [
+        ("real", 2, "oops", f"column 'real': {TAKEN} 'oops' in row 3, which is no number"),
+        ("real", 0, "2024-01-01", "which is no number"),
+        ("word", 4, "w", f"column 'word': {TAKEN} 'w' in row 5, which is no level it was trained"),
+        ("word", 0, "X", "which is no level"),
+        ("visits", 1, "many", "which is no number"),
+        ("visits", 1, "-1", "column 'visits': 1 impossible cells, such as -1 in row 2, in a count"),
+        ("visits", 3, "1.5", "1 impossible cells, such as 1.5 in row 4, in a count column"),
+    ],
+)
+def test_a_cell_that_cannot_be_encoded_is_missing_and_noted(name, row, cell, note):
+    frame = TABLE.copy()
+    frame.loc[row, name] = cell
+    j = ["real", "word", "visits"].index(name)
+    x, mask, impossible, notes = tables.encode(frame, COLUMNS)
+    assert len(notes) == 1
+    assert note in notes[0]
+    assert mask[row, j] == x[row, j] == 0
+    assert impossible.sum() == impossible[row, j] == ("impossible" in note)
+    base = tables.encode(TABLE, COLUMNS)
+    others = np.ones_like(impossible)
+    others[row, j] = False
+    np.testing.assert_array_equal(mask[others], base[1][others])
+    np.testing.assert_array_equal(x[others], base[0][others])
+
+
+def test_several_unreadable_cells_are_one_note():
+    frame = TABLE.assign(word=["u", "v", "x", "w", ""])
+    (note,) = tables.encode(frame, COLUMNS)[3]
+    assert "3 cells taken as missing, such as 'u' in row 1" in note
+
+
+def test_a_number_outside_a_logarithm_is_impossible():
+    strict, zeros = fit(["1.5", "2.5", "9.0"], "positive"), fit(["0", "2.0", "9.0"], "positive")
+    for column, cell, expected in (
+        (strict, "0", True), (strict, "-1", True), (strict, "1e-9", False), (strict, "", False),
+        (zeros, "0", False), (zeros, "-0.5", False), (zeros, "-1", True), (zeros, "-3", True),
+    ):  # fmt: skip
+        x, mask, impossible, _ = encode([cell], column)
+        assert impossible[0, 0] == expected, (column.offset, cell)
+        assert mask[0, 0] == (not expected and cell != "")
+        assert np.isfinite(x).all()
+
+
+def test_a_column_that_is_not_there_is_missing():
+    x, mask, _, notes = tables.encode(TABLE.drop(columns=["word", "gone"]), COLUMNS)
+    assert notes == ["column 'word' is not in the file: taken as missing"]
+    assert not mask[:, 1].any()
+    assert not x[:, 1].any()
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "1e999", "9e307", "-1e308"])
+def test_cells_beyond_all_numbers_are_refused_with_their_row(cell):
+    frame = TABLE.assign(real=["1.5", "2.5", "", cell, "1"])
+    with pytest.raises(UserError, match="row 4, column 'real' is "):
+        tables.encode(frame, COLUMNS)
+
+
+def test_levels_that_are_numbers_are_matched_as_numbers():
+    column = fit(["1", "2", "30"] * 5, "ordinal")
+    x, mask, _, notes = encode(["1.0", " 2", "3e1", "30.5", "", "x"], column)
+    np.testing.assert_array_equal(x[:, 0], [0, 1, 2, 0, 0, 0])
+    np.testing.assert_array_equal(mask[:, 0], [1, 1, 1, 0, 0, 0])
+    assert "2 cells taken as missing, such as '30.5' in row 4" in notes[0]
+
+
+def test_levels_that_are_text_are_matched_as_text():
+    column = fit(["01", "02", "A"] * 5, "categorical")
+    _, mask, _, _ = encode(["01", "1", " A ", "a", "1.0"], column)
+    np.testing.assert_array_equal(mask[:, 0], [1, 0, 1, 0, 0])
+
+
+def test_a_text_column_may_come_as_numbers():
+    """A Parquet of another day has the type that its cells allowed."""
+    column = fit(["1", "2", "30"] * 5, "ordinal")
+    x, mask, _, _ = tables.encode(pd.DataFrame({"x": [30.0, np.nan, 1.0]}), [column])
+    np.testing.assert_array_equal(x[:, 0] * mask[:, 0], [2, 0, 0])
+    np.testing.assert_array_equal(mask[:, 0], [1, 0, 1])
+
+
+def test_categories_stay_codes_in_the_users_units():
+    columns = [CURVES["asinh"], fit(["x", "y", "z"] * 5, "categorical")]
+    x = np.array([[0.5, 2], [-0.5, 0]])
+    back = tables.to_user(x, columns)
+    np.testing.assert_allclose(back[:, 0], columns[0].to_user(x[:, 0]))
+    np.testing.assert_array_equal(back[:, 1], [2, 0])
+    assert tables.to_user(x[None, None], columns).shape == (1, 1, 2, 2)
+
+
+def test_codes_out_of_range_are_the_nearest_level():
+    column = fit(["x", "y", "z"] * 5, "categorical")
+    assert column.text_of([-3, 0.4, 0.6, 9]) == ["x", "x", "y", "z"]
+
+
+def test_rows_as_plain_numbers():
+    columns = [fit(["1.5", "2.5", "4.0"] * 5, "real"), fit(["x", "y", "z"] * 5, "categorical"),
+               fit(["a", "b"] * 5, "binary")]  # fmt: skip
+    x = np.array([[0.0, 2, 1], [0.0, 0, 0]])
+    mask = np.array([[1, 1, 1], [0, 0, 1]])
+    found = tables.as_numbers(columns, x, mask)
+    expected = [[columns[0].to_user(0.0), 0, 0, 1, 1], [np.nan] * 4 + [0]]
+    np.testing.assert_allclose(found, expected)
+
+
+# A file of the table that a run knows
+
+
+def read_rows(frame, columns, name="t.csv"):
+    return tables.read_rows(files.File(files.Path(name), frame), columns)
+
+
+def test_a_file_of_another_table_is_refused():
+    with pytest.raises(UserError, match="none of the columns that the run was trained on"):
+        read_rows(frame_of(other=["1"]), COLUMNS)
+    with pytest.raises(UserError, match="none of the columns"):
+        read_rows(frame_of(gone=["u1"]), COLUMNS)  # one that it never modelled
+
+
+def test_unknown_columns_are_noted():
+    rows = read_rows(TABLE.assign(**{f"new {i}": "1" for i in range(7)}), COLUMNS)
+    assert rows.notes[-1].endswith("'new 0', 'new 1', 'new 2', 'new 3', 'new 4', ...")
+    assert read_rows(TABLE, COLUMNS).notes == []
+
+
+def test_an_array_has_the_names_of_the_run():
+    columns = kinds.fit(frame_of(a=["1.5", "2.5", "4.5"], b=["3.5", "1.25", "0.5"]))
+    frame = pd.DataFrame(np.array([[1.5, 3.5], [2.5, np.nan]]), columns=["c0", "c1"])
+    rows = read_rows(frame, columns, "t.npy")
+    np.testing.assert_array_equal(rows.mask, [[1, 1], [1, 0]])
+    assert list(rows.file.frame.columns) == ["a", "b"]
+
+
+def test_an_infinite_cell_names_the_file():
+    with pytest.raises(UserError, match="^t.csv: row 1, column 'real' is inf"):
+        read_rows(TABLE.assign(real="inf"), COLUMNS)
