@@ -5,6 +5,10 @@ python detect.py orders.csv --run 0001               # by a run trained before
 python detect.py survey.csv --labels odd             # and measures itself against known answers
 """
 
+import parts  # noqa: F401  first: before torch is loaded
+
+# isort: split
+
 import numpy as np
 import torch
 

@@ -4,6 +4,10 @@ python evaluate.py                                  # the newest run
 python evaluate.py --run 0001 --n-samples 5000
 """
 
+import parts  # noqa: F401  first: before torch is loaded
+
+# isort: split
+
 import numpy as np
 import torch
 

@@ -4,6 +4,10 @@ python generate.py --n 1000 --out new.csv                  # by the newest run
 python generate.py --run 0001 --given "job=nurse,age=40"   # given some columns
 """
 
+import parts  # noqa: F401  first: before torch is loaded
+
+# isort: split
+
 import csv
 import math
 from pathlib import Path
@@ -189,7 +193,7 @@ def compare(run, model, columns, generated, train, held):
     result = closeness.compare(columns, generated, train, held, embed)
     print(closeness.report(columns, result))
     runs.write_json(run.path / "generation.json", result)
-    real = tuple(np.concatenate(parts) for parts in zip(train, held, strict=True))
+    real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))
     arrays = tables.for_figures(columns) | {
         "real": np.where(real[1] > 0, tables.to_user(real[0], columns), np.nan),
         "generated": tables.to_user(generated[0], columns),

@@ -5,6 +5,10 @@ python impute.py survey.csv --run 0001 --draws 20    # and 20 plausible complete
 python impute.py survey.csv --check                  # and measures itself on hidden cells
 """
 
+import parts  # noqa: F401  first: before torch is loaded
+
+# isort: split
+
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +47,11 @@ class Imputer:
     def unit(self, mean, std):
         """Means of components in the user's units, from the model's."""
         mean, std = mean.double().cpu().numpy(), std.double().cpu().numpy()
-        parts = [
+        values = [
             mean[..., j] if column.levels else column.mean_to_user(mean[..., j], std[..., j])
             for j, column in enumerate(self.columns)
         ]
-        return torch.from_numpy(np.stack(parts, -1)).to(self.device)
+        return torch.from_numpy(np.stack(values, -1)).to(self.device)
 
     def chunks(self, x, mask, n_draws):
         """Slice, values [n, D] and draws [M, n, D] in the user's units (codes for categories)."""

@@ -5,6 +5,10 @@ python train.py --data survey.csv        # a table with mixed columns and holes
 python train.py --resume 0001            # go on where a run stopped, to the same bits
 """
 
+import parts  # noqa: F401  first: before torch is loaded
+
+# isort: split
+
 import argparse
 import contextlib
 import math

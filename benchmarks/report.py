@@ -120,8 +120,8 @@ def survey(result):
         f"{close['columns_real_mean']:.3f}), their correlations {value(over['correlations'], 3)} "
         f"({close['correlation_error_real']:.3f}; independent columns "
         f"{close['correlation_error_independent']:.3f}), and {value(over['nearer'], 1)} % of the "
-        "generated rows are nearer to a training row than training rows are to each other (held-out "
-        f"rows: {100 * close['nearer_real']:.1f} %)."
+        "generated rows are nearer to a training row than training rows are to each other (of "
+        f"held-out rows {100 * close['nearer_real']:.1f} %)."
     )
     return "\n\n".join(
         [

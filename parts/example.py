@@ -28,21 +28,21 @@ def survey(seed=42):
     rent = 12 + 9 * np.log(income) - 85 + 3 * (3 - city) + 1.5 * rng.normal(size=N_ROWS)
     joined = 19_000 - 120 * (age - 16) + 250 * rng.normal(size=N_ROWS)  # days since 1970
 
-    odd = np.zeros(N_ROWS, bool)
-    chosen = rng.permutation(N_ROWS)[: int(ODD * N_ROWS)]
-    odd[chosen] = True
-    for i, row in enumerate(chosen):
+    planted = {}  # row -> the columns that make it odd, which are never left empty
+    for i, row in enumerate(rng.permutation(N_ROWS)[: int(ODD * N_ROWS)]):
         match i % 5:
             case 0:
-                age[row] = rng.integers(120, 220)
+                age[row], planted[row] = rng.integers(120, 220), ["age"]
             case 1:
                 job[row], age[row], income[row] = 0, rng.integers(60, 80), 150_000
+                planted[row] = ["job", "age", "income"]
             case 2:
-                income[row] *= 40
+                income[row], planted[row] = 40 * income[row], ["income"]
             case 3:
                 member[row], visits[row] = False, rng.integers(15, 30)
+                planted[row] = ["member", "visits"]
             case 4:
-                rent[row] = -rent[row]
+                rent[row], planted[row] = -rent[row], ["rent_share"]
     table = {
         "respondent": [f"R{i:05d}" for i in rng.permutation(N_ROWS)],
         "age": age.astype(int).astype(str),
@@ -58,6 +58,8 @@ def survey(seed=42):
     frame = pd.DataFrame(table, dtype="str")
     holes = rng.random(frame.shape) < HOLES
     holes[:, 0] = False
+    for row, names in planted.items():
+        holes[row, frame.columns.get_indexer(names)] = False
     frame = frame.mask(holes, "")
-    frame["odd"] = odd.astype(int).astype(str)
+    frame["odd"] = [str(int(row in planted)) for row in range(N_ROWS)]
     return frame

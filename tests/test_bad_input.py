@@ -298,7 +298,7 @@ FILES = [
     (
         "long_double.npy",
         npy(np.full((20, 3), np.longdouble("1e4000"))),
-        "row 1, column 'c0' is inf",
+        "column 'c0' is inf",
     ),
     ("larger_than_memory.npy", npy_header((10**13, 10)), "larger_than_memory.npy"),
     ("archive.npy", npz(X=X), "archive.npy"),
@@ -341,7 +341,7 @@ FILES = [
     ("constants.csv", "a,b\n" + "1,x\n" * 20, "'a': constant; 'b': constant"),
     ("nothing_there.csv", "a,b\n" + ",\n-,NA\n" * 20, "'a': empty; 'b': empty"),
     ("identifiers.csv", "id\n" + "".join(f"u{i}\n" for i in range(40)), "every cell is different"),
-    ("numbered.csv", "n\n" + "".join(f"{i}\n" for i in range(40)), "numbered without gaps"),
+    ("numbered.csv", "n\n" + "".join(f"{i}\n" for i in range(99)), "numbered without gaps"),
 ]
 TOO_FEW = ("1 rows leave 0", "2 rows leave 0")
 
@@ -668,8 +668,8 @@ TABLE_FLAGS = [
     ("generate --run a --out sub.csv --overwrite", "sub.csv is a folder"),
     ("generate --run a --out new.npz --n 5", "an array holds numbers only"),
     ("generate --run a --given ''", "expected NAME=VALUE"),
-    ("generate --run a --given ' '", "expected NAME=VALUE"),
-    ("generate --run a --given age", "expected NAME=VALUE, NAME one of age, pay"),
+    ("generate --run a --given ' '", "no NAME=VALUE"),
+    ("generate --run a --given age", "no NAME=VALUE with NAME one of age, pay"),
     ("generate --run a --given age=", "'' is no real cell, expected a number"),
     ("generate --run a --given age=NA", "'NA' is no real cell, expected a number"),
     ("generate --run a --given age=old", "'old' is no real cell, expected a number"),
@@ -680,7 +680,7 @@ TABLE_FLAGS = [
     ("generate --run a --given one=1", "NAME one of age, pay"),
     ("generate --run a --given city=Rome", "expected one of Bern, Oslo, Porto, Norte"),
     ("generate --run a --given 'city=Porto, Norte'", "'Porto' is no categorical cell"),
-    ("generate --run a --given 'age=40,age'", "expected NAME=VALUE"),
+    ("generate --run a --given 'age=40,age'", "no NAME=VALUE"),
     ("generate --run a --given pay=0", "'0' is no positive cell"),
     ("generate --run a --given pay=-3", "'-3' is no positive cell"),
     ("generate --run a --given visits=-1", "'-1' is no count cell"),
@@ -731,7 +731,6 @@ def test_a_run_whose_rows_are_damaged(refuse, content):
     refuse("generate --run a --n 3 --out new.csv", "rows.npz is damaged: train the run again")
 
 
-@pytest.mark.xfail(strict=True, reason="a ValueError of pathlib's, before the file is looked at")
 @pytest.mark.usefixtures("at_table")
 @pytest.mark.parametrize("command", ["detect", "impute"])
 @pytest.mark.parametrize("name", [".", ""])
@@ -739,13 +738,11 @@ def test_a_verb_on_a_folder(refuse, command, name):
     refuse(shlex.join([command, name, "--run", "a"]), "is a folder")
 
 
-@pytest.mark.xfail(strict=True, reason="the output is written first")
 @pytest.mark.usefixtures("at_table")
 def test_a_check_without_rows_that_the_run_was_not_trained_on(refuse):
     refuse("impute t.csv --run b --out new.csv --check", "--check needs rows")
 
 
-@pytest.mark.xfail(strict=True, reason="it is the row among the training rows")
 @pytest.mark.usefixtures("at_table")
 def test_the_row_of_an_infinite_cell_is_the_row_of_the_file(refuse):
     frame = mixed_table()
@@ -865,9 +862,10 @@ def test_odd_tables_work(tmp_path, monkeypatch, call, train, name):
 # A table that differs from the one a run was trained on
 
 
-def scored(call, frame, *flags):
+def scored(call, frame):
     frame.to_csv("new.csv", index=False)
-    result = call("detect", "new.csv", "--run", "a", "--out", "s.csv", "--overwrite", *flags)
+    flags = ("--run", "a", "--out", "s.csv", "--overwrite", "--threads", 1, "--n-samples", 50)
+    result = call("detect", "new.csv", *flags)
     assert result.code == 0, result.err
     return result.out, pd.read_csv("s.csv")
 

@@ -82,7 +82,6 @@ def test_a_style_is_read_and_written(name):
     assert cells_of([f" {text}\t" for text in texts]) == texts  # blanks around a cell say nothing
 
 
-@pytest.mark.xfail(strict=True, reason="the blank beside a sign, and a leading plus, are not kept")
 @pytest.mark.parametrize(
     "texts", [["3.50 €", "2.25 €"], ["12.5 %", "3.0 %"], ["$ 3.50", "$ 2.25"], ["+1.5", "-2.5"]]
 )
@@ -96,7 +95,6 @@ def test_thousands_by_points_are_not_decimals():
     np.testing.assert_array_equal(values, [1234, 12500, 479, 980, 2000])
 
 
-@pytest.mark.xfail(strict=True, reason="a space that does not break is no separator")
 def test_thousands_by_unbreakable_spaces():
     _, values = style_of(["1\u00a0234,5", "12,0"])
     np.testing.assert_array_equal(values, [1234.5, 12])
@@ -167,6 +165,8 @@ def test_whole_numbers_are_rounded():
 @settings(max_examples=12)
 @given(days=st.lists(st.integers(-80_000, 80_000), min_size=3, max_size=30, unique=True))
 def test_dates_of_every_format_are_read_and_written(form, days):
+    if "%y" in form:  # two digits are the years 1969 to 2068
+        days = [day % 36_000 for day in days]
     times = pd.to_datetime(np.array(days) * 86_400 + 3_723, unit="s")
     texts = list(times.strftime(form))
     style = {"date": form}
@@ -198,6 +198,12 @@ def test_a_day_beyond_12_tells_days_from_months(first, last, form):
     assert style_of([first, "03/04/2024", last])[0] == {"date": form}
 
 
+@pytest.mark.xfail(strict=True, reason="the first format that reads most cells is taken")
+def test_the_format_that_reads_every_date_is_the_one():
+    texts = ["01/02/2024", "03/04/2024", "05/06/2024"] * 40 + ["05/13/2024"] * 3
+    assert style_of(texts)[0] == {"date": "%m/%d/%Y"}
+
+
 def test_days_that_are_no_dates_are_unreadable():
     texts = [f"2024-01-{day:02d}" for day in range(1, 31)] + ["2024-02-30"]
     style, values = style_of(texts)
@@ -216,19 +222,16 @@ def test_dates_beyond_the_calendar_are_its_ends():
     assert cells.texts([-1e12, 1e12], style) == ["01.01.0001", "31.12.9999"]
 
 
-@pytest.mark.xfail(strict=True, reason="a traceback: pandas counts nanoseconds, from 1677 to 2262")
 def test_dates_of_any_year_are_read():
     style, values = style_of(["9999-12-31", "2024-01-05", "1500-03-01"] * 5)
     assert cells.texts(values, style) == ["9999-12-31", "2024-01-05", "1500-03-01"] * 5
 
 
-@pytest.mark.xfail(strict=True, reason="times are written to the second")
 def test_fractions_of_seconds_are_kept():
     texts = [f"2024-01-05 10:00:{i:02d}.{i * 37_123 % 10**6:06d}" for i in range(20)]
     assert cells_of(texts) == texts
 
 
-@pytest.mark.xfail(strict=True, reason="not in DATES")
 @pytest.mark.parametrize(
     "form",
     ["%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%d-%b-%y", "%m/%d/%y",
@@ -284,7 +287,6 @@ def test_distinct_cells_are_not_enough():
     assert style_of([f"{i}.5" for i in range(100)] + ["refused"] * 1000) == ({}, None)
 
 
-@pytest.mark.xfail(strict=True, reason="the share is taken of distinct cells as well")
 def test_one_bad_cell_among_many_equal_numbers_is_missing():
     style, values = style_of(["1", "2", "3", "4", "5"] * 100 + ["refused"])
     assert np.isnan(values).sum() == 1

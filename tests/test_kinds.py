@@ -94,9 +94,13 @@ INFERRED = {
     "too many words": ([f"w{i}" for i in range(101)] * 3, "ignore"),
     "most cells different": ([f"w{i}" for i in range(40)] + ["w0"] * 3, "ignore"),
     "six words, seven cells": (["a", "b", "c", "d", "e", "f", "f"], "ignore"),
-    "row numbers": (list(map(str, range(50))), "ignore"),
-    "row numbers in disorder": (list(map(str, RNG.permutation(50) + 1000)), "ignore"),
-    "row numbers with gaps": (list(map(str, range(0, 60, 2)))[:-1] + ["59"], "ignore"),
+    "row numbers": (list(map(str, range(60))), "ignore"),
+    "row numbers in disorder": (list(map(str, RNG.permutation(60) + 1000)), "ignore"),
+    "row numbers with gaps": (
+        list(map(str, np.delete(np.arange(80), RNG.permutation(80)[:20]))),
+        "ignore",
+    ),
+    "even row numbers": (list(map(str, range(0, 160, 2))), "real"),
     "constant": (["5"] * 20, "ignore"),
     "constant text": (["x", ""] * 20, "ignore"),
     "equal numbers": (["1", "1.0", "1e0"] * 9, "ignore"),
@@ -115,15 +119,16 @@ def test_the_kind_of_a_column(name):
     assert column(list(shuffled)).kind == kind
 
 
-@pytest.mark.parametrize("n", [19, 20])
-def test_twenty_row_numbers_are_an_identifier_and_nineteen_are_not(n):
-    assert (column(list(map(str, range(n)))).kind == "ignore") == (n == 20)
+@pytest.mark.parametrize("n", [49, 50])
+def test_fifty_row_numbers_are_an_identifier_and_fewer_are_not(n):
+    assert (column(list(map(str, range(n)))).kind == "ignore") == (n == 50)
 
 
 @pytest.mark.parametrize(
     ("name", "is_id"),
     [("id", 1), ("ID", 1), ("customer_id", 1), ("customer id", 1), ("customerId", 1),
-     ("customerID", 1), ("guid", 1), ("row-index", 1), ("unnamed 1", 1), ("user.key", 1),
+     ("customerID", 1), ("guid", 1), ("index", 1), ("Idx", 1), ("row-id", 1), ("unnamed 1", 1),
+     ("user.key", 1), ("price index", 0),
      ("paid", 0), ("grid", 0), ("valid", 0), ("monkey", 0), ("idle", 0), ("x", 0),
      ("PAID", 0), ("idea", 0), ("unnamed", 0)],
 )  # fmt: skip
@@ -136,12 +141,10 @@ def test_whole_numbers_under_the_name_of_an_identifier_are_ignored(name, is_id):
     assert column(numbers, "real", name).kind == "real"
 
 
-@pytest.mark.xfail(strict=True, reason="index is a word for identifiers, and for prices")
 def test_an_index_of_prices_is_a_number():
     assert column(whole(90, 180), name="price index").kind != "ignore"
 
 
-@pytest.mark.xfail(strict=True, reason="dense for so few rows, though nothing is numbered")
 def test_different_measurements_in_a_small_table_are_no_identifier():
     ages = [str(v) for v in np.random.default_rng(0).choice(np.arange(20, 62), 24, replace=False)]
     assert column(ages).kind == "real"
@@ -233,6 +236,25 @@ def test_a_kind_that_cannot_be_is_refused(texts, wanted, fragment):
     assert fragment in str(error.value)
 
 
+@pytest.mark.xfail(strict=True, reason="an ordinal column of one level ends in torch's traceback")
+@pytest.mark.parametrize("kind", ["categorical", "ordinal"])
+def test_a_category_of_one_level_is_refused(kind):
+    with pytest.raises(UserError, match="'x'"):
+        column(["5"] * 20, kind)
+
+
+@pytest.mark.xfail(strict=True, reason="its cells are all missing, and it is trained on")
+def test_levels_that_no_cell_has_are_refused():
+    with pytest.raises(UserError, match="'x'"):
+        column(["S", "M", "L"] * 9, {"kind": "ordinal", "levels": ["small", "middle", "large"]})
+
+
+@pytest.mark.xfail(strict=True, reason="levels of a number are passed over")
+def test_levels_of_a_number_are_refused():
+    with pytest.raises(UserError, match="levels"):
+        column(["1", "2", "3"] * 9, {"kind": "real", "levels": ["1", "2"]})
+
+
 def test_a_spec_of_an_unknown_column_is_refused():
     frame = pd.DataFrame({"a": ["1", "2"], "b": ["x", "y"]}, dtype="str")
     with pytest.raises(UserError, match="a kind is given for 'c', but the columns are a, b"):
@@ -283,7 +305,6 @@ def test_outliers_leave_the_other_cells_nearly_where_they_were(odd):
     assert np.corrcoef(x, y)[0, 1] > 0.999
 
 
-@pytest.mark.xfail(strict=True, reason="the mean and deviation after the curve are not robust")
 @pytest.mark.parametrize("odd", [1e6, 1e12, 1e300])
 def test_outliers_leave_the_other_cells_as_far_apart_as_they_were(odd):
     texts = decimals(NORMAL)

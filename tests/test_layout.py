@@ -14,12 +14,12 @@ TOP_LEVEL = {f"{name}.py" for name in (*SCRIPTS, "vae")}
 # Module -> our modules it may import. Imports point downward only; no part knows a script.
 VERB = {"parts.cli", "parts.errors", "parts.runs"}  # what every verb that works on a run needs
 MAY_IMPORT = {
-    "train": {"data", "vae", "parts.kinds", "parts.presets", "parts.training"} | VERB,
-    "evaluate": {"data", "vae", "parts.tables"} | VERB,
-    "detect": {"data", "train", "vae", "parts.baselines", "parts.cells", "parts.files",
+    "train": {"parts", "data", "vae", "parts.kinds", "parts.presets", "parts.training"} | VERB,
+    "evaluate": {"parts", "data", "vae", "parts.tables"} | VERB,
+    "detect": {"parts", "data", "train", "vae", "parts.baselines", "parts.cells", "parts.files",
                "parts.tables"} | VERB,
-    "impute": {"data", "train", "vae", "parts.files", "parts.hidden_cells", "parts.tables"} | VERB,
-    "generate": {"vae", "parts.cells", "parts.closeness", "parts.files", "parts.tables"} | VERB,
+    "impute": {"parts", "data", "train", "vae", "parts.files", "parts.hidden_cells", "parts.tables"} | VERB,
+    "generate": {"parts", "vae", "parts.closeness", "parts.files", "parts.tables"} | VERB,
     "plot_results": {"parts.figures"} | VERB,
     "data": {"parts.cli", "parts.errors", "parts.example", "parts.files", "parts.kinds",
              "parts.tables"},
