@@ -70,14 +70,16 @@ class Scorer:
         return np.where(mask > 0, scores[:, None] - others, np.nan)
 
     def expected(self, x, mask, column):
-        """Draws of a column's cells given the others of their rows, [M, n], model units."""
+        """A column's cells given the others of their rows, model units: what to expect of them [n],
+        and draws [M, n].
+        """
         mask = mask.copy()
         mask[:, column] = 0
         batch = self.batch(x, mask)
         filled = self.model.impute(
             batch.x, batch.mask, n_samples=self.n_samples, draws=N_DRAWS, eps=self.eps
         )
-        return filled.draws[..., column].cpu().numpy()
+        return filled.mean[:, column].cpu().numpy(), filled.draws[..., column].cpu().numpy()
 
 
 def explain(scorer, rows, chosen, scores, typical):
@@ -94,7 +96,7 @@ def explain(scorer, rows, chosen, scores, typical):
         row, place = np.nonzero((order == j) & odd)
         if len(row):
             seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
-            wanted = expectations(column, scorer.expected(x[row], mask[row], j))
+            wanted = expectations(column, *scorer.expected(x[row], mask[row], j))
             words[row, place] = [
                 # The likeliest category is no oddity: another cell has misled the others.
                 "" if want.startswith(f"{cell} (") else f"{column.name}={cell[:40]} expected {want}"
@@ -103,12 +105,11 @@ def explain(scorer, rows, chosen, scores, typical):
     return ["; ".join(word for word in three if word) for three in words]
 
 
-def expectations(column, draws):
+def expectations(column, mean, draws):
     """Draws [M, n] of a column in words: 41±12, half the width that holds 68 %, or F (97%)."""
     if column.levels:
-        shares = (draws[..., None] == np.arange(len(column.levels))).mean(0)  # [n, L]
-        best = zip(column.text(shares.argmax(1)), shares.max(1), strict=True)
-        return [f"{text} ({share:.0%})" for text, share in best]
+        shares = (draws == mean).mean(0)  # [n]
+        return [f"{text} ({s:.0%})" for text, s in zip(column.text(mean), shares, strict=True)]
     low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
     half = (column.to_user(high) - column.to_user(low)) / 2
     if "date" in column.style:

@@ -45,9 +45,8 @@ def given_cells(text, columns):
         name = next((n for n in names if pair.startswith(f"{n}=")), None)
         if name is None:
             raise UserError(
-                f"--given {text!r}: {pair!r} is no NAME=VALUE with NAME one of "
-                f"{', '.join(names)[:200]}; a cell that holds a comma is quoted, as in "
-                "'\"income=50,000\",job=nurse'"
+                f"--given {pair!r}: expected NAME=VALUE, NAME one of {', '.join(names)[:200]}; "
+                "a cell that holds a comma is quoted, as in '\"income=50,000\",job=nurse'"
             )
         j, cell = names[name], pair[len(name) + 1 :]
         column = columns[j]
@@ -65,6 +64,18 @@ def given_cells(text, columns):
     if not mask.any():
         raise UserError(f"--given {text!r}: expected NAME=VALUE, or several with commas")
     return x, mask
+
+
+def note_far(given, columns, x_train, train_mask):
+    """Say which given numbers lie outside all that the model was trained on."""
+    x, mask = given
+    for j in np.flatnonzero(mask[0]):
+        seen = x_train[train_mask[:, j] > 0, j]
+        if not columns[j].levels and len(seen) and not seen.min() <= x[0, j] <= seen.max():
+            low, high, cell = columns[j].text(np.array([seen.min(), seen.max(), x[0, j]]))
+            print(
+                f"Note: {columns[j].name}={cell} lies outside the training rows ({low} to {high})"
+            )
 
 
 def draw(model, n, given=None):
@@ -157,6 +168,8 @@ def main(argv=None):
         raise UserError(f"{grid} exists; add --overwrite to replace it, or name another by --out")
     given = None if args.given is None else given_cells(args.given, kept)
     x_train, train_mask, x_held, held_mask = run.read_rows()
+    if given is not None:
+        note_far(given, kept, x_train, train_mask)
     with runs.fixed_randomness(args.seed):
         x = draw(model, args.n, given)
     rng = np.random.default_rng(args.seed)

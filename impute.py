@@ -118,9 +118,11 @@ def fill(rows, columns, imputer, n_tables=0, interval=None):
             if holes[:, j].any() and not column.levels:
                 at = todo[holes[todo, j]]
                 for name, values in ((f"{column.name}_low", low), (f"{column.name}_high", high)):
-                    cells = np.full(len(frame), "", dtype=object)
-                    cells[at] = column.text_of(values[holes[todo, j], j])
-                    output[0][name] = cells.astype(str)
+                    number = frame[column.name].dtype.kind == "f"
+                    cells = np.full(len(frame), np.nan if number else "", dtype=object)
+                    written = column.text_of(values[holes[todo, j], j])
+                    cells[at] = [float(text) for text in written] if number else written
+                    output[0][name] = cells.astype(float if number else str)
     return output, holes
 
 
@@ -179,7 +181,9 @@ def main(argv=None):
         refuse_names(file, columns)
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     rows = tables.read_rows(file, columns)
-    for note in rows.notes:
+    far = tables.far(rows.x, tables.modelled(columns))
+    rows = rows._replace(mask=rows.mask * ~far)
+    for note in [*rows.notes, *far_notes(far, tables.modelled(columns))]:
         print(f"Note: {note}")
     imputer = Imputer(model, columns, args.n_samples, args.seed, args.statistic)
     fresh, trained = rows_to_check(run, rows, config) if args.check else (None, None)
@@ -194,6 +198,16 @@ def main(argv=None):
     for path in (out, *drawn):
         print(f"Wrote {path}")
     print(f"Fill other files with: python impute.py FILE {run.flags(args.runs_dir)}")
+
+
+def far_notes(far, columns):
+    """Sentences on cells that lie too far out to tell anything of the others in their row."""
+    return [
+        f"column {column.name!r}: {far[:, j].sum()} cells lie so far out that the holes of their "
+        "rows are filled without them"
+        for j, column in enumerate(columns)
+        if far[:, j].any()
+    ]
 
 
 def rows_to_check(run, rows, config):

@@ -19,7 +19,15 @@ DATES = (
     *("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
     *("%d.%m.%Y %H:%M", "%d %b %Y", "%b %d, %Y", "%d-%b-%Y", "%Y-%m-%dT%H:%M:%SZ"),
     *("%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p"),
-    *("%d-%b-%y", "%d/%m/%y", "%m/%d/%y", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S+00:00"),
+    *(
+        "%Y-%m-%d %H:%M:%SZ",
+        "%Y-%m-%d %H:%M:%S.%fZ",
+        "%d-%b-%y",
+        "%d/%m/%y",
+        "%m/%d/%y",
+        "%Y-%m-%dT%H:%M:%S.%fZ",
+        "%Y-%m-%dT%H:%M:%S+00:00",
+    ),
 )
 SEPARATORS = (  # of thousands and of decimals; some spaces do not break a line
     *((",", "."), ("", ","), (".", ","), ("'", "."), (" ", "."), (" ", ",")),
@@ -79,11 +87,10 @@ def _candidates(sample, weights):
         if weights[bare.str.fullmatch(pattern)].sum() >= MOSTLY:
             yield affixes | {"thousands": thousands, "decimal": decimal}
     if weights[sample.str.contains(r"\d", regex=True)].sum() >= MOSTLY:
-        head, share = sample.iloc[:50], weights[:50]
-        for form in DATES:
-            read = ~np.isnan(numbers(head, {"date": form}))
-            if share[read].sum() >= MOSTLY * share.sum():
-                yield {"date": form}
+        read = {form: weights[~np.isnan(numbers(sample, {"date": form}))].sum() for form in DATES}
+        best = max(read, key=read.get)  # a day beyond the 12th tells days from months
+        if read[best] >= MOSTLY:
+            yield {"date": best}
 
 
 def _bare(text, style):
@@ -136,24 +143,26 @@ def _with_decimals(style, sample):
 def texts(values, style, whole=False, exact=False):
     """Numbers as cells in the style of their column; `whole` ones are rounded first.
 
-    Where the style knows no number of decimals: eight digits, or all of them if `exact`.
+    Where the style knows no number of decimals: seven digits, as many as a float32 holds, or all
+    of them if `exact`.
     """
     import pandas as pd
 
     values = np.asarray(values, np.float64)
     if form := style.get("date"):
-        days = values if "%H" in form or "%I" in form else np.round(values)
+        timed = ("%H" in form or "%I" in form) and not whole
+        days = values if timed else np.round(values)
         days = np.clip(days, *DAYS)
         times = pd.DatetimeIndex(np.round(days * 86_400e6).astype("datetime64[us]"))
         return list(times.strftime(form))
     values = np.round(values) if whole else values
-    decimals = 0 if whole and style.get("decimals") is None else style.get("decimals")
-    return [_text(value, decimals, style, exact) for value in values.tolist()]
+    decimals = style.get("decimals")
+    return [_text(value, decimals, style, exact or whole) for value in values.tolist()]
 
 
 def _text(value, decimals, style, exact):
     if decimals is None:
-        text = repr(value) if exact else f"{value:.8g}"
+        text = repr(value).removesuffix(".0") if exact else f"{value:.7g}"
     else:
         text = f"{value:,.{decimals}f}" if style.get("thousands") else f"{value:.{decimals}f}"
         if float(text.replace(",", "")) == 0:

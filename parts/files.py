@@ -5,6 +5,8 @@ Cells of text files stay the text they were, so that what goes out is what came 
 
 import csv
 import hashlib
+import itertools
+import re
 import warnings
 import zipfile
 import zlib
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parts import parquet
 from parts.errors import UserError
 from parts.runs import write_atomic
 
@@ -81,7 +84,7 @@ def _read_text(path):
         start = raw.read(N_SNIFFED)
     if b"\0" in start:
         raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8")
-    delimiter, header, spaced = _header(path, start)
+    delimiter, header, spaced, n_above = _header(path, start)
     names = _names(header, path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
@@ -92,36 +95,57 @@ def _read_text(path):
             keep_default_na=False,  # only what is not there at all is missing
             encoding="utf-8-sig",
             skipinitialspace=spaced,
+            skiprows=n_above,
             index_col=False,
-            skip_blank_lines=len(names) > 1,  # in a single column they are missing cells
+            skip_blank_lines=False,
         )
     frame.columns = names
-    short = frame.iloc[:, -1].isna()  # not even an empty cell
-    if len(names) > 1 and short.any():
-        row = int(short.to_numpy().argmax()) + 1
-        raise UserError(f"{path}: row {row} has fewer cells than the header's {len(names)}")
+    frame = frame.fillna("")
+    if len(names) > 1 and (frame.iloc[:, -1] == "").any():  # pandas pads short rows in silence
+        frame = frame.iloc[: _n_whole_rows(path, delimiter, len(names), n_above + 1)]
     newline = "\r\n" if b"\r\n" in start else "\n"
     written = {"header": header, "delimiter": delimiter, "newline": newline}
-    return File(path, frame.fillna(""), as_written=written | {"bom": start[:3] == b"\xef\xbb\xbf"})
+    return File(path, frame, as_written=written | {"bom": start[:3] == b"\xef\xbb\xbf"})
+
+
+def _n_whole_rows(path, delimiter, n_columns, n_above):
+    """Rows without the empty lines at the end; a UserError for a row that lacks cells."""
+    n_rows, n_empty = 0, 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        for row in itertools.islice(rows, n_above, None):
+            if not row:
+                n_empty += 1
+                continue
+            if n_empty or len(row) < n_columns:
+                number = n_rows + 1
+                short = f"has fewer cells than the header's {n_columns}"
+                what = "is an empty line" if n_empty else short
+                raise UserError(f"{path}: row {number} {what}; mend or delete it")
+            n_rows += 1
+    return n_rows
 
 
 def _header(path, start):
-    """The delimiter, the cells of the first line, and whether quotes follow a space."""
+    """The delimiter, the header's cells, whether quotes follow a space, and lines above it."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        line = next(csv.reader(file, delimiter="\0"), None)
-        file.seek(0)
-        if not line:
+        line = next(file, "")
+        said = re.fullmatch(r"sep=(.)\r?\n?", line)  # as spreadsheets name the delimiter
+        line = next(file, "") if said else line
+        if not line.strip():
             raise UserError(f"{path} is empty, expected a header and rows")
-        n_cells = {}
-        for delimiter in DELIMITERS:
+
+        def cells(delimiter, **options):
             file.seek(0)
-            n_cells[delimiter] = len(next(csv.reader(file, delimiter=delimiter), []))
-        best = max(n_cells, key=n_cells.get)  # the first of equals: commas
-        if n_cells[best] == 1 and path.suffix.lower() == ".tsv":
+            rows = csv.reader(file, delimiter=delimiter, **options)
+            return next(itertools.islice(rows, int(bool(said)), None), [])
+
+        n_cells = {delimiter: len(cells(delimiter)) for delimiter in DELIMITERS}
+        best = said[1] if said else max(n_cells, key=n_cells.get)  # the first of equals: commas
+        if not said and n_cells[best] == 1 and path.suffix.lower() == ".tsv":
             best = "\t"
         spaced = f'{best} "'.encode() in start  # such quotes still quote
-        file.seek(0)
-        return best, next(csv.reader(file, delimiter=best, skipinitialspace=spaced)), spaced
+        return best, cells(best, skipinitialspace=spaced), spaced, int(bool(said))
 
 
 def _names(header, path):
@@ -148,36 +172,12 @@ def _is_number(text):
 
 def _read_parquet(path):
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet
 
-    # Not pandas' own reader: it would look for a folder of partitions, or for a remote file.
     with path.open("rb") as file:
-        table = pa.parquet.read_table(file)
-    names = [str(name).strip() for name in table.column_names]
-    index = [n for n in (table.schema.pandas_metadata or {}).get("index_columns", [])
-             if isinstance(n, str)]  # fmt: skip
-    columns = {}
-    for name, column in zip(_names(names, path), table.columns, strict=True):
-        kind = column.type
-        if name in index:
-            continue  # a stored index is no column; it stays where it was
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            number = column.cast(pa.float64(), safe=False)
-            columns[name] = number.to_numpy()
-        else:
-            columns[name] = _arrow_text(column)
-    return File(path, pd.DataFrame(columns), as_written={"table": table, "header": names})
-
-
-def _arrow_text(column):
-    """Cells as text, "" where null; None where the type has none (lists, structures)."""
-    import pyarrow as pa
-
-    try:
-        return column.cast(pa.string()).fill_null("").to_pandas().astype("str")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        return [NO_TEXT] * len(column)
+        table, columns = parquet.read(file)
+    header = list(columns)
+    frame = pd.DataFrame(dict(zip(_names(header, path), columns.values(), strict=True)))
+    return File(path, frame, as_written={"table": table, "header": header})
 
 
 def _read_npy(path):
@@ -252,6 +252,8 @@ def output_of(path, word, ending=None):
 def _write_text(frame, like, path, file):
     same = path.suffix.lower() == like.path.suffix.lower()
     form = like.as_written if same and "delimiter" in like.as_written else {}
+    if "table" in like.as_written:
+        frame = parquet.untyped(frame, like.as_written["table"])
     delimiter = form.get("delimiter", "\t" if path.suffix.lower() == ".tsv" else ",")
     header = _header_as_written(frame, like)
     if form.get("bom"):
@@ -268,40 +270,7 @@ def _header_as_written(frame, like):
 
 
 def _write_parquet(frame, like, path, file):
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    table = like.as_written.get("table")
-    if table is None:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    for name in frame.columns if "table" in like.as_written else ():
-        cells = frame[name]
-        if name in table.column_names:
-            at = table.column_names.index(name)
-            column = _filled(table.column(at), like.frame[name], cells)
-            table = table.set_column(at, table.schema.field(at).with_type(column.type), column)
-        else:
-            table = table.append_column(str(name), pa.array(cells))
-    pa.parquet.write_table(table, file)
-
-
-def _filled(column, old, new):
-    """An Arrow column with its changed cells replaced, cast to the type it had."""
-    import pyarrow as pa
-    import pyarrow.compute
-
-    same = (old == new) | (old.isna() & new.isna()) if old.dtype.kind == "f" else old == new
-    changed = ~same.to_numpy(bool)
-    if not changed.any():
-        return column
-    kind = column.type
-    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    texts = pa.array(np.where(changed, new.astype(object).map(str), None), pa.string(),
-                     from_pandas=True)  # fmt: skip
-    if pa.types.is_integer(plain) or pa.types.is_boolean(plain):
-        texts = pa.compute.replace_substring_regex(texts, r"\.0$", "")
-    filled = pa.compute.if_else(pa.array(changed), texts.cast(plain), column.cast(plain))
-    return filled.dictionary_encode() if pa.types.is_dictionary(kind) else filled
+    parquet.write(frame, file, like.as_written.get("table"), like.frame)
 
 
 def _write_npy(frame, like, path, file):
@@ -313,7 +282,6 @@ def _write_npz(frame, like, path, file):
     np.savez_compressed(file, **others | {name: frame.to_numpy(np.float64)})
 
 
-NO_TEXT = "\x00"  # stands for a cell that can neither be read as a number nor as text
 READERS = {
     ".csv": _read_text,
     ".tsv": _read_text,

@@ -9,7 +9,7 @@ import numpy as np
 
 from parts import cells
 from parts.errors import UserError
-from parts.files import NO_TEXT
+from parts.parquet import NESTED
 from parts.tables import DISCRETE, KNEE, Column, check_finite, standardize
 
 KINDS = {
@@ -51,8 +51,11 @@ def fit_column(name, series, wanted=None):
     if kind == "ignore":
         return Column(name, kind="ignore", why="as asked")
     gone = cells.missing(series)
-    if gone.all() or (cells.is_text(series) and (series == NO_TEXT).any()):
-        why = "empty" if gone.all() else "nested values"
+    if levels is not None and kind not in DISCRETE:
+        raise UserError(f"column {name!r}: levels are for {', '.join(DISCRETE)}, not {kind!r}")
+    nested = cells.is_text(series) and series.str.startswith(NESTED).any()
+    if gone.all() or nested:
+        why = "nested values" if nested else "empty"
         if kind:
             raise UserError(f"column {name!r} is {why}, so it cannot be {kind!r}")
         return Column(name, kind="ignore", why=why)
@@ -126,6 +129,14 @@ def _levels(name, kind, levels, found, style, whole, is_text):
         )
     else:
         levels = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
+    if len(levels) < 2:
+        raise UserError(
+            f"column {name!r} holds nothing but {levels[0]!r}, so it cannot be {kind!r}"
+        )
+    known = set(map(str, found)) if is_text else set(cells.texts(found, style, whole, exact=True))
+    if not known & set(levels):
+        shown = ", ".join(sorted(known)[:4])
+        raise UserError(f"column {name!r} holds {shown}, and none of the levels {levels}")
     if kind == "binary" and len(levels) != 2:
         raise UserError(f"column {name!r} has {len(levels)} values, expected 2 of a binary column")
     if len(levels) > 10 * MAX_LEVELS:
@@ -147,7 +158,7 @@ def _scaled(column, values):
         logs = np.log1p(values)
         fitted = {"centre": float(logs.mean()), "spread": float(max(logs.std(), 0.1)), "low": 0.0}
         return replace(column, **fitted)
-    fitted = {"low": 0.0} if low >= 0 else {}
+    fitted = {"low": 0.0} if low >= 0 and "date" not in column.style else {}
     if kind == "positive":
         above = values[values > 0]
         if not len(above):

@@ -8,13 +8,11 @@ from torch import nn
 
 from parts.discrete import Categorical, NegativeBinomial, Ordinal
 from parts.distributions import Bernoulli, Gaussian, Likelihood, StudentT, log_normal
+from parts.tables import FARTHEST_SEEN
 
 # Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
 # with ties by going to spikes, and scores and imputations get worse for it.
 TABLE_MIN_VARIANCE = 0.01
-# What the encoder sees is clipped here: one absurd cell would else send q(z|x), and with it every
-# other cell's imputation, to where no row has been.
-FARTHEST_SEEN = 10.0
 
 
 class Mixed(Likelihood):
@@ -89,6 +87,7 @@ class Mixed(Likelihood):
 
     def features(self, x, mask=None):
         there = torch.ones_like(x) if mask is None else mask
+        # One absurd cell would else send q(z|x) to where no row has been.
         return torch.cat([self.embed(x, mask).clamp(-FARTHEST_SEEN, FARTHEST_SEEN), there], -1)
 
     def log_prob(self, params, x, mask=None):

@@ -15,6 +15,7 @@ from parts.errors import UserError
 DISCRETE = ("binary", "categorical", "ordinal")
 FARTHEST = 1e15  # standard deviations from the training mean, of a linearly scaled cell
 LARGEST = 8e307  # of a cell: the distance between two of them is still a number
+FARTHEST_SEEN = 10.0  # model units from 0, at which a number is clipped for the encoder
 KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
 
 
@@ -134,7 +135,7 @@ def check_finite(values, name, rows):
 
 
 def modelled(columns):
-    return [column for column in columns if column.kind != "ignore"]
+    return [c for c in columns if c.kind != "ignore"]
 
 
 def holes(frame, name):
@@ -184,6 +185,12 @@ def encode(frame, columns, dtype=np.float32):
         mask[:, j] = there
         x[there, j] = values[there] if column.levels else column.to_model(values[there])
     return x, mask, impossible, notes
+
+
+def far(x, columns):
+    """True where a number is farther out than the encoder tells apart, [N, D]."""
+    number = np.array([column.kind in ("real", "positive") for column in columns])
+    return (np.abs(x) > FARTHEST_SEEN) & number
 
 
 def codes(series, column):
@@ -326,9 +333,8 @@ def read_rows(file, columns):
     path = file.path
     kept = modelled(columns)
     if path.suffix.lower() in (".npy", ".npz") and len(columns) == file.frame.shape[1]:
-        file.frame.columns = [c.name for c in columns]  # arrays have no names of their own
-    known = {column.name for column in kept} & set(file.frame.columns)
-    if not known:
+        file.frame.columns = [c.name for c in columns]  # arrays name none
+    if not {column.name for column in kept} & set(file.frame.columns):
         raise UserError(
             f"{path} has none of the columns that the run was trained on "
             f"({', '.join(c.name for c in kept[:5])}, ...): is it a run of another table?"

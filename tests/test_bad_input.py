@@ -252,7 +252,7 @@ NUMERIC = [
     ("overflow.csv", "a,b\n1,1e999\n" + ROWS, "row 1, column 'b' is inf"),
     ("nan.npy", npy(np.where(X[4, 1] == X, np.nan, X)), "row 5, column 'c1' is missing"),
     ("infinite.npy", npy(np.where(X[4, 1] == X, np.inf, X)), "row 5, column 'c1' is inf"),
-    ("fewer.csv", GOOD + "1\n", "row 21, column 'b' is missing"),
+    ("fewer.csv", GOOD + "1\n", "row 21 has fewer cells than the header's 2"),
     ("newline_in_name.csv", '"a\nb",c\nx,1\n', "column 'a\\nb' holds 'x'"),
 ]
 FILES = [
@@ -616,7 +616,7 @@ ANY_VERB = [  # refused alike by detect and impute
     ("{verb} t.csv --out new.csv --kind city=count", "holds text such as 'Bern'"),
     ("{verb} t.csv --out new.csv --kind size=ordinal", "the order of L, M, S is not known"),
     ("{verb} t.csv --out new.csv --kind city=binary", "'city' has 3 values, expected 2"),
-    ("{verb} t.csv --out new.csv --kind one=binary", "'one' has 1 values, expected 2"),
+    ("{verb} t.csv --out new.csv --kind one=binary", "'one' holds nothing but '1'"),
     ("{verb} t.csv --out new.csv --columns none.json", "none.json: not a readable JSON file"),
     ("{verb} t.csv --out new.csv --columns .", "not a readable JSON file"),
     ("{verb} t.csv --out new.csv --columns text.json", "text.json: not a readable JSON file"),
@@ -668,8 +668,8 @@ TABLE_FLAGS = [
     ("generate --run a --out sub.csv --overwrite", "sub.csv is a folder"),
     ("generate --run a --out new.npz --n 5", "an array holds numbers only"),
     ("generate --run a --given ''", "expected NAME=VALUE"),
-    ("generate --run a --given ' '", "no NAME=VALUE"),
-    ("generate --run a --given age", "no NAME=VALUE with NAME one of age, pay"),
+    ("generate --run a --given ' '", "NAME=VALUE"),
+    ("generate --run a --given age", "NAME one of age, pay"),
     ("generate --run a --given age=", "'' is no real cell, expected a number"),
     ("generate --run a --given age=NA", "'NA' is no real cell, expected a number"),
     ("generate --run a --given age=old", "'old' is no real cell, expected a number"),
@@ -680,7 +680,7 @@ TABLE_FLAGS = [
     ("generate --run a --given one=1", "NAME one of age, pay"),
     ("generate --run a --given city=Rome", "expected one of Bern, Oslo, Porto, Norte"),
     ("generate --run a --given 'city=Porto, Norte'", "'Porto' is no categorical cell"),
-    ("generate --run a --given 'age=40,age'", "no NAME=VALUE"),
+    ("generate --run a --given 'age=40,age'", "NAME=VALUE"),
     ("generate --run a --given pay=0", "'0' is no positive cell"),
     ("generate --run a --given pay=-3", "'-3' is no positive cell"),
     ("generate --run a --given visits=-1", "'-1' is no count cell"),
@@ -751,7 +751,6 @@ def test_the_row_of_an_infinite_cell_is_the_row_of_the_file(refuse):
         refuse("train --data inf.csv --epochs 1", f"row {row + 1}, column 'pay' is inf")
 
 
-@pytest.mark.xfail(strict=True, reason="without na_filter pandas fills short rows with empty cells")
 def test_short_rows(refuse, tmp_path):
     (tmp_path / "t.csv").write_text("a,b,c\n" + "1.5,x,2\n0.5,y,7\n" * 20 + "1.5,x\n")
     refuse("train --data t.csv --epochs 1", "row 41 has fewer cells than the header's 3")

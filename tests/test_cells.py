@@ -142,7 +142,7 @@ def test_exponents_have_no_decimals():
     style, values = style_of(["1.5e-10", "2E+300", "-3"])
     assert style == {"decimals": None}
     np.testing.assert_array_equal(values, [1.5e-10, 2e300, -3])
-    assert cells.texts([1.23456789e-7, 1.5], style) == ["1.2345679e-07", "1.5"]
+    assert cells.texts([1.23456789e-7, 1.5], style) == ["1.234568e-07", "1.5"]
     assert cells.texts([1 / 3], {"decimals": 2}) == ["0.33"]
 
 
@@ -198,7 +198,6 @@ def test_a_day_beyond_12_tells_days_from_months(first, last, form):
     assert style_of([first, "03/04/2024", last])[0] == {"date": form}
 
 
-@pytest.mark.xfail(strict=True, reason="the first format that reads most cells is taken")
 def test_the_format_that_reads_every_date_is_the_one():
     texts = ["01/02/2024", "03/04/2024", "05/06/2024"] * 40 + ["05/13/2024"] * 3
     assert style_of(texts)[0] == {"date": "%m/%d/%Y"}

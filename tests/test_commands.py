@@ -446,7 +446,7 @@ def test_a_table_is_trained_by_its_preset(tmp_path, train, monkeypatch):
     assert config["likelihood"] == "mixed"
     assert config["hidden_dims"] == [128, 128]
     assert config["hide_rate"] == 0.5
-    assert config["latent_dim"] == 4  # half of seven columns, rounded up
+    assert config["latent_dim"] == 8  # the least
     assert config["epochs"] == 2
 
 

@@ -165,11 +165,11 @@ def test_a_condition_that_is_too_rare_is_noted(made):
     made("--n", 20, "--given", "x=5,y=9,calls=40,shift=early")
     ess = int(re.search(r"(\d+) effective", made.out)[1])
     assert (f"Note: with {ess} effective samples" in made.out) == (ess < 50)
-    assert ess < 50
+    assert "Note: x=5" in made.out
+    assert "lies outside the training rows" in made.out
     assert float(re.search(r"log p\(given\): (\S+)", made.out)[1]) < -10
 
 
-@pytest.mark.xfail(strict=True, reason="all weights are 0, and none can be drawn")
 def test_a_condition_beyond_all_rows_is_noted_or_refused(call, folder):
     result = call("generate", "--run", "r", "--out", "new.csv", "--given", "x=1e15", "--n", 3)
     assert result.code in (0, 2)
@@ -234,7 +234,7 @@ def test_column_distances_by_hand():
     found = closeness.column_distances(columns, a, b)
     assert found["n"] == 0
     assert found["k"] == pytest.approx((abs(2 / 4 - 1 / 3) + abs(1 / 4 - 2 / 3) + 1 / 4) / 2)
-    assert np.isnan(found["e"])
+    assert found["e"] is None
 
 
 def test_rank_correlations_are_those_of_scipy():
@@ -327,7 +327,6 @@ def test_real_rows_holes_do_not_count_as_a_distance():
     assert result["columns"]["b"] < 0.3
 
 
-@pytest.mark.xfail(strict=True, reason="distances that cannot be told are said and written as NaN")
 def test_a_distance_that_cannot_be_told_is_left_out():
     rng = np.random.default_rng(6)
     columns = [tables.Column(name) for name in "ab"]

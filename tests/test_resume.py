@@ -277,10 +277,7 @@ def test_lines_written_after_the_checkpoint_are_written_again(tmp_path, train):
         "--hide-rate 0.5",
         "--real student",
         "--kind a=real",
-        pytest.param(
-            "--columns kinds.json",
-            marks=pytest.mark.xfail(strict=True, reason="it is named by its destination"),
-        ),
+        "--columns kinds.json",
         "--run b",
         "--overwrite",
     ],

@@ -229,7 +229,6 @@ def test_rows_of_which_a_bit_flipped_are_refused(tmp_path):
         run.read_rows()
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="read_rows names no needed arrays")
 def test_rows_without_an_array_are_refused_by_a_user_error(tmp_path):
     run = make(tmp_path, rows={"x": ROWS["x"]})
     with pytest.raises(UserError, match=r"rows\.npz"):

@@ -492,7 +492,8 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
     args, given = parse(["--data", "table.csv", "--lr", "0.5"])
     expected = {
         "preset": "table", "hidden_dims": [128, 128], "batch_size": 128, "latent_dim": None,
-        "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": "shared", "hide_rate": 0.5,
+        "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": "column", "hide_rate": 0.5,
+        "objective": "dreg", "n_samples": 5,
     }  # fmt: skip
     assert {key: args[key] for key in expected} == expected
     assert given == {"data": "table.csv", "lr": 0.5}
@@ -502,13 +503,13 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
 
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "n_columns", "latent_dim", "epochs"),
-    [(1280, 128, 9, 5, 300), (1281, 128, 1, 2, 273), (50, "full", 200, 32, 3000),
-     (400_000, 128, 4, 2, 1)],
+    [(1280, 128, 19, 10, 300), (1281, 128, 1, 8, 273), (50, "full", 200, 32, 3000),
+     (400_000, 128, 4, 8, 1)],
 )  # fmt: skip
 def test_settings_left_to_the_table_follow_its_size(
     n_rows, batch_size, n_columns, latent_dim, epochs
 ):
-    """3000 steps in whole epochs, and half as many latents as modelled columns, 2 to 32."""
+    """3000 steps in whole epochs, and half as many latents as modelled columns, 8 to 32."""
     columns = [Column(f"c{j}") for j in range(n_columns)] + [Column("id", kind="ignore")]
     parts = [Split(np.zeros((n, n_columns), np.float32)) for n in (n_rows, 0, 0)]
     data = Data("table", *parts, columns, (n_columns,), "hash")
