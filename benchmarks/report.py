@@ -113,9 +113,9 @@ def survey(result):
     first = result["seed_0"]
     auroc, close = first["detection"][names[0]]["auroc"], first["generation"]
     text = (
-        f"Mean ± s.d. over {result['seeds']} seeds. One seed's AUROC has a 95 % bootstrap interval "
-        f"of {100 * auroc[1]:.0f} to {100 * auroc[2]:.0f}, for there are only 20 odd rows. 90 % "
-        f"intervals held {value(over['coverage'], 1)} % of the hidden numbers. Generated columns "
+        f"Mean ± s.d. over {result['seeds']} seeds. Twenty odd rows are few: the first seed's AUROC has "
+        f"a 95 % bootstrap interval of {100 * auroc[1]:.1f} to {100 * auroc[2]:.1f}. Of the 90 % "
+        f"intervals {value(over['coverage'], 1)} % held the hidden number. Generated columns "
         f"lie {value(over['columns'], 3)} from the real ones (two halves of the real rows: "
         f"{close['columns_real_mean']:.3f}), their correlations {value(over['correlations'], 3)} "
         f"({close['correlation_error_real']:.3f}; independent columns "

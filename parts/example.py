@@ -16,7 +16,7 @@ def survey(seed=42):
     """
     import pandas as pd
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng((seed, 2))
     job = rng.choice(len(JOBS), N_ROWS, p=[0.15, 0.25, 0.2, 0.15, 0.1, 0.15])
     age = np.select([job == 0, job == 5], [rng.normal(22, 2.5, N_ROWS), rng.normal(71, 5, N_ROWS)],
                     rng.normal(42, 9, N_ROWS)).clip(16, 95).round()  # fmt: skip

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import data as datasets
-from parts import presets
+from parts import cells, presets
+from parts.kinds import KINDS
 from parts.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -84,6 +85,14 @@ def make_tables(words):
                 np.save(path, x)
             else:
                 np.savez(path, X=x)
+
+
+def test_the_readme_states_the_rules_by_which_kinds_are_told():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for kind, rule in KINDS.items():
+        assert f"| `{kind}` | {rule} |" in text
+    for mark in cells.MISSING:
+        assert f"`{mark}`" in text
 
 
 def test_readme_has_the_three_basic_commands():
