@@ -514,7 +514,7 @@ def test_the_kinds_of_the_example_are_found(call, tmp_path, monkeypatch):
     kinds = {column.name: column.kind for column in datasets.load(config).columns}
     assert kinds == {
         "respondent": "ignore",
-        "age": "real",
+        "age": "positive",
         "job": "categorical",
         "income": "positive",
         "member": "binary",
