@@ -113,8 +113,8 @@ def survey(result):
     first = result["seed_0"]
     auroc, close = first["detection"][names[0]]["auroc"], first["generation"]
     text = (
-        f"Mean ± s.d. over {result['seeds']} seeds. Twenty odd rows are few: the first seed's AUROC "
-        f"has a 95 % bootstrap interval of {100 * auroc[1]:.1f} to {100 * auroc[2]:.1f}. Of the "
+        f"Mean ± s.d. over {result['seeds']} seeds. Twenty odd rows are few: the first seed's "
+        f"AUROC has a 95 % bootstrap interval of {100 * auroc[1]:.1f} to {100 * auroc[2]:.1f}. Of the "
         f"90 % intervals {value(over['coverage'], 1)} % held the hidden number. Generated columns "
         f"lie {value(over['columns'], 3)} from the real ones (two halves of the real rows: "
         f"{close['columns_real_mean']:.3f}), their correlations {value(over['correlations'], 3)} "
