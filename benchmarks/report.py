@@ -114,8 +114,8 @@ def survey(result):
     auroc, close = first["detection"][names[0]]["auroc"], first["generation"]
     text = (
         f"Mean ± s.d. over {result['seeds']} seeds. Twenty odd rows are few: the first seed's "
-        f"AUROC has a 95 % bootstrap interval of {100 * auroc[1]:.1f} to {100 * auroc[2]:.1f}. Of the "
-        f"90 % intervals {value(over['coverage'], 1)} % held the hidden number. Generated columns "
+        f"AUROC has a 95 % bootstrap interval of {100 * auroc[1]:.1f} to {100 * auroc[2]:.1f}. Of "
+        f"the 90 % intervals {value(over['coverage'], 1)} % held the hidden number. Generated columns "
         f"lie {value(over['columns'], 3)} from the real ones (two halves of the real rows: "
         f"{close['columns_real_mean']:.3f}), their correlations {value(over['correlations'], 3)} "
         f"({close['correlation_error_real']:.3f}; independent columns "
