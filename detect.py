@@ -25,14 +25,16 @@ from parts.cli import (
     run_script,
 )
 from parts.errors import UserError
+from parts.hidden_cells import N_DRAWS
 from train import run_of
 from vae import Batch, load_model, normal_grid
 
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
-N_EXPLAINED = 1000  # rows of the highest scores that get an `anomaly_why`, and all flagged ones
+EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`
+N_EXPLAINED_AT_A_TIME = 1000
+FEW, MORE = 10.0, 20  # effective samples below which a row is scored again, by so many times more
 N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
 NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
-N_DRAWS = 200  # of what a cell is expected to be
 N_ROWS_AT_A_TIME = 8192
 TOP = 10  # rows printed
 
@@ -44,30 +46,46 @@ class Scorer:
         self.model, self.columns, self.n_samples = model, tables.modelled(columns), n_samples
         self.device = next(model.parameters()).device
         self.eps = normal_grid(n_samples, model.z_dim, seed).to(self.device)
+        self.more = normal_grid(MORE * n_samples, model.z_dim, seed).to(self.device)
 
     def batch(self, x, mask):
         return Batch(*[torch.as_tensor(a, dtype=torch.float32, device=self.device)
                        if a is not None else None for a in (x, None, mask)])  # fmt: skip
 
     def __call__(self, x, mask, bar=None):
-        """-log p(observed cells) of rows [N, D], nats: see `Column.log_det` for its units."""
-        scores = np.empty(len(x))
+        """-log p(observed cells) of rows [N, D], nats: see `Column.log_det` for its units.
+
+        Each row's score depends on the row alone; rows on which few samples agree get more of them.
+        """
+        scores, ess = self.quick(x, mask, self.eps, bar)
+        few = np.flatnonzero(ess < FEW)
+        scores[few] = self.quick(x[few], mask[few], self.more)[0]
+        return scores
+
+    def quick(self, x, mask, eps, bar=None):
+        """The same by the noise `eps`, and the effective sample sizes."""
+        scores, ess = np.empty(len(x)), np.empty(len(x))
         for start in range(0, len(x), N_ROWS_AT_A_TIME):
             rows = slice(start, start + N_ROWS_AT_A_TIME)
             batch = self.batch(x[rows], mask[rows])
-            log_px = self.model.log_px(*batch, n_samples=self.n_samples, eps=self.eps)
+            found = self.model.importance(*batch, n_samples=len(eps), eps=eps)
             curve = tables.log_det(x[rows], self.columns, mask[rows], user=False)
-            scores[rows] = -(log_px.double().cpu().numpy() + curve)
+            scores[rows] = -(found.log_px.double().cpu().numpy() + curve)
+            ess[rows] = found.ess.cpu().numpy()
             if bar is not None:
                 bar.update(len(batch.x))
-        return scores
+        return scores, ess
 
-    def surprise(self, x, mask, scores):
+    def surprise(self, x, mask):
         """-log p(cell | the row's other cells), nats [n, D], NaN where the cell is missing."""
-        n, d = x.shape
-        without = np.repeat(mask[:, None], d, 1) * (1 - np.eye(d, dtype=mask.dtype))
-        others = self(np.repeat(x, d, 0), without.reshape(n * d, d)).reshape(n, d)
-        return np.where(mask > 0, scores[:, None] - others, np.nan)
+        scores, _ = self.quick(x, mask, self.eps)
+        surprise = np.full(x.shape, np.nan)
+        for j in range(x.shape[1]):
+            without = mask.copy()
+            without[:, j] = 0
+            others, _ = self.quick(x, without, self.eps)
+            surprise[:, j] = np.where(mask[:, j] > 0, scores - others, np.nan)
+        return surprise
 
     def expected(self, x, mask, column):
         """A column's cells given the others of their rows, model units: what to expect of them [n],
@@ -82,10 +100,10 @@ class Scorer:
         return filled.mean[:, column].cpu().numpy(), filled.draws[..., column].cpu().numpy()
 
 
-def explain(scorer, rows, chosen, scores, typical):
+def explain(scorer, rows, chosen, typical):
     """For the rows numbered `chosen`: their three oddest cells, observed and expected, in words."""
     x, mask = rows.x[chosen], rows.mask[chosen]
-    excess = scorer.surprise(x, mask, scores[chosen]) - typical
+    excess = scorer.surprise(x, mask) - typical
     excess = np.where(rows.impossible[chosen], np.inf, excess)
     order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
     words = np.full(order.shape, "", dtype=object)
@@ -199,19 +217,22 @@ def main(argv=None):
     rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
 
     few = slice(N_TYPICAL)
-    typical = scorer.surprise(x_held[few], held_mask[few].astype(np.float32), held[few])
+    typical = scorer.surprise(x_held[few], held_mask[few].astype(np.float32))
     typical = np.nan_to_num(np.nanmedian(np.vstack([typical, np.zeros_like(typical[:1])]), 0))
-    explained = np.flatnonzero((rank <= N_EXPLAINED) | flagged)
+    n_explained = max(EXPLAINED[0], min(flagged.sum(), EXPLAINED[1]))
+    explained = np.flatnonzero(rank <= n_explained)
     why = np.full(len(scores), "", dtype=object)
-    with runs.fixed_randomness(args.seed):
-        why[explained] = explain(scorer, rows, explained, scores, typical)
+    for start in range(0, len(explained), N_EXPLAINED_AT_A_TIME):
+        some = explained[start : start + N_EXPLAINED_AT_A_TIME]
+        with runs.fixed_randomness(args.seed):
+            why[some] = explain(scorer, rows, some, typical)
 
     frame = file.frame.assign(
         anomaly_score=scores.round(4), is_anomaly=flagged.astype(int), anomaly_rank=rank,
         anomaly_why=why.astype(str),
     )  # fmt: skip
     files.write(tables.as_held(frame, columns, file, out), out, file)
-    report(scores, threshold, flagged, rank, why, args.contamination, len(held))
+    report(scores, threshold, rank, why, held)
     kept = {"scores": scores, "held": held, "threshold": np.array(threshold)}
     if labels is not None:
         train = x_train, train_mask.astype(np.float32)
@@ -227,10 +248,10 @@ def main(argv=None):
 COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
 
 
-def report(scores, threshold, flagged, rank, why, contamination, n_held):
+def report(scores, threshold, rank, why, held):
     print(
-        f"Threshold: {threshold:.2f} nats, exceeded by {contamination:.2%} of {n_held} held-out "
-        f"rows; {flagged.sum()} of {len(scores)} rows lie beyond it"
+        f"Threshold: {threshold:.2f} nats, exceeded by {(held > threshold).sum()} of {len(held)} "
+        f"held-out rows; {(scores > threshold).sum()} of {len(scores)} rows lie beyond it"
     )
     print(f"The {min(TOP, len(scores))} oddest rows:")
     for row in np.argsort(rank)[:TOP]:

@@ -130,7 +130,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "test_mse": test_mse,
         "elbo": (elbo + curve).mean(),
         "log_px": (log_px + curve).mean(),
-        "log_px_se": log_px.std(ddof=1) / len(x) ** 0.5 if len(x) > 1 else None,
+        "log_px_se": (log_px + curve).std(ddof=1) / len(x) ** 0.5 if len(x) > 1 else None,
         "log_px_user": (log_px + jacobian).mean() if columns else None,
         "kl": kl_per_dim.sum(-1, dtype=np.float64).mean(),
         "active_units": int((mu.var(0) > ACTIVE_VARIANCE).sum()),

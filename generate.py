@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parts import closeness, files, runs, tables
+from parts import closeness, figures, files, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -36,11 +36,15 @@ GRID = 100  # pictures shown
 
 
 def given_cells(text, columns):
-    """x and mask [1, D] in model units from "job=nurse,age=40"; a comma in a cell is quoted."""
+    """From "job=nurse,age=40": x and mask [1, D] in model units, and name -> cell as it was given.
+
+    A pair with a comma in its cell is quoted.
+    """
     import pandas as pd
 
     names = {column.name: j for j, column in enumerate(columns)}
     x, mask = np.zeros((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
+    cells = {}
     for pair in next(csv.reader([text], skipinitialspace=True), []):
         name = next((n for n in names if pair.startswith(f"{n}=")), None)
         if name is None:
@@ -60,10 +64,10 @@ def given_cells(text, columns):
             if "date" in column.style:
                 what = f"a date such as {column.text_of([column.centre])[0]}"
             raise UserError(f"--given {pair!r}: {cell!r} is no {column.kind} cell, expected {what}")
-        x[0, j], mask[0, j] = row[0, 0], 1
+        x[0, j], mask[0, j], cells[name] = row[0, 0], 1, cell.strip()
     if not mask.any():
         raise UserError(f"--given {text!r}: expected NAME=VALUE, or several with commas")
-    return x, mask
+    return (x, mask), cells
 
 
 def note_far(given, columns, x_train, train_mask):
@@ -78,7 +82,7 @@ def note_far(given, columns, x_train, train_mask):
             )
 
 
-def draw(model, n, given=None):
+def draw(model, n, columns, given=None):
     """n rows [n, D] in model units: from p(x), or from p(x | the given cells) by resampling."""
     device = next(model.parameters()).device
     if given is None:
@@ -166,18 +170,18 @@ def main(argv=None):
     grid = out.with_suffix(".png")
     if picture and grid.exists() and not args.overwrite:
         raise UserError(f"{grid} exists; add --overwrite to replace it, or name another by --out")
-    given = None if args.given is None else given_cells(args.given, kept)
+    given, as_given = (None, {}) if args.given is None else given_cells(args.given, kept)
     x_train, train_mask, x_held, held_mask = run.read_rows()
     if given is not None:
         note_far(given, kept, x_train, train_mask)
     with runs.fixed_randomness(args.seed):
-        x = draw(model, args.n, given)
+        x = draw(model, args.n, kept, given)
     rng = np.random.default_rng(args.seed)
     mask = np.ones_like(x)
     if args.keep_missing:
         mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
         mask = mask if given is None else np.maximum(mask, given[1])
-    frame = as_frame(x, columns, mask if args.keep_missing else None)
+    frame = as_frame(x, columns, mask if args.keep_missing else None).assign(**as_given)
     ending = out.suffix.lower()
     if ending in (".npy", ".npz") and not all(c.kind == "ignore" or c.style or not c.levels
                                               for c in columns):  # fmt: skip
@@ -207,7 +211,7 @@ def compare(run, model, columns, generated, train, held):
     print(closeness.report(columns, result))
     runs.write_json(run.path / "generation.json", result)
     real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))
-    arrays = tables.for_figures(columns) | {
+    arrays = figures.of_columns(columns) | {
         "real": np.where(real[1] > 0, tables.to_user(real[0], columns), np.nan),
         "generated": tables.to_user(generated[0], columns),
         "correlation_real": closeness.correlations(columns, *real),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import files, hidden_cells, runs, tables
+from parts import figures, files, hidden_cells, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -28,10 +28,10 @@ from parts.cli import (
     run_script,
 )
 from parts.errors import UserError
-from train import run_of
+from parts.hidden_cells import N_DRAWS
+from train import N_KEPT_ROWS, run_of
 from vae import load_model, normal_grid
 
-N_DRAWS = 200  # behind a median, a mode and an interval
 CHUNK_CELLS = 2**23  # drawn at a time
 
 
@@ -54,7 +54,11 @@ class Imputer:
         return torch.from_numpy(np.stack(values, -1)).to(self.device)
 
     def chunks(self, x, mask, n_draws):
-        """Slice, values [n, D] and draws [M, n, D] in the user's units (codes for categories)."""
+        """Slice, values [n, D] and draws [M, n, D] in the user's units (codes for categories).
+
+        Cells that lie too far out to tell anything of the others in their row are passed over.
+        """
+        mask = mask * ~tables.far(x, self.columns)
         n_rows = max(1, CHUNK_CELLS // (x.shape[1] * max(1, n_draws)))
         with runs.fixed_randomness(self.seed):
             for start in range(0, len(x), n_rows):
@@ -181,8 +185,7 @@ def main(argv=None):
         refuse_names(file, columns)
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     rows = tables.read_rows(file, columns)
-    far = tables.far(rows.x, tables.modelled(columns))
-    rows = rows._replace(mask=rows.mask * ~far)
+    far = tables.far(rows.x, tables.modelled(columns)) & (rows.mask > 0)
     for note in [*rows.notes, *far_notes(far, tables.modelled(columns))]:
         print(f"Note: {note}")
     imputer = Imputer(model, columns, args.n_samples, args.seed, args.statistic)
@@ -215,7 +218,10 @@ def rows_to_check(run, rows, config):
     x_train, train_mask, *held = run.read_rows()
     trained = x_train, train_mask.astype(np.float32)
     fresh = rows.x, rows.mask
-    if config["data_hash"] == files.fingerprint(rows.file.path):
+    # The held-out rows where the file is the run's own, and where the run keeps only some of the
+    # rows it was trained on, so that they cannot all be told.
+    whole = len(x_train) < N_KEPT_ROWS
+    if not whole or config["data_hash"] == files.fingerprint(rows.file.path):
         fresh = held[0], held[1].astype(np.float32)
     fresh = hidden_cells.without(*fresh, *trained)
     if not len(fresh[0]):
@@ -228,7 +234,7 @@ def measure(run, imputer, fresh, trained, interval, draw_seed):
     result, cells = hidden_cells.check(imputer, *fresh, trained, interval, draw_seed)
     print(hidden_cells.report(result))
     runs.write_json(run.path / "imputation.json", result)
-    cells |= tables.for_figures(imputer.columns) | {"interval": np.array(interval)}
+    cells |= figures.of_columns(imputer.columns) | {"interval": np.array(interval)}
     runs.write_atomic(run.imputed, lambda f: np.savez_compressed(f, **cells))
 
 

@@ -114,14 +114,14 @@ def survey(result):
     auroc, close = first["detection"][names[0]]["auroc"], first["generation"]
     text = (
         f"Mean ± s.d. over {result['seeds']} seeds. Twenty odd rows are few: the first seed's "
-        f"AUROC has a 95 % bootstrap interval of {100 * auroc[1]:.1f} to {100 * auroc[2]:.1f}. Of "
-        f"the 90 % intervals {value(over['coverage'], 1)} % held the hidden number. Generated columns "
-        f"lie {value(over['columns'], 3)} from the real ones (two halves of the real rows: "
-        f"{close['columns_real_mean']:.3f}), their correlations {value(over['correlations'], 3)} "
-        f"({close['correlation_error_real']:.3f}; independent columns "
-        f"{close['correlation_error_independent']:.3f}), and {value(over['nearer'], 1)} % of the "
-        "generated rows are nearer to a training row than training rows are to each other (of "
-        f"held-out rows {100 * close['nearer_real']:.1f} %)."
+        f"AUROC has a 95 % bootstrap interval of {100 * auroc[1]:.1f} to {100 * auroc[2]:.1f}. "
+        f"Of the 90 % intervals {value(over['coverage'], 1)} % held the hidden number: they are "
+        f"wider than need be. Generated columns lie {value(over['columns'], 3)} from the real ones "
+        f"(two halves of the real rows: {close['columns_real_mean']:.3f}), their correlations "
+        f"{value(over['correlations'], 3)} ({close['correlation_error_real']:.3f}; independent "
+        f"columns {close['correlation_error_independent']:.3f}), and {value(over['nearer'], 1)} % "
+        "of the generated rows are nearer to a training row than training rows are to each other "
+        f"(of held-out rows {100 * close['nearer_real']:.1f} %)."
     )
     return "\n\n".join(
         [

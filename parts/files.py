@@ -250,6 +250,8 @@ def output_of(path, word, ending=None):
 
 
 def _write_text(frame, like, path, file):
+    import pandas as pd
+
     same = path.suffix.lower() == like.path.suffix.lower()
     form = like.as_written if same and "delimiter" in like.as_written else {}
     if "table" in like.as_written:
@@ -258,8 +260,13 @@ def _write_text(frame, like, path, file):
     header = _header_as_written(frame, like)
     if form.get("bom"):
         file.write(b"\xef\xbb\xbf")
+    text = [header, *(frame[name] for name in frame if frame[name].dtype.kind not in "biuf")]
+    # pandas does not quote a lone carriage return, and no reader would take it for a cell's.
+    returns = any(pd.Series(cells, dtype="str").str.contains(r"\r(?!\n)").any() for cells in text)
+    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    newline = form.get("newline", "\n")
     frame.to_csv(
-        file, sep=delimiter, index=False, header=header, lineterminator=form.get("newline", "\n")
+        file, sep=delimiter, index=False, header=header, lineterminator=newline, quoting=quoting
     )
 
 

@@ -77,8 +77,8 @@ class Column:
     def log_det(self, x, user=True):
         """log |d model / d value| at x in model units; else of the curve alone.
 
-        Without `user` a real column is measured in its spread and a positive one in logarithms,
-        so that the unit of a column does not decide how much it weighs.
+        Without `user` x is measured in model units, the asinh undone: neither the unit of a column
+        nor the logarithm of a positive one decides how much it weighs.
         """
         if self.kind in (*DISCRETE, "count"):
             return np.zeros_like(x, np.float64)
@@ -98,6 +98,9 @@ class Column:
         if self.levels:
             codes = np.clip(np.round(values), 0, len(self.levels) - 1).astype(int)
             return np.array(self.levels, dtype=object)[codes].tolist()
+        if self.kind == "positive" and self.offset == 0:  # and stays so when it is rounded
+            decimals = 0 if self.whole else self.style.get("decimals")
+            values = values if decimals is None else np.maximum(values, 10.0**-decimals)
         return cells.texts(values, self.style, self.whole)
 
     def describe(self):
@@ -275,17 +278,6 @@ def as_held(frame, columns, file, path):
     """The frame as the file to be written holds it: with types where text becomes Parquet."""
     is_parquet = str(path).lower().endswith(".parquet") and "table" not in file.as_written
     return typed(frame, [c for c in columns if c.name in frame]) if is_parquet else frame
-
-
-def for_figures(columns):
-    """What a figure needs to know of columns, as arrays."""
-    return {
-        "columns": np.array([column.name for column in columns]),
-        "kinds": np.array([column.kind for column in columns]),
-        "n_levels": np.array([len(column.levels) for column in columns]),
-        "levels": np.array(["\x1f".join(column.levels) for column in columns]),
-        "dates": np.array(["date" in column.style for column in columns]),
-    }
 
 
 def log_det(x, columns, mask=None, user=True):

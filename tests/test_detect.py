@@ -196,6 +196,18 @@ def test_the_farthest_cell_is_the_oddest(score):
     assert found.frame["anomaly_why"][7].startswith("a=1e15 expected ")
 
 
+def test_rows_on_which_few_samples_agree_get_more_of_them(model):
+    vae, columns = model
+    frame, *_ = planted()
+    x, mask, _, _ = tables.encode(frame, columns)
+    scorer = detect.Scorer(vae, columns)
+    quick, ess = scorer.quick(x, mask, scorer.eps)
+    more, _ = scorer.quick(x, mask, scorer.more)
+    few = ess < detect.FEW
+    assert 0 < few.sum() < len(x)
+    np.testing.assert_allclose(scorer(x, mask), np.where(few, more, quick), atol=1e-4)
+
+
 # Thresholds and ranks
 
 
@@ -356,18 +368,18 @@ def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(model):
     frame, _, big, _ = planted()
     x, mask, _, _ = tables.encode(frame, columns)
     scorer = detect.Scorer(vae, columns)
-    scores = scorer(x, mask)
-    surprise = scorer.surprise(x, mask, scores)
+    surprise = scorer.surprise(x, mask)
     gone = mask.copy()
     gone[:, 0] = 0
-    np.testing.assert_allclose(surprise[:, 0], scores - scorer(x, gone), atol=1e-4)
+    scores, others = (scorer.quick(x, seen, scorer.eps)[0] for seen in (mask, gone))
+    np.testing.assert_allclose(surprise[:, 0], scores - others, atol=1e-4)
     assert (surprise[big].argmax(1) == 0).all()
 
 
 def test_only_the_first_rows_and_flagged_ones_are_explained(score, monkeypatch):
     frame, *_ = planted()
     full = score(frame).frame
-    monkeypatch.setattr(detect, "N_EXPLAINED", 3)
+    monkeypatch.setattr(detect, "EXPLAINED", (3, 10_000))
     found = score(frame)
     said = found.frame["anomaly_why"] != ""
     allowed = (numbers(found.frame["anomaly_rank"]) <= 3) | (found.frame["is_anomaly"] == "1")

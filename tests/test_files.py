@@ -442,3 +442,9 @@ def test_an_output_that_cannot_be_is_refused(tmp_path, name, fragment):
         with pytest.raises(UserError, match=fragment):
             files.refuse_output(tmp_path / name, True, source)
     files.refuse_output(tmp_path / "new.PARQUET", False, source)
+
+
+def test_a_lone_carriage_return_in_a_cell_is_read_again(tmp_path):
+    frame = pd.DataFrame({"a": ["x\ry", "z"], "b": ["1", "2"]}, dtype="str")
+    files.write(frame, tmp_path / "out.csv", files.File(tmp_path / "t.csv", frame))
+    assert files.read(tmp_path / "out.csv").frame.equals(frame)

@@ -204,9 +204,10 @@ def test_commas_and_names_within_names_are_understood():
         tables.Column("x=1", shift=1.0),
         tables.Column("city, land", kind="categorical", levels=["Bern, CH", "Oslo, NO"]),
     ]
-    x, mask = generate.given_cells('"city, land=Oslo, NO", x=2.5', columns)
+    (x, mask), cells = generate.given_cells('"city, land=Oslo, NO", x=2.5', columns)
     assert x.tolist() == [[2.5, 0, 1]]
     assert mask.tolist() == [[1, 0, 1]]
+    assert cells == {"city, land": "Oslo, NO", "x": "2.5"}
 
 
 # How near they are

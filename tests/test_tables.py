@@ -477,3 +477,11 @@ def test_an_array_has_the_names_of_the_run():
 def test_an_infinite_cell_names_the_file():
     with pytest.raises(UserError, match="^t.csv: row 1, column 'real' is inf"):
         read_rows(TABLE.assign(real="inf"), COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("style", "whole", "least"), [({"decimals": 0}, True, "1"), ({"decimals": 1}, False, "0.1")]
+)
+def test_a_positive_cell_is_not_rounded_to_nothing(style, whole, least):
+    column = tables.Column("p", kind="positive", curve="log", style=style, whole=whole, low=0.0)
+    assert column.text_of(np.array([0.001])) == [least]
