@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,14 @@ def tiny_run(tmp_path_factory):
     """A run of two epochs on iris; copy it before changing anything in it."""
     runs_dir = tmp_path_factory.mktemp("tiny")
     return _train(runs_dir, "tiny", "--data", "iris", "--epochs", "2")
+
+
+@pytest.fixture
+def folder(trained, tmp_path, monkeypatch):
+    """A copy of the folder that a module's fixture `trained` made, as the current folder."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,14 +53,6 @@ def trained(tmp_path_factory, train):
     quickly = ("--epochs", 300, "--lr", 0.01, "--hidden-dims", 32, "--threads", 1)
     train(folder / "runs", "r", *flags, *quickly)
     return folder
-
-
-@pytest.fixture
-def folder(trained, tmp_path, monkeypatch):
-    """A copy of it that is the current folder."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -49,14 +48,6 @@ def trained(tmp_path_factory, train):
     quickly = ("--epochs", 200, "--lr", 0.01, "--hidden-dims", 32, "--threads", 1)
     train(folder / "runs", "r", *flags, *quickly)
     return folder
-
-
-@pytest.fixture
-def folder(trained, tmp_path, monkeypatch):
-    """A copy of it that is the current folder."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

@@ -56,14 +56,6 @@ def trained(tmp_path_factory, train):
     return folder
 
 
-@pytest.fixture
-def folder(trained, tmp_path, monkeypatch):
-    """A copy of it that is the current folder."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def imputer(trained):
     model, checkpoint = load_model(Run(trained / "runs" / "r"))
