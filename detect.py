@@ -25,14 +25,16 @@ from parts.cli import (
     run_script,
 )
 from parts.errors import UserError
-from parts.hidden_cells import N_DRAWS
+from parts.hidden_cells import N_DRAWS, find_rows
 from train import run_of
-from vae import Batch, load_model, normal_grid
+from vae import Batch, load_model
 
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
 EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`
 N_EXPLAINED_AT_A_TIME = 1000
-FEW, MORE = 10.0, 20  # effective samples below which a row is scored again, by so many times more
+N_SCORE = 20  # samples behind a score; those behind its explanation are --n-samples
+FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
+N_EXEMPLARS = 500  # rows of the run whose q(z|x) together are the prior of a score
 N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
 NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
 N_ROWS_AT_A_TIME = 8192
@@ -40,13 +42,20 @@ TOP = 10  # rows printed
 
 
 class Scorer:
-    """A run's model with the noise and the columns that its scores depend on."""
+    """A run's model with the noise, the columns and the rows (x, mask) its scores depend on.
 
-    def __init__(self, model, columns, n_samples=100, seed=0):
-        self.model, self.columns, self.n_samples = model, tables.modelled(columns), n_samples
+    p(z) of a score is the aggregated posterior of these rows, not N(0, I): see parts/priors.py. A
+    row that is among them is scored by the others.
+    """
+
+    def __init__(self, model, columns, rows, n_samples=100, seed=0):
+        self.model, self.columns = model, tables.modelled(columns)
         self.device = next(model.parameters()).device
-        self.eps = normal_grid(n_samples, model.z_dim, seed).to(self.device)
-        self.more = normal_grid(MORE * n_samples, model.z_dim, seed).to(self.device)
+        self.eps, self.few, self.more = (
+            model.grid(n, seed).to(self.device) for n in (n_samples, N_SCORE, MORE * N_SCORE)
+        )
+        self.rows = tuple(part[:N_EXEMPLARS] for part in rows)
+        self.prior = model.aggregated(*self.batch(*self.rows))
 
     def batch(self, x, mask):
         return Batch(*[torch.as_tensor(a, dtype=torch.float32, device=self.device)
@@ -57,18 +66,25 @@ class Scorer:
 
         Each row's score depends on the row alone; rows on which few samples agree get more of them.
         """
-        scores, ess = self.quick(x, mask, self.eps, bar)
+        own = find_rows(x, mask, *self.rows) if len(self.rows[0]) > 1 else None
+        scores, ess = self.quick(x, mask, self.few, self.prior, own, bar)
         few = np.flatnonzero(ess < FEW)
-        scores[few] = self.quick(x[few], mask[few], self.more)[0]
+        own = None if own is None else own[few]
+        scores[few] = self.quick(x[few], mask[few], self.more, self.prior, own)[0]
         return scores
 
-    def quick(self, x, mask, eps, bar=None):
-        """The same by the noise `eps`, and the effective sample sizes."""
+    def scores_of(self, rows, bar=None):
+        """The same of a file's `tables.Rows`, impossible cells counted."""
+        return self(rows.x, rows.mask, bar) + IMPOSSIBLE * rows.impossible.sum(1)
+
+    def quick(self, x, mask, eps, prior=None, own=None, bar=None):
+        """The same by the noise `eps`, and the effective sample sizes; prior None: N(0, I)."""
         scores, ess = np.empty(len(x)), np.empty(len(x))
         for start in range(0, len(x), N_ROWS_AT_A_TIME):
             rows = slice(start, start + N_ROWS_AT_A_TIME)
             batch = self.batch(x[rows], mask[rows])
-            found = self.model.importance(*batch, n_samples=len(eps), eps=eps)
+            number = None if own is None else torch.from_numpy(own[rows]).to(self.device)
+            found = self.model.importance(*batch, eps=eps, prior=prior, own=number)
             curve = tables.log_det(x[rows], self.columns, mask[rows], user=False)
             scores[rows] = -(found.log_px.double().cpu().numpy() + curve)
             ess[rows] = found.ess.cpu().numpy()
@@ -77,7 +93,9 @@ class Scorer:
         return scores, ess
 
     def surprise(self, x, mask):
-        """-log p(cell | the row's other cells), nats [n, D], NaN where the cell is missing."""
+        """-log p(cell | the row's other cells) of the model itself, with p(z) = N(0, I): nats
+        [n, D], NaN where the cell is missing.
+        """
         scores, _ = self.quick(x, mask, self.eps)
         surprise = np.full(x.shape, np.nan)
         for j in range(x.shape[1]):
@@ -94,9 +112,7 @@ class Scorer:
         mask = mask.copy()
         mask[:, column] = 0
         batch = self.batch(x, mask)
-        filled = self.model.impute(
-            batch.x, batch.mask, n_samples=self.n_samples, draws=N_DRAWS, eps=self.eps
-        )
+        filled = self.model.impute(batch.x, batch.mask, draws=N_DRAWS, eps=self.eps)
         return filled.mean[:, column].cpu().numpy(), filled.draws[..., column].cpu().numpy()
 
 
@@ -183,6 +199,16 @@ def make_parser():
     return parser
 
 
+def scorer_of(run, args):
+    """The run's Scorer and all its columns; its training and its held-out rows, (x, mask) each."""
+    model, checkpoint = load_model(run, choose_device(args.device))
+    columns = [tables.Column(**column) for column in checkpoint["config"]["columns"]]
+    x_train, train_mask, x_held, held_mask = run.read_rows()
+    train, held = (x_train, train_mask.astype(np.float32)), (x_held, held_mask.astype(np.float32))
+    known = [np.vstack(pair) for pair in zip(train, held, strict=True)]
+    return Scorer(model, columns, known, args.n_samples, args.seed), columns, train, held
+
+
 def main(argv=None):
     args = make_parser().parse_args(argv)
     file = files.read(args.file)
@@ -194,30 +220,27 @@ def main(argv=None):
             raise UserError(f"{args.file} has a column named {name!r} already; rename it")
     labels = None if args.labels is None else read_labels(file, args.labels)
     run = run_of(args, [] if args.labels is None else [(args.labels, "ignore")])
-    model, checkpoint = load_model(run, choose_device(args.device))
-    columns = [tables.Column(**column) for column in checkpoint["config"]["columns"]]
-    if args.labels in [column.name for column in tables.modelled(columns)]:
+    scorer, columns, train, held_out = scorer_of(run, args)
+    if args.labels in [column.name for column in scorer.columns]:
         raise UserError(f"--labels {args.labels}: run {run.name} was trained on that column")
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     rows = tables.read_rows(file, columns)
     for note in rows.notes:
         print(f"Note: {note}")
-    x_train, train_mask, x_held, held_mask = run.read_rows()
-    if not len(x_held):
+    if not len(held_out[0]):
         print("Note: the run held no rows out, so the threshold is set by training rows")
-        x_held, held_mask = x_train, train_mask
+        held_out = train
 
-    scorer = Scorer(model, columns, args.n_samples, args.seed)
     with progress_bar(len(rows.x), 0) as bar:
-        scores = scorer(rows.x, rows.mask, bar) + IMPOSSIBLE * rows.impossible.sum(1)
-    held = scorer(x_held, held_mask.astype(np.float32))
+        scores = scorer.scores_of(rows, bar)
+    held = scorer(*held_out)
     threshold = float(np.quantile(held, 1 - args.contamination))
     flagged = scores > threshold
     rank = np.empty(len(scores), int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
 
     few = slice(N_TYPICAL)
-    typical = scorer.surprise(x_held[few], held_mask[few].astype(np.float32))
+    typical = scorer.surprise(*(part[few] for part in held_out))
     typical = np.nan_to_num(np.nanmedian(np.vstack([typical, np.zeros_like(typical[:1])]), 0))
     n_explained = max(EXPLAINED[0], min(flagged.sum(), EXPLAINED[1]))
     explained = np.flatnonzero(rank <= n_explained)
@@ -235,9 +258,8 @@ def main(argv=None):
     report(scores, threshold, rank, why, held)
     kept = {"scores": scores, "held": held, "threshold": np.array(threshold)}
     if labels is not None:
-        train = x_train, train_mask.astype(np.float32)
         results = compare(labels, scores, scorer, rows, train)
-        print(comparison_table(results, int((labels == 1).sum()), len(x_train)))
+        print(comparison_table(results, int((labels == 1).sum()), len(train[0])))
         runs.write_json(run.path / "detection.json", results)
         kept["labels"] = labels
     runs.write_atomic(run.scores, lambda f: np.savez_compressed(f, **kept))

@@ -66,7 +66,11 @@ def describe_rows(model, batch):
         mu, logvar = model.encode(*piece)
         params = model.decode(mu, piece.y)
         kl_per_dim = kl_normal(mu.unsqueeze(-1), logvar.unsqueeze(-1))
-        return model.likelihood.mean(params), model.likelihood.std(params), mu, kl_per_dim
+        std = model.likelihood.std(params)
+        if model.members > 1:  # their latents side by side
+            std, mu = std.mean(0), mu.transpose(0, 1).flatten(1)
+            kl_per_dim = kl_per_dim.transpose(0, 1).flatten(1)
+        return model.expected(params), std, mu, kl_per_dim
 
     return [t.cpu() for t in in_chunks(describe, batch, max(1, CHUNK_FLOATS // model.width))]
 

@@ -30,7 +30,7 @@ from parts.cli import (
 from parts.errors import UserError
 from parts.hidden_cells import N_DRAWS
 from train import N_KEPT_ROWS, run_of
-from vae import load_model, normal_grid
+from vae import load_model
 
 CHUNK_CELLS = 2**23  # drawn at a time
 
@@ -40,9 +40,9 @@ class Imputer:
 
     def __init__(self, model, columns, n_samples=100, seed=0, statistic="mean"):
         self.model, self.columns = model, tables.modelled(columns)
-        self.n_samples, self.seed, self.statistic = n_samples, seed, statistic
+        self.seed, self.statistic = seed, statistic
         self.device = next(model.parameters()).device
-        self.eps = normal_grid(n_samples, model.z_dim, seed).to(self.device)
+        self.eps = model.grid(n_samples, seed).to(self.device)
 
     def unit(self, mean, std):
         """Means of components in the user's units, from the model's."""
@@ -65,8 +65,7 @@ class Imputer:
                 rows = slice(start, start + n_rows)
                 batch = [torch.as_tensor(a[rows], dtype=torch.float32, device=self.device)
                          for a in (x, mask)]  # fmt: skip
-                options = {"n_samples": self.n_samples, "draws": n_draws, "eps": self.eps}
-                filled = self.model.impute(*batch, unit=self.unit, **options)
+                filled = self.model.impute(*batch, draws=n_draws, eps=self.eps, unit=self.unit)
                 draws = tables.to_user(filled.draws.cpu().numpy(), self.columns)
                 yield rows, self.point(filled.mean.cpu().numpy(), draws), draws
 

@@ -143,9 +143,12 @@ def make_parser():
         help="the encoder's hidden layers, mirrored in the decoder (default: 64)")  # fmt: skip
     add("--network", choices=sorted(NETWORKS), default="mlp", help="its kind (default: mlp)")
     add("--latent-dim", type=positive_int, default=8, help="dimensions of z (default: 8)")
+    add("--members", type=positive_int, default=1,
+        help="an even mixture of so many VAEs, trained side by side (default: 1)")  # fmt: skip
     add("--likelihood", choices=sorted(LIKELIHOODS),
         help="p(x|z) (default: gaussian; digits: bernoulli)")  # fmt: skip
-    add("--variance", help="of numbers: fixed:V, shared, column or decoder (default: decoder)")
+    add("--variance", default="decoder",
+        help="of numbers: fixed:V, shared, column or decoder (default: decoder)")  # fmt: skip
     add("--real", choices=("gaussian", "student"), default="gaussian",
         help="mixed: the distribution of its real columns (default: gaussian)")  # fmt: skip
     add("--hide-rate", type=fraction, default=0.0,
@@ -193,8 +196,6 @@ def new_training(args, given, held):
     config["kinds"] = kinds.wanted(config.pop("kinds_file"), config.pop("kind"))
     if config["kinds"] and likelihood.scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {config['likelihood']}")
-    if config["variance"] is None:
-        config["variance"] = "decoder"
     if config["patience"] and not config["val_fraction"]:
         raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
     if config["overwrite"] and config["run"] is None:

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from parts.distributions import log_normal
+from parts.distributions import kl_normal, log_normal
 from parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Mixed
 from parts.networks import NETWORKS
 from parts.objectives import OBJECTIVES
+from parts.priors import Aggregated, normal_grid
 from parts.tables import Column, modelled
 
 __all__ = [
@@ -84,28 +85,6 @@ class Imputation(NamedTuple):
     ess: torch.Tensor
 
 
-def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None):
-    """KL(q || p) of diagonal Gaussians, summed over the last axis; exact. p None: N(0, I).
-
-    Kingma & Welling 2014, appendix B, for any p.
-    """
-    if mu_p is None:
-        return 0.5 * (torch.addcmul(torch.expm1(logvar_q), mu_q, mu_q) - logvar_q).sum(-1)
-    ratio = (logvar_q.exp() + (mu_q - mu_p).square()) * torch.exp(-logvar_p)
-    return 0.5 * (ratio - 1 + logvar_p - logvar_q).sum(-1)
-
-
-def normal_grid(n_samples, z_dim, seed=0):
-    """Standard normal noise [K, 1, Z] that fills space evenly (Sobol, scrambled by `seed`).
-
-    As `eps`, the same for every row: a row's estimate then depends on nothing but the row, and
-    errs less than with independent draws (Owen 1997).
-    """
-    sobol = torch.quasirandom.SobolEngine(z_dim, scramble=True, seed=seed)
-    u = sobol.draw(n_samples, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
-    return torch.special.ndtri(u).float().unsqueeze(1)
-
-
 def hide(batch, rate):
     """The batch with cells hidden at random: half its rows stay, the others lose up to `rate`.
 
@@ -117,17 +96,23 @@ def hide(batch, rate):
 
 
 class VAE(nn.Module):
-    """q(z|x) = N(mu(x), exp(logvar(x))), p(z) = N(0, I), and p(x|z) given by `likelihood`."""
+    """q(z|x) = N(mu(x), exp(logvar(x))), p(z) = N(0, I), and p(x|z) given by `likelihood`.
+
+    Several `members` are an even mixture of VAEs that share what the likelihood learns, trained in
+    one pass: their axis M comes first in mu and logvar [M, B, Z], z [M, K, B, Z] and params.
+    """
 
     phases = ("vae",)
 
-    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp"):
+    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", members=1):
         super().__init__()
         build = NETWORKS[network]
         self.likelihood = likelihood
         self.hidden_dims, self.z_dim, self.y_dim = tuple(hidden_dims), z_dim, y_dim
+        self.members = members
         n_in = likelihood.n_features + y_dim
         self.width = max(n_in, *hidden_dims, 2 * z_dim, z_dim + y_dim, likelihood.width)
+        build = partial(build, members=members) if members > 1 else build
         # One head for mu and logvar: one matrix product instead of two.
         self.encoder = build(n_in, hidden_dims, 2 * z_dim)
         self.decoder = build(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)
@@ -136,7 +121,7 @@ class VAE(nn.Module):
         inner = [*self.hidden_dims, f"z{self.z_dim}", *self.hidden_dims[::-1]]
         dims = [self.likelihood.n_features + self.y_dim, *inner, self.likelihood.n_params]
         n = sum(p.numel() for p in self.parameters())
-        shape = "-".join(map(str, dims))
+        shape = "-".join(map(str, dims)) + (f" x {self.members}" if self.members > 1 else "")
         return (
             f"Model: {type(self).__name__} {shape}, {n:,} parameters, {self.likelihood.describe()}"
         )
@@ -150,6 +135,8 @@ class VAE(nn.Module):
         h = self.likelihood.features(x, mask)
         if y is not None:
             h = torch.cat([h, y], -1)
+        if self.members > 1:
+            h = h.expand(self.members, *h.shape)
         mu, logvar = self.encoder(h).chunk(2, -1)
         return mu, logvar
 
@@ -159,8 +146,10 @@ class VAE(nn.Module):
         A sample axis of length 1 would cost a training step several more kernels.
         """
         if eps is None:
-            shape = mu.shape if n_samples is None else (n_samples, *mu.shape)
+            shape = mu.shape if n_samples is None else (*mu.shape[:-2], n_samples, *mu.shape[-2:])
             eps = torch.randn(shape, dtype=mu.dtype, device=mu.device)
+        if n_samples is not None:
+            mu, logvar = mu.unsqueeze(-3), logvar.unsqueeze(-3)
         return torch.addcmul(mu, torch.exp(0.5 * logvar), eps)
 
     def decode(self, z, y=None):
@@ -173,7 +162,7 @@ class VAE(nn.Module):
         """Mean of p(x|z) at one sampled z [B, D], and mu, logvar of q(z|x)."""
         mu, logvar = self.encode(x, y, mask)
         z = self.reparameterize(mu, logvar)
-        return self.likelihood.mean(self.decode(z, y))[0], mu, logvar
+        return self.likelihood.mean(self.decode(z, y)).squeeze(-3), mu, logvar
 
     def elbo(self, x, y=None, mask=None, n_samples=None):
         """The evidence lower bound and its halves; E_q by `n_samples` draws (None: 1), KL exact."""
@@ -181,8 +170,10 @@ class VAE(nn.Module):
         z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)  # [K, B]
         if n_samples is not None:
-            log_px_z = log_px_z.mean(0)  # [B]
+            log_px_z = log_px_z.mean(-2)  # [B]
         kl = kl_normal(mu, logvar)
+        if self.members > 1:
+            log_px_z, kl = log_px_z.mean(0), kl.mean(0)
         return Terms(log_px_z - kl, log_px_z, kl)
 
     def loss(self, phase, batch, beta=1.0, objective="elbo", n_samples=1, hide_rate=0.0):
@@ -191,58 +182,77 @@ class VAE(nn.Module):
             batch = hide(batch, hide_rate)
         return OBJECTIVES[objective](self, batch, beta, n_samples)
 
-    def log_w_terms(self, x, y=None, mask=None, n_samples=1, hold_q=False, eps=None):
+    def log_w_terms(self, x, y=None, mask=None, n_samples=1, hold_q=False, eps=None, prior=None):
         """log p(x|z) and log p(z) - log q(z|x) at samples z of q, each [K, B], and z [K, B, Z].
 
-        With `hold_q` no gradient passes through the parameters of log q, only through z.
+        With `hold_q` no gradient passes through the parameters of log q, only through z. `prior`
+        gives log p(z) in place of N(0, I).
         """
         mu, logvar = self.encode(x, y, mask)
         z = self.reparameterize(mu, logvar, n_samples, eps)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
-        return log_px_z, self._log_ratio(z, mu, logvar, hold_q), z
+        return log_px_z, self._log_ratio(z, mu, logvar, hold_q, prior), z
 
     @staticmethod
-    def _log_ratio(z, mu, logvar, hold_q=False):
+    def _log_ratio(z, mu, logvar, hold_q=False, prior=None):
         """log p(z) - log q(z|x), [K, B]."""
-        log_pz = log_normal(z, torch.zeros_like(mu), torch.zeros_like(mu)).sum(-1)
         if hold_q:
             mu, logvar = mu.detach(), logvar.detach()
+        mu, logvar = mu.unsqueeze(-3), logvar.unsqueeze(-3)
+        if prior is None:
+            log_pz = log_normal(z, torch.zeros_like(mu), torch.zeros_like(mu)).sum(-1)
+        else:
+            log_pz = prior(z)
         return log_pz - log_normal(z, mu, logvar).sum(-1)
 
-    def log_w(self, x, y=None, mask=None, n_samples=1, eps=None):
-        """log p(x|z) + log p(z) - log q(z|x) at samples of q, [K, B]."""
-        log_px_z, log_ratio, _ = self.log_w_terms(x, y, mask, n_samples, eps=eps)
-        return log_px_z + log_ratio
+    def log_w(self, x, y=None, mask=None, n_samples=1, eps=None, prior=None):
+        """log p(x|z) + log p(z) - log q(z|x) at samples of q, of all members: [M K, B]."""
+        log_px_z, log_ratio, _ = self.log_w_terms(x, y, mask, n_samples, eps=eps, prior=prior)
+        return (log_px_z + log_ratio).flatten(0, -2)
+
+    def grid(self, n_samples, seed=0):
+        """`normal_grid` for n_samples z's of a row in all, evenly of each member: [K, 1, Z]."""
+        return normal_grid(math.ceil(n_samples / self.members), self.z_dim, seed)
 
     @torch.no_grad()
-    def importance(self, x, y=None, mask=None, n_samples=1000, eps=None):
+    def importance(self, x, y=None, mask=None, n_samples=1000, eps=None, prior=None, own=None):
         """log p(x) by importance sampling from q(z|x), with the ELBO and the effective sample size.
 
         Burda et al. 2016, eq. 8; ESS = (sum w)^2 / sum w^2. Memory is bounded whatever B and K.
-        `eps` [K, 1, Z], where given, is the noise of every row: see `normal_grid`.
+        n_samples in all, evenly of each member; or as many as `eps` [K, 1, Z], see `grid`, which
+        is then the noise of every row. `prior`: see parts/priors.py, `own` [B] is for it.
         """
-        cells = max(1, CHUNK_FLOATS // self.width)  # z's decoded at a time
-        k_chunk = min(n_samples, cells)
-        options = {"n_samples": n_samples, "k_chunk": k_chunk, "eps": eps}
+        n_samples = math.ceil(n_samples / self.members) if eps is None else len(eps)
+        cells = CHUNK_FLOATS // (self.members * max(self.width, prior.n_rows if prior else 0))
+        k_chunk = min(n_samples, max(1, cells))  # cells: z's of each member decoded at a time
+        options = {"n_samples": n_samples, "k_chunk": k_chunk, "eps": eps, "prior": prior}
         estimate = partial(self._importance_chunk, **options)
-        return Importance(*in_chunks(estimate, Batch(x, y, mask), max(1, cells // k_chunk)))
+        batch, n_rows = Batch(x, y, mask), max(1, cells // k_chunk)
+        return Importance(*in_chunks(estimate, batch, n_rows, *([] if own is None else [own])))
 
-    def _importance_chunk(self, batch, n_samples, k_chunk, eps):
+    def _importance_chunk(self, batch, own=None, *, n_samples, k_chunk, eps, prior):
         log_sum = log_sum_sq = batch.x.new_full((len(batch.x),), -torch.inf)
         total = torch.zeros_like(log_sum)
+        log_pz = None if prior is None else partial(prior.log_prob, own=own)
         for start in range(0, n_samples, k_chunk):
             k = min(k_chunk, n_samples - start)
             noise = None if eps is None else eps[start : start + k]
-            log_w = self.log_w(*batch, n_samples=k, eps=noise)
+            log_w = self.log_w(*batch, n_samples=k, eps=noise, prior=log_pz)
             log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
             log_sum_sq = torch.logaddexp(log_sum_sq, (2 * log_w).logsumexp(0))
             total = total + log_w.sum(0)
+        n_samples *= self.members
         log_k = math.log(n_samples)
         return Importance(log_sum - log_k, total / n_samples, torch.exp(2 * log_sum - log_sum_sq))
 
     def log_px(self, x, y=None, mask=None, n_samples=1000, eps=None):
         """Importance-weighted lower bound on log p(x), [B]; tight as n_samples grows."""
         return self.importance(x, y, mask, n_samples, eps).log_px
+
+    @torch.no_grad()
+    def aggregated(self, x, y=None, mask=None):
+        """The aggregated posterior of rows [N, D], as a prior for `importance`."""
+        return Aggregated(*self.encode(x, y, mask))
 
     @torch.no_grad()
     def impute(self, x, mask, y=None, n_samples=1000, draws=0, eps=None, unit=None):
@@ -252,7 +262,8 @@ class VAE(nn.Module):
         2019, eq. 10), for categories the most probable; `unit` as in `Likelihood.average`. `draws`
         are drawn jointly, by sampling importance resampling. Memory is bounded whatever B.
         """
-        n_rows = max(1, CHUNK_FLOATS // (self.width * max(n_samples, draws)))
+        n_samples = math.ceil(n_samples / self.members) if eps is None else len(eps)
+        n_rows = max(1, CHUNK_FLOATS // (self.width * max(n_samples * self.members, draws)))
         options = {"n_samples": n_samples, "draws": draws, "eps": eps, "unit": unit}
         pieces = in_chunks(partial(self._impute_chunk, **options), Batch(x, y, mask), n_rows)
         mean, drawn, log_px, ess = pieces
@@ -264,8 +275,9 @@ class VAE(nn.Module):
         z = self.reparameterize(mu, logvar, n_samples, eps)
         params = self.decode(z, y)  # [K, B, P]
         log_w = self.likelihood.log_prob(params, x, mask) + self._log_ratio(z, mu, logvar)
+        log_w, params = log_w.flatten(0, -2), params.flatten(0, -3)  # members' samples together
         weights = log_w.softmax(0)
-        log_px = log_w.logsumexp(0) - math.log(n_samples)
+        log_px = log_w.logsumexp(0) - math.log(len(log_w))
         expected = self.likelihood.average(params, weights, unit)
         mean = expected if unit is not None else torch.where(mask > 0, x, expected)
         drawn = x.new_empty(len(x), 0, x.shape[1])
@@ -286,20 +298,33 @@ class VAE(nn.Module):
     def reconstruct(self, x, y=None, mask=None):
         """Mean of p(x|z) at the mean of q(z|x), [B, D]: no randomness."""
         mu, _ = self.encode(x, y, mask)
-        return self.likelihood.mean(self.decode(mu, y))
+        return self.expected(self.decode(mu, y))
+
+    def expected(self, params):
+        """What to expect of x given params [B, P], or those of all members [M, B, P]: [B, D]."""
+        if self.members == 1:
+            return self.likelihood.mean(params)
+        return self.likelihood.average(params, params.new_full(params.shape[:2], 1 / self.members))
 
     @torch.no_grad()
     def sample(self, n, y=None):
         """n draws of x from the model, [n, D]; given y [n, C] where the model has a condition."""
         weight = next(self.parameters())
         z = torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
-        return self.likelihood.sample(self.decode(z, y))
+        if self.members == 1:
+            return self.likelihood.sample(self.decode(z, y))
+        params = self.decode(z.expand(self.members, n, -1), y)
+        member = torch.randint(self.members, (n,), device=weight.device)
+        return self.likelihood.sample(params[member, torch.arange(n, device=weight.device)])
 
 
-def in_chunks(function, batch, n_rows):
-    """function(piece) for pieces of at most n_rows rows, their results joined along rows."""
-    starts = range(0, len(batch.x), n_rows)
-    pieces = [function(batch.take(slice(start, start + n_rows))) for start in starts]
+def in_chunks(function, batch, n_rows, *others):
+    """function(piece) for pieces of at most n_rows rows, their results joined along rows.
+
+    `others` are further tensors of as many rows, cut alike.
+    """
+    cuts = [slice(start, start + n_rows) for start in range(0, len(batch.x), n_rows)]
+    pieces = [function(batch.take(cut), *(other[cut] for other in others)) for cut in cuts]
     return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
 
 
@@ -313,6 +338,7 @@ def from_config(config):
         config["hidden_dims"],
         config["latent_dim"],
         network=config["network"],
+        members=config.get("members", 1),
     )
 
 

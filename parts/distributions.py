@@ -28,6 +28,17 @@ def log_normal(x, mu, logvar):
     return -0.5 * deviance(x, mu, logvar)
 
 
+def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None):
+    """KL(q || p) of diagonal Gaussians, summed over the last axis; exact. p None: N(0, I).
+
+    Kingma & Welling 2014, appendix B, for any p.
+    """
+    if mu_p is None:
+        return 0.5 * (torch.addcmul(torch.expm1(logvar_q), mu_q, mu_q) - logvar_q).sum(-1)
+    ratio = (logvar_q.exp() + (mu_q - mu_p).square()) * torch.exp(-logvar_p)
+    return 0.5 * (ratio - 1 + logvar_p - logvar_q).sum(-1)
+
+
 def observed(x, mask=None):
     """x with its missing cells set to 0, whatever stood there."""
     return x if mask is None else torch.where(mask > 0, x, 0.0)

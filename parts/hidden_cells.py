@@ -12,14 +12,19 @@ N_DRAWS = 200  # behind a median, a mode and an interval
 N_CHECKED = 1000  # rows
 
 
-def without(x, mask, x_train, train_mask):
-    """The rows x, mask [n, D] less those that are among the training rows, cell by cell."""
+def find_rows(x, mask, among, among_mask):
+    """The number of each row among others that it equals cell by cell, -1 where there is none."""
 
     def keys(x, mask):
-        return [row.tobytes() for row in np.where(mask > 0, x, np.nan).astype(np.float32)]
+        return (row.tobytes() for row in np.where(mask > 0, x, np.nan).astype(np.float32))
 
-    trained = set(keys(x_train, train_mask))
-    new = np.array([key not in trained for key in keys(x, mask)], bool)
+    number = {key: i for i, key in enumerate(keys(among, among_mask))}
+    return np.fromiter((number.get(key, -1) for key in keys(x, mask)), np.int64, len(x))
+
+
+def without(x, mask, x_train, train_mask):
+    """The rows x, mask [n, D] less those that are among the training rows, cell by cell."""
+    new = find_rows(x, mask, x_train, train_mask) < 0
     return x[new], mask[new]
 
 

@@ -15,13 +15,16 @@ from parts.tables import DISCRETE, KNEE, Column, check_finite, standardize
 KINDS = {
     "real": "numbers and dates: Gaussian or Student-t",
     "positive": "numbers above 0, nearer to log-normal than to normal: log-normal",
-    "count": "whole numbers from 0 with a median of at most 5: negative binomial",
+    "count": "whole numbers from 0 with a median of at most 2: negative binomial",
     "binary": "two values: Bernoulli",
     "categorical": "text of few values: categorical",
     "ordinal": "whole numbers from 1 to at most 10, each of them there: cumulative logits",
     "ignore": "identifiers, free text, constants: kept in outputs, never modelled",
 }
 LARGEST_COUNT = 10_000
+# Median of a count: above it a Gaussian is near enough, and may be narrower than its mean, which a
+# negative binomial never is.
+FEW = 2
 MAX_LEVELS = 100  # of a column of text that is taken as a category without being told
 IDENTIFIER = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key)$|^(index|idx)$)|[a-z]I[Dd]$|^unnamed \d+$"
@@ -104,7 +107,7 @@ def infer(name, values, found, whole, style, n_seen):
             return "ignore", "an identifier" + (": numbered without gaps" if dense else "")
         if low == 1 and 3 <= high == len(found) <= 10:
             return "ordinal", ""
-        if low == 0 and high <= LARGEST_COUNT and np.median(values) <= 5:
+        if low == 0 and high <= LARGEST_COUNT and np.median(values) <= FEW:
             return "count", ""
     if low > 0:
         logs, unit = np.log(values), values / high

@@ -32,16 +32,16 @@ def dreg(model, batch, beta, n_samples):
     """
     log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=n_samples, hold_q=True)
     log_w = log_px_z + beta * log_ratio  # [K, B]
-    weights = log_w.detach().softmax(0)
+    weights = log_w.detach().softmax(-2)
     if z.requires_grad:
         z.register_hook(lambda grad: weights.unsqueeze(-1) * grad)
-    surrogate = -(weights * log_w).sum(0).mean()  # its gradient is wanted, its value is not
+    surrogate = -(weights * log_w).sum(-2).mean()  # its gradient is wanted, its value is not
     return surrogate, _stats(-log_mean_exp(log_w).mean(), log_px_z, log_ratio)
 
 
 def log_mean_exp(log_w):
-    """log of the mean over samples, [K, B] -> [B]."""
-    return log_w.logsumexp(0) - math.log(len(log_w))
+    """log of the mean over samples, [..., K, B] -> [..., B]."""
+    return log_w.logsumexp(-2) - math.log(log_w.shape[-2])
 
 
 def _stats(loss, log_px_z, log_ratio):

@@ -13,31 +13,41 @@ PRESETS = {
         "variance": "fixed:1.0",
     },
     # What a table of a user's file is trained with, where nothing else is asked for; None is fitted
-    # to the table.
+    # to the table. benchmarks/NOTES.md says what else was tried.
     "table": {
         "hidden_dims": [128, 128],
         "latent_dim": None,
         "batch_size": 128,
         "epochs": None,
-        "lr": 2e-3,
+        "lr": 5e-3,
         "schedule": "onecycle",
         "objective": "dreg",
         "n_samples": 5,
-        "variance": "column",
-        "hide_rate": 0.5,
+        "variance": None,
+        "hide_rate": None,
     },
 }
-N_STEPS = 3000  # of a table's training, spread over as many epochs as they make
+N_STEPS = 1200  # of a table's training at least, spread over as many epochs as they make
+N_EPOCHS = 10  # and of a large one at least so many,
+MOST_STEPS = 6000  # but no more steps than these
 LATENT = (8, 32)  # least and most of a table; between them half as many as columns
+ENOUGH = 1000  # rows from which a variance of each column is learned, below it one for all
+HIDDEN = 0.5  # most cells of a row that are missing in training: hidden ones and holes together
 
 
 def fitted_settings(config, data):
-    """Latent size and epochs where they are left to the table."""
+    """Latent size, epochs, variance and share of hidden cells, where left to the table."""
     n, settings = len(data.train.x), {}
     if config["latent_dim"] is None:
         low, high = LATENT
         settings["latent_dim"] = min(high, max(low, math.ceil(len(data.modelled) / 2)))
     if config["epochs"] is None:
-        steps = 1 if config["batch_size"] == "full" else math.ceil(n / config["batch_size"])
-        settings["epochs"] = math.ceil(N_STEPS / steps)
+        per_epoch = 1 if config["batch_size"] == "full" else math.ceil(n / config["batch_size"])
+        steps = min(max(N_STEPS, N_EPOCHS * per_epoch), MOST_STEPS)
+        settings["epochs"] = math.ceil(steps / per_epoch)
+    if config["variance"] is None:
+        settings["variance"] = "column" if n >= ENOUGH else "shared"
+    if config["hide_rate"] is None:
+        holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
+        settings["hide_rate"] = round(max(0.0, HIDDEN - holes), 3)
     return settings

@@ -276,8 +276,9 @@ def typed(frame, columns):
 
 def as_held(frame, columns, file, path):
     """The frame as the file to be written holds it: with types where text becomes Parquet."""
-    is_parquet = str(path).lower().endswith(".parquet") and "table" not in file.as_written
-    return typed(frame, [c for c in columns if c.name in frame]) if is_parquet else frame
+    if not str(path).lower().endswith(".parquet") or "table" in file.as_written:
+        return frame
+    return typed(frame, [c for c in columns if c.name in frame])
 
 
 def log_det(x, columns, mask=None, user=True):

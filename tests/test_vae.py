@@ -476,7 +476,7 @@ def test_importance_over_chunks_uses_every_weight_of_every_row_once(cells, monke
     used = torch.zeros(n_rows, dtype=torch.long)
     noise = torch.randn(n_samples, 1, 2)
 
-    def log_w(x, y, mask, n_samples, eps):
+    def log_w(x, y, mask, n_samples, eps, prior):
         assert torch.equal(eps, noise[used[x[0, 0].long()] :][:n_samples])
         rows = x[:, 0].long()
         assert torch.equal(y, x)
