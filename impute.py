@@ -176,7 +176,7 @@ def main(argv=None):
     text = any(kind.kind not in "biuf" for kind in file.frame.dtypes)
     for path in (out, *drawn):
         files.refuse_output(path, args.overwrite, args.file, text=text)
-    run = run_of(args)
+    run = run_of(args, preset="impute", held_out=0.1 if args.check else 0.0)
     model, checkpoint = load_model(run, choose_device(args.device))
     config = checkpoint["config"]
     columns = [tables.Column(**column) for column in config["columns"]]

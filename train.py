@@ -283,10 +283,11 @@ def start(argv):
         return args, train(training, config, data, run), training, run
 
 
-def run_of(args, kinds_too=()):
+def run_of(args, kinds_too=(), preset="table", held_out=0.1):
     """The run that a verb is to use: the one it names, or a new one fitted to its file.
 
-    A fitted one holds back no test rows: a tenth of the rows is held out, to set a threshold by.
+    A fitted one holds back no test rows, but a share `held_out`, to set a threshold by or to
+    measure on.
     """
     if args.run is not None:
         if args.kind or args.kinds_file:
@@ -295,8 +296,9 @@ def run_of(args, kinds_too=()):
             )
         return runs.find_run(args.runs_dir, args.run)
     argv = ["--data", args.file, "--likelihood", "mixed", "--test-fraction", "0"]
+    argv += ["--val-fraction", str(held_out)]
     argv += ["--runs-dir", args.runs_dir, "--seed", str(args.seed)]
-    argv += ["--device", args.device, "--threads", str(args.threads)]
+    argv += ["--device", args.device, "--threads", str(args.threads), "--preset", preset]
     argv += ["--columns", args.kinds_file] if args.kinds_file else []
     for name, kind in [*(args.kind or []), *kinds_too]:
         argv += ["--kind", f"{name}={kind}"]

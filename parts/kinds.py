@@ -15,13 +15,14 @@ from parts.tables import DISCRETE, KNEE, Column, check_finite, standardize
 KINDS = {
     "real": "numbers and dates: Gaussian or Student-t",
     "positive": "numbers above 0, nearer to log-normal than to normal: log-normal",
-    "count": "whole numbers from 0 with a median of at most 2: negative binomial",
+    "count": "whole numbers from 0 to at most 100 with a median of at most 2: negative binomial",
     "binary": "two values: Bernoulli",
     "categorical": "text of few values: categorical",
     "ordinal": "whole numbers from 1 to at most 10, each of them there: cumulative logits",
     "ignore": "identifiers, free text, constants: kept in outputs, never modelled",
 }
-LARGEST_COUNT = 10_000
+LARGEST_COUNT = 100  # of a column that is taken as one without being told
+MOST = 1_000_000  # of any count
 # Median of a count: above it a Gaussian is near enough, and may be narrower than its mean, which a
 # negative binomial never is.
 FEW = 2
@@ -153,10 +154,9 @@ def _scaled(column, values):
     if kind in ("count", "positive") and low < 0:
         raise UserError(f"column {name!r} holds {low:g}, expected no negative cell of {kind!r}")
     if kind == "count":
-        if not column.whole or values.max() > 100 * LARGEST_COUNT:
+        if not column.whole or values.max() > MOST:
             raise UserError(
-                f"column {name!r}: a count is a whole number up to {100 * LARGEST_COUNT}; "
-                "use real or positive"
+                f"column {name!r}: a count is a whole number up to {MOST}; use real or positive"
             )
         logs = np.log1p(values)
         fitted = {"centre": float(logs.mean()), "spread": float(max(logs.std(), 0.1)), "low": 0.0}

@@ -114,6 +114,7 @@ def run_in_order(commands, call):
 def test_readme_commands_run(tmp_path, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "N_STEPS", 20)
+    monkeypatch.setattr(presets, "N_EPOCHS", 1)
     run_in_order(readme_commands(), call)
 
 
@@ -132,6 +133,7 @@ python plot_results.py --run RUN
 def test_the_verbs_run_one_after_another_on_the_example(tmp_path, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "N_STEPS", 20)
+    monkeypatch.setattr(presets, "N_EPOCHS", 1)
     run_in_order([shlex.split(line) for line in TOUR.strip().splitlines()], call)
     assert sorted(path.name for path in Path().glob("*.csv")) == [
         "new.csv", "survey.csv", "survey.imputed.csv", "survey.scored.csv"
@@ -461,12 +463,12 @@ def test_a_table_is_trained_by_its_preset(tmp_path, train, monkeypatch):
 
 def test_the_epochs_of_a_table_make_a_number_of_steps(tmp_path, train, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 21)
+    monkeypatch.setattr(presets, "N_STEPS", 35)
     mixed_table()
     run = Run(train("runs", "a", "--data", "t.csv", "--batch-size", 50, "--latent-dim", 2))
     config = run.config()
-    assert config["epochs"] == 7  # of 108 training rows, three steps each
-    assert run.load_checkpoint()["optimizers"]["vae"]["step"].item() == 21
+    assert config["epochs"] == 12  # of 108 training rows, three steps each
+    assert run.load_checkpoint()["optimizers"]["vae"]["step"].item() == 36
     assert config["latent_dim"] == 2
 
 

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import detect
-from parts import presets, tables
+from parts import hidden_cells, presets, tables
 from parts.files import read
 from parts.runs import Run
-from vae import load_model
+from vae import VAE, Gaussian
 
 # a, b and c are jointly Gaussian; jobs and visits depend on one another and on nothing else.
 MIXING = np.array([[2.0, -1.0, 0.7], [0.0, 0.5, 0.6]])
@@ -44,6 +45,9 @@ def with_holes(frame, share, seed):
     return frame.mask(holes, "")
 
 
+ARGS = SimpleNamespace(device="cpu", n_samples=100, seed=0)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, train):
     """A folder that holds runs/r, trained on t.csv."""
@@ -56,10 +60,9 @@ def trained(tmp_path_factory, train):
 
 
 @pytest.fixture(scope="module")
-def model(trained):
-    """The run's model and its modelled columns."""
-    model, checkpoint = load_model(Run(trained / "runs" / "r"))
-    return model, tables.modelled([tables.Column(**c) for c in checkpoint["config"]["columns"]])
+def scorer(trained):
+    """The run's Scorer, as detect.py makes it."""
+    return detect.scorer_of(Run(trained / "runs" / "r"), ARGS)[0]
 
 
 @pytest.fixture
@@ -127,15 +130,15 @@ def test_columns_in_any_order_and_new_ones_change_no_score(score):
 
 
 @pytest.mark.parametrize("seen", ["abc", "ab", "c"])
-def test_scores_of_a_gaussian_table_are_those_of_its_closed_form(score, model, seen):
+def test_scores_of_a_gaussian_table_are_those_of_its_closed_form(score, scorer, seen):
     """In units of the columns' spread, and of the observed cells alone: the others are hidden."""
     frame = survey(200, 5)
     for name in set(frame) - set(seen):
         frame[name] = ""
     values = frame[list(seen)].astype(float).to_numpy()
     at = ["abc".index(name) for name in seen]
-    spread = [column.spread for column in model[1] if column.name in seen]
-    assert all(c.curve == "asinh" for c in model[1] if c.name in seen)
+    spread = [column.spread for column in scorer.columns if column.name in seen]
+    assert all(c.curve == "asinh" for c in scorer.columns if c.name in seen)
     log_p = multivariate_normal(np.zeros(len(at)), COVARIANCE[np.ix_(at, at)]).logpdf(values)
     expected = -log_p - np.log(spread).sum()
     found = score(frame).scores
@@ -143,23 +146,196 @@ def test_scores_of_a_gaussian_table_are_those_of_its_closed_form(score, model, s
     assert np.corrcoef(found, expected)[0, 1] > 0.9
 
 
-def test_missing_cells_are_marginalised(score, model):
+@pytest.mark.parametrize("prior", ["standard normal", "aggregated"])
+def test_missing_cells_are_marginalised(score, scorer, prior):
     """-log p of the observed cells by plain sampling of many z from the prior."""
     frame = with_holes(survey(25, 6), 0.4, 7).drop(columns="id")
-    found = score(frame).scores
-    vae, columns = model
-    x, mask, _, _ = tables.encode(frame, columns)
+    vae = scorer.model
+    x, mask, _, _ = tables.encode(frame, scorer.columns)
     torch.manual_seed(0)
-    x, mask = torch.from_numpy(x), torch.from_numpy(mask)
+    z = torch.randn(100_000, 1, vae.z_dim)
+    if prior == "aggregated":
+        found, quickly = scorer.quick(x, mask, vae.grid(2000), scorer.prior)[0], score(frame).scores
+        mu, logvar = vae.encode(*scorer.batch(*scorer.rows))
+        row = torch.randint(len(mu), z.shape[:2])
+        z = (mu[row] + (logvar[row] / 2).exp() * z).detach()
+    else:
+        found = quickly = scorer.quick(x, mask, scorer.eps)[0]
+    rows = torch.from_numpy(x), torch.from_numpy(mask)
     with torch.no_grad():
-        z = torch.randn(100_000, 1, vae.z_dim)
-        log_px_z = torch.cat([vae.likelihood.log_prob(vae.decode(part), x, mask)
+        log_px_z = torch.cat([vae.likelihood.log_prob(vae.decode(part), *rows)
                               for part in z.split(20_000)])  # fmt: skip
     log_px = torch.logsumexp(log_px_z, 0) - np.log(len(z))
-    det = sum(c.log_det(x[:, j].numpy(), user=False) * mask[:, j].numpy()
-              for j, c in enumerate(columns))  # fmt: skip
-    np.testing.assert_allclose(found, -(log_px.numpy() + det), atol=0.25)
-    assert np.median(np.abs(found + log_px.numpy() + det)) < 0.05
+    det = sum(c.log_det(x[:, j], user=False) * mask[:, j] for j, c in enumerate(scorer.columns))
+    expected = -(log_px.numpy() + det)
+    np.testing.assert_allclose(found, expected, atol=0.25)
+    assert np.median(np.abs(found - expected)) < 0.05
+    np.testing.assert_allclose(quickly, expected, atol=0.6)  # by few samples
+    assert np.median(np.abs(quickly - expected)) < 0.15
+
+
+ROWS = np.random.default_rng(10).normal(size=(9, 4)).astype(np.float32)
+MASK = np.float32(np.random.default_rng(11).random((9, 4)) > 0.3)
+
+
+@torch.no_grad()
+def linear(members=1):
+    """x = W z + b + noise of variance 0.5, a q that differs from row to row and is broader than the
+    posterior; and Columns whose model units are the user's.
+    """
+    torch.manual_seed(0)
+    model = VAE(Gaussian(4, "fixed:0.5"), (), z_dim=2, members=members)
+    mu, logvar = model.encoder[0].weight.view(-1, 4, 4).split(2, 2 if members > 1 else 1)
+    for part, std in ((model.decoder[0].weight, 0.7), (mu, 0.4), (logvar, 0.1)):
+        part.normal_(0, std)
+    return model, [tables.Column(name) for name in "abcd"]
+
+
+def mixture_log_prob(model, x, mask, rows, leave_out=None):
+    """log p of a row's observed cells where p(z) is the mean of the rows' q: Gaussians, exactly."""
+    weight, bias = (p.detach().double().numpy() for p in model.decoder[0].parameters())
+    mu, logvar = model.encode(torch.from_numpy(rows[0]), mask=torch.from_numpy(rows[1]))
+    seen = mask > 0
+    terms = []
+    for i, (m, v) in enumerate(
+        zip(mu.detach().double().numpy(), logvar.exp().detach(), strict=True)
+    ):
+        covariance = weight * v.double().numpy() @ weight.T + 0.5 * np.eye(4)
+        density = multivariate_normal((weight @ m + bias)[seen], covariance[np.ix_(seen, seen)])
+        if i != leave_out:
+            terms.append(density.logpdf(x[seen]))
+    return logsumexp(terms) - np.log(len(terms))
+
+
+def test_scores_of_a_linear_model_approach_those_of_a_mixture_of_gaussians(monkeypatch):
+    """With holes; rows of the run are scored by the others, and new ones by all."""
+    monkeypatch.setattr(detect, "N_SCORE", 4000)
+    model, columns = linear()
+    scorer = detect.Scorer(model, columns, (ROWS, MASK))
+    rng = np.random.default_rng(12)
+    new, new_mask = 1.5 * rng.normal(size=(6, 4)), np.float32(rng.random((6, 4)) > 0.3)
+    new_mask[0] = 1
+    x, mask = np.vstack([new.astype(np.float32), ROWS[::-1]]), np.vstack([new_mask, MASK[::-1]])
+    own = [None] * 6 + list(range(9))[::-1]
+    cases = list(zip(x, mask, own, strict=True))
+    exact = [mixture_log_prob(model, a, m, (ROWS, MASK), i) for a, m, i in cases]
+    np.testing.assert_allclose(scorer(x, mask), np.negative(exact), atol=0.03)
+    by_all = [mixture_log_prob(model, a, m, (ROWS, MASK)) for a, m, _ in cases]
+    assert (np.subtract(by_all, exact)[6:] > 0.03).sum() > 4  # else all would say as much
+    found, _ = scorer.quick(x, mask, model.grid(4000), scorer.prior)
+    np.testing.assert_allclose(found, np.negative(by_all), atol=0.03)
+
+
+def test_scores_by_the_model_itself_are_those_of_its_marginal():
+    model, columns = linear()
+    scorer = detect.Scorer(model, columns, (ROWS, MASK))
+    weight, bias = (p.detach().double().numpy() for p in model.decoder[0].parameters())
+    covariance = weight @ weight.T + 0.5 * np.eye(4)
+    exact = [multivariate_normal(bias[m > 0], covariance[np.ix_(m > 0, m > 0)]).logpdf(x[m > 0])
+             for x, m in zip(ROWS, MASK, strict=True)]  # fmt: skip
+    scores, ess = scorer.quick(ROWS, MASK, model.grid(4000))
+    np.testing.assert_allclose(scores, np.negative(exact), atol=0.03)
+    assert ((ess > 100) & (ess <= 4000)).all()
+
+
+def test_a_run_of_one_row_is_scored_by_that_row(monkeypatch):
+    """There are no others: all scores are finite, and that of the mixture of one Gaussian."""
+    monkeypatch.setattr(detect, "N_SCORE", 4000)
+    model, columns = linear()
+    one = ROWS[:1], MASK[:1]
+    scorer = detect.Scorer(model, columns, one)
+    exact = [mixture_log_prob(model, x, m, one) for x, m in zip(ROWS, MASK, strict=True)]
+    np.testing.assert_allclose(scorer(ROWS, MASK), np.negative(exact), atol=0.03)
+
+
+def test_only_so_many_rows_are_exemplars_and_the_others_are_new(monkeypatch):
+    monkeypatch.setattr(detect, "N_EXEMPLARS", 5)
+    model, columns = linear()
+    first, all_rows = (detect.Scorer(model, columns, (ROWS[:n], MASK[:n])) for n in (5, 9))
+    np.testing.assert_array_equal(first(ROWS, MASK), all_rows(ROWS, MASK))
+    monkeypatch.setattr(detect, "N_EXEMPLARS", 9)
+    more = detect.Scorer(model, columns, (ROWS, MASK))
+    assert np.abs(more(ROWS, MASK) - first(ROWS, MASK)).min() > 1e-4
+
+
+def test_scores_of_members_are_those_of_their_mixture_each_with_its_own_prior(monkeypatch):
+    monkeypatch.setattr(detect, "N_SCORE", 8000)
+    model, columns = linear(members=2)
+    scorer = detect.Scorer(model, columns, (ROWS, MASK))
+    exact = []
+    for member in range(2):
+        single, _ = linear()
+        for half in ("encoder", "decoder"):
+            weight, bias = getattr(model, half)[0].parameters()
+            single_weight, single_bias = getattr(single, half)[0].parameters()
+            single_weight.data, single_bias.data = weight[member].mT, bias[member, 0]
+        exact.append([mixture_log_prob(single, x, m, (ROWS, MASK), i)
+                      for i, (x, m) in enumerate(zip(ROWS, MASK, strict=True))])  # fmt: skip
+    assert np.abs(np.subtract(*exact)).max() > 0.3
+    expected = -(logsumexp(exact, axis=0) - np.log(2))
+    np.testing.assert_allclose(scorer(ROWS, MASK), expected, atol=0.03)
+
+
+def test_rows_that_few_samples_agree_on_are_scored_without_themselves_too(monkeypatch):
+    """And each by its own number, which is not its place among those that are scored again."""
+    monkeypatch.setattr(detect, "N_SCORE", 4000)
+    model, columns = linear()
+    scorer = detect.Scorer(model, columns, (ROWS, MASK))
+    once, ess = scorer.quick(ROWS, MASK, scorer.few, scorer.prior, np.arange(9))
+    monkeypatch.setattr(detect, "FEW", np.median(ess))  # half of them, here and there
+    np.testing.assert_allclose(scorer(ROWS, MASK), once, atol=0.01)
+
+
+def test_scores_of_a_file_count_its_impossible_cells(scorer):
+    x, mask, _, _ = tables.encode(survey(5, 2), scorer.columns)
+    impossible = np.zeros(x.shape, bool)
+    impossible[1, 0] = impossible[3, 1] = impossible[3, 4] = True
+    rows = SimpleNamespace(x=x, mask=mask, impossible=impossible)
+    added = scorer.scores_of(rows) - scorer(x, mask)
+    np.testing.assert_allclose(added, [0, 100, 0, 200, 0], atol=1e-6)
+
+
+def test_the_file_that_a_run_was_trained_on_is_found_again_in_it(scorer, trained):
+    """Read a second time its rows are the same to the bit, or they would be scored by themselves."""
+    rows = tables.read_rows(read(str(trained / "t.csv")), scorer.columns)
+    own = hidden_cells.find_rows(rows.x, rows.mask, *scorer.rows)
+    assert len(scorer.rows[0]) == detect.N_EXEMPLARS == 500
+    assert sorted(own[own >= 0]) == list(range(500))
+    for seen, kept in zip((rows.x * rows.mask, rows.mask), scorer.rows, strict=True):
+        np.testing.assert_array_equal(seen[own >= 0], (kept * scorer.rows[1])[own[own >= 0]])
+
+
+def test_the_rows_of_a_scorer_are_those_of_its_run_training_rows_first(trained):
+    run = Run(trained / "runs" / "r")
+    scorer, columns, train, held = detect.scorer_of(run, ARGS)
+    assert [len(part) for part in (*train, *held)] == [560, 560, 140, 140]
+    with np.load(run.path / "rows.npz") as rows:
+        np.testing.assert_array_equal(train[0], rows["x"])
+        np.testing.assert_array_equal(held[1], rows["held_mask"])
+        np.testing.assert_array_equal(scorer.rows[0], rows["x"][:500])
+        np.testing.assert_array_equal(scorer.rows[1], rows["mask"][:500])
+    assert len(columns) == 6  # also those that are not modelled
+    assert len(scorer.columns) == 5
+
+
+def test_rows_are_found_by_their_observed_cells():
+    among, there = (
+        np.array([[1, 2], [3, 4], [1, 9], [3, 4]]),
+        np.array([[1, 1], [1, 1], [1, 0], [1, 1]]),
+    )
+    x = np.array(
+        [[1.0, 2], [1, np.nan], [1, 7], [1, 2], [3, 4], [5, 6], [2, 1], [np.nan, 2], [0, 0]]
+    )
+    mask = np.array([[1, 1], [1, 0], [1, 0], [0, 1], [1, 1], [1, 1], [1, 1], [0, 1], [0, 0]])
+    found = hidden_cells.find_rows(x, mask, among, there)
+    assert found.dtype == np.int64
+    assert found[4] in (1, 3)  # either of two that are alike
+    assert found.tolist() == [0, 2, 2, -1, found[4], -1, -1, -1, -1]
+    whole = hidden_cells.find_rows(x[:1], mask[:1] > 0, among, there > 0)  # masks of any type
+    assert whole.tolist() == [0]
+    none = hidden_cells.find_rows(x, mask, among[:0], there[:0])
+    assert none.tolist() == [-1] * 9
+    assert hidden_cells.find_rows(x[:0], mask[:0], among, there).shape == (0,)
 
 
 def test_a_row_of_holes_is_no_surprise(score):
@@ -169,10 +345,8 @@ def test_a_row_of_holes_is_no_surprise(score):
     assert (found.frame["is_anomaly"] == "0").all()
 
 
-def test_what_stands_in_a_missing_cell_does_not_matter(model):
-    vae, columns = model
-    x, mask, _, _ = tables.encode(with_holes(survey(40, 2), 0.3, 3), columns)
-    scorer = detect.Scorer(vae, columns)
+def test_what_stands_in_a_missing_cell_does_not_matter(scorer):
+    x, mask, _, _ = tables.encode(with_holes(survey(40, 2), 0.3, 3), scorer.columns)
     other = np.where(mask > 0, x, np.float32(1.0))
     np.testing.assert_allclose(scorer(other, mask), scorer(x, mask), atol=1e-4)
 
@@ -187,13 +361,13 @@ def test_the_farthest_cell_is_the_oddest(score):
     assert found.frame["anomaly_why"][7].startswith("a=1e15 expected ")
 
 
-def test_rows_on_which_few_samples_agree_get_more_of_them(model):
-    vae, columns = model
+def test_rows_on_which_few_samples_agree_get_more_of_them(scorer):
     frame, *_ = planted()
-    x, mask, _, _ = tables.encode(frame, columns)
-    scorer = detect.Scorer(vae, columns)
-    quick, ess = scorer.quick(x, mask, scorer.eps)
-    more, _ = scorer.quick(x, mask, scorer.more)
+    x, mask, _, _ = tables.encode(frame, scorer.columns)
+    assert len(scorer.few) == detect.N_SCORE
+    assert len(scorer.more) == detect.MORE * detect.N_SCORE
+    quick, ess = scorer.quick(x, mask, scorer.few, scorer.prior)
+    more, _ = scorer.quick(x, mask, scorer.more, scorer.prior)
     few = ess < detect.FEW
     assert 0 < few.sum() < len(x)
     np.testing.assert_allclose(scorer(x, mask), np.where(few, more, quick), atol=1e-4)
@@ -222,19 +396,22 @@ def test_ranks_flags_and_scores_agree(score):
     assert f"{flagged.sum()} of 200 rows lie beyond it" in found.out
 
 
-def test_the_threshold_is_the_stated_quantile_of_held_out_rows(score, model):
+def test_the_threshold_is_the_stated_quantile_of_held_out_rows(score, scorer):
     score(survey(5, 2), "--contamination", 0.05)
     with np.load("runs/r/scores.npz") as arrays:
         threshold, held = float(arrays["threshold"]), arrays["held"]
     with np.load("runs/r/rows.npz") as rows:
         x, mask = rows["held_x"], rows["held_mask"].astype(np.float32)
     assert (mask == 0).mean() == pytest.approx(0.05, abs=0.02)
-    vae, columns = model
+    batch = scorer.batch(x, mask)
     torch.manual_seed(1)
-    log_px = vae.log_px(torch.from_numpy(x), None, torch.from_numpy(mask), n_samples=5000)
-    log_px = log_px.double().numpy() + tables.log_det(x, columns, mask, user=False)
-    np.testing.assert_allclose(held, -log_px, atol=0.5)
-    assert threshold == pytest.approx(np.quantile(-log_px, 0.95), abs=0.1)
+    log_px = scorer.model.importance(*batch, n_samples=5000, prior=scorer.prior).log_px
+    log_px = log_px.double().numpy() + tables.log_det(x, scorer.columns, mask, user=False)
+    errors = np.abs(held + log_px)
+    assert np.median(errors) < 0.15
+    assert np.quantile(errors, 0.95) < 0.6
+    assert threshold == np.quantile(held, 0.95)
+    assert threshold == pytest.approx(np.quantile(-log_px, 0.95), abs=0.3)
 
 
 def test_a_run_without_held_out_rows_says_where_its_threshold_comes_from(call, train, tmp_path):
@@ -315,14 +492,13 @@ def test_the_planted_column_comes_first_with_what_stands_there_and_what_was_expe
             assert int(share) > 80
 
 
-def test_expectations_have_the_closed_forms_width_on_average(model):
+def test_expectations_have_the_closed_forms_width_on_average(scorer):
     """Half the width that holds 68 %: a Gaussian's standard deviation."""
-    vae, columns = model
     frame = survey(150, 12)
-    x, mask, _, _ = tables.encode(frame, columns)
-    mean, draws = detect.Scorer(vae, columns).expected(x, mask, 0)
+    x, mask, _, _ = tables.encode(frame, scorer.columns)
+    mean, draws = scorer.expected(x, mask, 0)
     assert draws.shape == (detect.N_DRAWS, 150)
-    words = detect.expectations(columns[0], mean, draws)
+    words = detect.expectations(scorer.columns[0], mean, draws)
     middle, half = np.array([[float(v) for v in word.split("±")] for word in words]).T
     weights = np.linalg.solve(COVARIANCE[1:, 1:], COVARIANCE[1:, 0])
     sd = np.sqrt(COVARIANCE[0, 0] - COVARIANCE[0, 1:] @ weights)
@@ -353,12 +529,10 @@ def test_at_most_three_cells_and_none_where_nothing_is_odd(score):
     assert found.frame["anomaly_why"][1] == found.frame["anomaly_why"][2] == ""
 
 
-def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(model):
+def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(scorer):
     """Cells that are rarely certain, such as a wide column's, are not odd for that."""
-    vae, columns = model
     frame, _, big, _ = planted()
-    x, mask, _, _ = tables.encode(frame, columns)
-    scorer = detect.Scorer(vae, columns)
+    x, mask, _, _ = tables.encode(frame, scorer.columns)
     surprise = scorer.surprise(x, mask)
     gone = mask.copy()
     gone[:, 0] = 0

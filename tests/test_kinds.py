@@ -51,6 +51,7 @@ INFERRED = {
     "ratings with a gap": (["1", "2", "4", "5"] * 20, "real"),
     "sevenths": ([str(i / 7) for i in range(30)], "real"),
     "counts with a larger median": (whole(0, 13), "real"),
+    "counts with a median of 3": (["0"] + ["3"] * 40 + ["6", "9"] * 5, "real"),
     "counts that reach too far": (["0"] * 50 + ["1", "3", "10001"] * 5, "real"),
     "counts and a negative one": (["0", "1", "2", "-1"] * 10, "real"),
     "counts and halves": (["0", "1", "2", "0.5"] * 10, "real"),
@@ -65,7 +66,7 @@ INFERRED = {
     # count
     "counts": (list(map(str, RNG.poisson(2, N))), "count"),
     "counts with a gap": (["0", "1", "2", "4"] * 20, "count"),
-    "counts with a median of 5": (["0"] + ["5"] * 40 + ["6", "9"] * 5, "count"),
+    "counts with a median of 2": (["0"] + ["2"] * 40 + ["6", "9"] * 5, "count"),
     "counts with decimals": ([f"{v}.0" for v in RNG.poisson(2, N)], "count"),
     "counts that reach 10000": (["0"] * 50 + ["1", "3", "10000"] * 5, "count"),
     # binary
@@ -152,8 +153,9 @@ def test_different_measurements_in_a_small_table_are_no_identifier():
 
 
 def test_the_median_is_what_counts_as_few():
-    assert column(["0"] + ["5"] * 20 + ["7"] * 19).kind == "count"
-    assert column(["0"] + ["5"] * 18 + ["7"] * 21).kind == "real"
+    assert column(["0"] + ["2"] * 20 + ["7"] * 19).kind == "count"
+    assert column(["0"] + ["2"] * 19 + ["3"] * 20).kind == "real"  # 2.5
+    assert column(["0"] + ["2"] * 18 + ["7"] * 21).kind == "real"
 
 
 def test_the_reasons_to_ignore_a_column_are_said():

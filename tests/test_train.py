@@ -480,7 +480,8 @@ def test_a_preset_is_above_defaults_and_below_flags():
         8,
         32,
     )
-    assert (defaults["variance"], defaults["epochs"], defaults["lr"]) == (None, 50, 1e-3)
+    assert (defaults["variance"], defaults["epochs"], defaults["lr"]) == ("decoder", 50, 1e-3)
+    assert defaults["members"] == 1
     args, given = parse(["--preset", "classic", "--batch-size", "32", "--latent-dim", "3"])
     assert given == {"preset": "classic", "batch_size": 32, "latent_dim": 3}
     expected = {"hidden_dims": [8], "variance": "fixed:1.0", "batch_size": 32, "latent_dim": 3}
@@ -492,30 +493,73 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
     args, given = parse(["--data", "table.csv", "--lr", "0.5"])
     expected = {
         "preset": "table", "hidden_dims": [128, 128], "batch_size": 128, "latent_dim": None,
-        "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": "column", "hide_rate": 0.5,
-        "objective": "dreg", "n_samples": 5,
+        "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": None, "hide_rate": None,
+        "objective": "dreg", "n_samples": 5, "members": 1,
     }  # fmt: skip
     assert {key: args[key] for key in expected} == expected
     assert given == {"data": "table.csv", "lr": 0.5}
     assert parse(["--data", "table.csv", "--likelihood", "gaussian"])[0]["schedule"] == "constant"
     assert parse(["--data", "table.npy"])[0]["preset"] is None
+    args, _ = parse(["--data", "table.csv", "--variance", "decoder", "--hide-rate", "0"])
+    assert (args["variance"], args["hide_rate"]) == ("decoder", 0.0)  # the defaults, but given
+
+
+LEFT = dict.fromkeys(("latent_dim", "epochs", "variance", "hide_rate"))  # to the table
+
+
+def of_size(n_rows, n_columns, mask=None):
+    """Data of so many training rows and modelled columns."""
+    columns = [Column(f"c{j}") for j in range(n_columns)] + [Column("id", kind="ignore")]
+    none = Split(np.zeros((0, n_columns), np.float32))
+    rows = Split(np.zeros((n_rows, n_columns), np.float32), mask=mask)
+    return Data("table", rows, none, none, columns, (n_columns,), "hash")
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size", "n_columns", "latent_dim", "epochs"),
-    [(1280, 128, 19, 10, 300), (1281, 128, 1, 8, 273), (50, "full", 200, 32, 3000),
-     (400_000, 128, 4, 8, 1)],
+    ("n_rows", "batch_size", "epochs"),
+    [(50, "full", 1200), (1, 128, 1200), (128, 128, 1200), (129, 128, 600),
+     (1280, 128, 120), (1281, 128, 110),  # 1200 steps, in whole epochs
+     (120 * 128, 128, 10), (120 * 128 + 1, 128, 10), (600 * 128, 128, 10),  # 10 epochs
+     (600 * 128 + 1, 128, 10), (700 * 128, 128, 9), (400_000, 128, 2),  # 6000 steps
+     (6000 * 128, 128, 1), (6000 * 128 + 1, 128, 1)],
 )  # fmt: skip
-def test_settings_left_to_the_table_follow_its_size(
-    n_rows, batch_size, n_columns, latent_dim, epochs
-):
-    """3000 steps in whole epochs, and half as many latents as modelled columns, 8 to 32."""
-    columns = [Column(f"c{j}") for j in range(n_columns)] + [Column("id", kind="ignore")]
-    parts = [Split(np.zeros((n, n_columns), np.float32)) for n in (n_rows, 0, 0)]
-    data = Data("table", *parts, columns, (n_columns,), "hash")
-    config = {"latent_dim": None, "epochs": None, "batch_size": batch_size}
-    assert fitted_settings(config, data) == {"latent_dim": latent_dim, "epochs": epochs}
-    assert fitted_settings(config | {"latent_dim": 7, "epochs": 9}, data) == {}
+def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epochs):
+    found = fitted_settings(LEFT | {"batch_size": batch_size}, of_size(n_rows, 2))
+    assert found["epochs"] == epochs
+
+
+@pytest.mark.parametrize(
+    ("n_columns", "latent_dim"),
+    [(1, 8), (16, 8), (17, 9), (18, 9), (63, 32), (64, 32), (65, 32), (200, 32)],
+)
+def test_latents_left_to_the_table_are_half_as_many_as_modelled_columns(n_columns, latent_dim):
+    found = fitted_settings(LEFT | {"batch_size": 128}, of_size(10, n_columns))
+    assert found["latent_dim"] == latent_dim
+
+
+@pytest.mark.parametrize(("n_rows", "variance"), [(999, "shared"), (1000, "column")])
+def test_a_variance_left_to_a_table_of_few_rows_is_one_for_all_columns(n_rows, variance):
+    found = fitted_settings(LEFT | {"batch_size": 128}, of_size(n_rows, 3))
+    assert found["variance"] == variance
+
+
+@pytest.mark.parametrize(
+    ("holes", "rate"), [(None, 0.5), (0, 0.5), (1, 0.4), (4, 0.1), (5, 0.0), (6, 0.0), (10, 0.0)]
+)
+def test_cells_are_hidden_up_to_a_half_together_with_the_holes(holes, rate):
+    """Of 10 columns so many are empty; a rate of 0 is 0 and not -0.1."""
+    mask = None if holes is None else np.repeat(np.float32([[0, 1]]), [holes, 10 - holes], axis=1)
+    mask = None if mask is None else np.repeat(mask, 7, axis=0)
+    found = fitted_settings(LEFT | {"batch_size": 128}, of_size(7, 10, mask))
+    assert found["hide_rate"] == rate
+
+
+def test_what_is_not_left_to_the_table_stays_as_it_is():
+    given = {"latent_dim": 7, "epochs": 9, "variance": "decoder", "hide_rate": 0.0}
+    assert fitted_settings(given | {"batch_size": 128}, of_size(50, 3)) == {}
+    for name in LEFT:  # each by itself
+        found = fitted_settings(given | {name: None, "batch_size": 128}, of_size(50, 3))
+        assert list(found) == [name]
 
 
 def test_every_preset_sets_existing_flags():
