@@ -505,6 +505,7 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
 
 
 LEFT = dict.fromkeys(("latent_dim", "epochs", "variance", "hide_rate"))  # to the table
+TABLE = LEFT | {"preset": "table", "batch_size": 128}
 
 
 def of_size(n_rows, n_columns, mask=None):
@@ -524,7 +525,7 @@ def of_size(n_rows, n_columns, mask=None):
      (6000 * 128, 128, 1), (6000 * 128 + 1, 128, 1)],
 )  # fmt: skip
 def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epochs):
-    found = fitted_settings(LEFT | {"batch_size": batch_size}, of_size(n_rows, 2))
+    found = fitted_settings(TABLE | {"batch_size": batch_size}, of_size(n_rows, 2))
     assert found["epochs"] == epochs
 
 
@@ -533,13 +534,17 @@ def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epo
     [(1, 8), (16, 8), (17, 9), (18, 9), (63, 32), (64, 32), (65, 32), (200, 32)],
 )
 def test_latents_left_to_the_table_are_half_as_many_as_modelled_columns(n_columns, latent_dim):
-    found = fitted_settings(LEFT | {"batch_size": 128}, of_size(10, n_columns))
+    found = fitted_settings(TABLE, of_size(10, n_columns))
     assert found["latent_dim"] == latent_dim
 
 
-@pytest.mark.parametrize(("n_rows", "variance"), [(999, "shared"), (1000, "column")])
-def test_a_variance_left_to_a_table_of_few_rows_is_one_for_all_columns(n_rows, variance):
-    found = fitted_settings(LEFT | {"batch_size": 128}, of_size(n_rows, 3))
+@pytest.mark.parametrize(
+    ("preset", "n_rows", "variance"),
+    [("table", 999, "shared"), ("table", 1000, "column"),
+     ("impute", 999, "shared"), ("impute", 1000, "decoder")],
+)  # fmt: skip
+def test_a_variance_left_to_a_table_of_few_rows_is_one_for_all_columns(preset, n_rows, variance):
+    found = fitted_settings(TABLE | {"preset": preset}, of_size(n_rows, 3))
     assert found["variance"] == variance
 
 
@@ -550,16 +555,24 @@ def test_cells_are_hidden_up_to_a_half_together_with_the_holes(holes, rate):
     """Of 10 columns so many are empty; a rate of 0 is 0 and not -0.1."""
     mask = None if holes is None else np.repeat(np.float32([[0, 1]]), [holes, 10 - holes], axis=1)
     mask = None if mask is None else np.repeat(mask, 7, axis=0)
-    found = fitted_settings(LEFT | {"batch_size": 128}, of_size(7, 10, mask))
+    found = fitted_settings(TABLE, of_size(7, 10, mask))
     assert found["hide_rate"] == rate
 
 
 def test_what_is_not_left_to_the_table_stays_as_it_is():
     given = {"latent_dim": 7, "epochs": 9, "variance": "decoder", "hide_rate": 0.0}
-    assert fitted_settings(given | {"batch_size": 128}, of_size(50, 3)) == {}
+    assert fitted_settings(TABLE | given, of_size(50, 3)) == {}
     for name in LEFT:  # each by itself
-        found = fitted_settings(given | {name: None, "batch_size": 128}, of_size(50, 3))
+        found = fitted_settings(TABLE | given | {name: None}, of_size(50, 3))
         assert list(found) == [name]
+
+
+def test_holes_are_filled_by_several_members_that_learn_as_a_table_does():
+    table, impute = (parse(["--data", "t.csv", "--preset", p])[0] for p in ("table", "impute"))
+    assert {name for name in table if table[name] != impute[name]} == {"preset", "members"}
+    assert (table["members"], impute["members"]) == (1, 3)
+    for args in (table, impute):  # whichever is chosen, its rule for the variance is there
+        fitted_settings(args, of_size(1000, 3))
 
 
 def test_every_preset_sets_existing_flags():

@@ -1,0 +1,210 @@
+"""Aggregated posteriors as p(z), against torch.distributions, integrals and linear models."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
+
+import vae
+from parts.priors import Aggregated
+from vae import VAE, Gaussian, normal_grid
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def close(actual, expected, **tolerance):
+    torch.testing.assert_close(actual, expected, **tolerance)
+
+
+def posteriors(*shape):
+    """mu and logvar, far from alike."""
+    return 2 * torch.randn(shape).double(), torch.randn(shape).double()
+
+
+def mixture(mu, logvar):
+    """The mean of the N Gaussians, of batch shape [...] for mu [..., N, Z]."""
+    parts = Independent(Normal(mu, (logvar / 2).exp()), 1)
+    return MixtureSameFamily(Categorical(torch.ones(mu.shape[:-1]).double()), parts)
+
+
+def without(mu, logvar, row):
+    kept = [i for i in range(mu.shape[-2]) if i != row]
+    return mixture(mu[..., kept, :], logvar[..., kept, :])
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 9])
+def test_it_is_the_mean_of_the_rows_posteriors(n_rows):
+    mu, logvar = posteriors(n_rows, 3)
+    z = 3 * torch.randn(5, 7, 3).double()
+    prior = Aggregated(mu, logvar)
+    assert prior.n_rows == n_rows
+    close(prior.log_prob(z), mixture(mu, logvar).log_prob(z))
+    close(prior.log_prob(z, torch.full((7,), -1)), mixture(mu, logvar).log_prob(z))
+
+
+def test_a_rows_own_posterior_is_left_out():
+    """Of some z's, in any order, and the mean is over the others."""
+    mu, logvar = posteriors(6, 3)
+    own = torch.tensor([3, -1, 0, 5, -1, 3, 1])
+    z = 2 * torch.randn(4, 7, 3).double()
+    found = Aggregated(mu, logvar).log_prob(z, own)
+    for b, row in enumerate(own.tolist()):
+        close(found[:, b], without(mu, logvar, row).log_prob(z[:, b]))
+
+
+def test_at_its_own_place_a_row_is_scored_by_the_others():
+    """Of two rows: where its own density is all there is of the whole."""
+    mu, logvar = posteriors(2, 3)
+    z = mu[:1] + 1e-3
+    alone = Aggregated(mu, logvar).log_prob(z[None], torch.tensor([0]))
+    close(alone, mixture(mu[1:], logvar[1:]).log_prob(z[None]))
+    assert (alone < Aggregated(mu, logvar).log_prob(z[None]) - 1).all()
+
+
+def test_each_member_has_a_prior_of_its_own():
+    mu, logvar = posteriors(3, 6, 2)  # [M, N, Z]
+    own = torch.tensor([-1, 4, 0, 4, 5])
+    z = 2 * torch.randn(3, 4, 5, 2).double()  # [M, K, B, Z]
+    whole, left = Aggregated(mu, logvar).log_prob(z), Aggregated(mu, logvar).log_prob(z, own)
+    assert whole.shape == left.shape == (3, 4, 5)
+    for m in range(3):
+        close(whole[m], mixture(mu[m], logvar[m]).log_prob(z[m]))
+        for b, row in enumerate(own.tolist()):
+            close(left[m, :, b], without(mu[m], logvar[m], row).log_prob(z[m, :, b]))
+
+
+@pytest.mark.parametrize("own", [None, 2])
+def test_it_integrates_to_one(own):
+    mu, logvar = posteriors(5, 1)
+    z = torch.linspace(-40, 40, 200_001).double().view(-1, 1, 1)
+    own = None if own is None else torch.tensor([own])
+    log_p = Aggregated(mu, logvar).log_prob(z, own).squeeze(1)
+    assert torch.trapezoid(log_p.exp(), z.flatten()).item() == pytest.approx(1, abs=1e-9)
+
+
+def test_far_and_narrow_posteriors_neither_overflow_nor_lose_digits():
+    """In single precision, with the sharpest posteriors that tables have made, logvar about -6."""
+    mu, logvar = posteriors(50, 8)
+    mu, logvar = mu.float(), logvar.float() - 6
+    exact = mixture(mu.double(), logvar.double())
+    near = (mu + (logvar / 2).exp() * torch.randn(20, 50, 8)).double()
+    close(Aggregated(mu, logvar).log_prob(near.float()).double(), exact.log_prob(near),
+          atol=0.05, rtol=0)  # fmt: skip
+    far = 30 * torch.randn(3, 50, 8)
+    found = Aggregated(mu, logvar).log_prob(far).double()
+    assert found.isfinite().all()
+    close(found, exact.log_prob(far.double()), atol=0, rtol=1e-5)
+
+
+def test_what_is_asked_of_it_stays_as_it_is():
+    """Its arithmetic is in place, but on nothing of ours, and the second answer is the first."""
+    mu, logvar = posteriors(6, 3)
+    prior, z, own = Aggregated(mu, logvar), torch.randn(4, 2, 3).double(), torch.tensor([1, -1])
+    before = [mu.clone(), logvar.clone(), z.clone(), own.clone()]
+    first = prior.log_prob(z, own)
+    prior.log_prob(z)
+    close(prior.log_prob(z, own), first, atol=0, rtol=0)
+    close([mu, logvar, z, own], before, atol=0, rtol=0)
+
+
+# In the model
+
+
+def linear_vae(members=1):
+    """x = W z + b + noise of variance 0.5, and q about as broad as p(z), no two rows' alike."""
+    model = VAE(Gaussian(4, "fixed:0.5"), (), z_dim=2, members=members).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.7)
+        model.encoder[0].bias[..., 2:] = 0.5
+    return model
+
+
+def exact_log_px(model, x, rows, own):
+    """log p(x) of a linear model of one member where p(z) is the mean of the rows' q."""
+    w, b = model.decoder[0].weight.detach(), model.decoder[0].bias.detach()
+    mu, logvar = (t.detach() for t in model.encode(rows))
+    covariance = w * logvar.exp()[:, None] @ w.T + 0.5 * torch.eye(4).double()
+    terms = MultivariateNormal(mu @ w.T + b, covariance).log_prob(x[:, None])  # [B, N]
+    left = torch.ones_like(terms)
+    for i, row in enumerate(own.tolist()):
+        left[i, row] = float(row < 0)
+    return (terms + left.log()).logsumexp(1) - left.sum(1).log()
+
+
+def test_importance_meets_the_mixture_that_a_linear_model_has():
+    model, rows = linear_vae(), torch.randn(5, 4).double()
+    x = torch.cat([rows[[2, 0]], 0.6 * torch.randn(4, 4).double()])
+    own = torch.tensor([2, 0, -1, -1, -1, -1])
+    prior, eps = model.aggregated(rows), normal_grid(2**15, 2).double()
+    found = model.importance(x, eps=eps, prior=prior, own=own)
+    exact = exact_log_px(model, x, rows, own)
+    close(found.log_px, exact, atol=0.003, rtol=0)
+    with_its_own = exact_log_px(model, x, rows, torch.full((6,), -1))
+    close(model.importance(x, eps=eps, prior=prior).log_px, with_its_own, atol=0.003, rtol=0)
+    assert (exact - with_its_own)[:2].abs().min() > 0.01
+    assert (model.importance(x, eps=eps).log_px - exact).abs().min() > 0.01  # with N(0, I)
+    assert (found.elbo < exact).all()
+
+
+def test_the_prior_holds_the_rows_posteriors_given_their_masks():
+    model, rows = linear_vae(), torch.randn(5, 4).double()
+    mask = (torch.rand(5, 4) > 0.4).double()
+    z = torch.randn(3, 2, 2).double()
+    found = model.aggregated(rows, mask=mask).log_prob(z)
+    close(found, mixture(*model.encode(rows, mask=mask)).log_prob(z))
+    assert (found - model.aggregated(rows).log_prob(z)).abs().max() > 0.01
+    assert not found.requires_grad
+
+
+def test_a_prior_of_members_is_that_of_each_members_own_rows():
+    model, rows, x = linear_vae(members=3), torch.randn(5, 4).double(), torch.randn(6, 4).double()
+    own, eps = torch.tensor([4, -1, 0, -1, 2, -1]), normal_grid(50, 2).double()
+    found = model.importance(x, eps=eps, prior=model.aggregated(rows), own=own)
+    mu, logvar = model.encode(x)
+    z = mu[:, None] + (logvar / 2).exp()[:, None] * eps  # [M, K, B, Z]
+    log_px_z = model.likelihood.log_prob(model.decode(z), x)
+    log_q = Independent(Normal(mu[:, None], (logvar / 2).exp()[:, None]), 1).log_prob(z)
+    of_rows = model.encode(rows)
+    log_p = torch.stack([torch.stack([
+        without(of_rows[0][m], of_rows[1][m], row).log_prob(z[m, :, b])
+        for b, row in enumerate(own.tolist())], -1) for m in range(3)])  # fmt: skip
+    log_w = (log_px_z + log_p - log_q).flatten(0, 1)
+    close(found.log_px, log_w.logsumexp(0) - math.log(150))
+    close(found.elbo, log_w.mean(0))
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("cells", [0, 1, 7, 20, 100])
+def test_chunks_of_any_size_give_the_same_and_each_row_its_own(members, cells, monkeypatch):
+    """Rows and samples in pieces; no array of densities is larger than it may be."""
+    model, rows = linear_vae(members), torch.randn(30, 4).double()
+    own = torch.randint(-1, 30, (11,))
+    x, eps = torch.where((own < 0)[:, None], torch.randn(11, 4), rows[own]), normal_grid(13, 2)
+    x, eps, prior = x.double(), eps.double(), model.aggregated(rows)
+    whole = model.importance(x, eps=eps, prior=prior, own=own)
+    sizes = []
+
+    def note(z, own, log_prob=prior.log_prob):
+        assert len(own) == z.shape[-2]
+        sizes.append(z[..., 0].numel() * prior.n_rows)
+        return log_prob(z, own)
+
+    monkeypatch.setattr(prior, "log_prob", note)
+    budget = cells * members * 30  # 30 exceeds the width of any layer
+    monkeypatch.setattr(vae, "CHUNK_FLOATS", budget)
+    close(model.importance(x, eps=eps, prior=prior, own=own), whole)
+    assert sum(sizes) == 11 * 13 * members * 30
+    assert max(sizes) <= max(budget, members * 30)
+    assert max(sizes) > budget / 2
