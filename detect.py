@@ -32,7 +32,7 @@ from vae import Batch, load_model
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
 EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`
 N_EXPLAINED_AT_A_TIME = 1000
-N_SCORE = 20  # samples behind a score; those behind its explanation are --n-samples
+N_SCORE = 20  # samples behind a score; those behind what to expect of a cell are --n-samples
 FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
 N_EXEMPLARS = 500  # rows of the run whose q(z|x) together are the prior of a score
 N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
@@ -96,12 +96,12 @@ class Scorer:
         """-log p(cell | the row's other cells) of the model itself, with p(z) = N(0, I): nats
         [n, D], NaN where the cell is missing.
         """
-        scores, _ = self.quick(x, mask, self.eps)
+        scores, _ = self.quick(x, mask, self.few)
         surprise = np.full(x.shape, np.nan)
         for j in range(x.shape[1]):
             without = mask.copy()
             without[:, j] = 0
-            others, _ = self.quick(x, without, self.eps)
+            others, _ = self.quick(x, without, self.few)
             surprise[:, j] = np.where(mask[:, j] > 0, scores - others, np.nan)
         return surprise
 

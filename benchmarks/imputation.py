@@ -1,6 +1,6 @@
 """What a user gets from `impute.py` with its defaults, on tables with cells taken out.
 
-    python benchmarks/imputation.py --tables DIR     # about TIME minutes on two cores
+    python benchmarks/imputation.py --tables DIR     # about half an hour on two cores
     python benchmarks/imputation.py --tables DIR --only banknote --masks 1    # a quick look
 
 DIR holds the UCI tables as CSV, and Adult with its kinds and masks (Nazabal et al. 2020).
@@ -21,7 +21,7 @@ others get the standardised numbers. Two forests are chained for 10 rounds: Extr
 scikit-learn has them, and as missForest (Stekhoven & Buehlmann 2012) sets them, which looks at
 sqrt(p) columns per split and at a bootstrap sample of the rows.
 
-Adult: 20 and 50 % of the cells removed by the masks that HI-VAE's authors fixed, three draws each.
+Adult: 20 and 50 % of the cells removed by the first of the masks that HI-VAE's authors fixed.
 Cells that were never known are not counted. HI-VAE's error of a column, over its removed cells:
 RMSE / (max - min of all its known cells) of real, positive and count; share of wrong cells of a
 categorical one; mean distance of ranks / number of levels of an ordinal one. Their mean over
@@ -62,7 +62,7 @@ DROPPED = {"banknote": "class", "breast": "target", "concrete": "strength_mpa",
            "winequality-red": None}  # fmt: skip
 ADULT = ("hivae_adult.csv", "hivae_types_adult.csv", "hivae_masks_adult.npz")
 KIND_OF = {"pos": "positive", "cat": "categorical"}  # where the two projects' names differ
-SEEDS = (1234, 1, 2)  # of MIWAE's masks; Adult has as many draws
+SEEDS = (1234, 1, 2)  # of MIWAE's masks
 RATES = (20, 50)  # % of Adult's cells
 INTERVAL = 0.9
 N_TREES = 100
@@ -298,10 +298,10 @@ def report(results):
 def measure(folder, names, n_masks):
     """All that is asked for, in two lists, a line printed for each as it is known."""
     found = {"miwae": [], "adult": []}
-    adult = read_adult(folder, n_masks) if "adult" in names else None
+    adult = read_adult(folder, 1) if "adult" in names else None
     steps = [("miwae", partial(miwae, folder, name, n_masks)) for name in DROPPED if name in names]
     if adult:
-        steps += [("adult", partial(adult_rate, adult, rate, n_masks)) for rate in RATES]
+        steps += [("adult", partial(adult_rate, adult, rate, 1)) for rate in RATES]
     for part, step in steps:
         found[part].append(result := step())
         errors = ", ".join(f"{k} {e['mean']:.3f}" for k, e in result["error"].items())
@@ -317,7 +317,7 @@ def main(argv=None):
     add("--only", action="append", choices=[*DROPPED, "adult"], metavar="NAME",
         help=f"measure only this: {', '.join(DROPPED)} or adult; may be repeated")  # fmt: skip
     add("--masks", type=positive_int, choices=(1, 2, 3),
-        help="masks of each table, and draws of each rate of Adult (default: 3)")  # fmt: skip
+        help="masks of each table (default: 3)")  # fmt: skip
     add("--out", metavar="FILE", help="JSON to write (default: benchmarks/results/imputation.json; "
         "with --only or --masks none)")  # fmt: skip
     args = parser.parse_args(argv)

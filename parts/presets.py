@@ -24,22 +24,24 @@ PRESETS = {
         "objective": "dreg",
         "n_samples": 5,
         "variance": None,
+        "members": None,
         "hide_rate": None,
     },
 }
-# The same for a run that is fitted to fill holes: the mean of several members errs less than one's.
-PRESETS["impute"] = PRESETS["table"] | {"members": 3}
+MEMBERS = 3  # their common mean errs less than one's
+# The same for a run that is fitted to fill holes.
+PRESETS["impute"] = PRESETS["table"] | {"members": MEMBERS}
 VARIANCE = {"table": "column", "impute": "decoder"}  # of tables with ENOUGH rows
 N_STEPS = 1200  # of a table's training at least, spread over as many epochs as they make
 N_EPOCHS = 10  # and of a large one at least so many,
 MOST_STEPS = 6000  # but no more steps than these
 LATENT = (8, 32)  # least and most of a table; between them half as many as columns
-ENOUGH = 1000  # rows to learn more than one variance from
+ENOUGH = 1000  # rows to learn more than one variance from, and that tell members little apart
 HIDDEN = 0.5  # most cells of a row that are missing in training: hidden ones and holes together
 
 
 def fitted_settings(config, data):
-    """Latent size, epochs, variance and share of hidden cells, where left to the table."""
+    """Latent size, epochs, variance, members and share of hidden cells, where left to the table."""
     n, settings = len(data.train.x), {}
     if config["latent_dim"] is None:
         low, high = LATENT
@@ -50,6 +52,8 @@ def fitted_settings(config, data):
         settings["epochs"] = math.ceil(steps / per_epoch)
     if config["variance"] is None:
         settings["variance"] = VARIANCE[config["preset"]] if n >= ENOUGH else "shared"
+    if config["members"] is None:
+        settings["members"] = 1 if n >= ENOUGH else MEMBERS
     if config["hide_rate"] is None:
         holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
         settings["hide_rate"] = round(max(0.0, HIDDEN - holes), 3)

@@ -143,8 +143,8 @@ def test_the_verbs_run_one_after_another_on_the_example(tmp_path, call, monkeypa
     assert len(Path("new.csv").read_text().splitlines()) == 1001
     runs = sorted(Path("runs").iterdir())
     assert [run.name for run in runs] == ["0001", "0002", "0003"]
-    for run in runs:
-        assert json.loads((run / "config.json").read_text())["preset"] == "table"
+    found = [json.loads((run / "config.json").read_text())["preset"] for run in runs]
+    assert found == ["table", "impute", "table"]
     assert "detection.json" in {path.name for path in runs[0].iterdir()}
     assert "imputation.json" in {path.name for path in runs[1].iterdir()}
     assert {"generation.json", "metrics.json"} <= {path.name for path in runs[2].iterdir()}

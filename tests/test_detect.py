@@ -223,6 +223,8 @@ def test_scores_of_a_linear_model_approach_those_of_a_mixture_of_gaussians(monke
     cases = list(zip(x, mask, own, strict=True))
     exact = [mixture_log_prob(model, a, m, (ROWS, MASK), i) for a, m, i in cases]
     np.testing.assert_allclose(scorer(x, mask), np.negative(exact), atol=0.01)
+    monkeypatch.setattr(detect, "N_ROWS_AT_A_TIME", 4)  # each row with its own number still
+    np.testing.assert_allclose(scorer(x, mask), np.negative(exact), atol=0.01)
     by_all = [mixture_log_prob(model, a, m, (ROWS, MASK)) for a, m, _ in cases]
     assert (np.subtract(by_all, exact)[6:] > 0.015).sum() > 4  # else all would say as much
     found, _ = scorer.quick(x, mask, model.grid(4000), scorer.prior)
@@ -539,7 +541,7 @@ def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(scorer):
     surprise = scorer.surprise(x, mask)
     gone = mask.copy()
     gone[:, 0] = 0
-    scores, others = (scorer.quick(x, seen, scorer.eps)[0] for seen in (mask, gone))
+    scores, others = (scorer.quick(x, seen, scorer.few)[0] for seen in (mask, gone))
     np.testing.assert_allclose(surprise[:, 0], scores - others, atol=1e-4)
     assert (surprise[big].argmax(1) == 0).all()
 

@@ -663,6 +663,21 @@ def test_arrays_keep_their_holes_filled(call, tmp_path, monkeypatch):
         assert np.corrcoef(found["X"][~seen], x[~seen])[0, 1] > 0.4
 
 
+@pytest.mark.parametrize(("flags", "held_out"), [((), 0), (("--check",), 6)])
+def test_a_run_that_is_fitted_here_learns_from_every_row_it_may(
+    call, tmp_path, monkeypatch, flags, held_out
+):
+    """All of them, but those that a check needs; by a preset of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "N_STEPS", 10)
+    with_holes(survey(60, 0), 0.1, 1)[0].to_csv("t.csv", index=False)
+    result = call("impute", "t.csv", *flags)
+    assert (result.code, result.err) == (0, "")
+    run = Run(Path("runs/0001"))
+    assert (run.config()["preset"], run.config()["members"]) == ("impute", 3)
+    assert [len(part) for part in run.read_rows()[::2]] == [60 - held_out, held_out]
+
+
 def test_randomness_outside_is_left_alone(imputer):
     x, mask, _, _ = tables.encode(survey(5, 2).assign(a=""), imputer.columns)
     torch.manual_seed(7)

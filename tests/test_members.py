@@ -289,9 +289,10 @@ def test_samples_have_the_members_own_latents():
 def test_what_is_expected_is_the_mean_of_members_and_their_likeliest_level():
     whole, apart = together_and_apart()
     x, mask = rows(30)
-    found = whole.reconstruct(x, mask=mask)
-    params = [one.decode(one.encode(x, mask=mask)[0]).detach() for one in apart]
-    close(whole.expected(torch.stack(params)), found)
+    params = torch.stack([one.decode(one.encode(x, mask=mask)[0]) for one in apart])
+    close(whole.reconstruct(x, mask=mask), whole.expected(params))
+    params = list(3 * torch.randn(M, 30, whole.likelihood.n_params).double())
+    found = whole.expected(torch.stack(params))
     real = torch.stack(
         [one.likelihood.mean(p)[:, 1:3] for one, p in zip(apart, params, strict=True)]
     )
@@ -300,6 +301,10 @@ def test_what_is_expected_is_the_mean_of_members_and_their_likeliest_level():
     pieces = [{k: piece for k, _, piece in whole.likelihood.split(p)} for p in params]
     probs = torch.stack([block.log_probs(p["categorical"])[:, 0, :3].exp() for p in pieces]).mean(0)
     close(found[:, 0], probs.argmax(-1).double())
+    levels = torch.stack([one.likelihood.mean(p) for one, p in zip(apart, params, strict=True)])
+    assert (levels[:, :, 0].amax(0) > levels[:, :, 0].amin(0)).sum() > 10  # where members disagree
+    odds = torch.stack([piece["binary"][:, 0].sigmoid() for piece in pieces]).mean(0)
+    close(found[:, 3], (odds > 0.5).double())
     close(apart[0].expected(params[0]), apart[0].likelihood.mean(params[0]))
 
 

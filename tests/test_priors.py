@@ -150,10 +150,10 @@ def test_importance_meets_the_mixture_that_a_linear_model_has():
     prior, eps = model.aggregated(rows), normal_grid(2**15, 2).double()
     found = model.importance(x, eps=eps, prior=prior, own=own)
     exact = exact_log_px(model, x, rows, own)
-    close(found.log_px, exact, atol=0.003, rtol=0)
+    close(found.log_px, exact, atol=1e-3, rtol=0)
     with_its_own = exact_log_px(model, x, rows, torch.full((6,), -1))
-    close(model.importance(x, eps=eps, prior=prior).log_px, with_its_own, atol=0.003, rtol=0)
-    assert (exact - with_its_own)[:2].abs().min() > 0.01
+    close(model.importance(x, eps=eps, prior=prior).log_px, with_its_own, atol=1e-3, rtol=0)
+    assert (exact - with_its_own)[:2].abs().min() > 0.005
     assert (model.importance(x, eps=eps).log_px - exact).abs().min() > 0.01  # with N(0, I)
     assert (found.elbo < exact).all()
 
