@@ -68,11 +68,16 @@ def describe_rows(model, batch):
         kl_per_dim = kl_normal(mu.unsqueeze(-1), logvar.unsqueeze(-1))
         std = model.likelihood.std(params)
         if model.members > 1:  # their latents side by side
-            std, mu = std.mean(0), mu.transpose(0, 1).flatten(1)
+            means = model.likelihood.mean(params)
+            std = (std.square() + means.var(0, correction=0)).mean(0).sqrt()
+            mu = mu.transpose(0, 1).flatten(1)
             kl_per_dim = kl_per_dim.transpose(0, 1).flatten(1)
         return model.expected(params), std, mu, kl_per_dim
 
-    return [t.cpu() for t in in_chunks(describe, batch, max(1, CHUNK_FLOATS // model.width))]
+    return [
+        t.cpu()
+        for t in in_chunks(describe, batch, max(1, CHUNK_FLOATS // (model.width * model.members)))
+    ]
 
 
 def baseline_reconstructions(model, train, test):

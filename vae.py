@@ -159,7 +159,7 @@ class VAE(nn.Module):
         return self.decoder(z)
 
     def forward(self, x, y=None, mask=None):
-        """Mean of p(x|z) at one sampled z [B, D], and mu, logvar of q(z|x)."""
+        """Mean of p(x|z) at one sampled z [B, D] (of each member), and mu, logvar of q(z|x)."""
         mu, logvar = self.encode(x, y, mask)
         z = self.reparameterize(mu, logvar)
         return self.likelihood.mean(self.decode(z, y)).squeeze(-3), mu, logvar
@@ -291,7 +291,7 @@ class VAE(nn.Module):
     @torch.no_grad()
     def terms(self, batch, n_samples=1):
         """`elbo` of any number of rows in bounded memory, for evaluation."""
-        n_rows = max(1, CHUNK_FLOATS // (self.width * n_samples))
+        n_rows = max(1, CHUNK_FLOATS // (self.width * n_samples * self.members))
         return Terms(*in_chunks(lambda b: self.elbo(*b, n_samples=n_samples), batch, n_rows))
 
     @torch.no_grad()

@@ -195,13 +195,14 @@ class Gaussian(Likelihood):
     """Real columns, x ~ N(mu, sigma^2), independent given z.
 
     `variance`: `fixed:V`; `shared`, one learned number; `column`, one learned per column;
-    `decoder`, from the decoder, so it varies with z. Learned ones stay above MIN_VARIANCE.
+    `decoder`, from the decoder, so it varies with z and stays below `ceiling`. Learned ones stay
+    above `floor`.
     """
 
     options = ("variance",)
     baseline_names = {"gaussian": "one Gaussian", "diagonal": "one diagonal Gaussian"}
 
-    def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE):
+    def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE, ceiling=math.inf):
         kind, colon, value = variance.partition(":")
         if kind not in ("fixed", "shared", "column", "decoder") or (kind == "fixed") != (
             colon != ""
@@ -210,7 +211,7 @@ class Gaussian(Likelihood):
                 f"variance {variance!r}, expected fixed:V (V a number), shared, column or decoder"
             )
         super().__init__(n_columns, n_params=n_columns * (2 if kind == "decoder" else 1))
-        self.variance, self.min_logvar = kind, math.log(floor)
+        self.variance, self.min_logvar, self.max_logvar = kind, math.log(floor), math.log(ceiling)
         if kind == "fixed":
             self.register_buffer("logvar", torch.tensor(self._log_of(value)))
         elif kind != "decoder":
@@ -240,7 +241,10 @@ class Gaussian(Likelihood):
         else:
             mu, raw = params, self.raw_logvar
         # log(exp(raw) + floor): unlike a clamp, it lets a variance that fell too low rise.
-        return mu, F.softplus(raw - self.min_logvar) + self.min_logvar
+        logvar = F.softplus(raw - self.min_logvar) + self.min_logvar
+        if self.variance == "decoder" and self.max_logvar < math.inf:
+            logvar = self.max_logvar - F.softplus(self.max_logvar - logvar)
+        return mu, logvar
 
     def log_prob(self, params, x, mask=None):
         # The base class's sum, with -0.5 after it: a pass over [B, D] less.
@@ -281,8 +285,8 @@ class StudentT(Gaussian):
 
     baseline_names = {}
 
-    def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE):
-        super().__init__(n_columns, variance, floor)
+    def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE, ceiling=math.inf):
+        super().__init__(n_columns, variance, floor, ceiling)
         self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
 
     def describe(self):

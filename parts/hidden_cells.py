@@ -16,7 +16,7 @@ def find_rows(x, mask, among, among_mask):
     """The number of each row among others that it equals cell by cell, -1 where there is none."""
 
     def keys(x, mask):
-        return (row.tobytes() for row in np.where(mask > 0, x, np.nan).astype(np.float32))
+        return (row.tobytes() for row in (np.where(mask > 0, x, np.nan) + 0.0).astype(np.float32))
 
     number = {key: i for i, key in enumerate(keys(among, among_mask))}
     return np.fromiter((number.get(key, -1) for key in keys(x, mask)), np.int64, len(x))

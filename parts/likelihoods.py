@@ -13,6 +13,8 @@ from parts.tables import FARTHEST_SEEN
 # Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
 # with ties by going to spikes, and scores and imputations get worse for it.
 TABLE_MIN_VARIANCE = 0.01
+# And their ceiling where the decoder gives them: the mean of a log-normal grows with exp(variance).
+TABLE_MAX_VARIANCE = 4.0
 
 
 class Mixed(Likelihood):
@@ -30,7 +32,7 @@ class Mixed(Likelihood):
     def __init__(self, columns, variance="shared", real="gaussian"):
         number = {"gaussian": Gaussian, "student": StudentT}[real]
         build = {
-            "real": lambda cs: number(len(cs), variance, TABLE_MIN_VARIANCE),
+            "real": lambda cs: number(len(cs), variance, TABLE_MIN_VARIANCE, TABLE_MAX_VARIANCE),
             "count": lambda cs: NegativeBinomial([c.centre for c in cs], [c.spread for c in cs]),
             "binary": lambda cs: Bernoulli(len(cs)),
             "categorical": lambda cs: Categorical([len(c.levels) for c in cs]),

@@ -19,8 +19,8 @@ class Linears(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, 1, out_dim).uniform_(-bound, bound))
 
     def forward(self, x):
-        flat = x.reshape(len(x), -1, x.shape[-1])
-        return torch.baddbmm(self.bias, flat, self.weight).view(*x.shape[:-1], -1)
+        flat = x.flatten(1, -2)
+        return torch.baddbmm(self.bias, flat, self.weight).unflatten(1, x.shape[1:-1])
 
 
 def mlp(in_dim, hidden_dims, out_dim, members=1):

@@ -34,7 +34,7 @@ PRESETS["impute"] = PRESETS["table"] | {"members": MEMBERS}
 VARIANCE = {"table": "column", "impute": "decoder"}  # of tables with ENOUGH rows
 N_STEPS = 1200  # of a table's training at least, spread over as many epochs as they make
 N_EPOCHS = 10  # and of a large one at least so many,
-MOST_STEPS = 6000  # but no more steps than these
+MOST_STEPS = 6000  # but no more steps than these, or one epoch
 LATENT = (8, 32)  # least and most of a table; between them half as many as columns
 ENOUGH = 1000  # rows to learn more than one variance from, and that tell members little apart
 HIDDEN = 0.5  # most cells of a row that are missing in training: hidden ones and holes together
@@ -49,7 +49,7 @@ def fitted_settings(config, data):
     if config["epochs"] is None:
         per_epoch = 1 if config["batch_size"] == "full" else math.ceil(n / config["batch_size"])
         steps = min(max(N_STEPS, N_EPOCHS * per_epoch), MOST_STEPS)
-        settings["epochs"] = math.ceil(steps / per_epoch)
+        settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MOST_STEPS // per_epoch))
     if config["variance"] is None:
         settings["variance"] = VARIANCE[config["preset"]] if n >= ENOUGH else "shared"
     if config["members"] is None:
