@@ -20,7 +20,7 @@ from parts.distributions import (
     sum_columns,
 )
 from parts.errors import UserError
-from parts.likelihoods import LIKELIHOODS, TABLE_MIN_VARIANCE, Mixed
+from parts.likelihoods import LIKELIHOODS, TABLE_MAX_VARIANCE, TABLE_MIN_VARIANCE, Mixed
 from parts.tables import Column
 from vae import Batch
 
@@ -678,7 +678,7 @@ def mixed(real="gaussian", variance="column"):
     """The Mixed likelihood and its blocks built by hand with the same weights, all in float64."""
     number = {"gaussian": Gaussian, "student": StudentT}[real]
     blocks = {
-        "real": number(3, variance, TABLE_MIN_VARIANCE),
+        "real": number(3, variance, TABLE_MIN_VARIANCE, TABLE_MAX_VARIANCE),
         "count": NegativeBinomial([0.5, 2.0], [0.4, 1.1]),
         "binary": Bernoulli(2),
         "categorical": Categorical([4, 2]),
@@ -872,3 +872,19 @@ def test_the_baseline_of_a_mixed_table_is_its_marginals_by_scipy():
             std = np.sqrt(known.var() + TABLE_MIN_VARIANCE)
             total += scipy.stats.norm(known.mean(), std).logpdf(cells).sum()
     assert whole.baselines(*batches) == pytest.approx({"diagonal": total / 25}, rel=1e-5)
+
+
+def test_the_decoders_variance_stays_between_floor_and_ceiling():
+    """In a table, that is: of the whole line it is moved by little where it is far from both."""
+    likelihood = Gaussian(1, "decoder", 0.01, 4.0)
+    raw = torch.linspace(-40, 40, 81)
+    variance = likelihood.std(torch.stack([torch.zeros(81), raw], -1)).squeeze(-1).square()
+    assert (variance >= 0.0099).all()
+    assert (variance <= 4.0001).all()
+    assert (variance.diff() >= 0).all()
+    assert variance[0] < 0.011
+    assert variance[-1] > 3.9
+    inner = variance[40 - 2].item()  # raw -2: a variance of 0.135
+    assert abs(inner - math.exp(-2)) < 0.02
+    free = Gaussian(1, "decoder", 0.01)
+    assert free.std(torch.tensor([[0.0, 10.0]])).item() > 100

@@ -494,7 +494,7 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
     expected = {
         "preset": "table", "hidden_dims": [128, 128], "batch_size": 128, "latent_dim": None,
         "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": None, "hide_rate": None,
-        "objective": "dreg", "n_samples": 5, "members": 1,
+        "objective": "dreg", "n_samples": 5, "members": None,
     }  # fmt: skip
     assert {key: args[key] for key in expected} == expected
     assert given == {"data": "table.csv", "lr": 0.5}
@@ -504,7 +504,7 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
     assert (args["variance"], args["hide_rate"]) == ("decoder", 0.0)  # the defaults, but given
 
 
-LEFT = dict.fromkeys(("latent_dim", "epochs", "variance", "hide_rate"))  # to the table
+LEFT = dict.fromkeys(("latent_dim", "epochs", "variance", "members", "hide_rate"))  # to the table
 TABLE = LEFT | {"preset": "table", "batch_size": 128}
 
 
@@ -521,7 +521,7 @@ def of_size(n_rows, n_columns, mask=None):
     [(50, "full", 1200), (1, 128, 1200), (128, 128, 1200), (129, 128, 600),
      (1280, 128, 120), (1281, 128, 110),  # 1200 steps, in whole epochs
      (120 * 128, 128, 10), (120 * 128 + 1, 128, 10), (600 * 128, 128, 10),  # 10 epochs
-     (600 * 128 + 1, 128, 10), (700 * 128, 128, 9), (400_000, 128, 2),  # 6000 steps
+     (600 * 128 + 1, 128, 9), (700 * 128, 128, 8), (400_000, 128, 1),  # at most 6000
      (6000 * 128, 128, 1), (6000 * 128 + 1, 128, 1)],
 )  # fmt: skip
 def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epochs):
@@ -559,8 +559,13 @@ def test_cells_are_hidden_up_to_a_half_together_with_the_holes(holes, rate):
     assert found["hide_rate"] == rate
 
 
+@pytest.mark.parametrize(("n_rows", "members"), [(1, 3), (999, 3), (1000, 1)])
+def test_members_left_to_a_table_are_several_where_rows_are_few(n_rows, members):
+    assert fitted_settings(TABLE, of_size(n_rows, 3))["members"] == members
+
+
 def test_what_is_not_left_to_the_table_stays_as_it_is():
-    given = {"latent_dim": 7, "epochs": 9, "variance": "decoder", "hide_rate": 0.0}
+    given = {"latent_dim": 7, "epochs": 9, "variance": "decoder", "members": 2, "hide_rate": 0.0}
     assert fitted_settings(TABLE | given, of_size(50, 3)) == {}
     for name in LEFT:  # each by itself
         found = fitted_settings(TABLE | given | {name: None}, of_size(50, 3))
@@ -570,7 +575,7 @@ def test_what_is_not_left_to_the_table_stays_as_it_is():
 def test_holes_are_filled_by_several_members_that_learn_as_a_table_does():
     table, impute = (parse(["--data", "t.csv", "--preset", p])[0] for p in ("table", "impute"))
     assert {name for name in table if table[name] != impute[name]} == {"preset", "members"}
-    assert (table["members"], impute["members"]) == (1, 3)
+    assert (table["members"], impute["members"]) == (None, 3)
     for args in (table, impute):  # whichever is chosen, its rule for the variance is there
         fitted_settings(args, of_size(1000, 3))
 
