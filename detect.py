@@ -32,7 +32,7 @@ from vae import Batch, load_model
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
 EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`
 N_EXPLAINED_AT_A_TIME = 1000
-N_SCORE = 20  # samples behind a score; those behind what to expect of a cell are --n-samples
+N_SCORE = 20  # samples behind a score, or a fifth of --n-samples if that is more
 FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
 N_EXEMPLARS = 500  # rows of the run whose q(z|x) together are the prior of a score
 N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
@@ -51,8 +51,9 @@ class Scorer:
     def __init__(self, model, columns, rows, n_samples=100, seed=0):
         self.model, self.columns = model, tables.modelled(columns)
         self.device = next(model.parameters()).device
+        n_score = max(N_SCORE, n_samples // 5)
         self.eps, self.few, self.more = (
-            model.grid(n, seed).to(self.device) for n in (n_samples, N_SCORE, MORE * N_SCORE)
+            model.grid(n, seed).to(self.device) for n in (n_samples, n_score, MORE * n_score)
         )
         self.rows = tuple(part[:N_EXEMPLARS] for part in rows)
         self.prior = model.aggregated(*self.batch(*self.rows))
