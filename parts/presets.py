@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 PRESETS = {
     # The recipe this project starts from, mended: one gradient step per epoch, sigma fixed at 1.
     "classic": {
@@ -31,7 +33,9 @@ PRESETS = {
 MEMBERS = 3  # their common mean errs less than one's
 # The same for a run that is fitted to fill holes.
 PRESETS["impute"] = PRESETS["table"] | {"members": MEMBERS}
-VARIANCE = {"table": "column", "impute": "decoder"}  # of tables with ENOUGH rows
+VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}  # of few rows, of more
+SPIKE = 1 / 3  # of a column's cells with one value: a decoder's variance goes to its floor there
+N_LOOKED_AT = 10_000  # rows, for spikes
 N_STEPS = 1200  # of a table's training at least, spread over as many epochs as they make
 N_EPOCHS = 10  # and of a large one at least so many,
 MOST_STEPS = 6000  # but no more steps than these, or one epoch
@@ -51,10 +55,22 @@ def fitted_settings(config, data):
         steps = min(max(N_STEPS, N_EPOCHS * per_epoch), MOST_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MOST_STEPS // per_epoch))
     if config["variance"] is None:
-        settings["variance"] = VARIANCE[config["preset"]] if n >= ENOUGH else "shared"
+        variance = VARIANCE[config["preset"]][n >= ENOUGH]
+        settings["variance"] = "column" if variance == "decoder" and spiked(data) else variance
     if config["members"] is None:
         settings["members"] = 1 if n >= ENOUGH else MEMBERS
     if config["hide_rate"] is None:
         holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
         settings["hide_rate"] = round(max(0.0, HIDDEN - holes), 3)
     return settings
+
+
+def spiked(data):
+    """Whether one value fills more than SPIKE of the training cells of any column of numbers."""
+    x, mask = data.train.x[:N_LOOKED_AT], data.train.mask
+    seen = np.ones_like(x, bool) if mask is None else mask[:N_LOOKED_AT] > 0
+    numbers = [j for j, column in enumerate(data.modelled) if not column.levels]
+    for values in (x[seen[:, j], j] for j in numbers):
+        if len(values) and np.unique(values, return_counts=True)[1].max() > SPIKE * len(values):
+            return True
+    return False

@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -541,11 +542,26 @@ def test_latents_left_to_the_table_are_half_as_many_as_modelled_columns(n_column
 @pytest.mark.parametrize(
     ("preset", "n_rows", "variance"),
     [("table", 999, "shared"), ("table", 1000, "column"),
-     ("impute", 999, "shared"), ("impute", 1000, "decoder")],
+     ("impute", 999, "column"), ("impute", 1000, "decoder")],
 )  # fmt: skip
-def test_a_variance_left_to_a_table_of_few_rows_is_one_for_all_columns(preset, n_rows, variance):
-    found = fitted_settings(TABLE | {"preset": preset}, of_size(n_rows, 3))
-    assert found["variance"] == variance
+def test_a_variance_left_to_a_table_of_few_rows_is_a_plainer_one(preset, n_rows, variance):
+    data = of_size(n_rows, 3)
+    data.train.x[:] = np.random.default_rng(0).normal(size=data.train.x.shape)
+    assert fitted_settings(TABLE | {"preset": preset}, data)["variance"] == variance
+
+
+@pytest.mark.parametrize(
+    ("share", "kind", "observed", "variance"),
+    [(0.32, "real", 1, "decoder"), (0.35, "real", 1, "column"),  # of a third
+     (0.35, "ordinal", 1, "decoder"), (0.35, "real", 0, "decoder")],
+)  # fmt: skip
+def test_a_column_with_a_spike_gets_no_variance_from_the_decoder(share, kind, observed, variance):
+    rng, n = np.random.default_rng(0), 2000
+    x, mask = rng.normal(size=(n, 3)).astype(np.float32), np.ones((n, 3), np.float32)
+    x[: int(share * n), 1], mask[: int(share * n), 1] = 0.5, observed
+    columns = [Column("a"), Column("b", kind=kind, levels=["l"] * (kind == "ordinal")), Column("c")]
+    data = replace(of_size(n, 3), columns=columns, train=Split(x, mask=mask))
+    assert fitted_settings(TABLE | {"preset": "impute"}, data)["variance"] == variance
 
 
 @pytest.mark.parametrize(
