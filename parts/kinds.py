@@ -120,8 +120,11 @@ def infer(name, values, found, whole, style, n_seen):
 
 def _levels(name, kind, levels, found, style, whole, is_text):
     """A column of categories; numbers are matched as numbers, text as text."""
+    seen = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
     if levels is not None:
         levels = [str(level).strip() for level in levels]
+        if not is_text:
+            levels = _as_written(name, levels, dict(zip(found, seen, strict=True)), style)
         if len(set(levels)) != len(levels) or len(levels) < 2:
             raise UserError(
                 f"column {name!r}: levels {levels}, expected two or more, all different"
@@ -132,20 +135,33 @@ def _levels(name, kind, levels, found, style, whole, is_text):
             f'by --columns FILE with {{"{name}": {{"kind": "ordinal", "levels": [...]}}}}'
         )
     else:
-        levels = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
+        levels = seen
     if len(levels) < 2:
         raise UserError(
             f"column {name!r} holds nothing but {levels[0]!r}, so it cannot be {kind!r}"
         )
-    known = set(map(str, found)) if is_text else set(cells.texts(found, style, whole, exact=True))
-    if not known & set(levels):
-        shown = ", ".join(sorted(known)[:4])
+    if not set(seen) & set(levels):
+        shown = ", ".join(sorted(seen)[:4])
         raise UserError(f"column {name!r} holds {shown}, and none of the levels {levels}")
     if kind == "binary" and len(levels) != 2:
         raise UserError(f"column {name!r} has {len(levels)} values, expected 2 of a binary column")
     if len(levels) > 10 * MAX_LEVELS:
         raise UserError(f"column {name!r} has {len(levels)} levels, expected {10 * MAX_LEVELS}")
     return Column(name, kind=kind, levels=levels, style={} if is_text else style, whole=whole)
+
+
+def _as_written(name, levels, seen, style):
+    """A user's levels of a column of numbers, spelled as in its cells; `seen` is number -> cell."""
+    import pandas as pd
+
+    values = cells.numbers(pd.Series(levels, dtype="str"), style)
+    if np.isnan(values).any():  # it would stand for every cell that is no number, holes among them
+        wrong = levels[int(np.isnan(values).argmax())]
+        raise UserError(
+            f"column {name!r} holds numbers, and its level {wrong!r} is none: leave it out"
+        )
+    unseen = cells.texts(values, style | {"decimals": None}, exact=True)
+    return [seen.get(value, text) for value, text in zip(values, unseen, strict=True)]
 
 
 def _scaled(column, values):

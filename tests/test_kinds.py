@@ -212,6 +212,45 @@ def test_levels_are_in_the_order_given():
 
 
 @pytest.mark.parametrize(
+    ("texts", "levels", "expected"),
+    [
+        (["1.0", "2.0", "1.0"], ["2", "1"], ["2.0", "1.0"]),
+        (["1", "2", "1"], [1.0, 2.0, 3.0], ["1", "2", "3"]),
+        (["0.50", "1.25"], [1.25, "0.5", "2.125"], ["1.25", "0.50", "2.125"]),
+        (["5 %", "10 %"], ["10", "5 %"], ["10 %", "5 %"]),
+        (["1,5", "2,5", "3,5"], ["2,50", "1,5", "3,5"], ["2,5", "1,5", "3,5"]),
+    ],
+)
+def test_levels_that_are_numbers_are_matched_as_numbers(texts, levels, expected):
+    found = column(texts * 20, {"kind": "ordinal", "levels": levels})
+    assert found.levels == expected
+    codes = tables.codes(pd.Series(texts, dtype="str"), found)
+    assert [found.levels[int(code)] for code in codes] == texts
+
+
+def test_levels_of_a_column_of_floats_are_matched_as_numbers():
+    """As Parquet gives it: no cell has a spelling."""
+    series = pd.Series([1.0, 2.0, 2.0, np.nan])
+    found = kinds.fit_column("x", series, {"kind": "binary", "levels": ["2.0", "1"]})
+    np.testing.assert_array_equal(tables.codes(series, found), [1, 0, 0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("levels", "fragment"),
+    [
+        (["1", "1.0"], "two or more, all different"),
+        (["7", "7.0", "1"], "two or more, all different"),
+        (["1", "2", "none"], "column 'x' holds numbers, and its level 'none' is none"),
+        (["3", "4"], "holds 1.0, 2.0, and none of the levels ['3', '4']"),
+    ],
+)
+def test_levels_that_are_no_levels_of_a_number_are_refused(levels, fragment):
+    with pytest.raises(UserError) as error:
+        column(["1.0", "2.0"] * 9, {"kind": "categorical", "levels": levels})
+    assert fragment in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("texts", "wanted", "fragment"),
     [
         (["1", "-2"], "positive", "'x' holds -2, expected no negative cell of 'positive'"),
