@@ -31,6 +31,8 @@ from vae import load_model
 
 N_AT_A_TIME = 50_000  # rows drawn
 PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
+N_RANKED = 10_000  # rows drawn to know the model's own marginals
+RANKED_SEED = 2**31 - 1  # of those rows
 FEW = 50.0  # effective samples, below which a condition is too rare to be believed
 GRID = 100  # pictures shown
 
@@ -103,6 +105,58 @@ def draw(model, n, columns, given=None):
     return np.concatenate(pieces)
 
 
+def to_marginal(values, drawn, real, ties=0.5):
+    """The model's values [n] by those of equal rank among `real` ones, linear between neighbours.
+
+    A value's rank is its mid-rank among the model's `drawn` ones [M]; beyond them all it is that of
+    the outermost, so no result lies outside the range of `real`. Equal values of a discrete model
+    spread over the ranks of their ties, by `ties` in [0, 1) (Rueschendorf 2009's distributional
+    transform): one atom of the model then covers several of `real`, and no order is reversed.
+    """
+    drawn, real = np.sort(drawn).astype(float), np.sort(real).astype(float)
+    low, high = (np.searchsorted(drawn, values, side) for side in ("left", "right"))
+    between = np.interp(values, drawn, np.arange(len(drawn)) + 0.5)
+    rank = np.where(low < high, low + ties * (high - low), between) / len(drawn)
+    return np.interp(rank, (np.arange(len(real)) + 0.5) / len(real), real)
+
+
+def with_marginals(x, model, columns, train, rng):
+    """x [n, D] with the numbers' marginals of the training rows (x, mask); levels stay as drawn.
+
+    The map is a function of the run alone, whatever rows it is applied to; `rng` breaks ties.
+    """
+    with runs.fixed_randomness(RANKED_SEED):
+        drawn = model.sample(N_RANKED).cpu().numpy()
+    x = x.copy()
+    for j, column in enumerate(columns):
+        real = train[0][train[1][:, j] > 0, j]
+        if not column.levels and len(real):
+            x[:, j] = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
+            if column.kind == "count":
+                x[:, j] = np.round(x[:, j])
+    return x
+
+
+def texts(column, x):
+    """Model units [N] -> cells; where no number of decimals is known, digits that float32 holds.
+
+    It ends at 2^-24 of a value in model units: below that a cell of 0 is 7e-6, and 40 is 39.99999.
+    """
+    if (
+        column.levels
+        or column.whole
+        or "date" in column.style
+        or column.style.get("decimals") is not None
+    ):
+        return column.text(x)
+    values = column.to_user(x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = 2.0**-24 * np.maximum(np.abs(x), 1) * np.exp(-column.log_det(x))
+        step = 10.0 ** np.ceil(np.log10(3 * error))
+        rounded = np.round(values / step) * step + 0.0  # not -0
+    return column.text_of(np.where(np.isfinite(rounded), rounded, values))
+
+
 def as_frame(x, columns, mask=None):
     """The rows as cells of the whole table: ignored columns are empty, constants stay constant."""
     import pandas as pd
@@ -114,7 +168,7 @@ def as_frame(x, columns, mask=None):
             frame[column.name] = [column.levels[0] if column.levels else ""] * len(x)
             continue
         j = kept.index(column.name)
-        text = np.array(column.text(x[:, j]), dtype=object)
+        text = np.array(texts(column, x[:, j]), dtype=object)
         frame[column.name] = text if mask is None else np.where(mask[:, j] > 0, text, "")
     return pd.DataFrame(frame, dtype="str")
 
@@ -151,6 +205,13 @@ def make_parser():
     add("--overwrite", action="store_true", help="replace an existing output")
     add("--given", metavar="CELLS", help='fix some columns, as in "job=nurse,age=40"')
     add("--keep-missing", action="store_true", help="leave the cells empty that a real row lacks")
+    add(
+        "--marginals",
+        choices=("data", "model"),
+        default="data",
+        help="numbers are mapped to the training rows' distribution of their column, "
+        "or stay as the model draws them (default: data)",
+    )
     add("--seed", type=seed, default=0, help="seed of the draws (default: 0)")
     add_device_flags(parser)
     return parser
@@ -177,6 +238,9 @@ def main(argv=None):
     with runs.fixed_randomness(args.seed):
         x = draw(model, args.n, kept, given)
     rng = np.random.default_rng(args.seed)
+    marginals = "model" if picture else args.marginals  # a pixel is no column of a table
+    if marginals == "data":
+        x = with_marginals(x, model, kept, (x_train, train_mask), rng)
     mask = np.ones_like(x)
     if args.keep_missing:
         mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
@@ -194,10 +258,11 @@ def main(argv=None):
         write_pictures(x, config["shape"], grid)
         print(f"Wrote {grid}")
     if given is None:
-        compare(run, model, kept, (x, np.ones_like(x)), (x_train, train_mask), (x_held, held_mask))
+        real = (x_train, train_mask), (x_held, held_mask)
+        compare(run, model, kept, (x, np.ones_like(x)), *real, marginals)
 
 
-def compare(run, model, columns, generated, train, held):
+def compare(run, model, columns, generated, train, held, marginals):
     """Say how near generated rows are to the run's real ones, and keep what the figure needs."""
 
     @torch.no_grad()
@@ -207,8 +272,10 @@ def compare(run, model, columns, generated, train, held):
 
     train, held = ((x, mask.astype(np.float32)) for x, mask in (train, held))
     generated = tuple(a[: len(train[0]) + len(held[0])] for a in generated)
-    result = closeness.compare(columns, generated, train, held, embed)
+    result = closeness.compare(columns, generated, train, held, embed) | {"marginals": marginals}
     print(closeness.report(columns, result))
+    if marginals == "data" and not all(column.levels for column in columns):
+        print("Numbers were mapped to the training rows' marginals (--marginals model: as drawn)")
     runs.write_json(run.path / "generation.json", result)
     real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))
     arrays = figures.of_columns(columns) | {

@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import ks_2samp, norm, spearmanr
 
 import data as datasets
 import generate
-from parts import closeness, tables
+from parts import closeness, kinds, tables
 from parts.example import CITIES, JOBS, survey
 from parts.runs import Run
 
@@ -119,6 +120,181 @@ def test_missing_cells_are_as_frequent_as_in_the_table(made):
     assert (found["unit"] == "kg").all()
     whole = made("--n", 300)
     assert (whole[["x", "y", "shift", "calls"]] != "").all(axis=None)
+
+
+# Marginals of the training rows
+
+
+class Source:
+    """A model whose n rows are `draw(n)`."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def sample(self, n):
+        return self.draw(n)
+
+
+def test_the_map_between_two_gaussians_is_the_line_between_them():
+    at = (np.arange(4000) + 0.5) / 4000
+    v = np.linspace(-2.5, 2.5, 101)
+    exact = generate.to_marginal(v, norm(1, 2).ppf(at), norm(-3, 0.5).ppf(at[::2]))
+    np.testing.assert_allclose(exact, -3 + 0.25 * (v - 1), atol=2e-3)
+    rng = np.random.default_rng(0)
+    drawn, real = rng.normal(1, 2, 10_000), rng.normal(-3, 0.5, 5000)
+    found = generate.to_marginal(v, drawn, real)
+    # Standard error of a quantile at 2 sigma: sigma / density * sqrt(p (1 - p) / n) = 0.04 sigma.
+    np.testing.assert_allclose(found, -3 + 0.25 * (v - 1), atol=0.06)
+
+
+def test_a_spike_stays_a_spike_and_keeps_its_share():
+    rng = np.random.default_rng(1)
+    real = np.where(rng.random(5000) < 0.9, 0.0, rng.lognormal(8, 1, 5000))
+    drawn, values = rng.normal(3, 2, 10_000), rng.normal(3, 2, 20_000)
+    found = generate.to_marginal(values, drawn, real)
+    assert (found == 0).mean() == pytest.approx((real == 0).mean(), abs=0.01)
+    assert ks_2samp(found[found > 0], real[real > 0]).statistic < 0.05
+
+
+def test_ranks_are_kept_and_so_is_their_correlation():
+    rng = np.random.default_rng(2)
+    values = rng.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], 3000)
+    drawn, real = rng.normal(size=10_000), rng.gamma(2, size=5000)
+    found = np.stack([generate.to_marginal(v, drawn, real) for v in values.T], -1)
+    assert (np.diff(found[values[:, 0].argsort(), 0]) >= 0).all()
+    before, after = spearmanr(values).statistic, spearmanr(found).statistic
+    assert after == pytest.approx(before, abs=1e-4)  # a few beyond all draws are equal now
+
+
+def test_equal_numbers_of_a_discrete_model_cover_the_ranks_of_their_ties():
+    rng = np.random.default_rng(3)
+    drawn, values = rng.poisson(0.7, 10_000), rng.poisson(0.7, 20_000)
+    real = rng.poisson(2.0, 5000)
+    found = np.round(generate.to_marginal(values, drawn, real, rng.random(20_000)))
+    shares = [np.bincount(v.astype(int), minlength=12) / len(v) for v in (found, real)]
+    np.testing.assert_allclose(*shares, atol=0.015)
+    for less, more in ((0, 1), (1, 2), (2, 3)):  # no order is reversed
+        assert found[values == less].max() <= found[values == more].min()
+    at_once = generate.to_marginal(np.array([0.0, 1, 2]), [0, 0, 0, 1], [10.0, 20, 30, 40])
+    # Mid-ranks 3/8 and 7/8; 2 is beyond all draws, and stands where the outermost does.
+    np.testing.assert_allclose(at_once, [20, 40, 40])
+
+
+def test_nothing_lies_outside_the_training_cells():
+    drawn, real = np.linspace(-1, 1, 50), np.array([3.0, 1.0, 2.0])
+    found = generate.to_marginal(np.array([-1e9, -1, 0, 1, 1e9]), drawn, real)
+    np.testing.assert_array_equal(found, [1, 1, 2, 3, 3])
+
+
+def test_only_observed_cells_of_numbers_decide():
+    columns = [
+        tables.Column("a"),
+        tables.Column("n", kind="count", whole=True),
+        tables.Column("k", kind="ordinal", levels=["1", "2", "3"]),
+        tables.Column("same"),
+        tables.Column("none"),
+    ]
+    rng = np.random.default_rng(4)
+    x_train = np.column_stack([rng.normal(5, 1, 900), rng.poisson(3, 900), *np.ones((3, 900))])
+    mask = np.ones_like(x_train)
+    mask[:, 0] = rng.random(900) < 0.5
+    mask[:, 4] = 0
+    x_train[mask == 0] = 0  # as data.py leaves missing cells
+    x = rng.normal(size=(2000, 5)).astype(np.float32)
+    x[:, 1], x[:, 2] = rng.poisson(9, 2000), rng.integers(0, 3, 2000)
+    source = Source(lambda n: torch.column_stack([torch.randn(n), torch.poisson(9 * torch.ones(n)),
+                                                  *torch.randn(3, n)]))  # fmt: skip
+    found = generate.with_marginals(x, source, columns, (x_train, mask), rng)
+    assert found[:, 0].min() > 1
+    assert found[:, 0].mean() == pytest.approx(5, abs=0.15)
+    assert found[:, 1].mean() == pytest.approx(3, abs=0.25)
+    assert (found[:, 1] == np.round(found[:, 1])).all()
+    np.testing.assert_array_equal(found[:, [2, 4]], x[:, [2, 4]])
+    assert (found[:, 3] == 1).all()
+    two = generate.with_marginals(x, source, columns, (x_train[:2], mask[:2] * 0 + 1), rng)
+    assert np.isfinite(two).all()
+    assert set(np.unique(two[:, 1])) <= set(range(20))
+
+
+def test_the_map_is_that_of_the_run_whatever_rows_it_maps():
+    rng = np.random.default_rng(5)
+    train = rng.gamma(2, size=(500, 1)), np.ones((500, 1))
+    x, source = rng.normal(size=(300, 1)), Source(lambda n: torch.randn(n, 1))
+    torch.manual_seed(0)
+    one = generate.with_marginals(x, source, [tables.Column("a")], train, np.random.default_rng(0))
+    first = torch.rand(1)  # the random state outside is as it was
+    torch.manual_seed(0)
+    assert torch.equal(first, torch.rand(1))
+    torch.manual_seed(1)
+    other = generate.with_marginals(x[40:90], source, [tables.Column("a")], train,
+                                    np.random.default_rng(1))  # fmt: skip
+    np.testing.assert_array_equal(one[40:90], other)
+
+
+def test_the_command_maps_each_number_by_one_rising_function(made):
+    pairs = []
+    for seed, n in ((0, 300), (1, 80)):
+        drawn, mapped = (made("--n", n, "--seed", seed, "--marginals", marginals)
+                         for marginals in ("model", "data"))  # fmt: skip
+        pairs.append(np.stack([drawn["y"].astype(float), mapped["y"].astype(float)], -1))
+        assert (drawn["shift"] == mapped["shift"]).all()
+        assert (drawn["y"] != mapped["y"]).mean() > 0.9
+    pairs = np.concatenate(pairs)
+    pairs = pairs[np.lexsort(pairs.T[::-1])]
+    assert np.diff(pairs[:, 1]).min() > -0.01  # cells are written with three decimals
+
+
+def test_generated_columns_have_the_marginals_of_the_table(made):
+    run = Run("runs/r")
+    columns = tables.modelled([tables.Column(**c) for c in run.config()["columns"]])
+    x_train, mask, *_ = run.read_rows()
+    found, apart, results = {}, {}, {}
+    for marginals in ("model", "data"):
+        found[marginals] = made("--n", 4000, "--marginals", marginals)
+        assert ("Numbers were mapped" in made.out) == (marginals == "data")
+        x, there, *_ = tables.encode(found[marginals], columns)
+        apart[marginals] = closeness.column_distances(columns, (x, there), (x_train, mask))
+        results[marginals] = json.loads((run.path / "generation.json").read_text())
+        assert results[marginals]["marginals"] == marginals
+    assert apart["data"]["shift"] == apart["model"]["shift"]
+    numbers = ("calls", "x", "y", "since")
+    before, after = ([apart[m][name] for name in numbers] for m in ("model", "data"))
+    assert max(after) < 0.04
+    assert np.mean(after) < 0.7 * np.mean(before)
+    error = [results[marginals]["correlation_error"] for marginals in ("model", "data")]
+    assert error[1] == pytest.approx(error[0], abs=0.03)
+
+
+def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
+    """So a spike is at the number of the table: 0, not 7e-6."""
+    rng = np.random.default_rng(6)
+    wide = np.concatenate([rng.normal(0, 5000, 1000), np.repeat([0.0, 40, 0.5, -12.25], 400)])
+    columns = [
+        kinds.fit_column("a", pd.Series(wide)),
+        kinds.fit_column("a", pd.Series(np.abs(wide)), "positive"),
+        *tables.standardize(wide[:, None], "a"),
+    ]
+    for column in columns:
+        cells = np.array([0.0, 40, 0.5, 12.25, 3210])
+        x = column.to_model(cells).astype(np.float32)
+        assert generate.texts(column, x) == ["0", "40", "0.5", "12.25", "3210"]
+        x = column.to_model(np.abs(wide)).astype(np.float32)
+        found = np.array(generate.texts(column, x), float)
+        np.testing.assert_allclose(found, np.abs(wide), rtol=1e-5, atol=0.02)
+    level = tables.Column("k", kind="binary", levels=["no", "yes"])
+    assert generate.texts(level, np.array([1.0, 0])) == ["yes", "no"]
+
+
+def test_a_table_of_two_rows_is_no_crash(call, train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("two.csv").write_text("a,b,k\n1.5,2,p\n3.5,7,q\n")
+    train("runs", "two", "--data", "two.csv", "--epochs", 3, "--test-fraction", 0,
+          "--val-fraction", 0, "--kind", "a=real", "--kind", "b=real")  # fmt: skip
+    result = call("generate", "--n", 30, "--out", "new.csv")
+    assert (result.code, result.err) == (0, "")
+    found = pd.read_csv("new.csv")
+    assert found["a"].between(1.5, 3.5).all()
+    assert found["b"].between(2, 7).all()
 
 
 # Given some cells
