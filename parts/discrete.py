@@ -3,6 +3,8 @@
 x [..., D] holds counts or codes of levels, 0 to L - 1; L is the most levels that a column has.
 """
 
+from itertools import groupby
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -77,11 +79,6 @@ class Levels(Likelihood):
         """Of every level, [..., D, L]."""
         raise NotImplementedError
 
-    def log_prob_per_column(self, params, x):
-        log_probs = self.log_probs(params)
-        codes = x.long().expand(log_probs.shape[:-1]).unsqueeze(-1)
-        return log_probs.gather(-1, codes).squeeze(-1)
-
     def std(self, params):
         """Of the code."""
         probs = self.log_probs(params).exp()
@@ -117,27 +114,44 @@ class Categorical(Levels):
         column = torch.repeat_interleave(torch.arange(len(n_levels)), self.n_levels)
         self.register_buffer("column", column)  # [P]
         self.register_buffer("code", torch.arange(self.n_params) - starts[column])  # [P]
+        # Neighbours with as many levels, as (columns, levels): each run is one block of logits.
+        self.runs = [(len(list(run)), levels) for levels, run in groupby(n_levels)]
 
     def embed(self, x, mask=None):
         """One-hot, all 0 where missing."""
         one_hot = (x.index_select(-1, self.column) == self.code).to(x.dtype)
         return one_hot if mask is None else one_hot * mask.index_select(-1, self.column)
 
+    def padded(self, values):
+        """What params hold, as [..., D, L]."""
+        return values[..., self.where].masked_fill(~self.exists, -FAR)
+
     def log_probs(self, params):
-        logits = params[..., self.where].masked_fill(~self.exists, -FAR)
-        return logits.log_softmax(-1)
+        return self.padded(params).log_softmax(-1)
+
+    def log_total(self, params):
+        """Log of the sum of exp(logits), [..., D]: without padding, a fraction of `log_probs`."""
+        pieces = params.split([n * levels for n, levels in self.runs], -1)
+        pairs = zip(pieces, self.runs, strict=True)
+        return torch.cat([piece.unflatten(-1, run).logsumexp(-1) for piece, run in pairs], -1)
+
+    def log_prob_per_column(self, params, x):
+        at = (self.where[:, 0] + x.long()).expand(*params.shape[:-1], -1)
+        return params.gather(-1, at) - self.log_total(params)
 
     def mean(self, params):
-        return self.log_probs(params).argmax(-1).to(params.dtype)
+        return self.padded(params).argmax(-1).to(params.dtype)
 
     def average(self, params, weights, unit=None):
-        probs = (weights[..., None, None] * self.log_probs(params).exp()).sum(0)
-        return probs.argmax(-1).to(params.dtype)
+        probs = (params - self.log_total(params).index_select(-1, self.column)).exp()  # [K, B, P]
+        mixed = (weights.unsqueeze(-1) * probs).sum(0)
+        return self.padded(mixed).argmax(-1).to(params.dtype)
 
     def sample(self, params):
-        log_probs = self.log_probs(params)
-        gumbel = -torch.log(torch.empty_like(log_probs).exponential_())
-        return (log_probs + gumbel).argmax(-1).to(params.dtype)
+        """The largest of logits with Gumbel noise, which needs no sum over levels."""
+        logits = self.padded(params)
+        gumbel = -torch.log(torch.empty_like(logits).exponential_())
+        return (logits + gumbel).argmax(-1).to(params.dtype)
 
 
 class Ordinal(Levels):
@@ -165,14 +179,23 @@ class Ordinal(Levels):
         ends = inner.new_full((len(inner), 1), FAR)
         return torch.cat([-ends, inner, ends], -1)
 
+    @staticmethod
+    def log_between(lower, upper, location):
+        """log(sigmoid(upper - location) - sigmoid(lower - location)) of edges."""
+        u, l = upper - location, lower - location
+        # = log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u))
+        width = torch.log(-torch.expm1(-(upper - lower).clamp(min=1e-6)))
+        return F.logsigmoid(u) + F.logsigmoid(-l) + width
+
     def log_probs(self, params):
         edges = self.thresholds()
-        upper = edges[:, 1:] - params.unsqueeze(-1)
-        lower = edges[:, :-1] - params.unsqueeze(-1)
-        # log(sigmoid(u) - sigmoid(l)) = log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u))
-        width = torch.log(-torch.expm1(-(upper - lower).clamp(min=1e-6)))
-        log_probs = F.logsigmoid(upper) + F.logsigmoid(-lower) + width
+        log_probs = self.log_between(edges[:, :-1], edges[:, 1:], params.unsqueeze(-1))
         return log_probs.masked_fill(~self.exists, -FAR)
+
+    def log_prob_per_column(self, params, x):
+        edges, codes = self.thresholds(), x.long()
+        column = torch.arange(len(edges), device=x.device)
+        return self.log_between(edges[column, codes], edges[column, codes + 1], params)
 
     def mean(self, params):
         inner = self.thresholds()[:, 1:-1]
@@ -180,8 +203,9 @@ class Ordinal(Levels):
         return above.clamp(max=self.n_levels - 1).to(params.dtype)
 
     def average(self, params, weights, unit=None):
-        probs = (weights[..., None, None] * self.log_probs(params).exp()).sum(0)
-        return (probs.cumsum(-1) < 0.5).sum(-1).clamp(max=self.n_levels - 1).to(params.dtype)
+        below = torch.sigmoid(self.thresholds()[:, 1:-1] - params.unsqueeze(-1))  # P(x <= level)
+        mixed = (weights[..., None, None] * below).sum(0)
+        return (mixed < 0.5).sum(-1).to(params.dtype)
 
     def sample(self, params):
         u = torch.rand_like(params).clamp(1e-7, 1 - 1e-7)

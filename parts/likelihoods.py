@@ -15,6 +15,7 @@ from parts.tables import FARTHEST_SEEN
 TABLE_MIN_VARIANCE = 0.01
 # And their ceiling where the decoder gives them: the mean of a log-normal grows with exp(variance).
 TABLE_MAX_VARIANCE = 4.0
+NUMBERS = ("real", "count")  # blocks whose averages are means
 
 
 class Mixed(Likelihood):
@@ -113,12 +114,23 @@ class Mixed(Likelihood):
     def sample(self, params):
         return self.join([block.sample(piece) for _, block, piece in self.split(params)])
 
-    def average(self, params, weights, unit=None):
-        """As `mean`, over components; `unit` touches numbers only."""
-        whole = super().average(params, weights, unit)
+    def of_numbers(self, name, params):
+        """`mean` or `std` of the columns of numbers; 0 of the others, where it would cost most."""
         parts = []
         for kind, block, piece in self.split(params):
-            if kind in ("real", "count"):
+            blank = piece.new_zeros(1).expand(*piece.shape[:-1], block.n_columns)
+            parts.append(getattr(block, name)(piece) if kind in NUMBERS else blank)
+        return self.join(parts)
+
+    def average(self, params, weights, unit=None):
+        """As `mean`, over components; `unit` touches numbers only."""
+        whole = self.of_numbers("mean", params)
+        if unit is not None:
+            whole = unit(whole, self.of_numbers("std", params))
+        whole = (weights.unsqueeze(-1) * whole).sum(0)
+        parts = []
+        for kind, block, piece in self.split(params):
+            if kind in NUMBERS:
                 parts.append(self.take(kind, whole))
             else:
                 parts.append(block.average(piece, weights).to(whole.dtype))

@@ -555,6 +555,37 @@ def test_the_average_is_that_of_the_mixture_and_not_of_its_components(build_leve
     assert (average != of_means).mean() > 0.05
 
 
+@each_levels
+def test_what_needs_no_table_of_all_levels_is_what_the_table_says(build_levels):
+    """Columns with as many levels as their neighbour, and others; 3 components of 50 rows."""
+    levels = (3, 3, 2, 7, 5, 5, 5)
+    likelihood = build_levels(levels)
+    params = 4 * torch.randn(3, 50, likelihood.n_params).double()
+    params.requires_grad_()
+    x = torch.stack([torch.randint(n, (50,)) for n in levels], -1).double()
+    log_probs = likelihood.log_probs(params)
+    taken = log_probs.gather(-1, x.long().expand(3, 50, 7).unsqueeze(-1)).squeeze(-1)
+    found = likelihood.log_prob_per_column(params, x)
+    torch.testing.assert_close(found, taken)
+    slopes = [torch.autograd.grad(f.sum(), params)[0] for f in (found, taken)]
+    torch.testing.assert_close(*slopes)
+    weights = torch.rand(3, 50).double().softmax(0)
+    probs = (weights[..., None, None] * log_probs.exp()).sum(0)
+    average = likelihood.average(params, weights).detach().numpy()
+    np.testing.assert_array_equal(average, expected_level(likelihood, probs.detach().numpy()))
+
+
+def test_draws_of_categories_are_those_of_their_log_probabilities_and_the_same_noise():
+    likelihood = categorical((3, 3, 2, 7))
+    params = 4 * torch.randn(500, likelihood.n_params).double()
+    torch.manual_seed(3)
+    draws = likelihood.sample(params)
+    torch.manual_seed(3)
+    log_probs = likelihood.log_probs(params)
+    noise = -torch.log(torch.empty_like(log_probs).exponential_())
+    assert torch.equal(draws, (log_probs + noise).argmax(-1).double())
+
+
 def test_components_that_disagree_are_not_met_in_the_middle():
     """Categories 0 and 2, never 1, though 1 is the mean of the codes."""
     params = torch.tensor([[[5.0, 0, 0]], [[0, 0, 5.0]]])
