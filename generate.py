@@ -150,7 +150,7 @@ def texts(column, x):
     ):
         return column.text(x)
     values = column.to_user(x)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         error = 2.0**-24 * np.maximum(np.abs(x), 1) * np.exp(-column.log_det(x))
         step = 10.0 ** np.ceil(np.log10(3 * error))
         rounded = np.round(values / step) * step + 0.0  # not -0
