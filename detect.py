@@ -26,8 +26,9 @@ from parts.cli import (
 )
 from parts.errors import UserError
 from parts.hidden_cells import N_DRAWS, find_rows
+from parts.models import load_model
 from train import run_of
-from vae import Batch, load_model
+from vae import Batch
 
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
 EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`

@@ -25,7 +25,8 @@ from parts.cli import (
     seed,
 )
 from parts.errors import UserError
-from vae import CHUNK_FLOATS, Batch, in_chunks, kl_normal, load_model
+from parts.models import load_model
+from vae import CHUNK_FLOATS, Batch, in_chunks, kl_normal
 
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures

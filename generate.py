@@ -27,7 +27,7 @@ from parts.cli import (
     seed,
 )
 from parts.errors import UserError
-from vae import load_model
+from parts.models import load_model
 
 N_AT_A_TIME = 50_000  # rows drawn
 PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns

@@ -29,8 +29,8 @@ from parts.cli import (
 )
 from parts.errors import UserError
 from parts.hidden_cells import N_DRAWS
+from parts.models import load_model
 from train import N_KEPT_ROWS, run_of
-from vae import load_model
 
 CHUNK_CELLS = 2**23  # drawn at a time
 

@@ -15,6 +15,7 @@ import math
 import time
 
 import torch
+from parts.flows import FLOWS
 
 import data as datasets
 from parts import kinds, runs
@@ -36,21 +37,24 @@ from parts.cli import (
     stop_signals,
 )
 from parts.errors import UserError
+from parts.models import MODELS, from_config
 from parts.presets import PRESETS, fitted_settings
+from parts.priors import PRIORS
 from parts.training import SCHEDULES, Position, Training
-from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch, from_config
+from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
 
 N_KEPT_ROWS = 5000  # training and held-out rows kept in the run, to compare other rows with
 LOG_EVERY = 10  # epochs between printed lines
 FLAG_OF = {"kinds_file": "columns"}  # where a flag and its name in the code differ
+OPTIONS = ("batch_size", "beta", "warmup_epochs", "cycles", "capacity", "free_bits", "schedule",
+           "objective", "n_samples", "hide_rate")  # of Training.run  # fmt: skip
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
 
 
 def fit(model, x, mask=None, epochs=50, lr=1e-3, seed=0, **options):
     """Train `model` on arrays x, mask [N, D] in model units; returns the means of each epoch.
 
-    `options` as `Training.run`: batch_size, beta, warmup_epochs, schedule, objective, n_samples,
-    hide_rate.
+    `options` as `Training.run`: OPTIONS.
     `seed` decides the order of rows; weights and noise draw from torch's global random state.
     """
     device = next(model.parameters()).device
@@ -75,17 +79,7 @@ def train(training, config, data, run):
     def out_of_patience():
         return patience and at.epoch - at.best_epoch >= patience
 
-    names = (
-        "batch_size",
-        "beta",
-        "warmup_epochs",
-        "schedule",
-        "objective",
-        "n_samples",
-        "hide_rate",
-    )
-    options = {name: config[name] for name in names}
-    steps = training.run(rows, total, **options)
+    steps = training.run(rows, total, **{name: config[name] for name in OPTIONS})
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         for means in () if out_of_patience() else steps:
             if means:
@@ -159,7 +153,18 @@ def make_parser():
     add("--n-samples", type=positive_int, default=1, help="its samples of z per row (default: 1)")
     add("--beta", type=non_negative, default=1.0, help="weight of the KL (default: 1, the ELBO)")
     add("--warmup-epochs", type=count, default=0,
-        help="epochs over which beta rises from 0 (default: 0)")  # fmt: skip
+        help="epochs over which beta rises from 0, or the capacity (default: 0)")  # fmt: skip
+    add("--cycles", type=positive_int, default=1,
+        help="times that it rises anew, in equal parts of the epochs (default: 1)")  # fmt: skip
+    add("--capacity", type=non_negative, metavar="NATS",
+        help="beta weighs the KL's distance from so many nats, instead of the KL")  # fmt: skip
+    add("--free-bits", type=non_negative, default=0.0, metavar="NATS",
+        help="of each latent's KL, below which the loss gains nothing (default: 0)")  # fmt: skip
+    add("--flow", metavar="NAME:LAYERS",
+        help=f"takes q(z|x) further: {', '.join(FLOWS)} (default: none)")  # fmt: skip
+    add("--prior", choices=sorted(PRIORS), default="normal", help="p(z) (default: normal)")
+    add("--prior-components", type=positive_int, default=50, help="of p(z) (default: 50)")
+    add("--model", choices=sorted(MODELS), default="vae", help="its kind (default: vae)")
     add("--patience", type=count, default=0,
         help="stop after so many epochs without a better held-out bound (0: never)")  # fmt: skip
     add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from parts.distributions import kl_normal, log_normal
+from parts.batches import CHUNK_FLOATS, Batch, hide, in_chunks
+from parts.distributions import LOG_2PI, kl_normal, log_normal
 from parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Mixed
 from parts.networks import NETWORKS
 from parts.objectives import OBJECTIVES
 from parts.priors import Aggregated, normal_grid
-from parts.tables import Column, modelled
 
 __all__ = [
     "LIKELIHOODS",
@@ -37,35 +37,22 @@ __all__ = [
     "normal_grid",
 ]
 
-CHUNK_FLOATS = 2**21  # numbers in the widest activation of one chunk: 8 MB, near a core's cache
-
-
-class Batch(NamedTuple):
-    """Rows as the model takes them: data, condition (None: none), mask (None: all observed)."""
-
-    x: torch.Tensor
-    y: torch.Tensor | None = None
-    mask: torch.Tensor | None = None
-
-    @classmethod
-    def of(cls, arrays, device="cpu"):
-        """From anything with NumPy arrays x, y and mask, such as a `data.Split`."""
-        parts = (arrays.x, arrays.y, arrays.mask)
-        return cls(*[None if p is None else torch.from_numpy(p).to(device) for p in parts])
-
-    def take(self, index):
-        """The rows numbered in the tensor `index`, or of a slice."""
-        if isinstance(index, slice):
-            return Batch(*[None if part is None else part[index] for part in self])
-        return Batch(*[None if part is None else part.index_select(0, index) for part in self])
-
 
 class Terms(NamedTuple):
-    """elbo = log_px_z - kl, each [B], nats."""
+    """elbo = log_px_z - kl, each [B], nats; kl_z, where asked for, is kl by latent [..., B, Z]."""
 
     elbo: torch.Tensor
     log_px_z: torch.Tensor
     kl: torch.Tensor
+    kl_z: torch.Tensor | None = None
+
+
+class Posterior(NamedTuple):
+    """q(z|x): a Gaussian [..., B, Z], and what of x its flow is given, where there is one."""
+
+    mu: torch.Tensor
+    logvar: torch.Tensor
+    context: torch.Tensor | None = None
 
 
 class Importance(NamedTuple):
@@ -85,60 +72,67 @@ class Imputation(NamedTuple):
     ess: torch.Tensor
 
 
-def hide(batch, rate):
-    """The batch with cells hidden at random: half its rows stay, the others lose up to `rate`.
-
-    So the encoder learns q(z | any part of x), also from a table without holes.
-    """
-    share = (torch.rand(len(batch.x), 1, device=batch.x.device) * 2 - 1).clamp(min=0) * rate
-    keep = (torch.rand_like(batch.x) >= share).to(batch.x.dtype)
-    return batch._replace(mask=keep if batch.mask is None else batch.mask * keep)
-
-
 class VAE(nn.Module):
     """q(z|x) = N(mu(x), exp(logvar(x))), p(z) = N(0, I), and p(x|z) given by `likelihood`.
 
+    A `flow` (parts/flows.py) takes q(z|x) further, a `prior` (parts/priors.py) replaces N(0, I).
     Several `members` are an even mixture of VAEs that share what the likelihood learns, trained in
     one pass: their axis M comes first in mu and logvar [M, B, Z], z [M, K, B, Z] and params.
     """
 
     phases = ("vae",)
 
-    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", members=1):
+    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", members=1,
+                 shape=None, flow=None, prior=None):  # fmt: skip
         super().__init__()
-        build = NETWORKS[network]
-        self.likelihood = likelihood
+        self.likelihood, self.flow, self.prior = likelihood, flow, prior
         self.hidden_dims, self.z_dim, self.y_dim = tuple(hidden_dims), z_dim, y_dim
         self.members = members
         n_in = likelihood.n_features + y_dim
-        self.width = max(n_in, *hidden_dims, 2 * z_dim, z_dim + y_dim, likelihood.width)
-        build = partial(build, members=members) if members > 1 else build
-        # One head for mu and logvar: one matrix product instead of two.
-        self.encoder = build(n_in, hidden_dims, 2 * z_dim)
-        self.decoder = build(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)
+        n_out = 2 * z_dim + (flow.n_params if flow else 0)
+        encoder, decoder = (partial(b, members=members, shape=shape) for b in NETWORKS[network])
+        # One head for mu, logvar and a flow's context: one matrix product.
+        self.encoder = encoder(n_in, hidden_dims, n_out)
+        self.decoder = decoder(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)
+        widest = (getattr(half, "width", 0) for half in (self.encoder, self.decoder))
+        self.width = max(n_in, *hidden_dims, n_out, z_dim + y_dim, likelihood.width, *widest)
 
     def describe(self):
         inner = [*self.hidden_dims, f"z{self.z_dim}", *self.hidden_dims[::-1]]
         dims = [self.likelihood.n_features + self.y_dim, *inner, self.likelihood.n_params]
         n = sum(p.numel() for p in self.parameters())
         shape = "-".join(map(str, dims)) + (f" x {self.members}" if self.members > 1 else "")
-        return (
-            f"Model: {type(self).__name__} {shape}, {n:,} parameters, {self.likelihood.describe()}"
-        )
+        parts = [part.describe() for part in (self.likelihood, self.flow, self.prior) if part]
+        return f"Model: {type(self).__name__} {shape}, {n:,} parameters, {', '.join(parts)}"
 
     def parameters_of(self, phase):
         """The parameters that training phase `phase` moves."""
         return list(self.parameters())
 
-    def encode(self, x, y=None, mask=None):
-        """mu and logvar of q(z|x, y), each [B, Z]."""
+    @property
+    def gaussian(self):
+        """Whether q(z|x) is a Gaussian and p(z) is N(0, I), so that their KL is exact."""
+        return self.flow is None and self.prior is None
+
+    def posterior(self, x, y=None, mask=None):
+        """q(z|x, y)."""
         h = self.likelihood.features(x, mask)
         if y is not None:
             h = torch.cat([h, y], -1)
         if self.members > 1:
             h = h.expand(self.members, *h.shape)
-        mu, logvar = self.encoder(h).chunk(2, -1)
-        return mu, logvar
+        h = self.encoder(h)
+        if self.flow is None:
+            return Posterior(*h.chunk(2, -1))
+        return Posterior(*h.split((self.z_dim, self.z_dim, self.flow.n_params), -1))
+
+    def encode(self, x, y=None, mask=None):
+        """mu and logvar of q(z|x, y), before its flow, each [B, Z]."""
+        return self.posterior(x, y, mask)[:2]
+
+    def code(self, q):
+        """The middle of q(z|x), [B, Z]."""
+        return q.mu if self.flow is None else self.flow(q.mu, q.context)[0]
 
     def reparameterize(self, mu, logvar, n_samples=1, eps=None):
         """z = mu + sigma * eps, [K, B, Z]; [B, Z] where n_samples is None. eps None: drawn here.
@@ -152,6 +146,27 @@ class VAE(nn.Module):
             mu, logvar = mu.unsqueeze(-3), logvar.unsqueeze(-3)
         return torch.addcmul(mu, torch.exp(0.5 * logvar), eps)
 
+    def draw(self, q, n_samples=1, eps=None, hold_q=False):
+        """Samples z of a Posterior and their log q(z|x): [K, B, Z], [K, B]; see reparameterize.
+
+        With `hold_q` no gradient passes through the parameters of log q, only through z.
+        """
+        z = self.reparameterize(q.mu, q.logvar, n_samples, eps)
+        mu, logvar = (p.detach() if hold_q else p for p in q[:2])
+        if n_samples is not None:
+            mu, logvar = mu.unsqueeze(-3), logvar.unsqueeze(-3)
+        log_qz_x = log_normal(z, mu, logvar).sum(-1)
+        if self.flow is None:
+            return z, log_qz_x
+        z, log_det = self.flow(z, q.context)
+        return z, log_qz_x - log_det
+
+    def log_pz(self, z):
+        """log p(z), [K, B]."""
+        if self.prior is not None:
+            return self.prior.log_prob(z)
+        return -0.5 * (LOG_2PI + z.square()).sum(-1)
+
     def decode(self, z, y=None):
         """The likelihood's parameters, [K, B, P]."""
         if y is not None:
@@ -160,50 +175,48 @@ class VAE(nn.Module):
 
     def forward(self, x, y=None, mask=None):
         """Mean of p(x|z) at one sampled z [B, D] (of each member), and mu, logvar of q(z|x)."""
-        mu, logvar = self.encode(x, y, mask)
-        z = self.reparameterize(mu, logvar)
-        return self.likelihood.mean(self.decode(z, y)).squeeze(-3), mu, logvar
+        q = self.posterior(x, y, mask)
+        z, _ = self.draw(q)
+        return self.likelihood.mean(self.decode(z, y)).squeeze(-3), q.mu, q.logvar
 
-    def elbo(self, x, y=None, mask=None, n_samples=None):
-        """The evidence lower bound and its halves; E_q by `n_samples` draws (None: 1), KL exact."""
-        mu, logvar = self.encode(x, y, mask)
-        z = self.reparameterize(mu, logvar, n_samples)  # [K, B, Z]
+    def elbo(self, x, y=None, mask=None, n_samples=None, by_latent=False):
+        """The evidence lower bound and its halves, by `n_samples` draws of z (None: 1).
+
+        The KL is exact where q is Gaussian and p(z) is N(0, I), and then there is one of each
+        latent; else it is estimated by the same draws.
+        """
+        q = self.posterior(x, y, mask)
+        if self.gaussian:
+            z = self.reparameterize(*q[:2], n_samples)  # [K, B, Z]
+            kl_z = kl_normal(*q[:2], by_latent=True) if by_latent else None
+            kl = kl_z.sum(-1) if by_latent else kl_normal(*q[:2])
+        else:
+            z, log_qz_x = self.draw(q, n_samples)
+            kl, kl_z = log_qz_x - self.log_pz(z), None
+            kl = kl if n_samples is None else kl.mean(-2)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)  # [K, B]
         if n_samples is not None:
             log_px_z = log_px_z.mean(-2)  # [B]
-        kl = kl_normal(mu, logvar)
         if self.members > 1:
             log_px_z, kl = log_px_z.mean(0), kl.mean(0)
-        return Terms(log_px_z - kl, log_px_z, kl)
+        return Terms(log_px_z - kl, log_px_z, kl, kl_z)
 
-    def loss(self, phase, batch, beta=1.0, objective="elbo", n_samples=1, hide_rate=0.0):
+    def loss(self, phase, batch, beta=1.0, objective="elbo", n_samples=1, hide_rate=0.0,
+             free_bits=0.0, capacity=None):  # fmt: skip
         """What phase `phase` minimises, and its parts as detached scalars: parts/objectives.py."""
+        batch = batch._replace(x=self.likelihood.draw(batch.x))
         if hide_rate:
             batch = hide(batch, hide_rate)
-        return OBJECTIVES[objective](self, batch, beta, n_samples)
+        return OBJECTIVES[objective](self, batch, beta, n_samples, free_bits, capacity)
 
     def log_w_terms(self, x, y=None, mask=None, n_samples=1, hold_q=False, eps=None, prior=None):
         """log p(x|z) and log p(z) - log q(z|x) at samples z of q, each [K, B], and z [K, B, Z].
 
-        With `hold_q` no gradient passes through the parameters of log q, only through z. `prior`
-        gives log p(z) in place of N(0, I).
+        `hold_q` as in `draw`. `prior` gives log p(z) in place of the model's own.
         """
-        mu, logvar = self.encode(x, y, mask)
-        z = self.reparameterize(mu, logvar, n_samples, eps)
+        z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps, hold_q)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
-        return log_px_z, self._log_ratio(z, mu, logvar, hold_q, prior), z
-
-    @staticmethod
-    def _log_ratio(z, mu, logvar, hold_q=False, prior=None):
-        """log p(z) - log q(z|x), [K, B]."""
-        if hold_q:
-            mu, logvar = mu.detach(), logvar.detach()
-        mu, logvar = mu.unsqueeze(-3), logvar.unsqueeze(-3)
-        if prior is None:
-            log_pz = log_normal(z, torch.zeros_like(mu), torch.zeros_like(mu)).sum(-1)
-        else:
-            log_pz = prior(z)
-        return log_pz - log_normal(z, mu, logvar).sum(-1)
+        return log_px_z, (self.log_pz if prior is None else prior)(z) - log_qz_x, z
 
     def log_w(self, x, y=None, mask=None, n_samples=1, eps=None, prior=None):
         """log p(x|z) + log p(z) - log q(z|x) at samples of q, of all members: [M K, B]."""
@@ -251,8 +264,10 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def aggregated(self, x, y=None, mask=None):
-        """The aggregated posterior of rows [N, D], as a prior for `importance`."""
-        return Aggregated(*self.encode(x, y, mask))
+        """The aggregated posterior of rows [N, D], as a prior for `importance`; None after a flow,
+        whose density at other rows' z needs its inverse.
+        """
+        return Aggregated(*self.encode(x, y, mask)) if self.flow is None else None
 
     @torch.no_grad()
     def impute(self, x, mask, y=None, n_samples=1000, draws=0, eps=None, unit=None):
@@ -271,10 +286,9 @@ class VAE(nn.Module):
 
     def _impute_chunk(self, batch, n_samples, draws, eps, unit):
         x, y, mask = batch
-        mu, logvar = self.encode(x, y, mask)
-        z = self.reparameterize(mu, logvar, n_samples, eps)
+        z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps)
         params = self.decode(z, y)  # [K, B, P]
-        log_w = self.likelihood.log_prob(params, x, mask) + self._log_ratio(z, mu, logvar)
+        log_w = self.likelihood.log_prob(params, x, mask) + (self.log_pz(z) - log_qz_x)
         log_w, params = log_w.flatten(0, -2), params.flatten(0, -3)  # members' samples together
         weights = log_w.softmax(0)
         log_px = log_w.logsumexp(0) - math.log(len(log_w))
@@ -292,13 +306,12 @@ class VAE(nn.Module):
     def terms(self, batch, n_samples=1):
         """`elbo` of any number of rows in bounded memory, for evaluation."""
         n_rows = max(1, CHUNK_FLOATS // (self.width * n_samples * self.members))
-        return Terms(*in_chunks(lambda b: self.elbo(*b, n_samples=n_samples), batch, n_rows))
+        return Terms(*in_chunks(lambda b: self.elbo(*b, n_samples=n_samples)[:3], batch, n_rows))
 
     @torch.no_grad()
     def reconstruct(self, x, y=None, mask=None):
-        """Mean of p(x|z) at the mean of q(z|x), [B, D]: no randomness."""
-        mu, _ = self.encode(x, y, mask)
-        return self.expected(self.decode(mu, y))
+        """Mean of p(x|z) at the middle of q(z|x), [B, D]: no randomness."""
+        return self.expected(self.decode(self.code(self.posterior(x, y, mask)), y))
 
     def expected(self, params):
         """What to expect of x given params [B, P], or those of all members [M, B, P]: [B, D]."""
@@ -310,41 +323,12 @@ class VAE(nn.Module):
     def sample(self, n, y=None):
         """n draws of x from the model, [n, D]; given y [n, C] where the model has a condition."""
         weight = next(self.parameters())
-        z = torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
+        if self.prior is None:
+            z = torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
+        else:
+            z = self.prior.sample(n)
         if self.members == 1:
             return self.likelihood.sample(self.decode(z, y))
         params = self.decode(z.expand(self.members, n, -1), y)
         member = torch.randint(self.members, (n,), device=weight.device)
         return self.likelihood.sample(params[member, torch.arange(n, device=weight.device)])
-
-
-def in_chunks(function, batch, n_rows, *others):
-    """function(piece) for pieces of at most n_rows rows, their results joined along rows.
-
-    `others` are further tensors of as many rows, cut alike.
-    """
-    cuts = [slice(start, start + n_rows) for start in range(0, len(batch.x), n_rows)]
-    pieces = [function(batch.take(cut), *(other[cut] for other in others)) for cut in cuts]
-    return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
-
-
-def from_config(config):
-    """The VAE that a run's config describes, with fresh weights."""
-    likelihood = LIKELIHOODS[config["likelihood"]]
-    columns = modelled([Column(**column) for column in config["columns"]])
-    options = {name: config[name] for name in likelihood.options}
-    return VAE(
-        likelihood.of(columns, **options),
-        config["hidden_dims"],
-        config["latent_dim"],
-        network=config["network"],
-        members=config.get("members", 1),
-    )
-
-
-def load_model(run, device="cpu"):
-    """The model of a run, at its best epoch where early stopping kept one; and the checkpoint."""
-    checkpoint = run.load_checkpoint()
-    model = from_config(checkpoint["config"])
-    model.load_state_dict((checkpoint["best"] or checkpoint)["model"])
-    return model.to(device).eval(), checkpoint

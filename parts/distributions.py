@@ -28,15 +28,17 @@ def log_normal(x, mu, logvar):
     return -0.5 * deviance(x, mu, logvar)
 
 
-def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None):
-    """KL(q || p) of diagonal Gaussians, summed over the last axis; exact. p None: N(0, I).
+def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None, by_latent=False):
+    """KL(q || p) of diagonal Gaussians, exact, summed over the last axis or not. p None: N(0, I).
 
     Kingma & Welling 2014, appendix B, for any p.
     """
     if mu_p is None:
-        return 0.5 * (torch.addcmul(torch.expm1(logvar_q), mu_q, mu_q) - logvar_q).sum(-1)
-    ratio = (logvar_q.exp() + (mu_q - mu_p).square()) * torch.exp(-logvar_p)
-    return 0.5 * (ratio - 1 + logvar_p - logvar_q).sum(-1)
+        twice = torch.addcmul(torch.expm1(logvar_q), mu_q, mu_q) - logvar_q
+    else:
+        ratio = (logvar_q.exp() + (mu_q - mu_p).square()) * torch.exp(-logvar_p)
+        twice = ratio - 1 + logvar_p - logvar_q
+    return 0.5 * (twice if by_latent else twice.sum(-1))
 
 
 def observed(x, mask=None):

@@ -9,22 +9,34 @@ import math
 import torch
 
 
-def elbo(model, batch, beta, n_samples):
-    """Minus the ELBO (Kingma & Welling 2014), the mean over K draws of z; the KL is exact."""
-    _, log_px_z, kl = model.elbo(*batch, n_samples=None if n_samples == 1 else n_samples)
-    log_px_z, kl = log_px_z.mean(), kl.mean()
-    loss = -torch.sub(log_px_z, kl, alpha=beta)  # the only minus between a bound and a loss
+def elbo(model, batch, beta, n_samples, free_bits=0.0, capacity=None):
+    """Minus the ELBO (Kingma & Welling 2014), the mean over K draws of z.
+
+    `free_bits`: no latent gains from a KL below so many nats, the mean over the batch (Kingma et
+    al. 2016, eq. 15). `capacity`: beta weighs |KL - capacity| (Burgess et al. 2018, eq. 8).
+    """
+    terms = model.elbo(
+        *batch, n_samples=None if n_samples == 1 else n_samples, by_latent=free_bits > 0
+    )
+    log_px_z, kl = terms.log_px_z.mean(), terms.kl.mean()
+    rate = kl
+    if free_bits:
+        by_latent = terms.kl_z.mean(-2).clamp(min=free_bits).sum(-1)
+        rate = by_latent.mean()  # over members
+    if capacity is not None:
+        rate = (rate - capacity).abs()
+    loss = -torch.sub(log_px_z, rate, alpha=beta)  # the only minus between a bound and a loss
     return loss, {"loss": loss.detach(), "log_px_z": log_px_z.detach(), "kl": kl.detach()}
 
 
-def iwae(model, batch, beta, n_samples):
+def iwae(model, batch, beta, n_samples, *_):
     """Minus the importance-weighted bound (Burda et al. 2016, eq. 8)."""
     log_px_z, log_ratio, _ = model.log_w_terms(*batch, n_samples=n_samples)
     loss = -log_mean_exp(log_px_z + beta * log_ratio).mean()
     return loss, _stats(loss, log_px_z, log_ratio)
 
 
-def dreg(model, batch, beta, n_samples):
+def dreg(model, batch, beta, n_samples, *_):
     """The same bound by its doubly reparameterised gradient (Tucker et al. 2018, eq. 8).
 
     The decoder's gradient is IWAE's. The encoder's comes only through z, each sample by its squared

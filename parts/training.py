@@ -51,8 +51,12 @@ class Position:
         return means
 
 
-def beta_at(step, beta, warmup_steps):
-    """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016)."""
+def beta_at(step, beta, warmup_steps, cycle_steps=0):
+    """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016).
+
+    With cycle_steps it starts anew after so many (Fu et al. 2019).
+    """
+    step = step % cycle_steps if cycle_steps else step
     return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
 
 
@@ -94,10 +98,15 @@ class Training:
         batch_size=32,
         beta=1.0,
         warmup_epochs=0,
+        cycles=1,
         schedule="constant",
+        capacity=None,
         **loss_options,
     ):
         """Train on the Batch `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
+
+        beta rises over the first warmup_epochs of each of `cycles` equal parts of the epochs; a
+        capacity does in its place, where there is one.
 
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
         yield the caller may save `self.state()`, from which training goes on to the same bits.
@@ -106,6 +115,14 @@ class Training:
         batch_size = n if batch_size == "full" else min(batch_size, n)
         steps_per_epoch = math.ceil(n / batch_size)
         warmup_steps = warmup_epochs * steps_per_epoch
+        cycle_steps = math.ceil(epochs * steps_per_epoch / cycles) if cycles > 1 else 0
+
+        def weights(step):
+            """beta and capacity."""
+            if capacity is None:
+                return beta_at(step, beta, warmup_steps, cycle_steps), None
+            return beta, beta_at(step, capacity, warmup_steps, cycle_steps)
+
         while at.epoch < epochs:
             order = permutation(n, self.seed, at.epoch).to(rows.x.device)
             first_step = at.epoch * steps_per_epoch
@@ -114,7 +131,7 @@ class Training:
                 batch = rows.take(order[at.row : at.row + batch_size])
                 step = first_step + at.row // batch_size
                 lr = lr_at(step, self.lr, epochs * steps_per_epoch, schedule)
-                self.update(batch, lr, beta_at(step, beta, warmup_steps), loss_options)
+                self.update(batch, lr, *weights(step), loss_options)
                 at.row += batch_size
                 if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
                     self.look()
@@ -122,13 +139,13 @@ class Training:
                     next_look = time.monotonic() + LOOK_SECONDS
             self.look()
             last_step = first_step + steps_per_epoch - 1
-            yield at.finish_epoch() | {"beta": beta_at(last_step, beta, warmup_steps)}
+            yield at.finish_epoch() | {"beta": weights(last_step)[0]}
 
-    def update(self, batch, lr, beta, loss_options):
+    def update(self, batch, lr, beta, capacity, loss_options):
         """One step of each phase's optimiser."""
         for phase, optimizer in self.optimizers.items():
             optimizer.lr = lr
-            loss, stats = self.model.loss(phase, batch, beta, **loss_options)
+            loss, stats = self.model.loss(phase, batch, beta, capacity=capacity, **loss_options)
             stats["skipped"] = optimizer.step(loss)
             self.pending.append((stats, len(batch.x)))
 

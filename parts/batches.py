@@ -1,0 +1,47 @@
+"""Rows on their way through a model: a batch, cells hidden from it, and chunks of bounded size."""
+
+from typing import NamedTuple
+
+import torch
+
+CHUNK_FLOATS = 2**21  # numbers in the widest activation of one chunk: 8 MB, near a core's cache
+
+
+class Batch(NamedTuple):
+    """Rows as the model takes them: data, condition (None: none), mask (None: all observed)."""
+
+    x: torch.Tensor
+    y: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, arrays, device="cpu"):
+        """From anything with NumPy arrays x, y and mask, such as a `data.Split`."""
+        parts = (arrays.x, arrays.y, arrays.mask)
+        return cls(*[None if p is None else torch.from_numpy(p).to(device) for p in parts])
+
+    def take(self, index):
+        """The rows numbered in the tensor `index`, or of a slice."""
+        if isinstance(index, slice):
+            return Batch(*[None if part is None else part[index] for part in self])
+        return Batch(*[None if part is None else part.index_select(0, index) for part in self])
+
+
+def hide(batch, rate):
+    """The batch with cells hidden at random: half its rows stay, the others lose up to `rate`.
+
+    So the encoder learns q(z | any part of x), also from a table without holes.
+    """
+    share = (torch.rand(len(batch.x), 1, device=batch.x.device) * 2 - 1).clamp(min=0) * rate
+    keep = (torch.rand_like(batch.x) >= share).to(batch.x.dtype)
+    return batch._replace(mask=keep if batch.mask is None else batch.mask * keep)
+
+
+def in_chunks(function, batch, n_rows, *others):
+    """function(piece) for pieces of at most n_rows rows, their results joined along rows.
+
+    `others` are further tensors of as many rows, cut alike.
+    """
+    cuts = [slice(start, start + n_rows) for start in range(0, len(batch.x), n_rows)]
+    pieces = [function(batch.take(cut), *(other[cut] for other in others)) for cut in cuts]
+    return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
