@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "parts.errors": set(),
     "parts.example": set(),
     "parts.figures": set(),
+    "parts.flows": set(),
     "parts.files": {"parts.errors", "parts.parquet", "parts.runs"},
     "parts.hidden_cells": {"parts.baselines", "parts.tables"},
     "parts.kinds": {"parts.cells", "parts.errors", "parts.parquet", "parts.tables"},
