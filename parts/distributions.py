@@ -88,6 +88,10 @@ class Likelihood(nn.Module):
         """A sentence on what log p(x) means for such data, or an empty string."""
         return ""
 
+    def draw(self, x):
+        """What one visit of training makes of x [B, D]: x, where it is data and not a rate."""
+        return x
+
     def embed(self, x, mask=None):
         """x as plain numbers of like size, [B, ...], for any method; missing cells are 0."""
         return observed(x, mask)
@@ -143,14 +147,21 @@ class Bernoulli(Likelihood):
     """Binary columns; params are logits.
 
     On grey values in (0, 1) `log_prob` is the expected one over pixels drawn with those
-    probabilities: a cross-entropy, not a density of grey values.
+    probabilities: a cross-entropy, not a density of grey values. With `binarize="dynamic"` the
+    pixels are drawn, anew at every visit (Burda et al. 2016, section 5).
     """
 
     scaling = "none"
     baseline_names = {"diagonal": "independent columns"}
 
-    def __init__(self, n_columns):
+    def __init__(self, n_columns, binarize="none"):
+        if binarize not in ("none", "dynamic"):
+            raise UserError(f"binarize {binarize!r}, expected none or dynamic")
         super().__init__(n_columns, n_params=n_columns)
+        self.binarize = binarize
+
+    def draw(self, x):
+        return torch.bernoulli(x) if self.binarize == "dynamic" else x
 
     def check(self, x, names):
         low, high = x.min(0), x.max(0)
@@ -164,6 +175,8 @@ class Bernoulli(Likelihood):
     def note(self, x):
         if ((x == 0) | (x == 1)).all():
             return ""
+        if self.binarize == "dynamic":
+            return "Values between 0 and 1 are probabilities of a 1, drawn anew at every visit"
         return (
             "Values between 0 and 1 are taken as probabilities of a 1: log p is a cross-entropy, "
             "not a density of grey values"

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "parts.objectives": set(),
     "parts.optim": set(),
     "parts.parquet": set(),
+    "parts.pixels": {"parts.distributions", "parts.errors"},
     "parts.presets": set(),
     "parts.priors": {"parts.distributions"},
     "parts.runs": {"parts.errors"},

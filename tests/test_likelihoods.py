@@ -21,6 +21,7 @@ from parts.distributions import (
 )
 from parts.errors import UserError
 from parts.likelihoods import LIKELIHOODS, TABLE_MAX_VARIANCE, TABLE_MIN_VARIANCE, Mixed
+from parts.pixels import DiscretizedLogistic
 from parts.tables import Column
 from vae import Batch
 
@@ -36,9 +37,12 @@ CASES = {  # what every law below is asked of: registry name, options
     "student column": ("student", {"variance": "column"}),
     "student decoder": ("student", {"variance": "decoder"}),
     "count": (NegativeBinomial, {}),
+    "logistic": (DiscretizedLogistic, {"components": 1}),
+    "logistic mixture": (DiscretizedLogistic, {"components": 2}),
 }
 GAUSSIAN = ("bernoulli", "fixed:1.0", "fixed:0.25", "shared", "column", "decoder")
 LEARNED = ("shared", "column", "decoder")
+DISCRETE = ("bernoulli", "count", "logistic", "logistic mixture")
 N_COLUMNS = 3
 
 CENTRE, SPREAD = (0.5, 1.5, 3.0), (0.4, 0.7, 1.2)  # of ln(1 + count)
@@ -54,7 +58,7 @@ def build(case, n_columns=N_COLUMNS, raw=None):
     if case == "count":
         likelihood = NegativeBinomial(CENTRE[:n_columns], SPREAD[:n_columns]).double()
     else:
-        likelihood = LIKELIHOODS[name](n_columns, **options).double()
+        likelihood = LIKELIHOODS.get(name, name)(n_columns, **options).double()
     for parameter in likelihood.parameters():
         with torch.no_grad():
             parameter.copy_(torch.randn(parameter.shape) if raw is None else torch.tensor(raw))
@@ -67,6 +71,8 @@ def draw(case, likelihood, n_rows=4):
     params = torch.randn(2, n_rows, likelihood.n_params).double()
     if case == "count":
         return (3 * x.abs()).round(), params
+    if case.startswith("logistic"):
+        return (255 * torch.sigmoid(2 * x)).round() / 255, params
     return (x > 0).double() if case == "bernoulli" else x, params
 
 
@@ -80,6 +86,8 @@ def reference(case, likelihood, params):
         mean = np.exp(np.array(CENTRE[:n]) + np.array(SPREAD[:n]) * params)
         r = likelihood.raw_log_r.detach().exp().numpy()
         return scipy.stats.nbinom(r, r / (r + mean))
+    if case.startswith("logistic"):
+        return Levels256(likelihood, params)
     kind = case.removeprefix("student ")
     if kind.startswith("fixed"):
         mu, variance = params, float(kind.removeprefix("fixed:"))
@@ -94,6 +102,31 @@ def reference(case, likelihood, params):
     return scipy.stats.norm(mu, np.sqrt(variance))
 
 
+class Levels256:
+    """Mixtures of logistics of 2 x - 1, cut at the middle between levels."""
+
+    def __init__(self, likelihood, params):
+        m, n = likelihood.components, likelihood.n_columns
+        mu, raw, *logits = np.moveaxis(params.reshape(*params.shape[:-1], -1, m, n), -3, 0)
+        mu = mu + ((2 * np.arange(m) + 1) / m - 1)[:, None]
+        edges = np.array([-np.inf, *((np.arange(255) + 0.5) * 2 / 255 - 1), np.inf])
+        scale = np.exp(7 * np.tanh((raw - np.log(3 * m)) / 7))
+        cdf = scipy.stats.logistic.cdf(edges, mu[..., None], scale[..., None])
+        weight = scipy.special.softmax(logits[0], -2) if logits else np.ones_like(mu)
+        self.probs = (weight[..., None] * np.diff(cdf)).sum(-3)  # [..., D, 256]
+
+    def logpmf(self, x):
+        at = np.broadcast_to((255 * x).round().astype(int), self.probs.shape[:-1])
+        return np.log(np.take_along_axis(self.probs, at[..., None], -1)[..., 0])
+
+    def mean(self):
+        return self.probs @ (np.arange(256) / 255)
+
+    def std(self):
+        x = np.arange(256) / 255
+        return np.sqrt((self.probs * (x - self.mean()[..., None]) ** 2).sum(-1))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
@@ -101,7 +134,7 @@ def seeded():
 
 def test_every_registered_likelihood_and_variance_is_under_test():
     named = {name for name, _ in CASES.values()}
-    assert named - {NegativeBinomial} | {"mixed"} == set(LIKELIHOODS)
+    assert named - {NegativeBinomial, DiscretizedLogistic} | {"mixed"} == set(LIKELIHOODS)
     with pytest.raises(UserError, match="expected fixed:V .*, shared, column or decoder"):
         LIKELIHOODS["gaussian"](1, variance="?")
 
@@ -111,7 +144,7 @@ def test_log_prob_is_that_of_scipy(case):
     likelihood = build(case)
     x, params = draw(case, likelihood)
     expected = reference(case, likelihood, params)
-    discrete = case in ("bernoulli", "count")
+    discrete = case in DISCRETE
     logs = expected.logpmf(x.numpy()) if discrete else expected.logpdf(x.numpy())
     per_column = likelihood.log_prob_per_column(params, x).detach().numpy()
     np.testing.assert_allclose(per_column, logs, rtol=1e-6)
@@ -128,7 +161,8 @@ def test_mean_and_std_are_those_of_scipy(case):
     shape = (2, 4, N_COLUMNS)
     assert likelihood.mean(params).shape == likelihood.std(params).shape == shape
     mean, std = likelihood.mean(params).detach().numpy(), likelihood.std(params).detach().numpy()
-    np.testing.assert_allclose(mean, np.broadcast_to(expected.mean(), shape), rtol=1e-6)
+    rtol = 1e-4 if case.startswith("logistic") else 1e-6  # whose mean is that of an integral
+    np.testing.assert_allclose(mean, np.broadcast_to(expected.mean(), shape), rtol=rtol)
     np.testing.assert_allclose(std, np.broadcast_to(expected.std(), shape), rtol=1e-6)
 
 
@@ -139,9 +173,14 @@ def test_density_of_one_column_has_mass_one(case, location, raw):
     likelihood = build(case, n_columns=1, raw=raw)
     if case == "count":
         location = min(location, 2.0)  # its mean is then below 4, and raw is ln r
-    params = torch.tensor([location, raw]).double()[: likelihood.n_params]
-    if case in ("bernoulli", "count"):
-        x, cell = torch.arange(2.0 if case == "bernoulli" else 60_000).double()[:, None], 1.0
+    if case == "logistic mixture":
+        params = torch.tensor([location, -location, raw, 0, 0, raw]).double()
+    else:
+        params = torch.tensor([location, raw]).double()[: likelihood.n_params]
+    if case in DISCRETE:
+        top = {"bernoulli": 1, "count": 59_999}.get(case, 255)
+        x, cell = torch.arange(top + 1.0).double()[:, None], 1.0
+        x = x / 255 if case.startswith("logistic") else x
     else:  # x = location + scale tan(t) brings the tails in
         t = torch.linspace(-math.pi / 2, math.pi / 2, 4002).double()[1:-1, None]
         scale = math.exp(0.5 * likelihood.mu_logvar(params)[1].flatten()[0].item())
@@ -156,6 +195,8 @@ def test_a_sample_has_the_mean_and_std_it_should(case):
     if case.startswith("student"):  # or the fourth moment is infinite, and the std converges slowly
         torch.nn.init.constant_(likelihood.raw_df, 8.0)
     params = torch.randn(1, likelihood.n_params).double()
+    if case.startswith("logistic"):  # or a location lies far beyond the levels, and all draws at 0
+        params = params / 2
     draws = likelihood.sample(params.expand(200_000, -1))
     mean, std = likelihood.mean(params)[0], likelihood.std(params)[0]
     assert ((draws.mean(0) - mean).abs() < 5 * std / 200_000**0.5).all()
@@ -199,8 +240,9 @@ def test_the_encoder_sees_zeros_in_missing_cells(case):
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(-100, 100))
 def test_values_and_gradients_are_finite_at_extreme_parameters(case, location, raw, x):
     likelihood = build(case, n_columns=1, raw=raw).float()
-    params = torch.tensor([location, raw])[: likelihood.n_params].requires_grad_()
+    params = torch.tensor([location, raw]).repeat(3)[: likelihood.n_params].requires_grad_()
     x = {"bernoulli": float(x > 0), "count": float(round(abs(x)))}.get(case, x)
+    x = min(round(abs(x)), 255) / 255 if case.startswith("logistic") else x
     x = torch.tensor([x])
     log_prob = likelihood.log_prob(params, x)
     gradients = torch.autograd.grad(log_prob, [params, *likelihood.parameters()])
@@ -275,7 +317,39 @@ def test_log_normal_and_sum_columns_are_as_named():
     torch.testing.assert_close(sum_columns(x, mask.bool()), x[:, 0] + x[:, 3])
 
 
+def test_a_visit_draws_pixels_only_where_binarization_is_dynamic():
+    grey = torch.tensor([0.0, 0.3, 0.9, 1.0]).expand(20_000, -1)
+    dynamic = Bernoulli(4, binarize="dynamic")
+    torch.manual_seed(3)
+    drawn = dynamic.draw(grey)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert (drawn[:, [0, 3]] == grey[:, [0, 3]]).all()
+    torch.testing.assert_close(drawn.mean(0), grey[0], atol=0.015, rtol=0)
+    assert (dynamic.draw(grey) != drawn).any()
+    torch.manual_seed(3)
+    assert torch.equal(dynamic.draw(grey), drawn)
+    params = torch.randn(4)
+    expected = dynamic.log_prob(params, drawn).mean()
+    torch.testing.assert_close(
+        expected, Bernoulli(4).log_prob(params, grey[:1])[0], atol=0.03, rtol=0
+    )
+    for likelihood in (Bernoulli(4), Gaussian(4), DiscretizedLogistic(4)):
+        assert likelihood.draw(grey) is grey
+
+
+def test_a_note_says_what_becomes_of_grey_values():
+    grey, binary = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.0, 1.0]])
+    assert "cross-entropy" in Bernoulli(2).note(grey)
+    assert "drawn anew" in Bernoulli(2, binarize="dynamic").note(grey)
+    assert Bernoulli(2).note(binary) == Bernoulli(2, binarize="dynamic").note(binary) == ""
+
+
 # Refusals
+
+
+def test_an_unknown_binarization_is_refused():
+    with pytest.raises(UserError, match="binarize 'always', expected none or dynamic"):
+        Bernoulli(2, binarize="always")
 
 
 @pytest.mark.parametrize("bad", [-0.5, 1.5, math.nan])
