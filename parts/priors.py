@@ -1,6 +1,13 @@
-"""Noise of z that fills space evenly, and p(z) beside N(0, I): where the encoder puts rows."""
+"""p(z) beside N(0, I): where the encoder puts rows, and learned mixtures; noise that is even.
+
+    log_pz = prior.log_prob(z, encode)      z = prior.sample(n, encode)
+
+`encode` maps encoder features [C, F] to mu and logvar [C, Z]; only a prior that lives on the
+encoder's output asks for it, and it stays the model's: no prior holds its weights.
+"""
 
 import torch
+from torch import nn
 
 from parts.distributions import LOG_2PI
 
@@ -48,3 +55,78 @@ def normal_grid(n_samples, z_dim, seed=0):
     sobol = torch.quasirandom.SobolEngine(z_dim, scramble=True, seed=seed)
     u = sobol.draw(n_samples, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
     return torch.special.ndtri(u).float().unsqueeze(1)
+
+
+class LearnedPrior(nn.Module):
+    """A mixture of C diagonal Gaussians; subclasses say which, by `components`."""
+
+    def __init__(self, n_components):
+        super().__init__()
+        self.n_components = n_components
+        self.logits = nn.Parameter(torch.zeros(n_components))  # of the components' weights
+
+    def describe(self):
+        return f"{type(self).__name__} prior of {self.n_components} components"
+
+    def components(self, encode):
+        """mu and logvar, each [C, Z]."""
+        raise NotImplementedError
+
+    def log_prob(self, z, encode=None):
+        """log p(z), [...], of z [..., Z]."""
+        mu, logvar = self.components(encode)
+        precision = torch.exp(-logvar)
+        # -(z - mu)^2 / (2 sigma^2) as products with z and z^2: no array [..., C, Z].
+        constant = (mu.square() * precision + logvar + LOG_2PI).sum(-1)
+        terms = z @ (mu * precision).mT - 0.5 * (z.square() @ precision.mT + constant)
+        return (terms + self.logits.log_softmax(-1)).logsumexp(-1)
+
+    def sample(self, n, encode=None):
+        """z [n, Z]."""
+        mu, logvar = self.components(encode)
+        at = torch.multinomial(self.logits.softmax(-1), n, replacement=True)
+        return mu[at] + torch.exp(0.5 * logvar[at]) * torch.randn_like(mu[at])
+
+
+class Mixture(LearnedPrior):
+    """Means, variances and weights all learned; it starts spread as N(0, I) is."""
+
+    def __init__(self, z_dim, n_components):
+        super().__init__(n_components)
+        # Scott 1992: the bandwidth of so many kernels; the means have what is left of variance 1.
+        variance = torch.tensor(n_components ** (-2 / (z_dim + 4)))
+        spread = (1 - variance).sqrt() * normal_grid(n_components, z_dim).squeeze(1)
+        self.mu = nn.Parameter(spread)
+        self.logvar = nn.Parameter(variance.log().expand(n_components, z_dim).clone())
+
+    def components(self, encode):
+        return self.mu, self.logvar
+
+
+class VampPrior(LearnedPrior):
+    """q(z|u) of learned pseudo-inputs u (Tomczak & Welling 2018, eq. 9), with learned weights.
+
+    The u live among the encoder's features [C, F], where numbers have no holes and no kinds.
+    """
+
+    def __init__(self, n_features, n_components):
+        super().__init__(n_components)
+        self.pseudo_inputs = nn.Parameter(torch.randn(n_components, n_features))
+
+    @torch.no_grad()
+    def start_at(self, features):
+        """Pseudo-inputs from random rows of features [N, F]: a better start than noise."""
+        n = len(features)
+        at = torch.cat([torch.randperm(n) for _ in range(-(-self.n_components // n))])
+        self.pseudo_inputs.copy_(features[at[: self.n_components].to(features.device)])
+
+    def components(self, encode):
+        return encode(self.pseudo_inputs)
+
+
+# Builders by (z_dim, n_features of the encoder, n_components); None is N(0, I), in closed form.
+PRIORS = {
+    "normal": lambda z_dim, n_features, n_components: None,
+    "mixture": lambda z_dim, n_features, n_components: Mixture(z_dim, n_components),
+    "vamp": lambda z_dim, n_features, n_components: VampPrior(n_features, n_components),
+}

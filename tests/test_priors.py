@@ -1,9 +1,10 @@
-"""Aggregated posteriors as p(z), against torch.distributions, integrals and linear models."""
+"""Priors of z against torch.distributions, integrals and the marginals of linear models."""
 
 import math
 
 import pytest
 import torch
+from torch import nn
 from torch.distributions import (
     Categorical,
     Independent,
@@ -13,7 +14,7 @@ from torch.distributions import (
 )
 
 import vae
-from parts.priors import Aggregated
+from parts.priors import PRIORS, Aggregated, Mixture, VampPrior
 from vae import VAE, Gaussian, normal_grid
 
 
@@ -208,3 +209,124 @@ def test_chunks_of_any_size_give_the_same_and_each_row_its_own(members, cells, m
     assert sum(sizes) == 11 * 13 * members * 30
     assert max(sizes) <= max(budget, members * 30)
     assert max(sizes) > budget / 2
+
+
+# Learned
+
+
+def encoder_of(n_features, z_dim):
+    """Features to mu and logvar, as a model has it."""
+    layer = nn.Linear(n_features, 2 * z_dim).double()
+    return lambda h: layer(h).chunk(2, -1), layer
+
+
+def learned(name, z_dim, n_components, n_features=5):
+    """A prior whose components differ in all that they have, and its `encode`."""
+    prior = PRIORS[name](z_dim, n_features, n_components).double()
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    return prior, encoder_of(n_features, z_dim)[0]
+
+
+def as_torch(prior, encode):
+    mu, logvar = prior.components(encode)
+    parts = Independent(Normal(mu, (logvar / 2).exp()), 1)
+    return MixtureSameFamily(Categorical(logits=prior.logits), parts)
+
+
+each_learned = pytest.mark.parametrize("name", sorted(set(PRIORS) - {"normal"}))
+
+
+@each_learned
+@pytest.mark.parametrize(("z_dim", "n_components"), [(1, 1), (3, 7), (8, 40)])
+def test_a_learned_prior_is_torchs_mixture_of_the_same_components(name, z_dim, n_components):
+    prior, encode = learned(name, z_dim, n_components)
+    z = 2 * torch.randn(4, 6, z_dim).double()
+    expected = as_torch(prior, encode).log_prob(z)
+    found = prior.log_prob(z, encode)
+    assert found.shape == (4, 6)
+    close(found, expected)
+    parameters = list(prior.parameters())
+    if n_components > 1:
+        slopes = torch.autograd.grad(found.sum(), parameters)
+        close(slopes, torch.autograd.grad(expected.sum(), parameters))
+        assert all(slope.abs().max() > 0 for slope in slopes)
+
+
+@each_learned
+def test_a_learned_prior_integrates_to_one(name):
+    prior, encode = learned(name, 1, 5)
+    z = torch.linspace(-60, 60, 200_001).double().unsqueeze(-1)
+    log_p = prior.log_prob(z, encode).detach()
+    assert torch.trapezoid(log_p.exp(), z.flatten()).item() == pytest.approx(1, abs=1e-9)
+
+
+@each_learned
+@torch.no_grad()
+def test_samples_of_a_learned_prior_have_its_moments(name):
+    (prior, encode), n = learned(name, 3, 4), 200_000
+    z, expected = prior.sample(n, encode), as_torch(prior, encode)
+    assert z.shape == (n, 3)
+    error = 5 * (expected.variance / n).sqrt()
+    assert ((z.mean(0) - expected.mean).abs() < error).all()
+    close(z.var(0), expected.variance, rtol=0.03, atol=0)
+    # The whole distribution, and not its columns only: the entropy by samples of either.
+    terms = prior.log_prob(z, encode)
+    theirs = expected.log_prob(expected.sample((n,)))
+    assert (terms.mean() - theirs.mean()).abs() < 5 * (terms.std() + theirs.std()) / n**0.5
+
+
+@pytest.mark.parametrize("z_dim", [1, 2, 8])
+@pytest.mark.parametrize("n_components", [1, 2, 16, 500])
+def test_a_fresh_mixture_is_nearly_the_standard_normal(z_dim, n_components):
+    """In KL(N(0, I) || prior), and by what the variances leave to the means."""
+    prior, z = Mixture(z_dim, n_components), torch.randn(20_000, z_dim)
+    kl = (Normal(0, 1).log_prob(z).sum(-1) - prior.log_prob(z).detach()).mean().item()
+    assert abs(kl) < (1e-5 if n_components == 1 else 0.04 * z_dim)
+    mixed = as_torch(prior, None)
+    assert mixed.mean.abs().max() < 0.5
+    variance = mixed.variance.mean().item()
+    assert variance == pytest.approx(1, abs=1e-6 if n_components == 1 else 0.3)
+    variances = prior.logvar.exp()
+    assert variances.max() - variances.min() < 1e-6
+    assert variances[0, 0].item() == pytest.approx(n_components ** (-2 / (z_dim + 4)), rel=1e-5)
+
+
+def test_single_precision_keeps_narrow_and_distant_components():
+    mu, logvar = 3 * torch.randn(50, 8), torch.full((50, 8), -6.0)
+    prior = Mixture(8, 50)
+    with torch.no_grad():
+        prior.mu.copy_(mu)
+        prior.logvar.copy_(logvar)
+    near = mu + (logvar / 2).exp() * torch.randn(20, 50, 8)
+    exact = as_torch(prior.double(), None).log_prob(near.double())
+    close(prior.float().log_prob(near).double(), exact, atol=0.05, rtol=0)
+    assert prior.log_prob(30 * torch.randn(100, 8)).isfinite().all()
+
+
+def test_pseudo_inputs_go_through_the_encoder_which_stays_the_models():
+    encode, layer = encoder_of(5, 2)
+    prior = VampPrior(5, 3).double()
+    assert {name for name, _ in prior.named_parameters()} == {"logits", "pseudo_inputs"}
+    mu, logvar = layer(prior.pseudo_inputs).chunk(2, -1)
+    z = torch.randn(6, 2).double()
+    close(prior.log_prob(z, encode), mixture(mu, logvar).log_prob(z))
+    (slope,) = torch.autograd.grad(prior.log_prob(z, encode).sum(), layer.weight)
+    assert slope.abs().max() > 0  # the prior trains the encoder too
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 50])
+def test_pseudo_inputs_start_at_rows_each_as_often_as_another(n_rows):
+    prior, rows = VampPrior(4, 6), torch.randn(n_rows, 4)
+    prior.start_at(rows)
+    same = (prior.pseudo_inputs[:, None] == rows).all(-1)  # [C, N]
+    assert (same.sum(1) == 1).all()
+    assert same.sum(0).max() == -(-6 // n_rows)
+    assert prior.pseudo_inputs.requires_grad
+
+
+def test_the_standard_normal_needs_no_object():
+    assert PRIORS["normal"](2, 5, 3) is None
+    assert PRIORS["mixture"](2, 5, 3).describe() == "Mixture prior of 3 components"
+    assert PRIORS["vamp"](2, 5, 3).pseudo_inputs.shape == (3, 5)
