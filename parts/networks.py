@@ -1,9 +1,18 @@
-"""Encoders and decoders: maps from [..., in_dim] to [..., out_dim], one or several at once."""
+"""Encoders and decoders: maps from [..., in_dim] to [..., out_dim], one or several at once.
+
+All are built by (in_dim, hidden_dims, out_dim, members, shape); shape (C, H, W) is that of the
+picture which the encoder is given and the decoder gives, for the networks that need one. A decoder
+takes the encoder's hidden_dims in reverse.
+"""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
+
+from parts.errors import UserError
 
 
 class Linears(nn.Module):
@@ -23,7 +32,7 @@ class Linears(nn.Module):
         return torch.baddbmm(self.bias, flat, self.weight).unflatten(1, x.shape[1:-1])
 
 
-def mlp(in_dim, hidden_dims, out_dim, members=1):
+def mlp(in_dim, hidden_dims, out_dim, members=1, shape=None):
     """Linear layers with SiLU between them; any number of hidden layers, also none.
 
     With several members everything has their axis first: [M, ..., in_dim] -> [M, ..., out_dim].
@@ -36,4 +45,101 @@ def mlp(in_dim, hidden_dims, out_dim, members=1):
     return nn.Sequential(*layers[:-1])
 
 
-NETWORKS = {"mlp": mlp}
+class ConvEncoder(nn.Module):
+    """Strided convolutions, then dense layers: [..., planes H W + extra] -> [..., out_dim].
+
+    All hidden_dims but the last are the channels of a convolution that halves height and width; the
+    last is the width of a dense layer, which the extra numbers, a condition, join.
+    """
+
+    def __init__(self, in_dim, hidden_dims, out_dim, members=1, shape=None):
+        super().__init__()
+        *channels, dense_dim = refuse_unfit(hidden_dims, members, shape)
+        self.size, self.out_dim = tuple(shape[1:]), out_dim
+        self.planes, n_extra = divmod(in_dim, math.prod(self.size))
+        if self.planes == 0 or self.planes % shape[0]:
+            raise UserError(
+                f"network conv: {in_dim} numbers for pictures of shape {tuple(shape)}, expected "
+                "whole planes, and a condition of fewer numbers than a plane; use --network mlp"
+            )
+        sizes = halved(self.size, len(channels))
+        layers = []
+        for c_in, c_out in zip([self.planes, *channels], channels, strict=False):
+            layers += [nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.SiLU()]
+        self.convs = nn.Sequential(*layers)
+        n_flat = [c * h * w for c, (h, w) in zip([self.planes, *channels], sizes, strict=True)]
+        self.width = max(n_flat)
+        self.dense = mlp(n_flat[-1] + n_extra, [dense_dim], out_dim)
+
+    def forward(self, x):
+        flat = x.reshape(-1, x.shape[-1])
+        n_picture = self.planes * math.prod(self.size)
+        picture, extra = flat[:, :n_picture], flat[:, n_picture:]
+        # Channels fastest in memory is quickest on a CPU; of the pictures only, not of the weights,
+        # as the fused Adam goes through weights and gradients in the order of memory.
+        picture = picture.unflatten(1, (self.planes, -1)).mT.flatten(1)  # [N, H W planes]
+        picture = picture.unflatten(1, (*self.size, self.planes)).permute(0, 3, 1, 2)
+        h = self.convs(picture).permute(0, 2, 3, 1).flatten(1)  # [N, h w c]: no copy
+        return self.dense(torch.cat([h, extra], 1)).reshape(*x.shape[:-1], self.out_dim)
+
+
+class ConvDecoder(nn.Module):
+    """Dense layers, then transposed convolutions: [..., in_dim] -> [..., planes H W], planes first.
+
+    The first of hidden_dims is the dense layer's width, the others are the channels of what
+    convolutions double in height and width: those of the encoder in reverse.
+    """
+
+    def __init__(self, in_dim, hidden_dims, out_dim, members=1, shape=None):
+        super().__init__()
+        dense_dim, *channels = refuse_unfit(hidden_dims, members, shape)
+        planes, rest = divmod(out_dim, math.prod(shape[1:]))
+        if planes == 0 or rest:
+            raise UserError(
+                f"network conv: {out_dim} numbers for pictures of shape {tuple(shape)}, expected "
+                "whole planes; use --network mlp"
+            )
+        self.out_dim = out_dim
+        channels.append(planes)
+        sizes = halved(shape[1:], len(channels) - 1)[::-1]
+        self.start = (*sizes[0], channels[0])  # [h, w, c]
+        self.dense = mlp(in_dim, [dense_dim], math.prod(self.start))
+        layers = []
+        for c_in, c_out, size in zip(channels, channels[1:], sizes[1:], strict=False):
+            # From n, doubled: 2 n - 1, and 1 more where the size is even.
+            more = tuple((n + 1) % 2 for n in size)
+            layers += [nn.SiLU(), nn.ConvTranspose2d(c_in, c_out, 3, 2, 1, output_padding=more)]
+        self.convs = nn.Sequential(*layers)
+        self.width = max(c * h * w for c, (h, w) in zip(channels, sizes, strict=True))
+
+    def forward(self, z):
+        h = self.dense(z.reshape(-1, z.shape[-1])).unflatten(1, self.start)
+        planes = self.convs(h.permute(0, 3, 1, 2))  # [N, planes, H, W]
+        return planes.reshape(*z.shape[:-1], self.out_dim)
+
+
+def refuse_unfit(hidden_dims, members, shape):
+    """hidden_dims, where a convolutional network can be built with these."""
+    if members > 1:
+        raise UserError(f"network conv goes with one member, not {members}; use --network mlp")
+    if shape is None or len(shape) != 3:
+        found = "no pictures" if shape is None else f"rows of shape {tuple(shape)}"
+        raise UserError(f"network conv: {found}, expected (C, H, W); use --network mlp")
+    if not hidden_dims:
+        raise UserError("network conv: no hidden dims, expected channels and a width: 32 64 256")
+    return hidden_dims
+
+
+def halved(size, n_times):
+    """(height, width) before and after every halving, rounded up: n_times + 1 of them."""
+    return [tuple(math.ceil(n / 2**i) for n in size) for i in range(n_times + 1)]
+
+
+class Network(NamedTuple):
+    """How to build both halves of a VAE."""
+
+    encoder: Callable
+    decoder: Callable
+
+
+NETWORKS = {"mlp": Network(mlp, mlp), "conv": Network(ConvEncoder, ConvDecoder)}

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "parts.hidden_cells": {"parts.baselines", "parts.tables"},
     "parts.kinds": {"parts.cells", "parts.errors", "parts.parquet", "parts.tables"},
     "parts.likelihoods": {"parts.discrete", "parts.distributions", "parts.tables"},
-    "parts.networks": set(),
+    "parts.networks": {"parts.errors"},
     "parts.objectives": set(),
     "parts.optim": set(),
     "parts.parquet": set(),
