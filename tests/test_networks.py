@@ -123,6 +123,19 @@ def test_the_order_of_memory_of_weights_is_the_ordinary_one():
     close(parameters, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("n_stages", [1, 3])
+def test_a_signal_keeps_its_size_through_fresh_convolutions(n_stages):
+    """Twice its variance before SiLU, which takes away more than half, at each layer."""
+    channels = (64,) * n_stages
+    encoder = ConvEncoder(8 * 4096, (*channels, 10), 5, shape=(8, 64, 64))
+    decoder = ConvDecoder(3, (10, *channels), 8 * 4096, shape=(8, 64, 64))
+    size = 64 // 2**n_stages
+    for convs, c, n in ((encoder.convs[:-1], 8, 64), (decoder.convs[1:], 64, size)):
+        found = convs(torch.randn(8, c, n, n))
+        assert 1 < found.std().item() < 1.6
+        assert abs(found.mean().item()) < 0.2
+
+
 def test_training_and_evaluation_are_the_same_function():
     network, x = ConvEncoder(64, (4, 10), 5, shape=(1, 8, 8)), torch.randn(3, 64)
     close(network.train()(x), network.eval()(x), atol=0, rtol=0)
