@@ -39,12 +39,11 @@ __all__ = [
 
 
 class Terms(NamedTuple):
-    """elbo = log_px_z - kl, each [B], nats; kl_z, where asked for, is kl by latent [..., B, Z]."""
+    """elbo = log_px_z - kl, each [B], nats."""
 
     elbo: torch.Tensor
     log_px_z: torch.Tensor
     kl: torch.Tensor
-    kl_z: torch.Tensor | None = None
 
 
 class Posterior(NamedTuple):
@@ -121,10 +120,21 @@ class VAE(nn.Module):
             h = torch.cat([h, y], -1)
         if self.members > 1:
             h = h.expand(self.members, *h.shape)
+        return self.posterior_of(h)
+
+    def posterior_of(self, h):
+        """The same of encoder features h [B, n_features + y_dim]."""
         h = self.encoder(h)
         if self.flow is None:
             return Posterior(*h.chunk(2, -1))
         return Posterior(*h.split((self.z_dim, self.z_dim, self.flow.n_params), -1))
+
+    @torch.no_grad()
+    def start_at(self, x, y=None, mask=None):
+        """Start what is learned from rows of the data: a prior's pseudo-inputs."""
+        if self.prior is not None:
+            h = self.likelihood.features(x, mask)
+            self.prior.start_at(h if y is None else torch.cat([h, y], -1))
 
     def encode(self, x, y=None, mask=None):
         """mu and logvar of q(z|x, y), before its flow, each [B, Z]."""
@@ -164,7 +174,7 @@ class VAE(nn.Module):
     def log_pz(self, z):
         """log p(z), [K, B]."""
         if self.prior is not None:
-            return self.prior.log_prob(z)
+            return self.prior.log_prob(z, lambda h: self.posterior_of(h)[:2])
         return -0.5 * (LOG_2PI + z.square()).sum(-1)
 
     def decode(self, z, y=None):
@@ -179,27 +189,28 @@ class VAE(nn.Module):
         z, _ = self.draw(q)
         return self.likelihood.mean(self.decode(z, y)).squeeze(-3), q.mu, q.logvar
 
-    def elbo(self, x, y=None, mask=None, n_samples=None, by_latent=False):
+    def elbo(self, x, y=None, mask=None, n_samples=None):
         """The evidence lower bound and its halves, by `n_samples` draws of z (None: 1).
 
-        The KL is exact where q is Gaussian and p(z) is N(0, I), and then there is one of each
-        latent; else it is estimated by the same draws.
+        The KL is exact where q is Gaussian and p(z) is N(0, I), else it comes from the same draws.
         """
-        q = self.posterior(x, y, mask)
+        return self.elbo_of(self.posterior(x, y, mask), x, y, mask, n_samples)
+
+    def elbo_of(self, q, x, y=None, mask=None, n_samples=None):
+        """The same where q(z|x) is known."""
         if self.gaussian:
             z = self.reparameterize(*q[:2], n_samples)  # [K, B, Z]
-            kl_z = kl_normal(*q[:2], by_latent=True) if by_latent else None
-            kl = kl_z.sum(-1) if by_latent else kl_normal(*q[:2])
+            kl = kl_normal(*q[:2])
         else:
             z, log_qz_x = self.draw(q, n_samples)
-            kl, kl_z = log_qz_x - self.log_pz(z), None
+            kl = log_qz_x - self.log_pz(z)
             kl = kl if n_samples is None else kl.mean(-2)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)  # [K, B]
         if n_samples is not None:
             log_px_z = log_px_z.mean(-2)  # [B]
         if self.members > 1:
             log_px_z, kl = log_px_z.mean(0), kl.mean(0)
-        return Terms(log_px_z - kl, log_px_z, kl, kl_z)
+        return Terms(log_px_z - kl, log_px_z, kl)
 
     def loss(self, phase, batch, beta=1.0, objective="elbo", n_samples=1, hide_rate=0.0,
              free_bits=0.0, capacity=None):  # fmt: skip
@@ -306,7 +317,7 @@ class VAE(nn.Module):
     def terms(self, batch, n_samples=1):
         """`elbo` of any number of rows in bounded memory, for evaluation."""
         n_rows = max(1, CHUNK_FLOATS // (self.width * n_samples * self.members))
-        return Terms(*in_chunks(lambda b: self.elbo(*b, n_samples=n_samples)[:3], batch, n_rows))
+        return Terms(*in_chunks(lambda b: self.elbo(*b, n_samples=n_samples), batch, n_rows))
 
     @torch.no_grad()
     def reconstruct(self, x, y=None, mask=None):
@@ -326,7 +337,7 @@ class VAE(nn.Module):
         if self.prior is None:
             z = torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
         else:
-            z = self.prior.sample(n)
+            z = self.prior.sample(n, lambda h: self.posterior_of(h)[:2])
         if self.members == 1:
             return self.likelihood.sample(self.decode(z, y))
         params = self.decode(z.expand(self.members, n, -1), y)

@@ -7,22 +7,29 @@ from parts.priors import PRIORS
 from parts.tables import Column, modelled
 from vae import VAE
 
+# What older runs say nothing of.
+EARLIER = {"model": "vae", "members": 1, "flow": None, "prior": "normal", "prior_components": 50,
+           "free_bits": 0.0, "capacity": None, "objective": "elbo"}  # fmt: skip
+
 
 def from_config(config):
     """The model, with fresh weights."""
+    config = EARLIER | config
     refuse_unfit(config)
     likelihood = LIKELIHOODS[config["likelihood"]]
     columns = modelled([Column(**column) for column in config["columns"]])
     options = {name: config[name] for name in likelihood.options}
+    likelihood = likelihood.of(columns, **options)
+    prior = PRIORS[config["prior"]]
     return MODELS[config["model"]](
-        likelihood.of(columns, **options),
+        likelihood,
         config["hidden_dims"],
         config["latent_dim"],
         network=config["network"],
         members=config["members"],
-        shape=config["shape"],
+        shape=config.get("shape"),
         flow=flow_of(config),
-        prior=PRIORS[config["prior"]](config["latent_dim"], config["prior_components"]),
+        prior=prior(config["latent_dim"], likelihood.n_features, config["prior_components"]),
     )
 
 

@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from parts.distributions import kl_normal
+
 
 def elbo(model, batch, beta, n_samples, free_bits=0.0, capacity=None):
     """Minus the ELBO (Kingma & Welling 2014), the mean over K draws of z.
@@ -15,14 +17,13 @@ def elbo(model, batch, beta, n_samples, free_bits=0.0, capacity=None):
     `free_bits`: no latent gains from a KL below so many nats, the mean over the batch (Kingma et
     al. 2016, eq. 15). `capacity`: beta weighs |KL - capacity| (Burgess et al. 2018, eq. 8).
     """
-    terms = model.elbo(
-        *batch, n_samples=None if n_samples == 1 else n_samples, by_latent=free_bits > 0
-    )
-    log_px_z, kl = terms.log_px_z.mean(), terms.kl.mean()
+    q, n_samples = model.posterior(*batch), None if n_samples == 1 else n_samples
+    _, log_px_z, kl = model.elbo_of(q, *batch, n_samples=n_samples)
+    log_px_z, kl = log_px_z.mean(), kl.mean()
     rate = kl
     if free_bits:
-        by_latent = terms.kl_z.mean(-2).clamp(min=free_bits).sum(-1)
-        rate = by_latent.mean()  # over members
+        by_latent = kl_normal(q.mu, q.logvar, by_latent=True).mean(-2)  # [Z], of members [M, Z]
+        rate = by_latent.clamp(min=free_bits).sum(-1).mean()
     if capacity is not None:
         rate = (rate - capacity).abs()
     loss = -torch.sub(log_px_z, rate, alpha=beta)  # the only minus between a bound and a loss

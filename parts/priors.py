@@ -72,6 +72,9 @@ class LearnedPrior(nn.Module):
         """mu and logvar, each [C, Z]."""
         raise NotImplementedError
 
+    def start_at(self, features):
+        """Begin near rows of encoder features [N, F], where a prior can."""
+
     def log_prob(self, z, encode=None):
         """log p(z), [...], of z [..., Z]."""
         mu, logvar = self.components(encode)

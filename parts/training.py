@@ -118,10 +118,9 @@ class Training:
         cycle_steps = math.ceil(epochs * steps_per_epoch / cycles) if cycles > 1 else 0
 
         def weights(step):
-            """beta and capacity."""
             if capacity is None:
-                return beta_at(step, beta, warmup_steps, cycle_steps), None
-            return beta, beta_at(step, capacity, warmup_steps, cycle_steps)
+                return {"beta": beta_at(step, beta, warmup_steps, cycle_steps)}
+            return {"beta": beta, "capacity": beta_at(step, capacity, warmup_steps, cycle_steps)}
 
         while at.epoch < epochs:
             order = permutation(n, self.seed, at.epoch).to(rows.x.device)
@@ -131,7 +130,7 @@ class Training:
                 batch = rows.take(order[at.row : at.row + batch_size])
                 step = first_step + at.row // batch_size
                 lr = lr_at(step, self.lr, epochs * steps_per_epoch, schedule)
-                self.update(batch, lr, *weights(step), loss_options)
+                self.update(batch, lr, loss_options | weights(step))
                 at.row += batch_size
                 if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
                     self.look()
@@ -139,13 +138,13 @@ class Training:
                     next_look = time.monotonic() + LOOK_SECONDS
             self.look()
             last_step = first_step + steps_per_epoch - 1
-            yield at.finish_epoch() | {"beta": weights(last_step)[0]}
+            yield at.finish_epoch() | weights(last_step)
 
-    def update(self, batch, lr, beta, capacity, loss_options):
+    def update(self, batch, lr, loss_options):
         """One step of each phase's optimiser."""
         for phase, optimizer in self.optimizers.items():
             optimizer.lr = lr
-            loss, stats = self.model.loss(phase, batch, beta, capacity=capacity, **loss_options)
+            loss, stats = self.model.loss(phase, batch, **loss_options)
             stats["skipped"] = optimizer.step(loss)
             self.pending.append((stats, len(batch.x)))
 

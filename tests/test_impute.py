@@ -13,8 +13,8 @@ from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 import impute
 from parts import hidden_cells, presets, tables
+from parts.models import load_model
 from parts.runs import Run
-from vae import load_model
 
 # a, b and c are jointly Gaussian; the others depend on one another and on none of these.
 MIXING = np.array([[2.0, -1.0, 0.7], [0.0, 0.5, 0.6]])

@@ -12,10 +12,11 @@ from torch import nn
 import vae
 from evaluate import describe_rows
 from parts.likelihoods import Mixed
+from parts.models import from_config
 from parts.networks import Linears, mlp
 from parts.runs import Run
 from parts.tables import Column
-from vae import VAE, Batch, Gaussian, from_config, kl_normal, normal_grid
+from vae import VAE, Batch, Gaussian, kl_normal, normal_grid
 
 M = 3
 COLUMNS = [

@@ -15,20 +15,10 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 import vae
 from parts.likelihoods import Mixed
+from parts.models import from_config
 from parts.optim import Adam
 from parts.tables import Column
-from vae import (
-    VAE,
-    Batch,
-    Bernoulli,
-    Gaussian,
-    Importance,
-    Terms,
-    from_config,
-    hide,
-    kl_normal,
-    normal_grid,
-)
+from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, hide, kl_normal, normal_grid
 
 VARIANCE = 0.5
 
@@ -876,14 +866,14 @@ def test_a_config_makes_the_same_model_again(likelihood, hidden_dims):
 
 def test_any_module_can_be_a_network(monkeypatch):
     class Residual(nn.Module):
-        def __init__(self, in_dim, hidden_dims, out_dim):
+        def __init__(self, in_dim, hidden_dims, out_dim, members, shape):
             super().__init__()
             self.straight, self.curved = nn.Linear(in_dim, out_dim), nn.Linear(in_dim, out_dim)
 
         def forward(self, x):
             return self.straight(x) + torch.tanh(self.curved(x))
 
-    monkeypatch.setitem(vae.NETWORKS, "residual", Residual)
+    monkeypatch.setitem(vae.NETWORKS, "residual", (Residual, Residual))
     model = VAE(Gaussian(3), (5,), z_dim=2, network="residual")
     assert model.log_px(torch.randn(4, 3), n_samples=3).isfinite().all()
     assert "3-5-z2-5-6, 68 parameters" in model.describe()
