@@ -15,7 +15,7 @@ TOP_LEVEL = {f"{name}.py" for name in (*SCRIPTS, "vae")}
 VERB = {"parts.cli", "parts.errors", "parts.runs"}  # what every verb that works on a run needs
 MAY_IMPORT = {
     "train": {"parts", "data", "vae", "parts.kinds", "parts.presets", "parts.training"} | VERB,
-    "evaluate": {"parts", "data", "vae", "parts.tables"} | VERB,
+    "evaluate": {"parts", "data", "vae", "parts.disentanglement", "parts.tables"} | VERB,
     "detect": {"parts", "data", "train", "vae", "parts.baselines", "parts.cells", "parts.files",
                "parts.hidden_cells", "parts.tables"} | VERB,
     "impute": {"parts", "data", "train", "vae", "parts.figures", "parts.files",
@@ -24,7 +24,7 @@ MAY_IMPORT = {
                  "parts.tables"} | VERB,
     "plot_results": {"parts.figures"} | VERB,
     "data": {"parts.cli", "parts.errors", "parts.example", "parts.files", "parts.kinds",
-             "parts.tables"},
+             "parts.sprites", "parts.tables"},
     "vae": {"parts.distributions", "parts.likelihoods", "parts.networks", "parts.objectives",
             "parts.priors", "parts.tables"},
     "parts": set(),
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "parts.cli": {"parts.errors"},
     "parts.closeness": {"parts.tables"},
     "parts.discrete": {"parts.distributions"},
+    "parts.disentanglement": {"parts.errors"},
     "parts.distributions": {"parts.errors"},
     "parts.errors": set(),
     "parts.example": set(),
@@ -48,6 +49,7 @@ MAY_IMPORT = {
     "parts.presets": set(),
     "parts.priors": {"parts.distributions"},
     "parts.runs": {"parts.errors"},
+    "parts.sprites": {"parts.errors"},
     "parts.tables": {"parts.cells", "parts.errors"},
     "parts.training": {"parts.errors", "parts.optim", "parts.runs"},
 }  # fmt: skip
