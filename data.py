@@ -13,18 +13,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts import files, kinds, tables
+from parts import files, kinds, sprites, tables
 from parts.cli import Parser, fraction, kind_of, positive_int, run_script, seed
 from parts.errors import UserError
 
 
 class Split(NamedTuple):
-    """Rows in model units: x [N, D] float32, condition y, mask, and labels for pictures only."""
+    """Rows in model units: x [N, D] float32, condition y, mask; for figures and measuring only
+    labels [N], and factors [N], which have a named field for each factor that made x."""
 
     x: np.ndarray
     y: np.ndarray | None = None
     mask: np.ndarray | None = None
     label: np.ndarray | None = None
+    factors: np.ndarray | None = None
+
+    def take(self, rows):
+        return Split(*[None if part is None else part[rows] for part in self])
 
     def sample(self, most):
         """The first rows and what is observed of them, by name; splits are in random order."""
@@ -77,12 +82,13 @@ class Data:
 
 
 class Source(NamedTuple):
-    """A data set before splitting: x [N, D] in user units, names, labels [N] or None."""
+    """A data set before splitting: x [N, D] in user units, names; labels, factors [N] or None."""
 
     x: np.ndarray
     names: list
     labels: np.ndarray | None = None
     shape: tuple | None = None
+    factors: np.ndarray | None = None
 
 
 def synthetic(config):
@@ -137,7 +143,7 @@ def load(config):
     if config["scaling"] == "kinds":
         return load_table(config)
     source = load_source(config)
-    x, names, labels, shape = source
+    x, names, labels, shape, factors = source
     parts = split_of(len(x), config)
     train_x = x[parts[0]]
     columns = (
@@ -147,10 +153,8 @@ def load(config):
     )
     for rows in parts:
         tables.check_distance(x[rows], columns)
-    splits = [
-        Split(tables.to_model(x[rows], columns), label=None if labels is None else labels[rows])
-        for rows in parts
-    ]
+    whole = Split(tables.to_model(x, columns), label=labels, factors=factors)
+    splits = [whole.take(rows) for rows in parts]
     return Data(config["data"], *splits, columns, shape or (x.shape[1],), data_hash(x, names))
 
 
@@ -159,26 +163,20 @@ def load_table(config):
     import pandas as pd
 
     if config["data"] in DATASETS:
-        x, names, labels, _ = DATASETS[config["data"]](config)
+        x, names, labels, _, factors = DATASETS[config["data"]](config)
         frame, fingerprint = pd.DataFrame(x, columns=names), data_hash(x, names)
     else:
         file = files.read(source_path(config))
-        frame, labels, fingerprint = file.frame, file.labels, files.fingerprint(file.path)
+        frame, fingerprint = file.frame, files.fingerprint(file.path)
+        labels, factors = file.labels, file.factors
     parts = split_of(len(frame), config)
     if "columns" in config:
         columns = [tables.Column(**column) for column in config["columns"]]
     else:
         columns = kinds.fit(frame.iloc[np.sort(parts[0])], config["kinds"])
     x, mask, impossible, notes = tables.encode(frame, columns)
-    mask = None if mask.all() else mask
-    splits = [
-        Split(
-            x[rows],
-            mask=None if mask is None else mask[rows],
-            label=None if labels is None else labels[rows],
-        )
-        for rows in parts
-    ]
+    whole = Split(x, None, None if mask.all() else mask, labels, factors)
+    splits = [whole.take(rows) for rows in parts]
     return Data(config["data"], *splits, columns, (x.shape[1],), fingerprint, notes)
 
 
@@ -190,7 +188,7 @@ def load_source(config):
     x = np.column_stack(
         [tables.numeric(file.frame[name], file.path) for name in file.frame.columns]
     )
-    return Source(x, list(map(str, file.frame.columns)), file.labels)
+    return Source(x, list(map(str, file.frame.columns)), file.labels, factors=file.factors)
 
 
 def source_path(config):
@@ -270,10 +268,10 @@ def add_data_flags(parser):
     )
     add_kind_flags(parser)
     add = parser.add_argument
-    add("--n-rows", type=positive_int, default=1000, help="synthetic: rows (default: 1000)")
+    add("--n-rows", type=positive_int, help="synthetic, sprites: rows (default: 1000, all)")
     add("--n-columns", type=positive_int, default=20, help="synthetic: columns (default: 20)")
     add("--n-informative", type=positive_int, help="synthetic: columns that tell classes")
-    add("--data-seed", type=seed, default=42, help="synthetic: seed (default: 42)")
+    add("--data-seed", type=seed, default=42, help="synthetic, sprites: seed (default: 42)")
     add("--test-fraction", type=fraction, default=0.2, help="share of test rows (default: 0.2)")
     add("--val-fraction", type=fraction,
         help="share of the others held out of training (default: 0.1; synthetic: 0)")  # fmt: skip
@@ -285,6 +283,7 @@ def resolve(config):
     name = config["data"]
     table = name not in DATASETS and Path(name).suffix.lower() in (".csv", ".tsv", ".parquet")
     defaults = {
+        "n_rows": 1000 if name == "synthetic" else None,
         "val_fraction": 0.0 if name == "synthetic" else 0.1,
         "likelihood": "mixed" if table else DEFAULT_LIKELIHOOD.get(name, "gaussian"),
     }
@@ -295,12 +294,14 @@ def resolve(config):
 DATASETS = {
     "synthetic": synthetic,
     "digits": digits,
+    "sprites": lambda config: Source(*sprites.load(config, 16)),
+    "sprites32": lambda config: Source(*sprites.load(config, 32)),
     "breast_cancer": bundled("breast_cancer"),
     "wine": bundled("wine"),
     "iris": bundled("iris"),
     "diabetes": bundled("diabetes", scaled=False),
 }
-DEFAULT_LIKELIHOOD = {"digits": "bernoulli"}  # gaussian for the others and for arrays
+DEFAULT_LIKELIHOOD = dict.fromkeys(("digits", "sprites", "sprites32"), "bernoulli")  # of pictures
 
 
 def main(argv=None):

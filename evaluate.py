@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import runs, tables
+from parts import disentanglement, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -195,7 +195,44 @@ def table(metrics, likelihood):
         rows.append(("MSE, PCA", pca, "baseline, as many components as latents"))
     for name, what in likelihood.baseline_names.items():
         rows.append((f"log p(x), {what}", f"{m[f'baseline_log_px_{name}']:.3f}", "baseline, nats"))
+    if "mig" in m:
+        rows += disentanglement.table_rows(m)
     return "\n".join(f"  {name:<32}{value!s:>18}  {note}" for name, value, note in rows)
+
+
+def known_factors(data, model, rows_seed):
+    """Rows of all splits as a Batch, and the codes of their factors: no split needs to be spared,
+    for training sees no factors; at most `MOST_ROWS`, at random.
+    """
+    splits = [split for split in (data.train, data.val, data.test) if len(split.x)]
+    if data.train.factors is None:
+        raise UserError(
+            f"--factors: of {data.name} none are known; expected --data sprites, or an .npz file "
+            "with arrays x [rows, columns] and factors [rows, factors]"
+        )
+    if model.members > 1:
+        raise UserError(
+            f"--factors compares the latents of one encoder, and this run has {model.members} "
+            "members; train one with --members 1"
+        )
+    order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))
+    rows = order[: disentanglement.MOST_ROWS]
+    fields = zip(*splits, strict=True)
+    known = datasets.Split(*[None if f[0] is None else np.concatenate(f)[rows] for f in fields])
+    return Batch.of(known), disentanglement.codes_of(known.factors)
+
+
+def measure_factors(model, batch, codes, draw_seed):
+    """The metrics of `parts/disentanglement.py`."""
+    device = next(model.parameters()).device
+
+    @torch.no_grad()
+    def encode(piece):
+        piece = Batch(*[None if part is None else part.to(device) for part in piece])
+        return [t.cpu() for t in model.encode(*piece)]
+
+    mu, logvar = in_chunks(encode, batch, max(1, CHUNK_FLOATS // model.width))
+    return disentanglement.measure(mu.numpy(), logvar.numpy(), codes, draw_seed)
 
 
 def main(argv=None):
@@ -205,6 +242,9 @@ def main(argv=None):
         "--n-samples", type=positive_int, default=1000, help="importance samples (default: 1000)"
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of these samples (default: 0)")
+    parser.add_argument("--factors", action="store_true",
+        help="measure too how well single latents stand for the known factors of the data, by MIG "
+        "and the beta-VAE metric")  # fmt: skip
     add_device_flags(parser)
     args = parser.parse_args(argv)
 
@@ -216,12 +256,16 @@ def main(argv=None):
     data = datasets.load_for(config)
     if not len(data.test.x):
         raise UserError(f"{run.path} has no test rows: it was trained with --test-fraction 0")
+    known = known_factors(data, model, args.seed) if args.factors else None
     train, test = Batch.of(data.train), Batch.of(data.test)
     metrics, figures = evaluate(model, train, test, args.n_samples, args.seed, data.modelled)
+    if known:
+        metrics |= measure_factors(model, *known, args.seed)
     epoch = (checkpoint["best"] or {"epoch": checkpoint["position"]["epoch"]})["epoch"]
     unit = unit_of(config)
     save_figures_data(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
-    runs.write_json(run.metrics, metrics | {"epoch": epoch, "units": units(unit)})
+    unit_of_each = units(unit) | (disentanglement.UNITS if known else {})
+    runs.write_json(run.metrics, metrics | {"epoch": epoch, "units": unit_of_each})
 
     print(f"Test MSE: {metrics['test_mse']:.4f}")
     print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {unit}:")

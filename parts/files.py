@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.recfunctions import unstructured_to_structured
 
 from parts import parquet
 from parts.errors import UserError
@@ -38,6 +39,7 @@ class File:
     path: Path
     frame: object  # pandas.DataFrame
     labels: np.ndarray | None = None
+    factors: np.ndarray | None = None  # structured [N], a field for each factor that made a row
     as_written: dict = field(default_factory=dict)
 
 
@@ -192,14 +194,31 @@ def _read_npz(path):
         name = next((n for n in ("X", "x", "data") if n in arrays), None)
         if name is None:
             raise UserError(f"{path} holds {sorted(arrays)}, expected an array named X, x or data")
-        labels = arrays.get("y")
+        labels, factors = arrays.get("y"), arrays.get("factors")
+        factor_names = arrays.get("factor_names")
         frame = _matrix(arrays[name], path)
         others = {key: arrays[key] for key in arrays if key != name}
     if labels is not None and labels.shape != (len(frame),):
         raise UserError(
             f"{path}: y has shape {labels.shape}, expected ({len(frame)},), one per row of {name}"
         )
-    return File(path, frame, labels, {"name": name, "others": others})
+    if factors is not None:
+        factors = _factors(factors, factor_names, len(frame), path)
+    return File(path, frame, labels, factors, {"name": name, "others": others})
+
+
+def _factors(array, names, n_rows, path):
+    if array.ndim != 2 or array.shape[0] != n_rows or not array.shape[1]:
+        raise UserError(
+            f"{path}: factors has shape {array.shape}, expected ({n_rows}, number of factors)"
+        )
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{path}: factors of type {array.dtype}, expected whole numbers")
+    n_factors = array.shape[1]
+    names = [f"factor {k}" for k in range(n_factors)] if names is None else [*map(str, names.flat)]
+    if len(names) != n_factors or len(set(names)) < n_factors or "" in names:
+        raise UserError(f"{path}: factor_names is {names}, expected {n_factors} different names")
+    return unstructured_to_structured(array, names=names)
 
 
 def _matrix(array, path):

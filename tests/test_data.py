@@ -455,3 +455,26 @@ def test_describe_counts_constant_columns(tmp_path):
     text = load(save_npz(tmp_path / "t.npz", x)).describe()
     assert "3 columns; rows: 21 train, 3 held out, 6 test" in text
     assert "1 columns are constant" in text
+
+
+# Factors
+
+
+def test_factors_follow_their_rows_by_name(tmp_path):
+    factors = np.stack([np.arange(30), np.arange(30) % 3], -1)
+    named = {"factors": factors, "factor_names": ["size", "kind"]}
+    rows = datasets.split_rows(30, 0.2, 0.1, 42)
+    for scaling in ("standard", "kinds"):
+        data = load(save_npz(tmp_path / "t.npz", table(), **named), scaling)
+        for split, index in zip((data.train, data.val, data.test), rows, strict=True):
+            np.testing.assert_array_equal(split.factors["size"], index)
+            np.testing.assert_array_equal(split.factors["kind"], index % 3)
+        assert data.train.factors.dtype.names == ("size", "kind")
+
+
+def test_factors_without_names_are_numbered_and_are_no_column(tmp_path):
+    with_factors = load(save_npz(tmp_path / "a.npz", table(), factors=np.ones((30, 2), "u1")))
+    without = load(save_npz(tmp_path / "b.npz", table()))
+    assert_same(with_factors, without)
+    assert with_factors.test.factors.dtype.names == ("factor 0", "factor 1")
+    assert without.test.factors is None

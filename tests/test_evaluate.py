@@ -1,20 +1,24 @@
 """Every metric against its value by hand, on models whose weights are set by hand."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from numpy.lib.recfunctions import unstructured_to_structured
 from torch import nn
 from torch.distributions import Normal
 
+import data as datasets
 import evaluate as evaluate_script
 import vae
 from evaluate import baseline_reconstructions, describe_rows, evaluate, table, units
-from parts import tables
+from parts import disentanglement, sprites, tables
 from parts.distributions import MIN_VARIANCE
 from parts.likelihoods import Mixed
+from parts.runs import Run
 from parts.tables import Column
 from vae import VAE, Batch, Bernoulli, Gaussian
 
@@ -360,3 +364,70 @@ def test_the_table_shows_the_metrics_it_is_given():
     assert "±" not in text
     assert "one Gaussian" not in text
     assert "-14.250" in text
+
+
+# Known factors
+
+
+@pytest.fixture(scope="module")
+def sprites_runs(tmp_path_factory, train):
+    runs_dir = tmp_path_factory.mktemp("sprites")
+    flags = ("--data", "sprites", "--n-rows", 300, "--epochs", 1, "--latent-dim", 3)
+    train(runs_dir, "one", *flags)
+    train(runs_dir, "two", *flags, "--members", 2)
+    return runs_dir
+
+
+def test_factors_are_measured_on_all_splits_and_written_like_the_rest(sprites_runs, call):
+    flags = ("--runs-dir", sprites_runs, "--run", "one", "--n-samples", 2)
+    result = call("evaluate", *flags, "--factors")
+    assert result.code == 0, result.err
+    found = json.loads((sprites_runs / "one" / "metrics.json").read_text())
+    assert set(disentanglement.UNITS) < set(found)
+    assert set(found["units"]) | {"units", "epoch"} == set(found)
+    assert found["n_factor_rows"] == 300
+    assert list(found["mig_per_factor"]) == ["shape", "scale", "orientation", "x", "y"]
+    assert f"{found['mig']:.3f} ± {found['mig_se']:.3f}" in result.out
+    assert "accuracy, by chance 0.200" in result.out
+    again = call("evaluate", *flags, "--factors")
+    assert again.out == result.out
+    plain = call("evaluate", *flags)
+    assert "MIG" not in plain.out
+    assert "mig" not in json.loads((sprites_runs / "one" / "metrics.json").read_text())
+
+
+def test_factors_measured_are_those_of_the_models_own_posterior(sprites_runs):
+    """Row by row: q(z|x) of a row stands beside that row's factors, also in chunks and parts."""
+    model, checkpoint = vae.load_model(Run(sprites_runs / "one"), torch.device("cpu"))
+    data = datasets.load_for(checkpoint["config"])
+    batch, codes = evaluate_script.known_factors(data, model, 0)
+    names = list(codes)
+    factors = unstructured_to_structured(np.stack([codes[n] for n in names], -1), names=names)
+    np.testing.assert_allclose(batch.x.numpy(), sprites.draw(factors, 16), atol=1e-6)
+    found = evaluate_script.measure_factors(model, batch, codes, 5)
+    mu, logvar = (t.detach().numpy() for t in model.encode(batch.x))
+    expected = disentanglement.measure(mu, logvar, codes, 5)
+    for by_name in (found, expected):
+        by_name |= by_name.pop("mig_per_factor")
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_many_rows_are_measured_by_a_random_part(sprites_runs, monkeypatch):
+    monkeypatch.setattr(disentanglement, "MOST_ROWS", 250)
+    model, checkpoint = vae.load_model(Run(sprites_runs / "one"), torch.device("cpu"))
+    data = datasets.load_for(checkpoint["config"])
+    (first, codes), (other, _) = (evaluate_script.known_factors(data, model, s) for s in (0, 1))
+    assert len(first.x) == len(codes["x"]) == 250
+    assert len(torch.unique(first.x, dim=0)) == 250
+    assert not torch.equal(first.x, other.x)
+
+
+def test_factors_that_are_not_known_are_refused(tiny_run, sprites_runs, call):
+    for folder, reason in (
+        (tiny_run, "--factors: of iris none are known; expected --data sprites, or an .npz file"),
+        (sprites_runs / "two", "this run has 2 members; train one with --members 1"),
+    ):
+        result = call("evaluate", "--run", folder, "--factors")
+        assert (result.code, result.out.count("MSE")) == (2, 0)
+        assert reason in result.err
+        assert result.err.count("\n") == 1
