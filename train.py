@@ -12,6 +12,7 @@ import parts  # noqa: F401  first: before torch is loaded
 import argparse
 import contextlib
 import math
+import sys
 import time
 
 import torch
@@ -26,6 +27,7 @@ from parts.cli import (
     choose_device,
     choose_threads,
     count,
+    flags_in,
     fraction,
     non_negative,
     positive,
@@ -42,6 +44,8 @@ from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch, from_config
 
 N_KEPT_ROWS = 5000  # training and held-out rows kept in the run, to compare other rows with
 LOG_EVERY = 10  # epochs between printed lines
+# What a config tells `Training.run`.
+OPTIONS = ("batch_size", "beta", "warmup_epochs", "schedule", "objective", "n_samples", "hide_rate")
 FLAG_OF = {"kinds_file": "columns"}  # where a flag and its name in the code differ
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
 
@@ -69,23 +73,12 @@ def train(training, config, data, run):
     rows = Batch.of(data.train, config["device"])
     held_out = Batch.of(getattr(data, part), config["device"])
     at, total, patience = training.position, config["epochs"], config["patience"]
-    next_save = time.monotonic() + config["checkpoint_seconds"]
-    n = len(rows.x)
+    n, next_save = len(rows.x), time.monotonic() + config["checkpoint_seconds"]
 
     def out_of_patience():
         return patience and at.epoch - at.best_epoch >= patience
 
-    names = (
-        "batch_size",
-        "beta",
-        "warmup_epochs",
-        "schedule",
-        "objective",
-        "n_samples",
-        "hide_rate",
-    )
-    options = {name: config[name] for name in names}
-    steps = training.run(rows, total, **options)
+    steps = training.run(rows, total, **{name: config[name] for name in OPTIONS})
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         for means in () if out_of_patience() else steps:
             if means:
@@ -129,8 +122,8 @@ def checkpoint_of(training, config):
     return {"format": runs.FORMAT, "config": config} | training.state()
 
 
-def make_parser():
-    parser = Parser(prog="train.py", description="Fit a VAE and write a run.")
+def add_model_flags(parser):
+    """The flags that decide what is trained, on what and how; not where it is kept."""
     add = parser.add_argument
     datasets.add_data_flags(parser)
     add("--preset", choices=sorted(PRESETS), help="a named set of flags; given flags win")
@@ -160,12 +153,19 @@ def make_parser():
     add("--beta", type=non_negative, default=1.0, help="weight of the KL (default: 1, the ELBO)")
     add("--warmup-epochs", type=count, default=0,
         help="epochs over which beta rises from 0 (default: 0)")  # fmt: skip
+    add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
+    add_device_flags(parser)
+
+
+def make_parser():
+    parser = Parser(prog="train.py", description="Fit a VAE and write a run.")
+    add = parser.add_argument
+    add_model_flags(parser)
+    add("--config", metavar="FILE", help="flags as JSON, as tune.py writes them; given flags win")
     add("--patience", type=count, default=0,
         help="stop after so many epochs without a better held-out bound (0: never)")  # fmt: skip
-    add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
     add("--checkpoint-seconds", type=non_negative, default=30.0,
         help="seconds between checkpoints during training (default: 30)")  # fmt: skip
-    add_device_flags(parser)
     add("--runs-dir", default="runs", help="where runs live (default: runs)")
     add("--run", help="name of the new run (default: the next number)")
     add("--overwrite", action="store_true", help="replace an existing run of that name")
@@ -173,21 +173,24 @@ def make_parser():
     return parser
 
 
-def parse(argv):
-    """All flags as a dict, and those given as another: default < preset < flag."""
-    parser = make_parser()
+def parse(argv, parser=None):
+    """All flags as a dict, and those given as another: default < preset < config < flag."""
+    parser, argv = parser or make_parser(), sys.argv[1:] if argv is None else argv
     defaults = vars(parser.parse_args([]))
     unset = object()
     blank = dict.fromkeys(defaults, unset) | {"kind": None}  # None: argparse appends to it
     namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
+    if (path := namespace.get("config", unset)) is not unset:
+        argv = [*flags_in(runs.read_json(path), parser, path), *argv]
+        namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     given = {name: v for name, v in namespace.items() if v is not unset and v is not blank["kind"]}
     likelihood = datasets.resolve(defaults | given)["likelihood"]
     name = given.get("preset") or LIKELIHOODS[likelihood].preset
     return defaults | {"preset": name} | PRESETS.get(name, {}) | given, given
 
 
-def new_training(args, given, held):
-    """Config, Data, Training and Run of a new run, its lock entered into the ExitStack `held`."""
+def settle(args, given):
+    """The config that the flags ask for, with all that is left to the data filled in; its Data."""
     config = datasets.resolve(args)
     likelihood = LIKELIHOODS[config["likelihood"]]
     for flag in ("variance", "real"):
@@ -196,30 +199,39 @@ def new_training(args, given, held):
     config["kinds"] = kinds.wanted(config.pop("kinds_file"), config.pop("kind"))
     if config["kinds"] and likelihood.scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {config['likelihood']}")
-    if config["patience"] and not config["val_fraction"]:
-        raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
-    if config["overwrite"] and config["run"] is None:
-        raise UserError("--overwrite needs --run NAME: a run without a name never replaces another")
-    target = [config.pop(key) for key in ("runs_dir", "run", "overwrite")]
-    config.pop("resume")
-    runs.refuse_name(*target)
-    config["device"] = choose_device(config["device"]).type
-    config["scaling"] = likelihood.scaling
+    config |= {"device": choose_device(config["device"]).type, "scaling": likelihood.scaling}
     data = datasets.load(config)
-    config |= fitted_settings(config, data)
-    config |= {
+    config |= fitted_settings(config, data) | {
         "columns": [column.to_dict() for column in data.columns],
         "shape": list(data.shape),
         "data_hash": data.hash,
         "versions": runs.versions(),
     }
+    return config, data
+
+
+def build(config, data):
+    """The Training of a new model, from its seed on."""
     torch.manual_seed(config["seed"])
     model = from_config(config).to(config["device"])
     for split in (data.train, data.val, data.test):
         if len(split.x):
             model.likelihood.check(split.x, [column.name for column in data.modelled])
-    training = Training(model, config["lr"], config["seed"])
-    config["threads"] = set_threads(config, data, model)
+    return Training(model, config["lr"], config["seed"])
+
+
+def new_training(args, given, held):
+    """Config, Data, Training and Run of a new run, its lock entered into the ExitStack `held`."""
+    if args["patience"] and not datasets.resolve(args)["val_fraction"]:
+        raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
+    if args["overwrite"] and args["run"] is None:
+        raise UserError("--overwrite needs --run NAME: a run without a name never replaces another")
+    target = [args[key] for key in ("runs_dir", "run", "overwrite")]
+    runs.refuse_name(*target)
+    elsewhere = ("runs_dir", "run", "overwrite", "resume", "config")
+    config, data = settle({k: v for k, v in args.items() if k not in elsewhere}, given)
+    training = build(config, data)
+    config["threads"] = set_threads(config, data, training.model)
     rows = {f"{prefix}{name}": array for prefix, split in (("", data.train), ("held_", data.val))
             for name, array in split.sample(N_KEPT_ROWS).items()}  # fmt: skip
     run = runs.create_run(*target, config, checkpoint_of(training, config), rows)
@@ -296,9 +308,8 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
             )
         return runs.find_run(args.runs_dir, args.run)
     argv = ["--data", args.file, "--likelihood", "mixed", "--test-fraction", "0"]
-    argv += ["--val-fraction", str(held_out)]
-    argv += ["--runs-dir", args.runs_dir, "--seed", str(args.seed)]
-    argv += ["--device", args.device, "--threads", str(args.threads), "--preset", preset]
+    argv += ["--val-fraction", str(held_out), "--preset", preset, "--seed", str(args.seed)]
+    argv += ["--runs-dir", args.runs_dir, "--device", args.device, "--threads", str(args.threads)]
     argv += ["--columns", args.kinds_file] if args.kinds_file else []
     for name, kind in [*(args.kind or []), *kinds_too]:
         argv += ["--kind", f"{name}={kind}"]
