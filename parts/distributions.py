@@ -15,6 +15,7 @@ LOG_2PI = math.log(2 * math.pi)
 # Floor of every learned Gaussian variance, in standardised units: data with constant or exactly
 # dependent columns has unbounded density, so the floor decides its last nats.
 MIN_VARIANCE = 1e-4
+LEARNED_VARIANCES = ("shared", "column", "decoder")
 MIN_DF = 2.1  # of a Student-t
 
 
@@ -204,9 +205,7 @@ class Gaussian(Likelihood):
 
     def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE, ceiling=math.inf):
         kind, colon, value = variance.partition(":")
-        if kind not in ("fixed", "shared", "column", "decoder") or (kind == "fixed") != (
-            colon != ""
-        ):
+        if kind not in ("fixed", *LEARNED_VARIANCES) or (kind == "fixed") != (colon != ""):
             raise UserError(
                 f"variance {variance!r}, expected fixed:V (V a number), shared, column or decoder"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate")
+SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")
 TOP_LEVEL = {f"{name}.py" for name in (*SCRIPTS, "vae")}
 
 # Module -> our modules it may import. Imports point downward only; no part knows a script.
@@ -22,6 +22,8 @@ MAY_IMPORT = {
                "parts.hidden_cells", "parts.tables"} | VERB,
     "generate": {"parts", "vae", "parts.closeness", "parts.figures", "parts.files",
                  "parts.tables"} | VERB,
+    "tune": {"parts", "data", "train", "vae", "parts.distributions", "parts.figures",
+             "parts.presets", "parts.search", "parts.tables", "parts.workers"} | VERB,
     "plot_results": {"parts.figures"} | VERB,
     "data": {"parts.cli", "parts.errors", "parts.example", "parts.files", "parts.kinds",
              "parts.tables"},
@@ -48,13 +50,15 @@ MAY_IMPORT = {
     "parts.presets": set(),
     "parts.priors": {"parts.distributions"},
     "parts.runs": {"parts.errors"},
+    "parts.search": {"parts.errors"},
     "parts.tables": {"parts.cells", "parts.errors"},
     "parts.training": {"parts.errors", "parts.optim", "parts.runs"},
+    "parts.workers": {"parts.errors"},
 }  # fmt: skip
 # Heavy packages that a module must not load before it needs them: start-up is most of a short run.
-HEAVY = {"matplotlib", "pandas", "pyarrow", "sklearn", "scipy"}
+HEAVY = {"matplotlib", "optuna", "pandas", "pyarrow", "sklearn", "scipy", "sqlalchemy"}
 NOT_AT_START = {
-    **dict.fromkeys(("train", "evaluate", "detect", "impute", "generate"), HEAVY),
+    **dict.fromkeys(("train", "evaluate", "detect", "impute", "generate", "tune"), HEAVY),
     "data": {"torch", "vae"} | HEAVY,
     "plot_results": {"torch", "vae", "data"} | HEAVY,
 }
