@@ -111,6 +111,8 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
     `columns`, where given, say how model units came from the user's.
     """
     device = next(model.parameters()).device
+    with runs.fixed_randomness(draw_seed):
+        train, test = (rows._replace(x=model.likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
     recon, std, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
     with runs.fixed_randomness(draw_seed), progress_bar(len(test.x), 0) as bar:

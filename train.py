@@ -12,36 +12,31 @@ import parts  # noqa: F401  first: before torch is loaded
 import argparse
 import contextlib
 import math
+import sys
 import time
 
 import torch
-from parts.flows import FLOWS
 
 import data as datasets
 from parts import kinds, runs
 from parts.cli import (
     INTERRUPTED,
     Parser,
-    add_device_flags,
-    batch_size,
     choose_device,
     choose_threads,
     count,
-    fraction,
+    flags_in,
     non_negative,
-    positive,
-    positive_int,
     progress_bar,
     run_script,
-    seed,
     stop_signals,
 )
 from parts.errors import UserError
-from parts.models import MODELS, from_config
+from parts.models import from_config
 from parts.presets import PRESETS, fitted_settings
-from parts.priors import PRIORS
-from parts.training import SCHEDULES, Position, Training
-from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
+from parts.settings import add_model_flags
+from parts.training import Position, Training
+from vae import LIKELIHOODS, Batch
 
 N_KEPT_ROWS = 5000  # training and held-out rows kept in the run, to compare other rows with
 LOG_EVERY = 10  # epochs between printed lines
@@ -73,8 +68,7 @@ def train(training, config, data, run):
     rows = Batch.of(data.train, config["device"])
     held_out = Batch.of(getattr(data, part), config["device"])
     at, total, patience = training.position, config["epochs"], config["patience"]
-    next_save = time.monotonic() + config["checkpoint_seconds"]
-    n = len(rows.x)
+    n, next_save = len(rows.x), time.monotonic() + config["checkpoint_seconds"]
 
     def out_of_patience():
         return patience and at.epoch - at.best_epoch >= patience
@@ -115,6 +109,7 @@ def held_out_terms(model, rows, part):
         return {}
     n_samples = max(1, min(8, 4096 // len(rows.x)))
     with runs.fixed_randomness():
+        rows = rows._replace(x=model.likelihood.draw(rows.x))
         elbo, log_px_z, kl = (t.mean().item() for t in model.terms(rows, n_samples))
     return {f"{part}_loss": -elbo, f"{part}_log_px_z": log_px_z, f"{part}_kl": kl}
 
@@ -127,50 +122,12 @@ def make_parser():
     parser = Parser(prog="train.py", description="Fit a VAE and write a run.")
     add = parser.add_argument
     datasets.add_data_flags(parser)
-    add("--preset", choices=sorted(PRESETS), help="a named set of flags; given flags win")
-    add("--epochs", type=positive_int, default=50, help="passes over the rows (default: 50)")
-    add("--batch-size", type=batch_size, default=32, help="rows per step, or full (default: 32)")
-    add("--lr", type=positive, default=1e-3, help="Adam's learning rate (default: 0.001)")
-    add("--schedule", choices=SCHEDULES, default="constant",
-        help="of the rate; onecycle rises and then falls to 0 (default: constant)")  # fmt: skip
-    add("--hidden-dims", type=positive_int, nargs="*", default=[64],
-        help="the encoder's hidden layers, mirrored in the decoder (default: 64)")  # fmt: skip
-    add("--network", choices=sorted(NETWORKS), default="mlp", help="its kind (default: mlp)")
-    add("--latent-dim", type=positive_int, default=8, help="dimensions of z (default: 8)")
-    add("--members", type=positive_int, default=1,
-        help="an even mixture of so many VAEs, trained side by side (default: 1)")  # fmt: skip
-    add("--likelihood", choices=sorted(LIKELIHOODS),
-        help="p(x|z) (default: gaussian; digits, sprites: bernoulli)")  # fmt: skip
-    add("--variance", default="decoder",
-        help="of numbers: fixed:V, shared, column or decoder (default: decoder)")  # fmt: skip
-    add("--real", choices=("gaussian", "student"), default="gaussian",
-        help="mixed: the distribution of its real columns (default: gaussian)")  # fmt: skip
-    add("--hide-rate", type=fraction, default=0.0,
-        help="hide up to this share of a row's cells while training, in half of the rows, so that "
-        "any part of a row can be encoded (default: 0)")  # fmt: skip
-    add("--objective", choices=sorted(OBJECTIVES), default="elbo",
-        help="the bound that training climbs, and its gradient (default: elbo)")  # fmt: skip
-    add("--n-samples", type=positive_int, default=1, help="its samples of z per row (default: 1)")
-    add("--beta", type=non_negative, default=1.0, help="weight of the KL (default: 1, the ELBO)")
-    add("--warmup-epochs", type=count, default=0,
-        help="epochs over which beta rises from 0, or the capacity (default: 0)")  # fmt: skip
-    add("--cycles", type=positive_int, default=1,
-        help="times that it rises anew, in equal parts of the epochs (default: 1)")  # fmt: skip
-    add("--capacity", type=non_negative, metavar="NATS",
-        help="beta weighs the KL's distance from so many nats, instead of the KL")  # fmt: skip
-    add("--free-bits", type=non_negative, default=0.0, metavar="NATS",
-        help="of each latent's KL, below which the loss gains nothing (default: 0)")  # fmt: skip
-    add("--flow", metavar="NAME:LAYERS",
-        help=f"takes q(z|x) further: {', '.join(FLOWS)} (default: none)")  # fmt: skip
-    add("--prior", choices=sorted(PRIORS), default="normal", help="p(z) (default: normal)")
-    add("--prior-components", type=positive_int, default=50, help="of p(z) (default: 50)")
-    add("--model", choices=sorted(MODELS), default="vae", help="its kind (default: vae)")
+    add_model_flags(parser)
+    add("--config", metavar="FILE", help="flags as JSON, as tune.py writes them; given flags win")
     add("--patience", type=count, default=0,
         help="stop after so many epochs without a better held-out bound (0: never)")  # fmt: skip
-    add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
     add("--checkpoint-seconds", type=non_negative, default=30.0,
         help="seconds between checkpoints during training (default: 30)")  # fmt: skip
-    add_device_flags(parser)
     add("--runs-dir", default="runs", help="where runs live (default: runs)")
     add("--run", help="name of the new run (default: the next number)")
     add("--overwrite", action="store_true", help="replace an existing run of that name")
@@ -178,53 +135,70 @@ def make_parser():
     return parser
 
 
-def parse(argv):
-    """All flags as a dict, and those given as another: default < preset < flag."""
-    parser = make_parser()
+def parse(argv, parser=None):
+    """All flags as a dict, and those given as another: default < preset < config < flag."""
+    parser, argv = parser or make_parser(), sys.argv[1:] if argv is None else argv
     defaults = vars(parser.parse_args([]))
     unset = object()
     blank = dict.fromkeys(defaults, unset) | {"kind": None}  # None: argparse appends to it
     namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
+    if (path := namespace.get("config", unset)) is not unset:
+        argv = [*flags_in(runs.read_json(path), parser, path), *argv]
+        namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     given = {name: v for name, v in namespace.items() if v is not unset and v is not blank["kind"]}
     likelihood = datasets.resolve(defaults | given)["likelihood"]
     name = given.get("preset") or LIKELIHOODS[likelihood].preset
     return defaults | {"preset": name} | PRESETS.get(name, {}) | given, given
 
 
-def new_training(args, given, held):
-    """Config, Data, Training and Run of a new run, its lock entered into the ExitStack `held`."""
+def settle(args, given):
+    """The config that the flags ask for, with all that is left to the data filled in; its Data."""
     config = datasets.resolve(args)
     likelihood = LIKELIHOODS[config["likelihood"]]
-    for flag in ("variance", "real"):
+    for flag in ("variance", "real", "binarize", "components"):
         if flag in given and flag not in likelihood.options:
             raise UserError(f"--{flag} does not go with --likelihood {config['likelihood']}")
     config["kinds"] = kinds.wanted(config.pop("kinds_file"), config.pop("kind"))
     if config["kinds"] and likelihood.scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {config['likelihood']}")
-    if config["patience"] and not config["val_fraction"]:
-        raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
-    if config["overwrite"] and config["run"] is None:
-        raise UserError("--overwrite needs --run NAME: a run without a name never replaces another")
-    target = [config.pop(key) for key in ("runs_dir", "run", "overwrite")]
-    config.pop("resume")
-    runs.refuse_name(*target)
-    config["device"] = choose_device(config["device"]).type
-    config["scaling"] = likelihood.scaling
+    config |= {"device": choose_device(config["device"]).type, "scaling": likelihood.scaling}
     data = datasets.load(config)
-    config |= fitted_settings(config, data)
-    config |= {
+    if config["binarize"] is None:
+        pictures = len(data.shape) > 1 and config["likelihood"] == "bernoulli"
+        config["binarize"] = "dynamic" if pictures else "none"
+    config |= fitted_settings(config, data) | {
         "columns": [column.to_dict() for column in data.columns],
         "shape": list(data.shape),
         "data_hash": data.hash,
         "versions": runs.versions(),
     }
+    return config, data
+
+
+def build(config, data):
+    """The Training of a new model, from its seed on."""
     torch.manual_seed(config["seed"])
     model = from_config(config).to(config["device"])
     for split in (data.train, data.val, data.test):
         if len(split.x):
             model.likelihood.check(split.x, [column.name for column in data.modelled])
-    training = Training(model, config["lr"], config["seed"])
-    config["threads"] = set_threads(config, data, model)
+    with runs.fixed_randomness(config["seed"]):
+        model.start_at(*Batch.of(data.train, config["device"]).take(slice(N_KEPT_ROWS)))
+    return Training(model, config["lr"], config["seed"])
+
+
+def new_training(args, given, held):
+    """Config, Data, Training and Run of a new run, its lock entered into the ExitStack `held`."""
+    if args["patience"] and not datasets.resolve(args)["val_fraction"]:
+        raise UserError("--patience needs held-out rows: add --val-fraction 0.1")
+    if args["overwrite"] and args["run"] is None:
+        raise UserError("--overwrite needs --run NAME: a run without a name never replaces another")
+    target = [args[key] for key in ("runs_dir", "run", "overwrite")]
+    runs.refuse_name(*target)
+    elsewhere = ("runs_dir", "run", "overwrite", "resume", "config")
+    config, data = settle({k: v for k, v in args.items() if k not in elsewhere}, given)
+    training = build(config, data)
+    config["threads"] = set_threads(config, data, training.model)
     rows = {f"{prefix}{name}": array for prefix, split in (("", data.train), ("held_", data.val))
             for name, array in split.sample(N_KEPT_ROWS).items()}  # fmt: skip
     run = runs.create_run(*target, config, checkpoint_of(training, config), rows)
@@ -301,9 +275,8 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
             )
         return runs.find_run(args.runs_dir, args.run)
     argv = ["--data", args.file, "--likelihood", "mixed", "--test-fraction", "0"]
-    argv += ["--val-fraction", str(held_out)]
-    argv += ["--runs-dir", args.runs_dir, "--seed", str(args.seed)]
-    argv += ["--device", args.device, "--threads", str(args.threads), "--preset", preset]
+    argv += ["--val-fraction", str(held_out), "--preset", preset, "--seed", str(args.seed)]
+    argv += ["--runs-dir", args.runs_dir, "--device", args.device, "--threads", str(args.threads)]
     argv += ["--columns", args.kinds_file] if args.kinds_file else []
     for name, kind in [*(args.kind or []), *kinds_too]:
         argv += ["--kind", f"{name}={kind}"]

@@ -91,6 +91,27 @@ def kind_of(text):
     return name, kind
 
 
+def flags_in(values, parser, path):
+    """A JSON object of flags, by their names in config.json, as the words of a command line."""
+    known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config")}
+    if not isinstance(values, dict):
+        raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
+    if unknown := sorted(set(values) - set(known)):
+        raise UserError(f"{path}: unknown {unknown}, expected some of {sorted(known)}")
+    words = []
+    for name, value in values.items():
+        flag = known[name].option_strings[0]
+        if known[name].nargs == 0:
+            words += [flag] if value else []
+        elif isinstance(value, list) and known[name].nargs is None:  # as --kind: once for each
+            words += [f"{flag}={item}" for item in value]
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)]
+        elif value is not None:
+            words += [f"{flag}={value}"]
+    return words
+
+
 def add_run_flags(parser):
     """The flags with which every verb after `train.py` finds its run."""
     parser.add_argument("--run", help="the run's name or folder (default: the newest)")
@@ -163,11 +184,11 @@ def open_fraction(text):
     return _number(text, float, "a fraction between 0 and 1", lambda v: 0 < v < 1)
 
 
-def progress_bar(total, done):
+def progress_bar(total, done, unit="row"):
     """A tqdm bar of rows on a terminal; silent when stderr is piped."""
     from tqdm import tqdm
 
-    options = {"unit": "row", "unit_scale": True, "leave": False}
+    options = {"unit": unit, "unit_scale": True, "leave": False}
     return tqdm(total=total, initial=done, disable=not sys.stderr.isatty(), **options)
 
 

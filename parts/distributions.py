@@ -15,6 +15,7 @@ LOG_2PI = math.log(2 * math.pi)
 # Floor of every learned Gaussian variance, in standardised units: data with constant or exactly
 # dependent columns has unbounded density, so the floor decides its last nats.
 MIN_VARIANCE = 1e-4
+LEARNED_VARIANCES = ("shared", "column", "decoder")
 MIN_DF = 2.1  # of a Student-t
 
 
@@ -148,15 +149,18 @@ class Bernoulli(Likelihood):
 
     On grey values in (0, 1) `log_prob` is the expected one over pixels drawn with those
     probabilities: a cross-entropy, not a density of grey values. With `binarize="dynamic"` the
-    pixels are drawn, anew at every visit (Burda et al. 2016, section 5).
+    pixels are drawn, anew at every visit (Burda et al. 2016, section 5); with "static" data.py has
+    drawn them.
     """
+
+    options = ("binarize",)
 
     scaling = "none"
     baseline_names = {"diagonal": "independent columns"}
 
     def __init__(self, n_columns, binarize="none"):
-        if binarize not in ("none", "dynamic"):
-            raise UserError(f"binarize {binarize!r}, expected none or dynamic")
+        if binarize not in ("none", "static", "dynamic"):
+            raise UserError(f"binarize {binarize!r}, expected none, static or dynamic")
         super().__init__(n_columns, n_params=n_columns)
         self.binarize = binarize
 
@@ -219,9 +223,7 @@ class Gaussian(Likelihood):
 
     def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE, ceiling=math.inf):
         kind, colon, value = variance.partition(":")
-        if kind not in ("fixed", "shared", "column", "decoder") or (kind == "fixed") != (
-            colon != ""
-        ):
+        if kind not in ("fixed", *LEARNED_VARIANCES) or (kind == "fixed") != (colon != ""):
             raise UserError(
                 f"variance {variance!r}, expected fixed:V (V a number), shared, column or decoder"
             )

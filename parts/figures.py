@@ -163,6 +163,47 @@ def of_columns(columns):
     }
 
 
+def search(trials, importances):
+    """Scores of a search in the order of its trials, and how much each setting mattered."""
+    figure, axes = subplots(1, 2, width=11, height=4, width_ratios=(3, 2))
+    history, bars = axes.flat
+    at = np.array([trial["trial"] for trial in trials])
+    scores = np.array([trial["log_px"] for trial in trials], dtype=float)  # NaN: pruned
+    rough = np.array([trial["last_look"] for trial in trials], dtype=float)
+    values = np.where(np.isnan(scores), rough, scores)
+    default = next(trial for trial in trials if trial["default"])
+    best = np.fmax.accumulate(scores)
+    # Poor trials lie far below the others: they would press all that matters into a line.
+    middle = np.nanmedian(scores)
+    low = min(middle, default["log_px"]) - max(np.nanmax(scores) - middle, 1e-3)
+    shown = np.maximum(values, low)
+    for label, these, color, marker in (
+        ("complete", ~np.isnan(scores), BLUE, "o"),
+        ("pruned or diverged, at its last look", np.isnan(scores), GREY, "x"),
+    ):
+        inside = these & (values >= low)
+        history.plot(at[inside], values[inside], marker, color=color, markersize=5, label=label)
+        history.plot(at[these & ~inside], shown[these & ~inside], "v", color=color, markersize=5)
+    if (values < low).any():
+        history.plot([], [], "v", color=GREY, markersize=5, label="farther down")
+    history.plot(at, best, color=GREEN, drawstyle="steps-post", label="best so far")
+    history.axhline(default["log_px"], color=ORANGE, linestyle="--", label="default")
+    history.xaxis.get_major_locator().set_params(integer=True)
+    history.set(title="Search", xlabel="trial", ylabel="held-out log p(x)\n(nats per row)")
+    legend_below(figure, history)
+    n_complete = int((~np.isnan(scores)).sum())
+    bars.set_title(f"Importance, by fANOVA on {n_complete} complete trials")
+    if not importances:
+        text = f"{n_complete} complete trials are too few\nto tell which setting mattered"
+        bars.text(0.5, 0.5, text, ha="center", va="center", transform=bars.transAxes)
+        bars.axis("off")
+        return figure
+    names = list(importances)[::-1]
+    bars.barh(names, [importances[name] for name in names], color=BLUE)
+    bars.set(xlabel="share of the score's variance", xlim=(0, 1))
+    return figure
+
+
 def level_names(arrays, j):
     return str(arrays["levels"][j]).split("\x1f")
 

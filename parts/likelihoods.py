@@ -8,6 +8,7 @@ from torch import nn
 
 from parts.discrete import Categorical, NegativeBinomial, Ordinal
 from parts.distributions import Bernoulli, Gaussian, Likelihood, StudentT, log_normal
+from parts.pixels import DiscretizedLogistic
 from parts.tables import FARTHEST_SEEN
 
 # Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
@@ -188,4 +189,10 @@ def marginal_log_prob(kind, block, train, train_mask, test, test_mask):
     return (per_cell * test_mask).sum(-1).mean().item()
 
 
-LIKELIHOODS = {"bernoulli": Bernoulli, "gaussian": Gaussian, "student": StudentT, "mixed": Mixed}
+LIKELIHOODS = {
+    "bernoulli": Bernoulli,
+    "logistic": DiscretizedLogistic,
+    "gaussian": Gaussian,
+    "student": StudentT,
+    "mixed": Mixed,
+}

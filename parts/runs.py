@@ -67,6 +67,34 @@ def read_arrays(path, again, needed=()):
     return arrays
 
 
+def read_json(path):
+    """What a user's JSON file holds."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+
+
+@contextlib.contextmanager
+def locked(folder, busy):
+    """Inside, no other process is; else a UserError says `busy`. The lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: unprotected
+        yield
+        return
+    handle = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(busy) from None
+    finally:
+        os.close(handle)
+
+
 class Run:
     """A run's folder and its files."""
 
@@ -113,22 +141,9 @@ class Run:
         where = "" if str(runs_dir) == "runs" else f" --runs-dir {shlex.quote(str(runs_dir))}"
         return f"--run {self.name}{where}"
 
-    @contextlib.contextmanager
     def locked(self):
         """Inside, no other process can train this run; the lock ends with the process."""
-        try:
-            import fcntl
-        except ImportError:  # Windows: unprotected
-            yield
-            return
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError:
-            raise UserError(f"run {self.path} is being trained by another process") from None
-        finally:
-            os.close(handle)
+        return locked(self.path, f"run {self.path} is being trained by another process")
 
     def clear_leftovers(self):
         """Remove the temporary files of a process that was killed while training this run."""

@@ -17,7 +17,7 @@ from parts import cli
 from parts.cli import run_script as cli_run_script
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate")
+SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")
 
 # The same examples every time: a red test is then about the change, not about the draw.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)

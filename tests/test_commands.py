@@ -17,7 +17,7 @@ from parts.kinds import KINDS
 from parts.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate")
+SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")
 REQUIRED = {
     "test_mse",
     "elbo",
@@ -62,13 +62,16 @@ def tiny(words):
         args += ["--epochs", "3" if "--resume" in args else "2"]
     if name in ("evaluate", "detect", "impute"):
         args += ["--n-samples", "5"]
+    if name == "tune":
+        args += ["--epochs", "2", "--trials", "2"]
     if "--n-rows" in args:
         args += ["--n-rows", "60"]
     return name, args
 
 
 def newest_run():
-    return max(Path("runs").iterdir(), key=lambda run: run.stat().st_mtime_ns).name
+    made = [path.parent for path in Path("runs").glob("*/config.json")]
+    return max(made, key=lambda run: run.stat().st_mtime_ns).name
 
 
 def make_tables(words):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate")
+SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")
 TOP_LEVEL = {f"{name}.py" for name in (*SCRIPTS, "vae")}
 
 # Module -> our modules it may import. Imports point downward only; no part knows a script.
 VERB = {"parts.cli", "parts.errors", "parts.runs"}  # what every verb that works on a run needs
 MAY_IMPORT = {
-    "train": {"parts", "data", "vae", "parts.flows", "parts.kinds", "parts.models", "parts.presets",
-              "parts.priors", "parts.training"} | VERB,
+    "train": {"parts", "data", "vae", "parts.kinds", "parts.models", "parts.presets",
+              "parts.settings", "parts.training"} | VERB,
     "evaluate": {"parts", "data", "vae", "parts.disentanglement", "parts.models",
                  "parts.tables"} | VERB,
     "detect": {"parts", "data", "train", "vae", "parts.baselines", "parts.cells", "parts.files",
@@ -24,6 +24,9 @@ MAY_IMPORT = {
                "parts.hidden_cells", "parts.models", "parts.tables"} | VERB,
     "generate": {"parts", "parts.models", "parts.closeness", "parts.figures", "parts.files",
                  "parts.tables"} | VERB,
+    "tune": {"parts", "data", "train", "vae", "parts.distributions", "parts.figures",
+             "parts.presets", "parts.search", "parts.settings", "parts.tables",
+             "parts.workers"} | VERB,
     "plot_results": {"parts.figures"} | VERB,
     "data": {"parts.cli", "parts.errors", "parts.example", "parts.files", "parts.kinds",
              "parts.sprites", "parts.tables"},
@@ -45,7 +48,8 @@ MAY_IMPORT = {
     "parts.files": {"parts.errors", "parts.parquet", "parts.runs"},
     "parts.hidden_cells": {"parts.baselines", "parts.tables"},
     "parts.kinds": {"parts.cells", "parts.errors", "parts.parquet", "parts.tables"},
-    "parts.likelihoods": {"parts.discrete", "parts.distributions", "parts.tables"},
+    "parts.likelihoods": {"parts.discrete", "parts.distributions", "parts.pixels",
+                          "parts.tables"},
     "parts.models": {"parts.errors", "parts.flows", "parts.likelihoods", "parts.priors",
                      "parts.tables", "vae"},
     "parts.networks": {"parts.errors"},
@@ -56,14 +60,19 @@ MAY_IMPORT = {
     "parts.presets": set(),
     "parts.priors": {"parts.distributions"},
     "parts.runs": {"parts.errors"},
+    "parts.search": {"parts.errors"},
+    "parts.settings": {"parts.cli", "parts.flows", "parts.likelihoods", "parts.models",
+                       "parts.networks", "parts.objectives", "parts.presets", "parts.priors",
+                       "parts.training"},
     "parts.sprites": {"parts.errors"},
     "parts.tables": {"parts.cells", "parts.errors"},
     "parts.training": {"parts.errors", "parts.optim", "parts.runs"},
+    "parts.workers": {"parts.errors"},
 }  # fmt: skip
 # Heavy packages that a module must not load before it needs them: start-up is most of a short run.
-HEAVY = {"matplotlib", "pandas", "pyarrow", "sklearn", "scipy"}
+HEAVY = {"matplotlib", "optuna", "pandas", "pyarrow", "sklearn", "scipy", "sqlalchemy"}
 NOT_AT_START = {
-    **dict.fromkeys(("train", "evaluate", "detect", "impute", "generate"), HEAVY),
+    **dict.fromkeys(("train", "evaluate", "detect", "impute", "generate", "tune"), HEAVY),
     "data": {"torch", "vae"} | HEAVY,
     "plot_results": {"torch", "vae", "data"} | HEAVY,
 }
@@ -250,7 +259,7 @@ def text_constants(node):
 def names_read(tree):
     """Flags that the code reads: args.name, config["name"], pop("name"), for key in ("name", ...).
 
-    A tuple may have a name of its own, and a likelihood's `options` are what `vae.from_config`
+    A tuple may have a name of its own, and a likelihood's `options` are what `from_config`
     reads. Not counted are places that only define or list: add_argument, dict literals, sets.
     """
     found, tuples = set(), {}
