@@ -9,7 +9,8 @@ from vae import VAE
 
 # What older runs say nothing of.
 EARLIER = {"model": "vae", "members": 1, "flow": None, "prior": "normal", "prior_components": 50,
-           "binarize": "none", "components": 1, "free_bits": 0.0, "capacity": None, "objective": "elbo"}  # fmt: skip
+           "binarize": "none", "components": 1, "free_bits": 0.0, "capacity": None,
+           "objective": "elbo"}  # fmt: skip
 
 
 def from_config(config):

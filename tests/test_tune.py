@@ -16,8 +16,8 @@ import train as train_script
 import tune
 from parts import runs, search, tables
 from parts.errors import UserError
+from parts.models import load_model
 from parts.runs import Run
-from vae import load_model
 
 TINY = ("--data", "iris", "--epochs", 2, "--threads", 1)
 TRAINING = ("depth", "width", "latent_dim", "lr", "beta", "batch_size", "n_samples")
