@@ -26,6 +26,7 @@ from parts.cli import (
 )
 from parts.errors import UserError
 from parts.models import load_model
+from parts.pixels import bits_per_dim
 from vae import CHUNK_FLOATS, Batch, in_chunks, kl_normal
 
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
@@ -48,6 +49,7 @@ def units(unit):
         "log_px_se": "nats, standard error over test rows",
         "log_px_user": "nats per row, x in the user's units",
         "kl": "nats per row",
+        "bits_per_dim": "bits per pixel and channel, of log_px",
         "active_units": "latent dimensions",
         "ess": "samples, of n_samples",
         "n_test": "rows",
@@ -108,6 +110,19 @@ def pca_reconstruction(train, test, n_components):
     return pca.inverse_transform(pca.transform(test))
 
 
+def estimates(model, batch, n_samples, draw_seed):
+    """KL, log p(x), ELBO and effective sample size of each row, float64 [N]."""
+    with runs.fixed_randomness(draw_seed), progress_bar(len(batch.x), 0) as bar:
+
+        def estimate(piece):
+            bar.update(len(piece.x))
+            return model.importance(*piece, n_samples=n_samples)
+
+        found = in_chunks(estimate, batch, N_ROWS_AT_A_TIME)
+        kl = model.terms(batch, 1 if model.gaussian else n_samples).kl
+    return [t.double().cpu().numpy() for t in (kl, *found)]
+
+
 def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
     """Metrics with the keys of `units`, and what the figures need, of Batches in model units.
 
@@ -118,17 +133,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         train, test = (rows._replace(x=model.likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
     recon, std, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
-    with runs.fixed_randomness(draw_seed), progress_bar(len(test.x), 0) as bar:
-
-        def estimate(piece):
-            bar.update(len(piece.x))
-            return model.importance(*piece, n_samples=n_samples)
-
-        estimates = in_chunks(estimate, batch, N_ROWS_AT_A_TIME)
-        kl = kl_per_dim.sum(-1, dtype=np.float64)
-        if not model.gaussian:  # estimated, by as many samples
-            kl = model.terms(batch, n_samples).kl.double().cpu().numpy()
-    log_px, elbo, ess = (t.double().cpu().numpy() for t in estimates)
+    kl, log_px, elbo, ess = estimates(model, batch, n_samples, draw_seed)
     x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
     curve, jacobian = (
         tables.log_det(x, columns, mask, user) if columns else 0.0 for user in (False, True)
@@ -151,6 +156,9 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "log_px_se": (log_px + curve).std(ddof=1) / len(x) ** 0.5 if len(x) > 1 else None,
         "log_px_user": (log_px + jacobian).mean() if columns else None,
         "kl": kl.mean(),
+        "bits_per_dim": bits_per_dim(log_px.mean(), x.shape[1])
+        if model.likelihood.in_bits
+        else None,
         "active_units": int((mu.var(0) > ACTIVE_VARIANCE).sum()),
         "ess": ess.mean(),
         "n_test": len(x),
@@ -185,6 +193,9 @@ def table(metrics, likelihood):
     m = metrics
     n = f"{m['n_samples']} samples"
     se = "" if m["log_px_se"] is None else f" ± {m['log_px_se']:.2f}"
+    bits = []
+    if m["bits_per_dim"] is not None:
+        bits = [("bits per dimension", f"{m['bits_per_dim']:.4f}", "the same, per pixel")]
     rows = [
         ("ELBO", f"{m['elbo']:.3f}", "nats"),
         ("log p(x)", f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),
@@ -193,6 +204,7 @@ def table(metrics, likelihood):
             f"{m['log_px_user']:.3f}",
             "nats: the same, change of variables",
         ),
+        *bits,
         ("KL(q(z|x) || p(z))", f"{m['kl']:.3f}", "nats"),
         ("active units", m["active_units"], "latents whose posterior mean varies"),
         ("effective sample size", f"{m['ess']:.1f}", f"of {n}"),

@@ -60,6 +60,7 @@ class Likelihood(nn.Module):
 
     scaling = "standard"  # what data.py gives it: columns of mean 0 and variance 1
     preset = None  # of train.py's flags, taken where none is named
+    in_bits = False  # whether log p(x) is of whole levels, and bits per dimension mean something
     options = ()  # the command-line flags it takes beside the number of columns
     baseline_names = {}  # of `baselines`, each with its description
 

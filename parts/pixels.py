@@ -53,6 +53,7 @@ class DiscretizedLogistic(Likelihood):
     """
 
     scaling = "none"
+    in_bits = True
     options = ("components",)
     baseline_names = {"diagonal": "independent columns"}
 

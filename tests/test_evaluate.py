@@ -13,14 +13,14 @@ from torch.distributions import Normal
 
 import data as datasets
 import evaluate as evaluate_script
-import vae
 from evaluate import baseline_reconstructions, describe_rows, evaluate, table, units
 from parts import disentanglement, sprites, tables
 from parts.distributions import MIN_VARIANCE
 from parts.likelihoods import Mixed
+from parts.models import load_model
 from parts.runs import Run
 from parts.tables import Column
-from vae import VAE, Batch, Bernoulli, Gaussian
+from vae import VAE, Batch, Bernoulli, Gaussian, kl_normal
 
 Z_DIM = 3
 
@@ -194,7 +194,7 @@ def test_description_of_rows_does_not_depend_on_chunks(monkeypatch):
     params = model.decode(model.encode(batch.x)[0])
     torch.testing.assert_close(recon, params[:, :4].detach())
     torch.testing.assert_close(std, (params[:, 4:].exp() + MIN_VARIANCE).sqrt().detach())
-    kl = vae.kl_normal(*model.encode(batch.x))
+    kl = kl_normal(*model.encode(batch.x))
     torch.testing.assert_close(kl_per_dim.sum(-1), kl.detach())
     torch.testing.assert_close(mu, model.encode(batch.x)[0].detach())
 
@@ -398,7 +398,7 @@ def test_factors_are_measured_on_all_splits_and_written_like_the_rest(sprites_ru
 
 def test_factors_measured_are_those_of_the_models_own_posterior(sprites_runs):
     """Row by row: q(z|x) of a row stands beside that row's factors, also in chunks and parts."""
-    model, checkpoint = vae.load_model(Run(sprites_runs / "one"), torch.device("cpu"))
+    model, checkpoint = load_model(Run(sprites_runs / "one"), torch.device("cpu"))
     data = datasets.load_for(checkpoint["config"])
     batch, codes = evaluate_script.known_factors(data, model, 0)
     names = list(codes)
@@ -414,7 +414,7 @@ def test_factors_measured_are_those_of_the_models_own_posterior(sprites_runs):
 
 def test_many_rows_are_measured_by_a_random_part(sprites_runs, monkeypatch):
     monkeypatch.setattr(disentanglement, "MOST_ROWS", 250)
-    model, checkpoint = vae.load_model(Run(sprites_runs / "one"), torch.device("cpu"))
+    model, checkpoint = load_model(Run(sprites_runs / "one"), torch.device("cpu"))
     data = datasets.load_for(checkpoint["config"])
     (first, codes), (other, _) = (evaluate_script.known_factors(data, model, s) for s in (0, 1))
     assert len(first.x) == len(codes["x"]) == 250

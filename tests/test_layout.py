@@ -16,7 +16,7 @@ VERB = {"parts.cli", "parts.errors", "parts.runs"}  # what every verb that works
 MAY_IMPORT = {
     "train": {"parts", "data", "vae", "parts.kinds", "parts.models", "parts.presets",
               "parts.settings", "parts.training"} | VERB,
-    "evaluate": {"parts", "data", "vae", "parts.disentanglement", "parts.models",
+    "evaluate": {"parts", "data", "vae", "parts.disentanglement", "parts.models", "parts.pixels",
                  "parts.tables"} | VERB,
     "detect": {"parts", "data", "train", "vae", "parts.baselines", "parts.cells", "parts.files",
                "parts.hidden_cells", "parts.models", "parts.tables"} | VERB,

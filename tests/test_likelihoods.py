@@ -134,7 +134,9 @@ def seeded():
 
 def test_every_registered_likelihood_and_variance_is_under_test():
     named = {name for name, _ in CASES.values()}
-    assert named - {NegativeBinomial, DiscretizedLogistic} | {"mixed"} == set(LIKELIHOODS)
+    assert named - {NegativeBinomial, DiscretizedLogistic} | {"logistic"} | {"mixed"} == set(
+        LIKELIHOODS
+    )
     with pytest.raises(UserError, match="expected fixed:V .*, shared, column or decoder"):
         LIKELIHOODS["gaussian"](1, variance="?")
 
@@ -348,7 +350,7 @@ def test_a_note_says_what_becomes_of_grey_values():
 
 
 def test_an_unknown_binarization_is_refused():
-    with pytest.raises(UserError, match="binarize 'always', expected none or dynamic"):
+    with pytest.raises(UserError, match="binarize 'always', expected none, static or dynamic"):
         Bernoulli(2, binarize="always")
 
 
