@@ -115,7 +115,8 @@ def rate_distortion(n_seeds, folder):
     return {"command": command, "seeds": n_seeds, "points": points, "pca_mse": pca}
 
 
-def draw_rate_distortion(result):
+def draw_rate_distortion(result, path, unit):
+    """The points of `result`, and PCA's where it has any; distortion is in `unit`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -131,15 +132,15 @@ def draw_rate_distortion(result):
     pca = result["pca_mse"]
     label = "PCA, k components: no finite rate"
     style = {"color": figures.ORANGE, "clip_on": False}
-    axis.plot([right] * len(pca), list(pca.values()), "D", label=label, **style)
+    if pca:
+        axis.plot([right] * len(pca), list(pca.values()), "D", label=label, **style)
     for k, y in pca.items():
         beside = {"textcoords": "offset points", "fontsize": 8, "annotation_clip": False}
         axis.annotate(f"k={k}", (right, y), (8, -3), **beside)
     axis.set(title="What a reconstruction costs", xlim=(-0.5, right))
     axis.set_xlabel("rate: KL(q(z|x) || p(z)), nats per row")
-    axis.set_ylabel("distortion: test MSE (standardised units²)")
+    axis.set_ylabel(f"distortion: test MSE ({unit}²)")
     figures.legend_below(figure, axis)
-    path = RESULTS / "rate_distortion.png"
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
 
 
@@ -156,7 +157,8 @@ def main(argv=None):
             "rows": table(args.seeds, folder),
             "rate_distortion": rate_distortion(min(3, args.seeds), folder),
         }
-    draw_rate_distortion(result["rate_distortion"])
+    path = RESULTS / "rate_distortion.png"
+    draw_rate_distortion(result["rate_distortion"], path, "standardised units")
     write_json(RESULTS / "quality.json", result)
     print(f"Wrote {(RESULTS / 'quality.json').relative_to(ROOT)}")
 

@@ -65,6 +65,40 @@ def quality(result):
     return markdown(header, rows)
 
 
+def variants(result):
+    header = [
+        "variant",
+        "flags",
+        "what it changes",
+        "source",
+        "use it when",
+        "log p(x), nats",
+        "KL",
+    ]
+    rows = []
+    for row in result["rows"]:
+        figures = [value(row["log_px"], 2), value(row["kl"], 1), value(row["active_units"], 1)]
+        flags = f"`{row['flags']}`" if row["flags"] else ""
+        cells = [row["name"], flags, row["changes"], row["source"], row["use"]]
+        rows.append([*cells, *figures, value(row["train_seconds"], 0)])
+    return markdown([*header, "active units", "s"], rows)
+
+
+def density(result):
+    header = ["flags of train.py", "test log p(x), nats", "trained, s", "epochs", "evaluated, s"]
+    rows = [
+        [
+            f"`{row['flags']}`",
+            f"{row['log_px']:.2f} ± {row['log_px_se']:.2f}",
+            f"{row['train_seconds']:.0f}",
+            str(row["epochs"]),
+            f"{row['evaluate_seconds']:.0f}",
+        ]
+        for row in result["rows"].values()
+    ]
+    return markdown(header, rows)
+
+
 def speed(result):
     header = [
         "network",
@@ -234,6 +268,8 @@ TABLES = {
     "commands": ("quality.json", commands),
     "quality": ("quality.json", quality),
     "speed": ("speed.json", speed),
+    "variants": ("variants.json", variants),
+    "density": ("density.json", density),
 }
 
 

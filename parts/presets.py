@@ -29,6 +29,19 @@ PRESETS = {
         "members": None,
         "hide_rate": None,
     },
+    # The network and data of Burda et al. 2016: `--data mnist --preset mnist`.
+    "mnist": {
+        "hidden_dims": [200, 200],
+        "latent_dim": 50,
+        "batch_size": 128,
+        "epochs": 120,
+        "lr": 2e-3,
+        "schedule": "onecycle",
+        "likelihood": "bernoulli",
+        "binarize": "dynamic",
+        "objective": "dreg",
+        "n_samples": 5,
+    },
 }
 MEMBERS = 3  # their common mean errs less than one's
 # The same for a run that is fitted to fill holes.

@@ -624,3 +624,8 @@ def test_fit_refuses_cells_that_are_no_numbers():
         x[2, 1] = bad
         with pytest.raises(ValueError, match="expected finite numbers"):
             fit(VAE(Gaussian(3)), x, epochs=1)
+
+
+def test_training_takes_no_time_over_denormal_numbers():
+    Training(VAE(Gaussian(2), (), 1))
+    assert (torch.tensor([1e-39]) * 0.5).item() == 0
