@@ -2,8 +2,8 @@
 
     python benchmarks/variants.py          # about 15 minutes on one core
 
-Each row runs `python train.py BASE FLAGS --seed S` and `python evaluate.py` for every seed: mean and
-standard deviation over seeds of test log p(x) by 1000 importance samples, in nats (of a conditional
+Each row runs `python train.py BASE FLAGS --seed S` and `python evaluate.py` for every seed: mean
+and standard deviation over seeds of test log p(x) by 1000 importance samples, in nats (of a conditional
 VAE log p(x|y), of a VQ-VAE its bound). The same encoder, decoder and epochs for all. The
 rate-distortion curve has `--beta` from low to high.
 """
@@ -26,7 +26,7 @@ BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
 VARIANTS = {
     "VAE": ("", "E_q[log p(x\\|z)] - KL(q(z\\|x) ‖ p(z))", "Kingma & Welling 2014", "first"),
     "beta-VAE": ("--beta 4", "the KL weighs beta", "Higgins et al. 2017",
-                 "fewer, plainer latents, at the price of log p(x); below 1 sharper reconstructions"),
+                 "fewer, plainer latents; below 1 sharper reconstructions"),
     "capacity": ("--beta 10 --capacity 8 --warmup-epochs 100", "beta \\|KL - C\\|, C rises",
                  "Burgess et al. 2018", "a rate you choose"),
     "free bits": ("--free-bits 0.2", "sum over latents of max(F, mean KL)", "Kingma et al. 2016",
@@ -68,8 +68,9 @@ def main(argv=None):
             words = dict(zip(("changes", "source", "use"), words, strict=True))
             rows.append({"name": name, "flags": flags, **words, **row})
             px, units = row["log_px"], row["active_units"]
-            print(f"{name}: log p(x) {px['mean']:.2f} ± {px['sd'] or 0:.2f}, active units "
-                  f"{units['mean']:.1f}, {row['train_seconds']['mean']:.0f} s", flush=True)  # fmt: skip
+            spread, seconds = px["sd"] or 0.0, row["train_seconds"]["mean"]
+            print(f"{name}: log p(x) {px['mean']:.2f} ± {spread:.2f}, active units "
+                  f"{units['mean']:.1f}, {seconds:.0f} s", flush=True)  # fmt: skip
         for beta in () if args.only else BETAS:
             row = measure(f"--beta {beta}", args.seeds, folder, f"beta{beta}")
             points.append({"beta": beta, "kl": row["kl"], "test_mse": row["test_mse"]})

@@ -85,8 +85,8 @@ class Training:
     """A model in training: its optimisers, one per phase, and its position in the data."""
 
     def __init__(self, model, lr=1e-3, seed=0):
-        # Squared weights of samples that explain nothing are denormal numbers, and a processor takes
-        # ten times as long over a product with one.
+        # Squared weights of samples that explain nothing are denormal numbers, and a processor
+        # takes ten times as long over a product with one.
         torch.set_flush_denormal(True)
         self.model, self.lr, self.seed = model, lr, seed
         self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
