@@ -25,6 +25,7 @@ BROKEN_FILE = (
     *(csv.Error, Warning, zipfile.BadZipFile, zlib.error),
 )
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+ARRAY_NAMES = ("X", "x", "data")  # in an .npz, the first of these that is there
 N_SNIFFED = 2**16  # bytes looked at to tell how a text file is written
 
 
@@ -43,24 +44,7 @@ class File:
 
 def read(path):
     """The File at `path`; a UserError that says in one line what is wrong with it."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, expected a file ending in {', '.join(READERS)}")
-    ending = path.suffix.lower()
-    if ending not in READERS:
-        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(READERS)}")
-    try:
-        file = READERS[ending](path)
-    except UserError:
-        raise
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-    # Everything a parser says of a broken file; its first line is the useful one.
-    except BROKEN_FILE as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
+    file = parse(path, READERS)
     n_rows, n_columns = file.frame.shape
     if not n_rows and file.as_written.get("header"):
         raise UserError(f"{path} has a header but no rows")
@@ -69,6 +53,28 @@ def read(path):
             f"{path}: {n_rows} rows and {n_columns} columns, expected at least one of each"
         )
     return file
+
+
+def parse(path, readers):
+    """What the reader of the path's ending makes of it, or a UserError."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected a file ending in {', '.join(readers)}")
+    ending = path.suffix.lower()
+    if ending not in readers:
+        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(readers)}")
+    try:
+        return readers[ending](path)
+    except UserError:
+        raise
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
+    # Everything a parser says of a broken file; its first line is the useful one.
+    except BROKEN_FILE as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
 
 
 def fingerprint(path):
@@ -180,26 +186,55 @@ def _read_parquet(path):
     return File(path, frame, as_written={"table": table, "header": header})
 
 
-def _read_npy(path):
+def n_axes(path):
+    """Axes of the array in a .npy or .npz file, by its header alone; 0 where there is none."""
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                return len(_shape(file))
+        if path.suffix.lower() == ".npz":
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+                name = next(n for n in ARRAY_NAMES if f"{n}.npy" in archive.namelist())
+                with archive.open(f"{name}.npy") as member:
+                    return len(_shape(member))
+    except (*BROKEN_FILE, StopIteration):
+        return 0  # reading it says what is wrong
+    return 0
+
+
+def _shape(file):
+    form = np.lib.format
+    version = form.read_magic(file)
+    read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+    return read(file)[0]
+
+
+def _load_npy(path):
     with path.open("rb") as file:
-        return File(path, _matrix(np.load(file, allow_pickle=False), path))
+        return np.load(file, allow_pickle=False), None, {}
 
 
-def _read_npz(path):
+def _load_npz(path):
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         archive.testzip()
     with np.load(path, allow_pickle=False) as arrays:
-        name = next((n for n in ("X", "x", "data") if n in arrays), None)
+        name = next((n for n in ARRAY_NAMES if n in arrays), None)
         if name is None:
             raise UserError(f"{path} holds {sorted(arrays)}, expected an array named X, x or data")
-        labels = arrays.get("y")
-        frame = _matrix(arrays[name], path)
+        array, labels = arrays[name], arrays.get("y")
         others = {key: arrays[key] for key in arrays if key != name}
-    if labels is not None and labels.shape != (len(frame),):
+    rows = getattr(array, "shape", ())[:1]
+    if labels is not None and labels.shape != rows:
         raise UserError(
-            f"{path}: y has shape {labels.shape}, expected ({len(frame)},), one per row of {name}"
+            f"{path}: y has shape {labels.shape}, expected {rows}, one per row of {name}"
         )
-    return File(path, frame, labels, {"name": name, "others": others})
+    return array, labels, {"name": name, "others": others}
+
+
+def _read_array(path):
+    array, labels, as_written = ARRAYS[path.suffix.lower()](path)
+    return File(path, _matrix(array, path), labels, as_written)
 
 
 def _matrix(array, path):
@@ -289,12 +324,14 @@ def _write_npz(frame, like, path, file):
     np.savez_compressed(file, **others | {name: frame.to_numpy(np.float64)})
 
 
+# What is read of .npy and .npz files: array of any shape, labels or None, and what else is there.
+ARRAYS = {".npy": _load_npy, ".npz": _load_npz}
 READERS = {
     ".csv": _read_text,
     ".tsv": _read_text,
     ".parquet": _read_parquet,
-    ".npy": _read_npy,
-    ".npz": _read_npz,
+    ".npy": _read_array,
+    ".npz": _read_array,
 }
 WRITERS = {
     ".csv": _write_text,
