@@ -40,7 +40,8 @@ from parts.presets import PRESETS, fitted_settings
 from parts.training import SCHEDULES, Position, Training
 from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch, from_config
 
-N_KEPT_ROWS = 5000  # training and held-out rows kept in the run, to compare other rows with
+# Of training and of held-out rows so many are kept in the run, to compare other rows with.
+N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22
 LOG_EVERY = 10  # epochs between printed lines
 FLAG_OF = {"kinds_file": "columns"}  # where a flag and its name in the code differ
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
@@ -146,7 +147,7 @@ def make_parser():
     add("--members", type=positive_int, default=1,
         help="an even mixture of so many VAEs, trained side by side (default: 1)")  # fmt: skip
     add("--likelihood", choices=sorted(LIKELIHOODS),
-        help="p(x|z) (default: gaussian; digits: bernoulli)")  # fmt: skip
+        help="p(x|z) (default: gaussian; tables: mixed; pictures: bernoulli)")  # fmt: skip
     add("--variance", default="decoder",
         help="of numbers: fixed:V, shared, column or decoder (default: decoder)")  # fmt: skip
     add("--real", choices=("gaussian", "student"), default="gaussian",
@@ -220,8 +221,9 @@ def new_training(args, given, held):
             model.likelihood.check(split.x, [column.name for column in data.modelled])
     training = Training(model, config["lr"], config["seed"])
     config["threads"] = set_threads(config, data, model)
+    n_kept = max(1, min(N_KEPT_ROWS, N_KEPT_CELLS // len(data.modelled)))
     rows = {f"{prefix}{name}": array for prefix, split in (("", data.train), ("held_", data.val))
-            for name, array in split.sample(N_KEPT_ROWS).items()}  # fmt: skip
+            for name, array in split.sample(n_kept).items()}  # fmt: skip
     run = runs.create_run(*target, config, checkpoint_of(training, config), rows)
     held.enter_context(run.locked())
     return config, data, training, run
@@ -256,7 +258,7 @@ def resumed_training(args, given, held):
     config["threads"] = set_threads(config, data, training.model)
     run.clear_leftovers()
     run.trim_log(at.epoch)
-    runs.write_json(run.path / "config.json", config)
+    run.save_config(config)
     return config, data, training, run
 
 
