@@ -63,6 +63,8 @@ NOT_AT_START = {
     "plot_results": {"torch", "vae", "data"} | HEAVY,
 }
 MAY_PRINT = {"parts.cli", "parts.runs"}  # of the parts
+# Of the parts; kinds reads the file of --columns, and cli opens what an ended pipe is sent to.
+MAY_OPEN = {"parts.cli", "parts.files", "parts.images", "parts.kinds", "parts.runs"}
 MAX_FILE, MAX_FUNCTION = 350, 60
 
 
@@ -195,6 +197,14 @@ def test_functions_are_short(module):
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("parts")])
 def test_parts_do_not_print(module):
     assert module in MAY_PRINT or not calls(MODULES[module], "print")
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("parts")])
+def test_only_some_parts_open_files(module):
+    names = {ast.unparse(n.func).split(".")[-1] for n in ast.walk(MODULES[module])
+             if isinstance(n, ast.Call)}  # fmt: skip
+    opened = names & {"open", "fdopen", "read_text", "read_bytes", "write_text", "write_bytes"}
+    assert bool(opened) == (module in MAY_OPEN)
 
 
 def test_every_load_is_safe():
