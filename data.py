@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts import files, images, kinds, pixels, tables
+from parts import files, images, kinds, pictures, tables
 from parts.cli import Parser, fraction, kind_of, positive_int, run_script, seed
 from parts.errors import UserError
 from parts.sources import Source, bundled, digits, synthetic
@@ -63,7 +63,7 @@ class Data:
         n = [len(split.x) for split in (self.train, self.val, self.test)]
         holes = 0 if self.train.mask is None else 1 - self.train.mask.mean()
         constant = sum(np.ptp(self.train.x, 0) == 0) if not holes else 0
-        form = f"{pixels.describe(self.shape)}, " if len(self.shape) > 1 else ""
+        form = f"{pictures.describe(self.shape)}, " if len(self.shape) > 1 else ""
         lines = [
             f"Data: {self.name}, {form}{len(self.modelled)} columns; "
             f"rows: {n[0]} train, {n[1]} held out, {n[2]} test"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parts import closeness, figures, files, pixels, runs, tables
+from parts import closeness, figures, files, pictures, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -184,7 +184,7 @@ def write_pictures(x, shape, path, grey_map):
 
     across = min(10, math.ceil(math.sqrt(len(x))))
     down = math.ceil(min(len(x), GRID) / across)
-    pictures = [pixels.as_picture(row, shape) for row in x[: across * down]]
+    pictures = [pictures.as_picture(row, shape) for row in x[: across * down]]
     (height, width), colour = pictures[0].shape[:2], pictures[0].shape[2:]
     canvas = np.full((down * (height + 1) + 1, across * (width + 1) + 1, *colour), np.nan)
     for i, picture in enumerate(pictures):
@@ -260,7 +260,7 @@ def main(argv=None):
     files.write(frame, out, files.File(out, frame.iloc[:0]))
     print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns")
     if picture:
-        grey_map = pixels.grey_map(tables.to_user(x_train, kept))
+        grey_map = pictures.grey_map(tables.to_user(x_train, kept))
         write_pictures(tables.to_user(x[:GRID], kept), config["shape"], grid, grey_map)
         print(f"Wrote {grid}")
     if given is None:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from parts import pixels, runs
+from parts import pictures, runs
 from parts.cli import Parser, add_run_flags, run_script
 from parts.errors import UserError
 from parts.figures import (
@@ -80,13 +80,13 @@ def reconstructions(log, arrays):
 def image_reconstructions(arrays):
     n = min(12, len(arrays["x"]))
     figure, axes = subplots(3, n, width=0.8 * n + 1, height=3.2)
-    low, high, colors = arrays["x"].min(), arrays["x"].max(), pixels.grey_map(arrays["x"])
+    low, high, colors = arrays["x"].min(), arrays["x"].max(), pictures.grey_map(arrays["x"])
     two_sigma = (arrays["high"] - arrays["low"]) / 2
     shown = {"original": arrays["x"], "reconstructed": arrays["recon"], "2σ": two_sigma}
     for row, (title, rows) in zip(axes, shown.items(), strict=True):
         start = 0 if title == "2σ" else low
         for axis, x in zip(row, rows, strict=False):
-            picture = pixels.as_picture(x, arrays["shape"])
+            picture = pictures.as_picture(x, arrays["shape"])
             picture = np.clip(picture, 0, 1) if picture.ndim == 3 else picture
             axis.imshow(picture, cmap=colors, vmin=start, vmax=start + high - low)
             axis.set(xticks=[], yticks=[])
@@ -184,7 +184,7 @@ def column_errors(log, arrays):
     """Error of each column beside that of predicting the training mean."""
     model, mean = arrays["mse_per_column"], arrays["mse_per_column_mean"]
     if len(arrays["shape"]) > 1:
-        maps = [pixels.error_map(errors, arrays["shape"]) for errors in (model, mean)]
+        maps = [pictures.error_map(errors, arrays["shape"]) for errors in (model, mean)]
         figure, axes = subplots(1, 2, width=7, height=3.2)
         for axis, errors, title in zip(axes.flat, maps, ("VAE", "training mean"), strict=True):
             shown = axis.imshow(errors, cmap="viridis", vmin=0, vmax=maps[1].max())

@@ -16,7 +16,7 @@ import numpy as np
 
 from parts import files, tables
 from parts.errors import UserError
-from parts.pixels import names
+from parts.pictures import names
 from parts.sources import Source
 
 ENDINGS = (".png", ".jpg", ".jpeg")

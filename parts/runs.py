@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.pixels import packed, unpacked
+from parts.pictures import packed, unpacked
 
 FORMAT = 2  # of checkpoint.pt; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}

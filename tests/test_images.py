@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import data as datasets
 import evaluate
-from parts import distributions, images, pixels, tables
+from parts import distributions, images, pictures, tables
 from parts.errors import UserError
 from parts.runs import Run
 from vae import Batch
@@ -62,10 +62,10 @@ def test_bytes_become_floats_channels_first(tmp_path, pictures):
 
 
 def test_names_say_where_a_pixel_is():
-    assert pixels.names((1, 2, 2)) == ["pixel_0_0", "pixel_0_1", "pixel_1_0", "pixel_1_1"]
-    assert pixels.names((3, 2, 2))[7] == "pixel_1_1_1"
+    assert pictures.names((1, 2, 2)) == ["pixel_0_0", "pixel_0_1", "pixel_1_0", "pixel_1_1"]
+    assert pictures.names((3, 2, 2))[7] == "pixel_1_1_1"
     x = np.arange(12).reshape(1, 3, 2, 2)
-    assert x.reshape(-1)[pixels.names((3, 2, 2)).index("pixel_2_0_1")] == x[0, 2, 0, 1]
+    assert x.reshape(-1)[pictures.names((3, 2, 2)).index("pixel_2_0_1")] == x[0, 2, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "?", "u1"])
@@ -482,7 +482,7 @@ def test_rows_are_made_once(tmp_path, scaling):
 
 def test_the_fingerprint_copies_nothing():
     x = np.zeros((2000, 2000), np.uint8)
-    names = pixels.names((1, 40, 50))
+    names = pictures.names((1, 40, 50))
     tracemalloc.start()
     datasets.data_hash(x, names)
     peak = tracemalloc.get_traced_memory()[1]
@@ -495,18 +495,18 @@ def test_the_fingerprint_copies_nothing():
 
 def test_a_config_holds_columns_in_little():
     shape = [3, 64, 64]
-    plain = [tables.Column(name) for name in pixels.names(shape)]
+    plain = [tables.Column(name) for name in pictures.names(shape)]
     rng = np.random.default_rng(0)
     scaled = [tables.Column(c.name, *map(float, rng.random(2))) for c in plain]
     for columns, most in ((plain, 100), (scaled, 40 * 2 * 12288)):
         config = {"shape": shape, "columns": [column.to_dict() for column in columns], "lr": 0.1}
-        small = json.loads(json.dumps(pixels.packed(config)))
+        small = json.loads(json.dumps(pictures.packed(config)))
         assert len(json.dumps(small)) < most
-        whole = pixels.unpacked(small)
+        whole = pictures.unpacked(small)
         assert [tables.Column(**column) for column in whole["columns"]] == columns
-        assert pixels.packed(whole) == small
+        assert pictures.packed(whole) == small
     table = {"shape": [2], "columns": [tables.Column("a").to_dict()]}
-    assert pixels.packed(table) == pixels.unpacked(table) == table
+    assert pictures.packed(table) == pictures.unpacked(table) == table
 
 
 @pytest.fixture(scope="module")
@@ -592,18 +592,18 @@ def test_data_describes_pictures(call, folder):
 
 def test_pictures_as_they_are_drawn():
     x = np.arange(12.0)
-    colour = pixels.as_picture(x, (3, 2, 2))
+    colour = pictures.as_picture(x, (3, 2, 2))
     assert colour.shape == (2, 2, 3)
     np.testing.assert_array_equal(colour[0, 1], [1, 5, 9])
-    np.testing.assert_array_equal(pixels.error_map(x, (3, 2, 2)), [[4, 5], [6, 7]])
+    np.testing.assert_array_equal(pictures.error_map(x, (3, 2, 2)), [[4, 5], [6, 7]])
     for shape in ((1, 3, 4), (3, 4)):  # the second as in runs of before
-        np.testing.assert_array_equal(pixels.as_picture(x, shape), x.reshape(3, 4))
-    np.testing.assert_array_equal(pixels.as_picture(x, (2, 2, 3)), [[3, 4, 5], [6, 7, 8]])
+        np.testing.assert_array_equal(pictures.as_picture(x, shape), x.reshape(3, 4))
+    np.testing.assert_array_equal(pictures.as_picture(x, (2, 2, 3)), [[3, 4, 5], [6, 7, 8]])
 
 
 def test_faces_are_no_negatives():
-    assert pixels.grey_map(np.full((2, 9), 0.6)) == "gray"
-    assert pixels.grey_map(load("digits").train.x) == "gray_r"
+    assert pictures.grey_map(np.full((2, 9), 0.6)) == "gray"
+    assert pictures.grey_map(load("digits").train.x) == "gray_r"
 
 
 # What evaluation needs of many columns
