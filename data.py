@@ -1,4 +1,4 @@
-"""Where data comes from: the synthetic default, bundled sets, your file; splits and scaling.
+"""Where data comes from: the synthetic default, named sets, your file, pictures; splits, scaling.
 
     python data.py --data survey.csv       # what a table holds and how it is read; no training
     python data.py --example survey.csv    # write a small table to try the scripts on
@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts import files, kinds, sprites, tables
+from parts import files, images, kinds, pictures, tables
 from parts.cli import Parser, fraction, kind_of, positive_int, run_script, seed
 from parts.errors import UserError
+from parts.sources import Source, bundled, digits, sprites_of, synthetic
 
 
 class Split(NamedTuple):
@@ -33,8 +34,9 @@ class Split(NamedTuple):
 
     def sample(self, most):
         """The first rows and what is observed of them, by name; splits are in random order."""
-        mask = np.ones_like(self.x) if self.mask is None else self.mask
-        return {"x": self.x[:most], "mask": mask[:most].astype(bool)}
+        x = self.x[:most]
+        mask = np.ones(x.shape, bool) if self.mask is None else self.mask[:most].astype(bool)
+        return {"x": x, "mask": mask}
 
 
 @dataclass
@@ -66,8 +68,9 @@ class Data:
         n = [len(split.x) for split in (self.train, self.val, self.test)]
         holes = 0 if self.train.mask is None else 1 - self.train.mask.mean()
         constant = sum(np.ptp(self.train.x, 0) == 0) if not holes else 0
+        form = f"{pictures.describe(self.shape)}, " if len(self.shape) > 1 else ""
         lines = [
-            f"Data: {self.name}, {len(self.modelled)} columns; "
+            f"Data: {self.name}, {form}{len(self.modelled)} columns; "
             f"rows: {n[0]} train, {n[1]} held out, {n[2]} test"
             + (f"; {holes:.1%} of cells are missing" if holes else "")
         ]
@@ -81,80 +84,33 @@ class Data:
         return "\n".join(lines)
 
 
-class Source(NamedTuple):
-    """A data set before splitting: x [N, D] in user units, names; labels, factors [N] or None."""
-
-    x: np.ndarray
-    names: list
-    labels: np.ndarray | None = None
-    shape: tuple | None = None
-    factors: np.ndarray | None = None
-
-
-def synthetic(config):
-    from sklearn.datasets import make_classification
-
-    if config["n_informative"] is not None and config["n_informative"] > config["n_columns"]:
-        raise UserError(
-            f"--n-informative {config['n_informative']}, expected at most {config['n_columns']}"
-        )
-    informative = (
-        min(2, config["n_columns"]) if config["n_informative"] is None else config["n_informative"]
-    )
-    redundant = min(2, config["n_columns"] - informative)
-    clusters = 2 if 2**informative >= 4 else 1
-    x, labels = make_classification(
-        n_samples=config["n_rows"],
-        n_features=config["n_columns"],
-        n_informative=informative,
-        n_redundant=redundant,
-        n_clusters_per_class=clusters,
-        n_classes=2,
-        random_state=config["data_seed"],
-    )
-    return Source(x, [f"x{i}" for i in range(config["n_columns"])], labels)
-
-
-def bundled(name, **options):
-    """A loader for one of scikit-learn's data sets; labels are kept where they are classes."""
-
-    def load(config):
-        import sklearn.datasets
-
-        bunch = getattr(sklearn.datasets, f"load_{name}")(**options)
-        classes = getattr(bunch, "target_names", None)
-        labels = None if classes is None else np.asarray(classes)[bunch.target]
-        return Source(bunch.data.astype(np.float64), [str(n) for n in bunch.feature_names], labels)
-
-    return load
-
-
-def digits(config):
-    """8x8 grey pictures, 0..16 divided by 16."""
-    source = bundled("digits")(config)
-    return source._replace(x=source.x / 16, shape=(8, 8))
-
-
 def load(config):
     """The Data that a config asks for: `data`, `scaling`, `test_fraction`, `split_seed`, ...
 
     With `columns` in it these are used; else they are fitted to the training rows.
     """
+    images.check_flags(config)
     if config["scaling"] == "kinds":
         return load_table(config)
-    source = load_source(config)
-    x, names, labels, shape, factors = source
-    parts = split_of(len(x), config)
-    train_x = x[parts[0]]
-    columns = (
-        tables.standardize(train_x, names)
-        if config["scaling"] == "standard"
-        else [tables.Column(n) for n in names]
-    )
-    for rows in parts:
-        tables.check_distance(x[rows], columns)
-    whole = Split(tables.to_model(x, columns), label=labels, factors=factors)
-    splits = [whole.take(rows) for rows in parts]
+    x, names, labels, shape, n_test, factors = load_source(config)
+    parts, standard = split_of(len(x), config, n_test), config["scaling"] == "standard"
+    if shape is None:
+        train_x = x[parts[0]]
+        columns = (
+            tables.standardize(train_x, names) if standard else [tables.Column(n) for n in names]
+        )
+        for rows in parts:
+            tables.check_distance(x[rows], columns)
+        arrays = [tables.to_model(x[rows], columns) for rows in parts]
+    else:
+        columns, arrays = images.scaled(x, parts, names, standard)
+    if config.get("binarize") == "static":
+        rng = np.random.default_rng(config["data_seed"])
+        arrays = [(rng.random(a.shape, np.float32) < a).astype(np.float32) for a in arrays]
+    others = Split(None, label=labels, factors=factors)
+    splits = [
+        others.take(rows)._replace(x=array) for array, rows in zip(arrays, parts, strict=True)
+    ]
     return Data(config["data"], *splits, columns, shape or (x.shape[1],), data_hash(x, names))
 
 
@@ -162,8 +118,13 @@ def load_table(config):
     """The same of a table whose columns each have a kind, with holes."""
     import pandas as pd
 
+    if form_of(config["data"]) == "pictures":
+        raise UserError(
+            f"--likelihood mixed takes tables, and --data {config['data']} holds pictures; use "
+            f"--likelihood {DEFAULT_LIKELIHOOD['pictures']}"
+        )
     if config["data"] in DATASETS:
-        x, names, labels, _, factors = DATASETS[config["data"]](config)
+        x, names, labels, *_, factors = DATASETS[config["data"]](config)
         frame, fingerprint = pd.DataFrame(x, columns=names), data_hash(x, names)
     else:
         file = files.read(source_path(config))
@@ -181,10 +142,13 @@ def load_table(config):
 
 
 def load_source(config):
-    """A built-in data set, or a file in which every cell is a number."""
+    """A built-in data set, pictures, or a file in which every cell is a number."""
     if config["data"] in DATASETS:
         return DATASETS[config["data"]](config)
-    file = files.read(source_path(config))
+    path = source_path(config)
+    if images.are_in(path):
+        return images.read(path, config)
+    file = files.read(path)
     x = np.column_stack(
         [tables.numeric(file.frame[name], file.path) for name in file.frame.columns]
     )
@@ -194,7 +158,9 @@ def load_source(config):
 def source_path(config):
     if Path(config["data"]).suffix or Path(config["data"]).exists():
         return config["data"]
-    raise UserError(f"--data {config['data']}: neither a file nor one of {', '.join(DATASETS)}")
+    raise UserError(
+        f"--data {config['data']}: neither a file, a folder nor one of {', '.join(DATASETS)}"
+    )
 
 
 def load_for(config):
@@ -208,29 +174,35 @@ def load_for(config):
     return data
 
 
-def split_of(n, config):
-    """`split_rows` as a config asks."""
+def split_of(n, config, n_test=None):
+    """`split_rows` as a config asks; `n_test` of an official test split, where there is one."""
     fractions = config["test_fraction"], config["val_fraction"]
-    return split_rows(n, *fractions, config["split_seed"])
+    return split_rows(n, *fractions, config["split_seed"], n_test)
 
 
-def split_rows(n, test_fraction, val_fraction, split_seed):
-    """Row numbers of train, held-out and test; with the defaults the recipe's train_test_split."""
-    from sklearn.model_selection import train_test_split
+def split_rows(n, test_fraction, val_fraction, split_seed, n_official=None):
+    """Row numbers of train, held-out and test; with the defaults the recipe's train_test_split.
+
+    Without a `test_fraction` the test rows are the last `n_official`, in their order.
+    """
 
     def cut(rows, n_cut):
+        """As scikit-learn's train_test_split, which would take a second and 130 MB to import."""
         if n_cut == 0:
             return rows, rows[:0]
-        return train_test_split(rows, test_size=n_cut, random_state=split_seed)
+        order = np.random.RandomState(split_seed).permutation(len(rows))
+        return rows[order[n_cut:]], rows[order[:n_cut]]
 
-    n_test = int(np.ceil(n * test_fraction))
+    official = test_fraction is None
+    n_test = n_official if official else int(np.ceil(n * test_fraction))
     n_val = int(np.ceil((n - n_test) * val_fraction))
     if n - n_test - n_val < 2:
         raise UserError(
             f"{n} rows leave {max(0, n - n_test - n_val)} to train on, expected at least 2; "
             "give more rows, or smaller --test-fraction and --val-fraction"
         )
-    rest, test = cut(np.arange(n), n_test)
+    every = np.arange(n)
+    rest, test = np.split(every, [n - n_test]) if official else cut(every, n_test)
     train, val = cut(rest, n_val)
     return train, val, test
 
@@ -263,8 +235,8 @@ def add_data_flags(parser):
     parser.add_argument(
         "--data",
         default="synthetic",
-        help=f"{', '.join(DATASETS)}, or a file ending in {', '.join(files.READERS)} "
-        "(default: synthetic)",
+        help=f"{', '.join(DATASETS)}, a file ending in {', '.join(files.READERS)}, or a folder of "
+        "pictures, whose sub-folders are labels (default: synthetic)",
     )
     add_kind_flags(parser)
     add = parser.add_argument
@@ -272,36 +244,53 @@ def add_data_flags(parser):
     add("--n-columns", type=positive_int, default=20, help="synthetic: columns (default: 20)")
     add("--n-informative", type=positive_int, help="synthetic: columns that tell classes")
     add("--data-seed", type=seed, default=42, help="synthetic, sprites: seed (default: 42)")
-    add("--test-fraction", type=fraction, default=0.2, help="share of test rows (default: 0.2)")
+    add("--data-dir", metavar="DIR", help="mnist, fashion: where their idx files are")
+    add("--image-size", type=positive_int, metavar="N",
+        help="folder: resize the middle square of each picture to N x N")  # fmt: skip
+    add("--grey", action="store_true", help="folder: drop the pictures' colour")
+    add("--test-fraction", type=fraction,
+        help="share of test rows (default: 0.2; mnist, fashion: the official ones)")  # fmt: skip
     add("--val-fraction", type=fraction,
         help="share of the others held out of training (default: 0.1; synthetic: 0)")  # fmt: skip
     add("--split-seed", type=seed, default=42, help="seed of the split (default: 42)")
 
 
+def form_of(name):
+    """What `--data` names, a key of DEFAULT_LIKELIHOOD; of an array only its header is read."""
+    if name in DATASETS:
+        return "pictures" if name in PICTURES else "numbers"
+    if Path(name).suffix.lower() in (".csv", ".tsv", ".parquet"):
+        return "table"
+    return "pictures" if images.are_in(name) else "numbers"
+
+
 def resolve(config):
-    """A copy with the defaults filled in that depend on the data set."""
+    """A copy with the defaults filled in that depend on the data set, and absolute paths."""
     name = config["data"]
-    table = name not in DATASETS and Path(name).suffix.lower() in (".csv", ".tsv", ".parquet")
     defaults = {
         "n_rows": 1000 if name == "synthetic" else None,
         "val_fraction": 0.0 if name == "synthetic" else 0.1,
-        "likelihood": "mixed" if table else DEFAULT_LIKELIHOOD.get(name, "gaussian"),
+        "test_fraction": None if name in images.IDX else 0.2,
+        "likelihood": DEFAULT_LIKELIHOOD[form_of(name)],
     }
-    path = {} if name in DATASETS else {"data": str(Path(name).resolve())}
-    return config | {k: v for k, v in defaults.items() if config.get(k) is None} | path
+    keys = ["data_dir"] if name in DATASETS else ["data", "data_dir"]
+    paths = {key: str(Path(config[key]).resolve()) for key in keys if config.get(key) is not None}
+    return config | {k: v for k, v in defaults.items() if config.get(k) is None} | paths
 
 
 DATASETS = {
     "synthetic": synthetic,
     "digits": digits,
-    "sprites": lambda config: Source(*sprites.load(config, 16)),
-    "sprites32": lambda config: Source(*sprites.load(config, 32)),
+    "sprites": sprites_of(16),
+    "sprites32": sprites_of(32),
     "breast_cancer": bundled("breast_cancer"),
     "wine": bundled("wine"),
     "iris": bundled("iris"),
     "diabetes": bundled("diabetes", scaled=False),
+    **images.SETS,
 }
-DEFAULT_LIKELIHOOD = dict.fromkeys(("digits", "sprites", "sprites32"), "bernoulli")  # of pictures
+PICTURES = ("digits", "sprites", "sprites32", *images.SETS)
+DEFAULT_LIKELIHOOD = {"table": "mixed", "pictures": "bernoulli", "numbers": "gaussian"}
 
 
 def main(argv=None):
@@ -313,10 +302,13 @@ def main(argv=None):
     if args.example is not None:
         return write_example(args.example, args.overwrite, args.data_seed)
     config = resolve(vars(args))
-    scaling = "kinds" if config["likelihood"] == "mixed" else "standard"
+    scaling = {"mixed": "kinds", "bernoulli": "none"}.get(config["likelihood"], "standard")
     wanted = kinds.wanted(args.kinds_file, args.kind)
     data = load(config | {"scaling": scaling, "kinds": wanted})
     print(data.describe())
+    if len(data.shape) > 1:
+        print(f"  pixels: from {data.train.x.min():g} to {data.train.x.max():g}")
+        return 0
     seen = np.ones_like(data.train.x) if data.train.mask is None else data.train.mask
     for j, column in enumerate(data.modelled[:30]):
         x = data.train.x[seen[:, j] > 0, j]

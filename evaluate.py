@@ -31,6 +31,7 @@ from vae import CHUNK_FLOATS, Batch, in_chunks, kl_normal
 
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
+MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
 N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
 
 
@@ -92,7 +93,7 @@ def baseline_reconstructions(model, train, test):
     there.
     """
     likelihood = model.likelihood
-    mask = torch.ones_like(train.x) if train.mask is None else train.mask
+    mask = torch.ones(()).expand_as(train.x) if train.mask is None else train.mask
     mean = likelihood.center(train.x, mask).numpy()
     mean = np.broadcast_to(mean, test.x.shape)
     if likelihood.scaling == "kinds" or train.mask is not None:
@@ -105,8 +106,9 @@ def pca_reconstruction(train, test, n_components):
     from sklearn.decomposition import PCA
 
     n_components = min(n_components, len(train) - 1, train.shape[1])
+    solver = "full" if train.size <= MOST_FOR_SVD else "auto"
     with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
-        pca = PCA(n_components, svd_solver="full").fit(train)
+        pca = PCA(n_components, svd_solver=solver, random_state=0).fit(train)
     return pca.inverse_transform(pca.transform(test))
 
 
@@ -214,6 +216,8 @@ def table(metrics, likelihood):
         pca = f"{m['baseline_mse_pca']:.4f}"
         rows.append(("MSE, PCA", pca, "baseline, as many components as latents"))
     for name, what in likelihood.baseline_names.items():
+        if m[f"baseline_log_px_{name}"] is None:
+            continue
         rows.append((f"log p(x), {what}", f"{m[f'baseline_log_px_{name}']:.3f}", "baseline, nats"))
     if "mig" in m:
         rows += disentanglement.table_rows(m)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parts import closeness, figures, files, runs, tables
+from parts import closeness, figures, files, pictures, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -35,6 +35,7 @@ N_RANKED = 10_000  # rows drawn to know the model's own marginals
 RANKED_SEED = 2**31 - 1  # of those rows
 FEW = 50.0  # effective samples, below which a condition is too rare to be believed
 GRID = 100  # pictures shown
+LINES = "#D0E4F0"  # between them
 
 
 def given_cells(text, columns):
@@ -173,27 +174,31 @@ def as_frame(x, columns, mask=None):
     return pd.DataFrame(frame, dtype="str")
 
 
-def write_pictures(x, shape, path):
-    """A grid of pictures as PNG."""
+def write_pictures(x, shape, path, grey_map):
+    """A grid of pictures as PNG; x [n, C * H * W] in the user's units."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.colors import to_rgb
 
     across = min(10, math.ceil(math.sqrt(len(x))))
     down = math.ceil(min(len(x), GRID) / across)
-    height, width = shape
-    canvas = np.full((down * (height + 1) + 1, across * (width + 1) + 1), np.nan)
-    for i, picture in enumerate(x[: across * down]):
+    drawn = [pictures.as_picture(row, shape) for row in x[: across * down]]
+    (height, width), colour = drawn[0].shape[:2], drawn[0].shape[2:]
+    canvas = np.full((down * (height + 1) + 1, across * (width + 1) + 1, *colour), np.nan)
+    for i, picture in enumerate(drawn):
         top, left = (i // across) * (height + 1) + 1, (i % across) * (width + 1) + 1
-        canvas[top : top + height, left : left + width] = picture.reshape(shape)
+        canvas[top : top + height, left : left + width] = picture
     scaled = np.repeat(np.repeat(canvas, 6, 0), 6, 1)
-    low, high = np.nanmin(scaled), np.nanmax(scaled)
-    shown = np.ma.masked_invalid(scaled)
-    colors = plt.get_cmap("gray_r").with_extremes(bad="#D0E4F0")
-    runs.write_atomic(
-        path, lambda f: plt.imsave(f, shown, cmap=colors, vmin=low, vmax=high, format="png")
-    )
+    if colour:
+        shown = np.where(np.isnan(scaled), to_rgb(LINES), np.clip(scaled, 0, 1))
+        options = {}
+    else:
+        shown = np.ma.masked_invalid(scaled)
+        colors = plt.get_cmap(grey_map).with_extremes(bad=LINES)
+        options = {"cmap": colors, "vmin": np.nanmin(scaled), "vmax": np.nanmax(scaled)}
+    runs.write_atomic(path, lambda f: plt.imsave(f, shown, format="png", **options))
 
 
 def make_parser():
@@ -225,7 +230,7 @@ def main(argv=None):
     config = checkpoint["config"]
     columns = [tables.Column(**column) for column in config["columns"]]
     kept = tables.modelled(columns)
-    picture = len(config["shape"]) == 2
+    picture = len(config["shape"]) > 1
     out = Path(args.out or ("generated.npz" if picture else "generated.csv"))
     files.refuse_output(out, args.overwrite)
     grid = out.with_suffix(".png")
@@ -255,7 +260,8 @@ def main(argv=None):
     files.write(frame, out, files.File(out, frame.iloc[:0]))
     print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns")
     if picture:
-        write_pictures(x, config["shape"], grid)
+        grey_map = pictures.grey_map(tables.to_user(x_train, kept))
+        write_pictures(tables.to_user(x[:GRID], kept), config["shape"], grid, grey_map)
         print(f"Wrote {grid}")
     if given is None:
         real = (x_train, train_mask), (x_held, held_mask)

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from parts import runs
+from parts import pictures, runs
 from parts.cli import Parser, add_run_flags, run_script
 from parts.errors import UserError
 from parts.figures import (
@@ -68,7 +68,7 @@ def column(log, key):
 
 def reconstructions(log, arrays):
     """Original against reconstructed test rows, with the model's two sigma around the latter."""
-    if len(arrays["shape"]) == 2:
+    if len(arrays["shape"]) > 1:
         return image_reconstructions(arrays)
     spread = np.ptp(np.where(np.isnan(arrays["x"]), arrays["recon"], arrays["x"]), 0)
     spread = spread[spread > 0]
@@ -80,14 +80,15 @@ def reconstructions(log, arrays):
 def image_reconstructions(arrays):
     n = min(12, len(arrays["x"]))
     figure, axes = subplots(3, n, width=0.8 * n + 1, height=3.2)
-    low, high = arrays["x"].min(), arrays["x"].max()
+    low, high, colors = arrays["x"].min(), arrays["x"].max(), pictures.grey_map(arrays["x"])
     two_sigma = (arrays["high"] - arrays["low"]) / 2
     shown = {"original": arrays["x"], "reconstructed": arrays["recon"], "2σ": two_sigma}
-    for row, (title, images) in zip(axes, shown.items(), strict=True):
+    for row, (title, rows) in zip(axes, shown.items(), strict=True):
         start = 0 if title == "2σ" else low
-        for axis, pixels in zip(row, images, strict=False):
-            scale = {"vmin": start, "vmax": start + high - low}
-            axis.imshow(pixels.reshape(arrays["shape"]), cmap="gray_r", **scale)
+        for axis, x in zip(row, rows, strict=False):
+            picture = pictures.as_picture(x, arrays["shape"])
+            picture = np.clip(picture, 0, 1) if picture.ndim == 3 else picture
+            axis.imshow(picture, cmap=colors, vmin=start, vmax=start + high - low)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         row[0].set_ylabel(title)
@@ -152,7 +153,8 @@ def latent_space(log, arrays):
     axis, names = axes.flat[0], ("z₁", "z₂")
     if mu.shape[1] > 2:
         centred = mu - mu.mean(0)
-        _, size, directions = np.linalg.svd(np.vstack([centred, np.zeros((2, mu.shape[1]))]))
+        padded = np.vstack([centred, np.zeros((2, mu.shape[1]))])
+        _, size, directions = np.linalg.svd(padded, full_matrices=False)
         share = size**2 / max((size**2).sum(), 1e-30)
         mu = centred @ directions[:2].T
         names = [f"principal component {i + 1} of z ({share[i]:.0%} of variance)" for i in (0, 1)]
@@ -181,14 +183,11 @@ def class_label(name):
 def column_errors(log, arrays):
     """Error of each column beside that of predicting the training mean."""
     model, mean = arrays["mse_per_column"], arrays["mse_per_column_mean"]
-    if len(arrays["shape"]) == 2:
+    if len(arrays["shape"]) > 1:
+        maps = [pictures.error_map(errors, arrays["shape"]) for errors in (model, mean)]
         figure, axes = subplots(1, 2, width=7, height=3.2)
-        for axis, values, title in zip(
-            axes.flat, (model, mean), ("VAE", "training mean"), strict=True
-        ):
-            shown = axis.imshow(
-                values.reshape(arrays["shape"]), cmap="viridis", vmin=0, vmax=mean.max()
-            )
+        for axis, errors, title in zip(axes.flat, maps, ("VAE", "training mean"), strict=True):
+            shown = axis.imshow(errors, cmap="viridis", vmin=0, vmax=maps[1].max())
             axis.set(title=f"Error of the {title}", xlabel="pixel column", ylabel="pixel row")
         figure.colorbar(shown, ax=list(axes.flat), label=f"test MSE\n({arrays['unit']}, squared)")
         return figure

@@ -38,7 +38,9 @@ from parts.settings import add_model_flags
 from parts.training import Position, Training
 from vae import LIKELIHOODS, Batch
 
-N_KEPT_ROWS = 5000  # training and held-out rows kept in the run, to compare other rows with
+# Of training and of held-out rows so many are kept in the run, to compare other rows with.
+N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22
+N_STARTED_AT = 5000  # training rows from which a model may begin
 LOG_EVERY = 10  # epochs between printed lines
 FLAG_OF = {"kinds_file": "columns"}  # where a flag and its name in the code differ
 OPTIONS = ("batch_size", "beta", "warmup_epochs", "cycles", "capacity", "free_bits", "schedule",
@@ -183,7 +185,7 @@ def build(config, data):
         if len(split.x):
             model.likelihood.check(split.x, [column.name for column in data.modelled])
     with runs.fixed_randomness(config["seed"]):
-        model.start_at(*Batch.of(data.train, config["device"]).take(slice(N_KEPT_ROWS)))
+        model.start_at(*Batch.of(data.train, config["device"]).take(slice(N_STARTED_AT)))
     return Training(model, config["lr"], config["seed"])
 
 
@@ -199,8 +201,9 @@ def new_training(args, given, held):
     config, data = settle({k: v for k, v in args.items() if k not in elsewhere}, given)
     training = build(config, data)
     config["threads"] = set_threads(config, data, training.model)
+    n_kept = max(1, min(N_KEPT_ROWS, N_KEPT_CELLS // len(data.modelled)))
     rows = {f"{prefix}{name}": array for prefix, split in (("", data.train), ("held_", data.val))
-            for name, array in split.sample(N_KEPT_ROWS).items()}  # fmt: skip
+            for name, array in split.sample(n_kept).items()}  # fmt: skip
     run = runs.create_run(*target, config, checkpoint_of(training, config), rows)
     held.enter_context(run.locked())
     return config, data, training, run
@@ -235,7 +238,7 @@ def resumed_training(args, given, held):
     config["threads"] = set_threads(config, data, training.model)
     run.clear_leftovers()
     run.trim_log(at.epoch)
-    runs.write_json(run.path / "config.json", config)
+    run.save_config(config)
     return config, data, training, run
 
 

@@ -3,9 +3,9 @@
     python benchmarks/variants.py          # about 15 minutes on one core
 
 Each row runs `python train.py BASE FLAGS --seed S` and `python evaluate.py` for every seed: mean
-and standard deviation over seeds of test log p(x) by 1000 importance samples, in nats (of a conditional
-VAE log p(x|y), of a VQ-VAE its bound). The same encoder, decoder and epochs for all. The
-rate-distortion curve has `--beta` from low to high.
+and standard deviation over seeds of test log p(x) by 1000 importance samples, in nats (of a
+conditional VAE log p(x|y), of a VQ-VAE its bound). Encoder, decoder and epochs are the same for
+all. The rate-distortion curve has `--beta` from low to high.
 """
 
 import sys

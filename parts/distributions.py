@@ -5,6 +5,7 @@ Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-pro
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,6 +17,7 @@ LOG_2PI = math.log(2 * math.pi)
 # dependent columns has unbounded density, so the floor decides its last nats.
 MIN_VARIANCE = 1e-4
 LEARNED_VARIANCES = ("shared", "column", "decoder")
+MOST_COVARIED = 4096  # columns of the Gaussian baseline with a full covariance
 MIN_DF = 2.1  # of a Student-t
 
 
@@ -50,6 +52,13 @@ def observed(x, mask=None):
 def sum_columns(per_column, mask=None):
     """Sum over the last axis, of observed columns only."""
     return (per_column if mask is None else per_column * mask).sum(-1)
+
+
+def column_sums(x, mask):
+    """Sums of the observed cells of x [N, D], [D] float64; in pieces, for x may be large."""
+    n = max(1, 2**20 // x.shape[1])
+    pieces = zip(x.split(n), mask.split(n), strict=True)
+    return sum((piece * there).double().sum(0) for piece, there in pieces)
 
 
 class Likelihood(nn.Module):
@@ -134,7 +143,7 @@ class Likelihood(nn.Module):
 
     def center(self, x, mask):
         """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""
-        return (x * mask).double().sum(0).div(mask.sum(0).clamp(min=1)).to(x.dtype)
+        return column_sums(x, mask).div(mask.sum(0).clamp(min=1)).to(x.dtype)
 
     def cell_errors(self, x, recon):
         """Squared error of each cell [..., D]."""
@@ -149,9 +158,8 @@ class Bernoulli(Likelihood):
     """Binary columns; params are logits.
 
     On grey values in (0, 1) `log_prob` is the expected one over pixels drawn with those
-    probabilities: a cross-entropy, not a density of grey values. With `binarize="dynamic"` the
-    pixels are drawn, anew at every visit (Burda et al. 2016, section 5); with "static" data.py has
-    drawn them.
+    probabilities: a cross-entropy, not a density of grey values. `binarize`: dynamic draws them
+    anew at every visit (Burda et al. 2016, section 5); where it is static, data.py has drawn them.
     """
 
     options = ("binarize",)
@@ -178,7 +186,8 @@ class Bernoulli(Likelihood):
                 )
 
     def note(self, x):
-        if ((x == 0) | (x == 1)).all():
+        pieces = np.array_split(x, 1 + x.size // 2**20)  # so that no mask is as large as x
+        if all(((piece == 0) | (piece == 1)).all() for piece in pieces):
             return ""
         if self.binarize == "dynamic":
             return "Values between 0 and 1 are probabilities of a 1, drawn anew at every visit"
@@ -207,8 +216,8 @@ class Bernoulli(Likelihood):
     @staticmethod
     def frequencies(x, mask=None):
         """Of ones in each column; half a row added, so never 0 or 1."""
-        mask = torch.ones_like(x) if mask is None else mask
-        return ((x * mask).double().sum(0) + 0.5) / (mask.double().sum(0) + 1)
+        mask = torch.ones(()).expand_as(x) if mask is None else mask
+        return (column_sums(x, mask) + 0.5) / (column_sums(mask, mask) + 1)
 
 
 class Gaussian(Likelihood):
@@ -284,21 +293,25 @@ class Gaussian(Likelihood):
         return mu + self.std(params) * torch.randn_like(mu)
 
     def baselines(self, train, test):
-        """Maximum likelihood, MIN_VARIANCE added to every column's variance."""
+        """Maximum likelihood, MIN_VARIANCE added to every column's variance.
+
+        No covariance of more than MOST_COVARIED columns: it takes gigabytes, and minutes.
+        """
         train, test = train.x.double(), test.x.double()
         mu = train.mean(0)
-        covariance = torch.cov(train.T, correction=0).reshape(len(mu), len(mu))
-        covariance = covariance + MIN_VARIANCE * torch.eye(len(mu), dtype=mu.dtype)
-        full = torch.distributions.MultivariateNormal(mu, covariance).log_prob(test)
-        diagonal = log_normal(test, mu, covariance.diagonal().log()).sum(-1)
-        return {"gaussian": full.mean().item(), "diagonal": diagonal.mean().item()}
+        variance = train.var(0, correction=0) + MIN_VARIANCE
+        found = {"diagonal": log_normal(test, mu, variance.log()).sum(-1).mean().item()}
+        if len(mu) <= MOST_COVARIED:
+            covariance = torch.cov(train.T, correction=0).reshape(len(mu), len(mu))
+            covariance = covariance + MIN_VARIANCE * torch.eye(len(mu), dtype=mu.dtype)
+            full = torch.distributions.MultivariateNormal(mu, covariance).log_prob(test)
+            found["gaussian"] = full.mean().item()
+        return found
 
 
 class StudentT(Gaussian):
-    """Real columns with heavy tails: the Gaussian's parameters, and learned degrees of freedom.
-
-    `logvar` is the log of the squared scale; a column has more than MIN_DF degrees of freedom, so
-    that its variance exists.
+    """Real columns with heavy tails: `logvar` is the log of the squared scale, and each column has
+    learned degrees of freedom, more than MIN_DF, so that its variance exists.
     """
 
     baseline_names = {}

@@ -8,23 +8,16 @@ import hashlib
 import itertools
 import re
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.recfunctions import unstructured_to_structured
 
-from parts import parquet
+from parts import arrays, parquet
 from parts.errors import UserError
 from parts.runs import write_atomic
 
-BROKEN_FILE = (
-    *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
-    *(csv.Error, Warning, zipfile.BadZipFile, zlib.error),
-)
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 N_SNIFFED = 2**16  # bytes looked at to tell how a text file is written
 
@@ -45,24 +38,7 @@ class File:
 
 def read(path):
     """The File at `path`; a UserError that says in one line what is wrong with it."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, expected a file ending in {', '.join(READERS)}")
-    ending = path.suffix.lower()
-    if ending not in READERS:
-        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(READERS)}")
-    try:
-        file = READERS[ending](path)
-    except UserError:
-        raise
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-    # Everything a parser says of a broken file; its first line is the useful one.
-    except BROKEN_FILE as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
+    file = parse(path, READERS)
     n_rows, n_columns = file.frame.shape
     if not n_rows and file.as_written.get("header"):
         raise UserError(f"{path} has a header but no rows")
@@ -71,6 +47,28 @@ def read(path):
             f"{path}: {n_rows} rows and {n_columns} columns, expected at least one of each"
         )
     return file
+
+
+def parse(path, readers):
+    """What the reader of the path's ending makes of it, or a UserError."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected a file ending in {', '.join(readers)}")
+    ending = path.suffix.lower()
+    if ending not in readers:
+        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(readers)}")
+    try:
+        return readers[ending](path)
+    except UserError:
+        raise
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
+    # Everything a parser says of a broken file; its first line is the useful one.
+    except (*arrays.BROKEN, csv.Error) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
 
 
 def fingerprint(path):
@@ -182,43 +180,9 @@ def _read_parquet(path):
     return File(path, frame, as_written={"table": table, "header": header})
 
 
-def _read_npy(path):
-    with path.open("rb") as file:
-        return File(path, _matrix(np.load(file, allow_pickle=False), path))
-
-
-def _read_npz(path):
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        archive.testzip()
-    with np.load(path, allow_pickle=False) as arrays:
-        name = next((n for n in ("X", "x", "data") if n in arrays), None)
-        if name is None:
-            raise UserError(f"{path} holds {sorted(arrays)}, expected an array named X, x or data")
-        labels, factors = arrays.get("y"), arrays.get("factors")
-        factor_names = arrays.get("factor_names")
-        frame = _matrix(arrays[name], path)
-        others = {key: arrays[key] for key in arrays if key != name}
-    if labels is not None and labels.shape != (len(frame),):
-        raise UserError(
-            f"{path}: y has shape {labels.shape}, expected ({len(frame)},), one per row of {name}"
-        )
-    if factors is not None:
-        factors = _factors(factors, factor_names, len(frame), path)
-    return File(path, frame, labels, factors, {"name": name, "others": others})
-
-
-def _factors(array, names, n_rows, path):
-    if array.ndim != 2 or array.shape[0] != n_rows or not array.shape[1]:
-        raise UserError(
-            f"{path}: factors has shape {array.shape}, expected ({n_rows}, number of factors)"
-        )
-    if array.dtype.kind not in "biuf":
-        raise UserError(f"{path}: factors of type {array.dtype}, expected whole numbers")
-    n_factors = array.shape[1]
-    names = [f"factor {k}" for k in range(n_factors)] if names is None else [*map(str, names.flat)]
-    if len(names) != n_factors or len(set(names)) < n_factors or "" in names:
-        raise UserError(f"{path}: factor_names is {names}, expected {n_factors} different names")
-    return unstructured_to_structured(array, names=names)
+def _read_array(path):
+    array, labels, factors, as_written = arrays.READERS[path.suffix.lower()](path)
+    return File(path, _matrix(array, path), labels, factors, as_written)
 
 
 def _matrix(array, path):
@@ -312,8 +276,8 @@ READERS = {
     ".csv": _read_text,
     ".tsv": _read_text,
     ".parquet": _read_parquet,
-    ".npy": _read_npy,
-    ".npz": _read_npz,
+    ".npy": _read_array,
+    ".npz": _read_array,
 }
 WRITERS = {
     ".csv": _write_text,

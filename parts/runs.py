@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
+from parts.pictures import packed, unpacked
 
 FORMAT = 2  # of checkpoint.pt; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
@@ -112,7 +113,10 @@ class Run:
         self.figures = self.path / "figures"
 
     def config(self):
-        return self._json(self.path / "config.json")
+        return unpacked(self._json(self.path / "config.json"))
+
+    def save_config(self, config):
+        write_json(self.path / "config.json", packed(config))
 
     def read_metrics(self):
         return self._json(self.metrics)
@@ -154,7 +158,8 @@ class Run:
     def save_checkpoint(self, checkpoint):
         import torch
 
-        write_atomic(self.checkpoint, lambda file: torch.save(checkpoint, file))
+        small = checkpoint | {"config": packed(checkpoint["config"])}
+        write_atomic(self.checkpoint, lambda file: torch.save(small, file))
 
     def load_checkpoint(self):
         """The checkpoint on the CPU; a UserError where it is absent, damaged or not ours."""
@@ -182,7 +187,7 @@ class Run:
         missing = CHECKPOINT_KEYS - set(checkpoint)
         if missing:
             raise UserError(f"{path} lacks {sorted(missing)}; train again")
-        return checkpoint
+        return checkpoint | {"config": unpacked(checkpoint["config"])}
 
     def append_log(self, record):
         """One line, by one write: a kill leaves the whole line or none of it."""
@@ -226,7 +231,7 @@ def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
         staging.chmod(0o755)
         run = Run(staging)
         run.figures.mkdir()
-        write_json(staging / "config.json", config)
+        run.save_config(config)
         run.save_checkpoint(checkpoint)
         if rows is not None:
             write_atomic(run.rows, lambda file: np.savez_compressed(file, **rows))

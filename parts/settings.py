@@ -36,7 +36,7 @@ def add_model_flags(parser):
     add("--members", type=positive_int, default=1,
         help="an even mixture of so many VAEs, trained side by side (default: 1)")  # fmt: skip
     add("--likelihood", choices=sorted(LIKELIHOODS),
-        help="p(x|z) (default: gaussian; digits, sprites: bernoulli)")  # fmt: skip
+        help="p(x|z) (default: gaussian; tables: mixed; pictures: bernoulli)")  # fmt: skip
     add("--variance", default="decoder",
         help="of numbers: fixed:V, shared, column or decoder (default: decoder)")  # fmt: skip
     add("--real", choices=("gaussian", "student"), default="gaussian",

@@ -85,9 +85,6 @@ class Training:
     """A model in training: its optimisers, one per phase, and its position in the data."""
 
     def __init__(self, model, lr=1e-3, seed=0):
-        # Squared weights of samples that explain nothing are denormal numbers, and a processor
-        # takes ten times as long over a product with one.
-        torch.set_flush_denormal(True)
         self.model, self.lr, self.seed = model, lr, seed
         self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
         self.position = Position()
@@ -145,11 +142,18 @@ class Training:
 
     def update(self, batch, lr, loss_options):
         """One step of each phase's optimiser."""
-        for phase, optimizer in self.optimizers.items():
-            optimizer.lr = lr
-            loss, stats = self.model.loss(phase, batch, **loss_options)
-            stats["skipped"] = optimizer.step(loss)
-            self.pending.append((stats, len(batch.x)))
+        # Squared weights of samples that explain nothing are denormal numbers, and a processor
+        # takes ten times as long over a product with one. For these steps only: the setting holds
+        # for NumPy and for the caller too.
+        torch.set_flush_denormal(True)
+        try:
+            for phase, optimizer in self.optimizers.items():
+                optimizer.lr = lr
+                loss, stats = self.model.loss(phase, batch, **loss_options)
+                stats["skipped"] = optimizer.step(loss)
+                self.pending.append((stats, len(batch.x)))
+        finally:
+            torch.set_flush_denormal(False)
 
     def look(self):
         """Bring the pending statistics to the host, in one transfer."""

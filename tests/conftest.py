@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
+import numpy as np
 import pytest
 
 from parts import cli
@@ -105,6 +106,30 @@ def folder(trained, tmp_path, monkeypatch):
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def fetchers(monkeypatch):
+    """scikit-learn's fetchers, answering with a few small pictures; a list of what was asked."""
+    import sklearn.datasets
+    from sklearn.utils import Bunch
+
+    asked = []
+
+    def openml(name, version, as_frame):
+        assert (version, as_frame) == (1, False)
+        asked.append(({"mnist_784": "mnist", "Fashion-MNIST": "fashion"}[name], version))
+        levels = np.arange(30 * 784).reshape(30, 784) % 256
+        return Bunch(data=levels, target=np.array(list("0123456789" * 3), dtype=object))
+
+    def olivetti():
+        asked.append(("olivetti", None))
+        images = np.linspace(0, 1, 20 * 64 * 64, dtype=np.float32).reshape(20, 64, 64)
+        return Bunch(images=images, target=np.repeat(np.arange(2), 10))
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", openml)
+    monkeypatch.setattr(sklearn.datasets, "fetch_olivetti_faces", olivetti)
+    return asked
 
 
 @pytest.fixture

@@ -104,6 +104,13 @@ FLAGS = [
     ("train --data none.csv", "none.csv: no such file"),
     ("train --data .", "is a folder"),
     (f"train --data {'a' * 300}.csv", "aaaa"),
+    ("train --data-dir .", "--data-dir goes with --data mnist or fashion"),
+    ("train --data digits --image-size 8", "--image-size goes with --data DIR"),
+    ("train --data iris --grey", "--grey goes with --data DIR"),
+    ("train --data . --image-size 0", "--image-size: '0'"),
+    ("train --data mnist --data-dir .", "there is no train-images-idx3-ubyte"),
+    ("train --data digits --likelihood mixed", "--likelihood mixed takes tables"),
+    ("data --data .", "is a folder without pictures"),
     ("train --test-fraction 1.5", "--test-fraction: '1.5'"),
     ("train --test-fraction -0.1", "--test-fraction: '-0.1'"),
     ("train --test-fraction nan", "--test-fraction: 'nan'"),
@@ -255,6 +262,18 @@ NUMERIC = [
     ("fewer.csv", GOOD + "1\n", "row 21 has fewer cells than the header's 2"),
     ("newline_in_name.csv", '"a\nb",c\nx,1\n', "column 'a\\nb' holds 'x'"),
 ]
+# Arrays of more than two axes, where pictures are taken: not by the verbs for tables.
+PICTURES = [
+    ("pictures.npy", npy(X[None]), "floats from -2.3"),
+    ("channels_last.npy", npy(np.ones((9, 8, 8, 3))), "save x.transpose(0, 3, 1, 2)"),
+    ("grey_levels.npz", npz(X=np.full((9, 8, 8), 255.0)), "floats from 255 to 255"),
+    ("nan_pictures.npy", npy(np.full((9, 8, 8), np.nan)), "holds NaN"),
+    ("integers.npy", npy(np.ones((9, 8, 8), int)), "pictures of type int64"),
+    ("no_pictures.npy", npy(np.ones((0, 8, 8))), "holds no pictures"),
+    ("no_pixels.npy", npy(np.ones((9, 0, 8))), "holds no pictures"),
+    ("truncated_pictures.npy", npy(np.ones((9, 8, 8)))[:-100], "truncated_pictures.npy"),
+    ("y_pictures.npz", npz(X=np.ones((9, 8, 8)), y=np.ones(8)), "y has shape (8,), expected (9,)"),
+]
 FILES = [
     ("empty.csv", "", "is empty"),
     ("newlines.csv", "\n\n\n", "newlines.csv"),
@@ -287,7 +306,8 @@ FILES = [
     ("pickle.npy", OBJECTS.dumps(), "pickle.npy"),
     ("scalar.npy", npy(np.array(3.0)), "shape ()"),
     ("vector.npy", npy(X[0]), "shape (3,)"),
-    ("pictures.npy", npy(X[None]), "shape (1, 20, 3)"),
+    ("pictures.npy", npy(X[None]), "pictures.npy"),
+    ("films.npy", npy(X[None, None, None]), "shape (1, 1, 1, 20, 3)"),
     ("complex.npy", npy(X * 1j), "complex128"),
     ("strings.npy", npy(X.astype(str)), "<U32"),
     ("dates.npy", npy(X.astype("M8[D]")), "datetime64"),
@@ -357,6 +377,12 @@ def test_files(refuse, tmp_path, name, content, fragment):
     (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     refuse(shlex.join(["train", "--epochs", "1", "--data", name]), fragment)
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(("name", "content", "fragment"), PICTURES, ids=[f[0] for f in PICTURES])
+def test_arrays_that_are_no_pictures(refuse, tmp_path, name, content, fragment):
+    (tmp_path / name).write_bytes(content)
+    refuse(shlex.join(["train", "--data", name]), fragment)
 
 
 @pytest.mark.parametrize(("name", "content", "fragment"), NUMERIC, ids=[f[0] for f in NUMERIC])

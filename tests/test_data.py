@@ -10,7 +10,7 @@ from sklearn.datasets import make_classification
 from sklearn.model_selection import train_test_split
 
 import data as datasets
-from parts import runs, tables
+from parts import images, runs, tables
 from parts.errors import UserError
 
 DEFAULTS = {
@@ -130,6 +130,15 @@ def test_split_is_a_partition(n, test, val, seed):
     assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
 
 
+@pytest.mark.parametrize(("n", "n_test"), [(2, 1), (17, 5), (1000, 200)])
+def test_a_split_is_scikit_learns(n, n_test):
+    for seed in (0, 42, 2**32 - 1):
+        found = datasets.split_rows(n + 2, n_test / (n + 2), 0.0, seed)
+        expected = train_test_split(np.arange(n + 2), test_size=len(found[2]), random_state=seed)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[2], expected[1])
+
+
 def test_split_differs_between_seeds():
     first, second = (datasets.split_rows(100, 0.2, 0.1, seed)[2] for seed in (0, 1))
     assert set(first) != set(second)
@@ -246,13 +255,14 @@ def test_bundled_sets(name, rows, columns, labels):
         assert data.train.label is None
 
 
-def test_every_named_set_loads():
+def test_every_named_set_loads(fetchers):
     assert {load(name).name for name in datasets.DATASETS} == set(datasets.DATASETS)
+    assert {name for name, _ in fetchers} == set(images.SETS)
 
 
 def test_digits_are_grey_pictures():
     data = load("digits", scaling="none")
-    assert data.shape == (8, 8)
+    assert data.shape == (1, 8, 8)
     assert data.train.x.min() == 0
     assert data.train.x.max() == 1
     assert set(np.unique(data.train.x * 16)) == set(range(17))

@@ -340,7 +340,7 @@ def test_a_visit_draws_pixels_only_where_binarization_is_dynamic():
 
 
 def test_a_note_says_what_becomes_of_grey_values():
-    grey, binary = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.0, 1.0]])
+    grey, binary = np.array([[0.0, 0.5]]), np.array([[0.0, 1.0]])
     assert "cross-entropy" in Bernoulli(2).note(grey)
     assert "drawn anew" in Bernoulli(2, binarize="dynamic").note(grey)
     assert Bernoulli(2).note(binary) == Bernoulli(2, binarize="dynamic").note(binary) == ""

@@ -626,6 +626,20 @@ def test_fit_refuses_cells_that_are_no_numbers():
             fit(VAE(Gaussian(3)), x, epochs=1)
 
 
-def test_training_takes_no_time_over_denormal_numbers():
-    Training(VAE(Gaussian(2), (), 1))
-    assert (torch.tensor([1e-39]) * 0.5).item() == 0
+def test_a_step_takes_no_time_over_denormal_numbers():
+    """And leaves them to the caller, also after an error."""
+    seen = []
+
+    class Model(VAE):
+        def loss(self, *args, **options):
+            seen.append((torch.tensor([1e-39]) * 0.5).item())
+            if len(seen) == 2:
+                raise ValueError
+            return super().loss(*args, **options)
+
+    training = Training(Model(Gaussian(2), (), 1))
+    training.update(Batch(torch.randn(4, 2)), 0.1, {})
+    with pytest.raises(ValueError):  # noqa: PT011
+        training.update(Batch(torch.randn(4, 2)), 0.1, {})
+    assert seen == [0, 0]
+    assert (torch.tensor([1e-39]) * 0.5).item() > 0

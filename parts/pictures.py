@@ -1,0 +1,63 @@
+"""Pictures as columns: their names, how a run's files hold them in little, and how they are seen.
+
+A shape is (C, H, W), channels first; a row of x is a picture's C * H * W numbers in that order.
+"""
+
+import numpy as np
+
+DARK = 0.25  # median of grey pictures, below which they are ink on an empty page
+
+
+def names(shape):
+    """A name per column: pixel_row_column, and of colour pictures pixel_channel_row_column."""
+    sizes = shape if shape[0] > 1 else shape[1:]
+    return ["_".join(map(str, ("pixel", *at))) for at in np.ndindex(*sizes)]
+
+
+def describe(shape):
+    channels, height, width = shape
+    return f"pictures of {height} x {width}" + ("" if channels == 1 else f", {channels} channels")
+
+
+def packed(config):
+    """A run's config as its files hold it: of a picture's columns only what scales them, if any."""
+    if len(config.get("shape", ())) < 3:
+        return config
+    columns = config["columns"]
+    small = {key: value for key, value in config.items() if key != "columns"}
+    scaling = {key: [column.get(key) for column in columns] for key in ("shift", "scale")}
+    plain = set(scaling["shift"]) == {0.0} and set(scaling["scale"]) == {1.0}
+    return small if plain else small | {"columns": scaling}
+
+
+def unpacked(config):
+    """The config again, with a dict for each column."""
+    columns = config.get("columns", {})
+    if isinstance(columns, list) or "shape" not in config:
+        return config
+    of = names(config["shape"])
+    shift, scale = columns.get("shift", [0.0] * len(of)), columns.get("scale", [1.0] * len(of))
+    keys = ("name", "shift", "scale")
+    rows = zip(of, shift, scale, strict=True)
+    return config | {"columns": [dict(zip(keys, row, strict=True)) for row in rows]}
+
+
+def as_picture(x, shape):
+    """A row [C * H * W] as what is drawn: [H, W, 3] of three channels, else their mean [H, W]."""
+    planes = channels_of(x, shape)
+    return planes.transpose(1, 2, 0) if len(planes) == 3 else planes.mean(0)
+
+
+def error_map(errors, shape):
+    """Errors of columns [C * H * W] by pixel, mean over channels [H, W]."""
+    return channels_of(errors, shape).mean(0)
+
+
+def channels_of(x, shape):
+    """A row as [C, H, W]; runs of before have (H, W) for a grey picture's shape."""
+    return np.reshape(x, (1, *shape)[-3:])
+
+
+def grey_map(x):
+    """The colour map of grey pictures x: dark ink where most of the page is empty, else as seen."""
+    return "gray_r" if np.median(x) < DARK else "gray"
