@@ -125,12 +125,23 @@ def histograms(axis, real, new, kind):
         bins = np.arange(low, high + 2, max(1, (high - low) // 30)) - 0.5
     elif kind == "positive" and low > 0:
         bins = np.geomspace(low, high * (1 + 1e-9), 30)
-        axis.set_xscale("log")
+        log_ticks(axis, low, high)
     else:
         bins = np.linspace(low, high + 1e-9, 30)
     for values, color, label in ((real, BLUE, "real"), (new, ORANGE, "generated")):
         weights = np.full(len(values), 1 / max(1, len(values)))
         axis.hist(values, bins, weights=weights, histtype="step", color=color, label=label, lw=1.5)
+
+
+def log_ticks(axis, low, high):
+    """A logarithmic x axis with a few plain numbers, also where it spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    subs = (1, 2, 5) if high < 100 * low else (1,)
+    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def generated_correlations(arrays):
