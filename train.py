@@ -32,6 +32,7 @@ from parts.cli import (
     stop_signals,
 )
 from parts.errors import UserError
+from parts.likelihoods import LIKELIHOOD_OPTIONS
 from parts.models import from_config
 from parts.presets import PRESETS, fitted_settings
 from parts.settings import add_model_flags
@@ -157,7 +158,7 @@ def settle(args, given):
     """The config that the flags ask for, with all that is left to the data filled in; its Data."""
     config = datasets.resolve(args)
     likelihood = LIKELIHOODS[config["likelihood"]]
-    for flag in ("variance", "real", "binarize", "components"):
+    for flag in sorted(LIKELIHOOD_OPTIONS):
         if flag in given and flag not in likelihood.options:
             raise UserError(f"--{flag} does not go with --likelihood {config['likelihood']}")
     config["kinds"] = kinds.wanted(config.pop("kinds_file"), config.pop("kind"))

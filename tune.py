@@ -40,6 +40,8 @@ from parts.cli import (
 )
 from parts.distributions import LEARNED_VARIANCES
 from parts.errors import UserError
+from parts.likelihoods import LIKELIHOOD_OPTIONS
+from parts.models import from_config
 from parts.presets import spiked
 from parts.settings import add_model_flags
 from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
@@ -192,10 +194,21 @@ def prepare(args, given):
                   "log p(x) rewards the narrowest density, down to its floor")  # fmt: skip
         else:
             choices["variance"] = LEARNED_VARIANCES
+    choices = {name: [v for v in values if can_be(base | {name: v})]
+               for name, values in choices.items()}  # fmt: skip
     axes = search.space(base, given, choices, len(data.train.x))
     if not axes:
         raise UserError("every setting is fixed by a flag: nothing is left to search")
     return base, without_test(data), axes
+
+
+def can_be(config):
+    """Whether there is a model of these settings: no convolutions of tables, for one."""
+    try:
+        from_config(config)
+    except UserError:
+        return False
+    return True
 
 
 def study_folder(args):
@@ -220,7 +233,7 @@ def flags_of(args, config):
     flags = {name: config.get(name, value) for name, value in args.items() if name not in OWN}
     flags["kind"] = [f"{name}={kind}" for name, kind in args["kind"] or []] or None
     flags["kinds_file"] = args["kinds_file"] and str(Path(args["kinds_file"]).resolve())
-    unused = {"variance", "real"} - set(LIKELIHOODS[config["likelihood"]].options)
+    unused = LIKELIHOOD_OPTIONS - set(LIKELIHOODS[config["likelihood"]].options)
     return {name: v for name, v in flags.items() if v is not None and name not in unused}
 
 

@@ -196,3 +196,4 @@ LIKELIHOODS = {
     "student": StudentT,
     "mixed": Mixed,
 }
+LIKELIHOOD_OPTIONS = set().union(*(likelihood.options for likelihood in LIKELIHOODS.values()))

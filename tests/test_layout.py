@@ -14,8 +14,8 @@ TOP_LEVEL = {f"{name}.py" for name in (*SCRIPTS, "vae")}
 # Module -> our modules it may import. Imports point downward only; no part knows a script.
 VERB = {"parts.cli", "parts.errors", "parts.runs"}  # what every verb that works on a run needs
 MAY_IMPORT = {
-    "train": {"parts", "data", "vae", "parts.kinds", "parts.models", "parts.presets",
-              "parts.settings", "parts.training"} | VERB,
+    "train": {"parts", "data", "vae", "parts.kinds", "parts.likelihoods", "parts.models",
+              "parts.presets", "parts.settings", "parts.training"} | VERB,
     "evaluate": {"parts", "data", "vae", "parts.disentanglement", "parts.models", "parts.pixels",
                  "parts.tables"} | VERB,
     "detect": {"parts", "data", "train", "vae", "parts.baselines", "parts.cells", "parts.files",
@@ -25,8 +25,8 @@ MAY_IMPORT = {
     "generate": {"parts", "parts.models", "parts.closeness", "parts.figures", "parts.files",
                  "parts.pictures", "parts.tables"} | VERB,
     "tune": {"parts", "data", "train", "vae", "parts.distributions", "parts.figures",
-             "parts.presets", "parts.search", "parts.settings", "parts.tables",
-             "parts.workers"} | VERB,
+             "parts.likelihoods", "parts.models", "parts.presets", "parts.search",
+             "parts.settings", "parts.tables", "parts.workers"} | VERB,
     "plot_results": {"parts.figures", "parts.pictures"} | VERB,
     "data": {"parts.cli", "parts.errors", "parts.example", "parts.files", "parts.images",
              "parts.kinds", "parts.pictures", "parts.sources", "parts.tables"},

@@ -95,7 +95,7 @@ def test_factors_follow_their_pictures_into_the_splits(name, size):
     assert config["likelihood"] == "bernoulli"
     assert config["n_rows"] is None
     data = datasets.load(config | {"n_rows": 200})
-    assert data.shape == (size, size)
+    assert data.shape == (1, size, size)
     assert [len(split.x) for split in (data.train, data.val, data.test)] == [144, 16, 40]
     for split in (data.train, data.val, data.test):
         np.testing.assert_allclose(split.x, sprites.draw(split.factors, size), atol=1e-6)

@@ -354,7 +354,7 @@ def test_a_default_that_diverges_ends_the_search(call, tmp_path):
         (("--val-fraction", 0), "--val-fraction 0 leaves no held-out rows"),
         (("--trials", 0), "'0', expected a whole number from 1"),
         (("--workers", "x"), "'x', expected a whole number from 1"),
-        (("--data", "nothing"), "neither a file nor one of"),
+        (("--data", "nothing"), "neither a file, a folder nor one of"),
         (("--val-fraction", 0.001), "1 held-out rows, expected at least 2"),
         (("--variance", "odd"), "variance 'odd', expected"),
         (("--run", "a"), "unrecognized arguments: --run a"),
