@@ -40,6 +40,7 @@ from parts.cli import (
 )
 from parts.distributions import LEARNED_VARIANCES
 from parts.errors import UserError
+from parts.models import MODELS
 from parts.presets import spiked
 from parts.settings import add_model_flags
 from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
@@ -192,7 +193,7 @@ def prepare(args, given):
                   "log p(x) rewards the narrowest density, down to its floor")  # fmt: skip
         else:
             choices["variance"] = LEARNED_VARIANCES
-    axes = search.space(base, given, choices, len(data.train.x))
+    axes = search.space(base, given | MODELS[base["model"]].needs, choices, len(data.train.x))
     if not axes:
         raise UserError("every setting is fixed by a flag: nothing is left to search")
     return base, without_test(data), axes
