@@ -91,19 +91,22 @@ class CodePrior(nn.Module):
         bound = hidden_dim**-0.5
         self.out = nn.Parameter(torch.empty(n_latents, hidden_dim, n_codes).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(n_latents, n_codes))
-        self.register_buffer("place", torch.arange(n_latents - 1), persistent=False)
+        place = torch.arange(n_latents - 1).unsqueeze(1)
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("up_to", torch.ones(n_latents, n_latents).tril(), persistent=False)
 
     def describe(self):
         return "autoregressive prior of codes"
 
     def log_prob_per_code(self, indices):
         """log p(code m | codes before m), [..., M], of indices [..., M]."""
-        flat = indices.flatten(0, -2)
-        added = self.weight[self.place, flat[:, :-1]]  # [B, M - 1, H]
-        start = self.start.expand(len(flat), 1, -1)
-        h = F.silu(torch.cat([start, added], 1).cumsum(1))  # [B, M, H]
-        logits = torch.baddbmm(self.bias.unsqueeze(1), h.transpose(0, 1), self.out)  # [M, B, codes]
-        log_probs = logits.log_softmax(-1).gather(-1, flat.T.unsqueeze(-1))
+        flat = indices.flatten(0, -2).T  # [M, B]
+        added = self.weight[self.place, flat[:-1]]  # [M - 1, B, H]
+        added = torch.cat([self.start.expand(1, flat.shape[1], -1), added])
+        # Sums up to each place, as a product: several times as fast as cumsum.
+        h = F.silu((self.up_to @ added.flatten(1)).view_as(added))
+        logits = torch.baddbmm(self.bias.unsqueeze(1), h, self.out)  # [M, B, n_codes]
+        log_probs = logits.log_softmax(-1).gather(-1, flat.unsqueeze(-1))
         return log_probs.squeeze(-1).T.unflatten(0, indices.shape[:-1])
 
     def log_prob(self, indices):
