@@ -27,7 +27,7 @@ from parts.cli import (
 from parts.errors import UserError
 from parts.models import load_model
 from parts.pixels import bits_per_dim
-from vae import CHUNK_FLOATS, Batch, in_chunks, kl_normal
+from vae import CHUNK_FLOATS, Batch, in_chunks
 
 ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
@@ -63,16 +63,13 @@ def units(unit):
 
 
 def describe_rows(model, batch):
-    """Per row, in bounded memory: reconstruction, its std, the middle of q(z|x), and its KL from
-    N(0, I) by latent: of q before its flow, where there is one.
-    """
+    """Per row, in bounded memory: reconstruction, its std, the middle of q(z|x), KL by latent."""
 
     @torch.no_grad()
     def describe(piece):
         q = model.posterior(*piece)
-        (mu, logvar), code = q[:2], model.code(q)
+        code, kl_per_dim = model.code(q), model.kl_by_latent(q)
         params = model.decode(code, piece.y)
-        kl_per_dim = kl_normal(mu.unsqueeze(-1), logvar.unsqueeze(-1))
         std = model.likelihood.std(params)
         if model.members > 1:  # their latents side by side
             means = model.likelihood.mean(params)
@@ -98,7 +95,7 @@ def baseline_reconstructions(model, train, test):
     mean = np.broadcast_to(mean, test.x.shape)
     if likelihood.scaling == "kinds" or train.mask is not None:
         return mean, None
-    return mean, pca_reconstruction(train.x.numpy(), test.x.numpy(), model.z_dim)
+    return mean, pca_reconstruction(train.x.numpy(), test.x.numpy(), model.n_latents)
 
 
 def pca_reconstruction(train, test, n_components):
@@ -294,7 +291,7 @@ def main(argv=None):
     print(f"Test MSE: {metrics['test_mse']:.4f}")
     print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {unit}:")
     print(table(metrics, model.likelihood))
-    if note := model.likelihood.note(data.test.x):
+    if note := model.note(data.test.x):
         print(note)
     print(f"Wrote {run.metrics}")
 

@@ -33,7 +33,7 @@ from parts.cli import (
 )
 from parts.errors import UserError
 from parts.likelihoods import LIKELIHOOD_OPTIONS
-from parts.models import from_config
+from parts.models import fit_to_model, from_config
 from parts.presets import PRESETS, fitted_settings
 from parts.settings import add_model_flags
 from parts.training import Position, Training
@@ -156,7 +156,7 @@ def parse(argv, parser=None):
 
 def settle(args, given):
     """The config that the flags ask for, with all that is left to the data filled in; its Data."""
-    config = datasets.resolve(args)
+    config = fit_to_model(datasets.resolve(args), given)
     likelihood = LIKELIHOODS[config["likelihood"]]
     for flag in sorted(LIKELIHOOD_OPTIONS):
         if flag in given and flag not in likelihood.options:
@@ -295,7 +295,7 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
 def introduce(config, data, training, run):
     print(data.describe())
     print(f"{training.model.describe()}, on {config['device']}, threads: {config['threads']}")
-    if note := training.model.likelihood.note(data.train.x):
+    if note := training.model.note(data.train.x):
         print(note)
     if (at := training.position) != Position():
         print(f"Resuming {run.path} after epoch {at.epoch} of {config['epochs']}")

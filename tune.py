@@ -41,7 +41,7 @@ from parts.cli import (
 from parts.distributions import LEARNED_VARIANCES
 from parts.errors import UserError
 from parts.likelihoods import LIKELIHOOD_OPTIONS
-from parts.models import from_config
+from parts.models import MODELS, from_config
 from parts.presets import spiked
 from parts.settings import add_model_flags
 from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
@@ -196,7 +196,7 @@ def prepare(args, given):
             choices["variance"] = LEARNED_VARIANCES
     choices = {name: [v for v in values if can_be(base | {name: v})]
                for name, values in choices.items()}  # fmt: skip
-    axes = search.space(base, given, choices, len(data.train.x))
+    axes = search.space(base, given | MODELS[base["model"]].needs, choices, len(data.train.x))
     if not axes:
         raise UserError("every setting is fixed by a flag: nothing is left to search")
     return base, without_test(data), axes

@@ -21,21 +21,8 @@ from parts.networks import NETWORKS
 from parts.objectives import OBJECTIVES
 from parts.priors import Aggregated, normal_grid
 
-__all__ = [
-    "LIKELIHOODS",
-    "NETWORKS",
-    "OBJECTIVES",
-    "VAE",
-    "Batch",
-    "Bernoulli",
-    "Gaussian",
-    "Importance",
-    "Imputation",
-    "Mixed",
-    "Terms",
-    "kl_normal",
-    "normal_grid",
-]
+__all__ = ["LIKELIHOODS", "NETWORKS", "OBJECTIVES", "VAE", "Batch", "Bernoulli", "Gaussian",
+           "Importance", "Imputation", "Mixed", "Terms", "kl_normal", "normal_grid"]  # fmt: skip
 
 
 class Terms(NamedTuple):
@@ -80,15 +67,18 @@ class VAE(nn.Module):
     """
 
     phases = ("vae",)
+    options = ()  # the command-line flags that it alone takes
+    needs = {}  # flags of which its training step knows one value only
+    heads = 2  # numbers of the encoder for every latent: mu and logvar
 
     def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", members=1,
                  shape=None, flow=None, prior=None):  # fmt: skip
         super().__init__()
         self.likelihood, self.flow, self.prior = likelihood, flow, prior
         self.hidden_dims, self.z_dim, self.y_dim = tuple(hidden_dims), z_dim, y_dim
-        self.members = members
+        self.members, self.n_latents = members, z_dim
         n_in = likelihood.n_features + y_dim
-        n_out = 2 * z_dim + (flow.n_params if flow else 0)
+        n_out = self.heads * z_dim + (flow.n_params if flow else 0)
         encoder, decoder = (partial(b, members=members, shape=shape) for b in NETWORKS[network])
         # One head for mu, logvar and a flow's context: one matrix product.
         self.encoder = encoder(n_in, hidden_dims, n_out)
@@ -107,6 +97,10 @@ class VAE(nn.Module):
     def parameters_of(self, phase):
         """The parameters that training phase `phase` moves."""
         return list(self.parameters())
+
+    def note(self, x):
+        """What its log p(x) means for such data, in sentences, or an empty string."""
+        return self.likelihood.note(x)
 
     @property
     def gaussian(self):
@@ -143,6 +137,10 @@ class VAE(nn.Module):
     def code(self, q):
         """The middle of q(z|x), [B, Z]."""
         return q.mu if self.flow is None else self.flow(q.mu, q.context)[0]
+
+    def kl_by_latent(self, q):
+        """KL of q(z|x), before its flow, from N(0, I): [B, Z]."""
+        return kl_normal(q.mu, q.logvar, by_latent=True)
 
     def reparameterize(self, mu, logvar, n_samples=1, eps=None):
         """z = mu + sigma * eps, [K, B, Z]; [B, Z] where n_samples is None. eps None: drawn here.
@@ -331,15 +329,19 @@ class VAE(nn.Module):
         return self.likelihood.average(params, params.new_full(params.shape[:2], 1 / self.members))
 
     @torch.no_grad()
+    def sample_z(self, n):
+        """n draws from p(z), [n, Z]."""
+        if self.prior is not None:
+            return self.prior.sample(n, lambda h: self.posterior_of(h)[:2])
+        weight = next(self.parameters())
+        return torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
+
+    @torch.no_grad()
     def sample(self, n, y=None):
         """n draws of x from the model, [n, D]; given y [n, C] where the model has a condition."""
-        weight = next(self.parameters())
-        if self.prior is None:
-            z = torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
-        else:
-            z = self.prior.sample(n, lambda h: self.posterior_of(h)[:2])
+        z = self.sample_z(n)
         if self.members == 1:
             return self.likelihood.sample(self.decode(z, y))
         params = self.decode(z.expand(self.members, n, -1), y)
-        member = torch.randint(self.members, (n,), device=weight.device)
-        return self.likelihood.sample(params[member, torch.arange(n, device=weight.device)])
+        member = torch.randint(self.members, (n,), device=z.device)
+        return self.likelihood.sample(params[member, torch.arange(n, device=z.device)])

@@ -5,6 +5,7 @@ from parts.flows import FLOWS
 from parts.likelihoods import LIKELIHOODS
 from parts.priors import PRIORS
 from parts.tables import Column, modelled
+from parts.vqvae import VQVAE
 from vae import VAE
 
 # What older runs say nothing of.
@@ -22,16 +23,38 @@ def from_config(config):
     options = {name: config[name] for name in likelihood.options}
     likelihood = likelihood.of(columns, **options)
     prior = PRIORS[config["prior"]]
-    return MODELS[config["model"]](
+    model = MODELS[config["model"]]
+    parts = {
+        "members": config["members"],
+        "flow": flow_of(config),
+        "prior": prior(config["latent_dim"], likelihood.n_features, config["prior_components"]),
+    }
+    return model(
         likelihood,
         config["hidden_dims"],
         config["latent_dim"],
         network=config["network"],
-        members=config["members"],
         shape=config.get("shape"),
-        flow=flow_of(config),
-        prior=prior(config["latent_dim"], likelihood.n_features, config["prior_components"]),
+        **{name: part for name, part in parts.items() if name not in model.needs},
+        **{name: config[name] for name in model.options},
     )
+
+
+def fit_to_model(config, given):
+    """The config with what its model needs; refuses flags that were `given` for another model."""
+    name = config["model"]
+    model = MODELS[name]
+    for flag in sorted({flag for other in MODELS.values() for flag in other.options}):
+        if flag in given and flag not in model.options:
+            raise UserError(f"--{flag.replace('_', '-')} does not go with --model {name}")
+    for flag, value in model.needs.items():
+        if flag in given and given[flag] != value:
+            shown = "its default" if value is None else value
+            raise UserError(
+                f"--{flag.replace('_', '-')} {given[flag]} does not go with --model {name}, "
+                f"expected {shown}"
+            )
+    return config | model.needs
 
 
 def flow_of(config):
@@ -76,4 +99,4 @@ def load_model(run, device="cpu"):
     return model.to(device).eval(), checkpoint
 
 
-MODELS = {"vae": VAE}
+MODELS = {"vae": VAE, "vqvae": VQVAE}

@@ -66,5 +66,10 @@ def add_model_flags(parser):
     add("--prior", choices=sorted(PRIORS), default="normal", help="p(z) (default: normal)")
     add("--prior-components", type=positive_int, default=50, help="of p(z) (default: 50)")
     add("--model", choices=sorted(MODELS), default="vae", help="its kind (default: vae)")
+    add("--n-codes", type=positive_int, default=64,
+        help="vqvae: vectors in the codebook; z is --latent-dim of them (default: 64)")  # fmt: skip
+    add("--code-dim", type=positive_int, default=4, help="vqvae: their size (default: 4)")
+    add("--commitment", type=non_negative, default=0.25,
+        help="vqvae: weight of the encoder's distance from its codes (default: 0.25)")  # fmt: skip
     add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
     add_device_flags(parser)
