@@ -294,7 +294,7 @@ def main(argv=None):
     print(f"Test MSE: {metrics['test_mse']:.4f}")
     print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {unit}:")
     print(table(metrics, model.likelihood))
-    if note := model.likelihood.note(data.test.x):
+    if note := model.note(data.test.x):
         print(note)
     print(f"Wrote {run.metrics}")
 

@@ -33,7 +33,7 @@ from parts.cli import (
 )
 from parts.errors import UserError
 from parts.likelihoods import LIKELIHOOD_OPTIONS
-from parts.models import from_config
+from parts.models import MODELS, from_config
 from parts.presets import PRESETS, fitted_settings
 from parts.settings import add_model_flags
 from parts.training import Position, Training
@@ -161,6 +161,8 @@ def settle(args, given):
     for flag in sorted(LIKELIHOOD_OPTIONS):
         if flag in given and flag not in likelihood.options:
             raise UserError(f"--{flag} does not go with --likelihood {config['likelihood']}")
+    if "gamma" in given and "gamma" not in MODELS[config["model"]].options:
+        raise UserError(f"--gamma does not go with --model {config['model']}")
     config["kinds"] = kinds.wanted(config.pop("kinds_file"), config.pop("kind"))
     if config["kinds"] and likelihood.scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {config['likelihood']}")
@@ -295,7 +297,7 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
 def introduce(config, data, training, run):
     print(data.describe())
     print(f"{training.model.describe()}, on {config['device']}, threads: {config['threads']}")
-    if note := training.model.likelihood.note(data.train.x):
+    if note := training.model.note(data.train.x):
         print(note)
     if (at := training.position) != Position():
         print(f"Resuming {run.path} after epoch {at.epoch} of {config['epochs']}")

@@ -21,21 +21,8 @@ from parts.networks import NETWORKS
 from parts.objectives import OBJECTIVES
 from parts.priors import Aggregated, normal_grid
 
-__all__ = [
-    "LIKELIHOODS",
-    "NETWORKS",
-    "OBJECTIVES",
-    "VAE",
-    "Batch",
-    "Bernoulli",
-    "Gaussian",
-    "Importance",
-    "Imputation",
-    "Mixed",
-    "Terms",
-    "kl_normal",
-    "normal_grid",
-]
+__all__ = ["LIKELIHOODS", "NETWORKS", "OBJECTIVES", "VAE", "Batch", "Bernoulli", "Gaussian",
+           "Importance", "Imputation", "Mixed", "Terms", "kl_normal", "normal_grid"]  # fmt: skip
 
 
 class Terms(NamedTuple):
@@ -80,6 +67,8 @@ class VAE(nn.Module):
     """
 
     phases = ("vae",)
+    options = ()  # the command-line flags that it alone takes
+    needs = {}  # flags of which its training step knows one value only
 
     def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", members=1,
                  shape=None, flow=None, prior=None):  # fmt: skip
@@ -107,6 +96,10 @@ class VAE(nn.Module):
     def parameters_of(self, phase):
         """The parameters that training phase `phase` moves."""
         return list(self.parameters())
+
+    def note(self, x):
+        """What its log p(x) means for such data, in sentences, or an empty string."""
+        return self.likelihood.note(x)
 
     @property
     def gaussian(self):
@@ -331,15 +324,19 @@ class VAE(nn.Module):
         return self.likelihood.average(params, params.new_full(params.shape[:2], 1 / self.members))
 
     @torch.no_grad()
+    def sample_z(self, n):
+        """n draws from p(z), [n, Z]."""
+        if self.prior is not None:
+            return self.prior.sample(n, lambda h: self.posterior_of(h)[:2])
+        weight = next(self.parameters())
+        return torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
+
+    @torch.no_grad()
     def sample(self, n, y=None):
         """n draws of x from the model, [n, D]; given y [n, C] where the model has a condition."""
-        weight = next(self.parameters())
-        if self.prior is None:
-            z = torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
-        else:
-            z = self.prior.sample(n, lambda h: self.posterior_of(h)[:2])
+        z = self.sample_z(n)
         if self.members == 1:
             return self.likelihood.sample(self.decode(z, y))
         params = self.decode(z.expand(self.members, n, -1), y)
-        member = torch.randint(self.members, (n,), device=weight.device)
-        return self.likelihood.sample(params[member, torch.arange(n, device=weight.device)])
+        member = torch.randint(self.members, (n,), device=z.device)
+        return self.likelihood.sample(params[member, torch.arange(n, device=z.device)])

@@ -5,6 +5,7 @@ from parts.flows import FLOWS
 from parts.likelihoods import LIKELIHOODS
 from parts.priors import PRIORS
 from parts.tables import Column, modelled
+from parts.vaegan import VAEGAN
 from vae import VAE
 
 # What older runs say nothing of.
@@ -21,8 +22,8 @@ def from_config(config):
     columns = modelled([Column(**column) for column in config["columns"]])
     options = {name: config[name] for name in likelihood.options}
     likelihood = likelihood.of(columns, **options)
-    prior = PRIORS[config["prior"]]
-    return MODELS[config["model"]](
+    prior, model = PRIORS[config["prior"]], MODELS[config["model"]]
+    return model(
         likelihood,
         config["hidden_dims"],
         config["latent_dim"],
@@ -31,6 +32,7 @@ def from_config(config):
         shape=config.get("shape"),
         flow=flow_of(config),
         prior=prior(config["latent_dim"], likelihood.n_features, config["prior_components"]),
+        **{name: config[name] for name in model.options},
     )
 
 
@@ -49,6 +51,11 @@ def flow_of(config):
 
 def refuse_unfit(config):
     """Settings that contradict each other, before anything is written."""
+    for name, value in MODELS[config["model"]].needs.items():
+        if config[name] != value:
+            flag = f"--{name.replace('_', '-')}"
+            fit = f"without {flag}" if value is None else f"with {flag} {value} only"
+            raise UserError(f"{flag} {config[name]}: --model {config['model']} goes {fit}")
     several = config["members"] > 1
     plain = config["flow"] is None and config["prior"] == "normal"
     for flag, value in (("flow", config["flow"]), ("prior", config["prior"])):
@@ -76,4 +83,4 @@ def load_model(run, device="cpu"):
     return model.to(device).eval(), checkpoint
 
 
-MODELS = {"vae": VAE}
+MODELS = {"vae": VAE, "vaegan": VAEGAN}

@@ -66,5 +66,7 @@ def add_model_flags(parser):
     add("--prior", choices=sorted(PRIORS), default="normal", help="p(z) (default: normal)")
     add("--prior-components", type=positive_int, default=50, help="of p(z) (default: 50)")
     add("--model", choices=sorted(MODELS), default="vae", help="its kind (default: vae)")
+    add("--gamma", type=non_negative, default=1.0,
+        help="vaegan: weight of x and its features in the decoder's loss (default: 1)")  # fmt: skip
     add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
     add_device_flags(parser)

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 
 import numpy as np
 import torch
@@ -141,7 +142,8 @@ class Training:
             yield at.finish_epoch() | weights(last_step)
 
     def update(self, batch, lr, loss_options):
-        """One step of each phase's optimiser."""
+        """One step of each phase's optimiser; skipped, to the log, where any of them was."""
+        stats, skipped = {}, []
         # Squared weights of samples that explain nothing are denormal numbers, and a processor
         # takes ten times as long over a product with one. For these steps only: the setting holds
         # for NumPy and for the caller too.
@@ -149,11 +151,13 @@ class Training:
         try:
             for phase, optimizer in self.optimizers.items():
                 optimizer.lr = lr
-                loss, stats = self.model.loss(phase, batch, **loss_options)
-                stats["skipped"] = optimizer.step(loss)
-                self.pending.append((stats, len(batch.x)))
+                loss, parts = self.model.loss(phase, batch, **loss_options)
+                skipped.append(optimizer.step(loss))
+                stats |= parts
         finally:
             torch.set_flush_denormal(False)
+        stats["skipped"] = reduce(torch.maximum, skipped)
+        self.pending.append((stats, len(batch.x)))
 
     def look(self):
         """Bring the pending statistics to the host, in one transfer."""
