@@ -51,11 +51,11 @@ def flow_of(config):
 
 def refuse_unfit(config):
     """Settings that contradict each other, before anything is written."""
-    for name, value in MODELS[config["model"]].needs.items():
-        if config[name] != value:
+    for name, values in MODELS[config["model"]].needs.items():
+        if config[name] not in values:
             flag = f"--{name.replace('_', '-')}"
-            fit = f"without {flag}" if value is None else f"with {flag} {value} only"
-            raise UserError(f"{flag} {config[name]}: --model {config['model']} goes {fit}")
+            fit = f"{flag} {' or '.join(map(str, values))}" if values != (None,) else f"no {flag}"
+            raise UserError(f"{flag} {config[name]}: --model {config['model']} takes {fit}")
     several = config["members"] > 1
     plain = config["flow"] is None and config["prior"] == "normal"
     for flag, value in (("flow", config["flow"]), ("prior", config["prior"])):

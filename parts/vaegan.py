@@ -6,7 +6,7 @@ from torch import nn
 
 from parts.batches import hide
 from parts.distributions import kl_normal, observed
-from parts.errors import UserError
+from parts.likelihoods import LIKELIHOODS
 from parts.networks import NETWORKS
 from vae import VAE
 
@@ -25,15 +25,15 @@ class VAEGAN(VAE):
 
     phases = ("encoder", "decoder", "discriminator")
     options = ("gamma",)
-    needs = {"members": 1, "objective": "elbo", "n_samples": 1, "free_bits": 0.0, "capacity": None}
+    needs = {
+        "likelihood": tuple(name for name in LIKELIHOODS if LIKELIHOODS[name].scaling != "kinds"),
+        **{"members": (1,), "objective": ("elbo",), "n_samples": (1,)},
+        **{"free_bits": (0.0,), "capacity": (None,)},
+    }
 
     def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", shape=None,
                  gamma=1.0, **options):  # fmt: skip
-        if likelihood.scaling == "kinds":
-            raise UserError(
-                "model vaegan judges rows of numbers, and likelihood mixed has categories, through "
-                "which no gradient passes; use --likelihood gaussian, or --model vae"
-            )
+        assert likelihood.scaling != "kinds", "no gradient passes through categories"
         super().__init__(likelihood, hidden_dims, z_dim, y_dim, network, shape=shape, **options)
         self.gamma = gamma
         build, n_in = NETWORKS[network].encoder, likelihood.n_columns + y_dim
@@ -86,7 +86,7 @@ class VAEGAN(VAE):
 
     def loss(self, phase, batch, beta=1.0, hide_rate=0.0, **others):
         """What phase `phase` minimises (algorithm 1), and its parts as detached scalars."""
-        assert others.items() <= self.needs.items(), others
+        assert all(value in self.needs[name] for name, value in others.items()), others
         seen = batch._replace(x=self.likelihood.draw(batch.x))
         if hide_rate:
             seen = hide(seen, hide_rate)

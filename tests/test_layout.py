@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "parts.sprites": {"parts.errors"},
     "parts.tables": {"parts.cells", "parts.errors"},
     "parts.training": {"parts.errors", "parts.optim", "parts.runs"},
-    "parts.vaegan": {"parts.batches", "parts.distributions", "parts.errors", "parts.networks",
+    "parts.vaegan": {"parts.batches", "parts.distributions", "parts.likelihoods", "parts.networks",
                      "vae"},
     "parts.workers": {"parts.errors"},
 }  # fmt: skip
