@@ -45,8 +45,8 @@ class VAEGAN(VAE):
         )
 
     def note(self, x):
-        ours = "log p(x) is that of the decoder's likelihood, which training gave up some of for "
-        return " ".join(filter(None, [self.likelihood.note(x), f"{ours}sharper pictures"]))
+        ours = "log p(x) is of the decoder's likelihood, of which training gave some up for samples"
+        return "\n".join(filter(None, [self.likelihood.note(x), ours]))
 
     def parameters_of(self, phase):
         parts = {

@@ -211,7 +211,7 @@ def test_a_run_is_evaluated_samples_and_resumes_to_the_same_bits(tmp_path, train
     assert_same_run(train(tmp_path, "a", "--resume", "a", "--epochs", 3), straight)
     result = call("evaluate", "--runs-dir", tmp_path, "--run", "a", "--n-samples", 5)
     assert result.code == 0
-    assert "log p(x) is that of the decoder's likelihood, which training gave up" in result.out
+    assert "log p(x) is of the decoder's likelihood, of which training gave some up" in result.out
 
 
 # What is refused
