@@ -41,7 +41,7 @@ from parts.cli import (
 from parts.distributions import LEARNED_VARIANCES
 from parts.errors import UserError
 from parts.likelihoods import LIKELIHOOD_OPTIONS
-from parts.models import MODELS, from_config
+from parts.models import MODEL_OPTIONS, MODELS, from_config
 from parts.presets import spiked
 from parts.settings import add_model_flags
 from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
@@ -233,7 +233,10 @@ def flags_of(args, config):
     flags = {name: config.get(name, value) for name, value in args.items() if name not in OWN}
     flags["kind"] = [f"{name}={kind}" for name, kind in args["kind"] or []] or None
     flags["kinds_file"] = args["kinds_file"] and str(Path(args["kinds_file"]).resolve())
-    unused = LIKELIHOOD_OPTIONS - set(LIKELIHOODS[config["likelihood"]].options)
+    unused = (LIKELIHOOD_OPTIONS | MODEL_OPTIONS) - {
+        *LIKELIHOODS[config["likelihood"]].options,
+        *MODELS[config["model"]].options,
+    }
     return {name: v for name, v in flags.items() if v is not None and name not in unused}
 
 

@@ -68,7 +68,7 @@ class VAE(nn.Module):
 
     phases = ("vae",)
     options = ()  # the command-line flags that it alone takes
-    needs = {}  # flags of which its training step knows one value only
+    needs = {}  # flags of which its training step knows some values only: flag -> those
     heads = 2  # numbers of the encoder for every latent: mu and logvar
 
     def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", members=1,

@@ -5,6 +5,7 @@ from parts.flows import FLOWS
 from parts.likelihoods import LIKELIHOODS
 from parts.priors import PRIORS
 from parts.tables import Column, modelled
+from parts.vaegan import VAEGAN
 from parts.vqvae import VQVAE
 from vae import VAE
 
@@ -44,17 +45,19 @@ def fit_to_model(config, given):
     """The config with what its model needs; refuses flags that were `given` for another model."""
     name = config["model"]
     model = MODELS[name]
-    for flag in sorted({flag for other in MODELS.values() for flag in other.options}):
+    for flag in sorted(MODEL_OPTIONS):
         if flag in given and flag not in model.options:
             raise UserError(f"--{flag.replace('_', '-')} does not go with --model {name}")
-    for flag, value in model.needs.items():
-        if flag in given and given[flag] != value:
-            shown = "its default" if value is None else value
-            raise UserError(
-                f"--{flag.replace('_', '-')} {given[flag]} does not go with --model {name}, "
-                f"expected {shown}"
-            )
-    return config | model.needs
+    for flag, values in model.needs.items():
+        if config[flag] in values:
+            continue
+        if flag in given or len(values) > 1:
+            dashed = f"--{flag.replace('_', '-')}"
+            fit = f"{dashed} {' or '.join(map(str, values))}"
+            fit = fit if values != (None,) else f"no {dashed}"
+            raise UserError(f"{dashed} {config[flag]}: --model {name} takes {fit}")
+        config = config | {flag: values[0]}
+    return config
 
 
 def flow_of(config):
@@ -99,4 +102,5 @@ def load_model(run, device="cpu"):
     return model.to(device).eval(), checkpoint
 
 
-MODELS = {"vae": VAE, "vqvae": VQVAE}
+MODELS = {"vae": VAE, "vqvae": VQVAE, "vaegan": VAEGAN}
+MODEL_OPTIONS = set().union(*(model.options for model in MODELS.values()))

@@ -71,5 +71,7 @@ def add_model_flags(parser):
     add("--code-dim", type=positive_int, default=4, help="vqvae: their size (default: 4)")
     add("--commitment", type=non_negative, default=0.25,
         help="vqvae: weight of the encoder's distance from its codes (default: 0.25)")  # fmt: skip
+    add("--gamma", type=non_negative, default=1.0,
+        help="vaegan: weight of x and its features in the decoder's loss (default: 1)")  # fmt: skip
     add("--seed", type=seed, default=0, help="seed of weights, order and noise (default: 0)")
     add_device_flags(parser)

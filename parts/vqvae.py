@@ -145,9 +145,11 @@ class VQVAE(VAE):
 
     phases = ("vqvae", "prior")
     options = ("n_codes", "code_dim", "commitment")
-    needs = {"members": 1, "flow": None, "prior": "normal", "objective": "elbo", "n_samples": 1,
-             "beta": 1.0, "warmup_epochs": 0, "cycles": 1, "free_bits": 0.0,
-             "capacity": None}  # fmt: skip
+    needs = {
+        **{"members": (1,), "flow": (None,), "prior": ("normal",), "objective": ("elbo",)},
+        **{"n_samples": (1,), "beta": (1.0,), "warmup_epochs": (0,), "cycles": (1,)},
+        **{"free_bits": (0.0,), "capacity": (None,)},
+    }
     heads = 1
     gaussian = False
 

@@ -371,9 +371,9 @@ def test_pictures_are_generated_after_one_command(tmp_path, train, call, monkeyp
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--beta 2", "--beta 2.0 does not go with --model vqvae, expected 1.0"),
-        ("--flow planar:2", "--flow planar:2 does not go with --model vqvae"),
-        ("--members 3", "--members 3 does not go with --model vqvae, expected 1"),
+        ("--beta 2", "--beta 2.0: --model vqvae takes --beta 1.0"),
+        ("--flow planar:2", "--flow planar:2: --model vqvae takes no --flow"),
+        ("--members 3", "--members 3: --model vqvae takes --members 1"),
         ("--model vae --n-codes 8", "--n-codes does not go with --model vae"),
     ],
 )

@@ -1,0 +1,121 @@
+"""Samples of a VAE and of a VAE/GAN with equal networks, judged alike.
+
+    python benchmarks/samples.py                  # --data digits; 5 minutes
+
+Protocol: half of the labelled pictures is trained on, the other half is what samples are held
+against. A sample is the likelihood's mean at a z from p(z): no pixel noise. One for each held-out
+picture, 5000 at most. The judge is an MLP (parts/fidelity.py) that learned the classes from the
+training pictures; `confidence`, `class_entropy` and `inception_score` come from its probabilities,
+`precision` and `recall` (Kynkaanniemi et al. 2019, k = 3) from its hidden layer, and `told_apart`
+is the accuracy of an SVM that learns samples from held-out pictures on one half of both and is
+tested on the other. `real` stands for training pictures in place of samples: what is right. Mean
+and standard deviation over seeds 0, 1, 2, of weights, training order, samples and judge.
+
+`log_px` (nats, 500 importance samples) and `mse` of held-out pictures are beside them: what the
+VAE/GAN gives up, or gains. `accuracy` is the discriminator's in the last epoch, 0.5 where it cannot
+tell; `skipped` counts non-finite steps. Seconds are of training, on one thread.
+"""
+
+import contextlib
+import io
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import parts  # noqa: E402, F401  before torch
+
+# isort: split
+
+import torch  # noqa: E402
+
+import data as datasets  # noqa: E402
+import train  # noqa: E402
+from parts.cli import Parser, positive_int, run_script  # noqa: E402
+from parts.errors import UserError  # noqa: E402
+from parts.fidelity import Judge  # noqa: E402
+from parts.models import load_model  # noqa: E402
+from parts.runs import fixed_randomness, versions, write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks/results"
+MOST = 5000  # pictures on each side
+# The VAE/GAN weighs what it rebuilds more against the KL; so does a VAE with a small beta.
+COMPARED = {"vae": "", "vae, beta 0.2": "--beta 0.2", "vaegan": "--model vaegan"}
+FLAGS = "--likelihood bernoulli --binarize none --hidden-dims 256 --latent-dim 16"
+FLAGS += " --test-fraction 0.5 --threads 1"
+
+
+def samples(model, n, seed):
+    """Means of p(x|z) at n draws z from p(z), [n, D]."""
+    with fixed_randomness(seed), torch.no_grad():
+        return model.expected(model.decode(model.sample_z(n))).cpu().numpy()
+
+
+def trained(argv, folder):
+    """Model, Data, last line of the log and seconds of `train.py argv`."""
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        _, _, _, run = train.start([*argv, "--runs-dir", folder])
+    seconds = time.perf_counter() - start
+    model, checkpoint = load_model(run)
+    return model, datasets.load_for(checkpoint["config"]), run.read_log()[-1], seconds
+
+
+def measure(argv, seed):
+    """What is measured of every model and of real pictures, by name; and the judge's accuracy."""
+    found, judge = {}, None
+    for name, own in COMPARED.items():
+        with tempfile.TemporaryDirectory() as folder:
+            flags = [*argv, "--seed", str(seed), *own.split()]
+            model, data, log, seconds = trained(flags, folder)
+        if data.train.label is None or len(data.test.x) < 10:
+            raise UserError(f"--data {data.name}: expected labelled pictures, and 20 or more")
+        if judge is None:
+            judge = Judge(data.train.x, data.train.label, seed)
+            real = data.test.x[:MOST]
+            found["real"] = judge.scores(data.train.x[: len(real)], real, seed)
+            found["real"]["judge_accuracy"] = judge.accuracy(data.test.x, data.test.label)
+        found[name] = judge.scores(samples(model, len(real), seed), real, seed)
+        x = torch.from_numpy(data.test.x[:MOST])
+        with fixed_randomness(seed):
+            found[name]["log_px"] = model.log_px(x, n_samples=500).mean().item()
+        found[name]["mse"] = (model.reconstruct(x) - x).square().mean().item()
+        found[name] |= {"skipped": log["skipped"], "seconds": seconds}
+        if "discriminator_accuracy" in log:
+            found[name]["accuracy"] = log["discriminator_accuracy"]
+    return found
+
+
+def summary(values):
+    """[mean, standard deviation] over seeds."""
+    return [statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0]
+
+
+def main(argv=None):
+    parser = Parser(prog="benchmarks/samples.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="digits", help="labelled pictures (default: digits)")
+    parser.add_argument("--epochs", type=positive_int, default=200, help="of both (default: 200)")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="(default: 3)")
+    parser.add_argument("--flags", default="", help="further ones of train.py, in one string")
+    parser.add_argument("--out", metavar="FILE", help="the JSON (default: in benchmarks/results)")
+    args = parser.parse_args(argv)
+    flags = ["--data", args.data, "--epochs", str(args.epochs), *FLAGS.split(), *args.flags.split()]
+    by_seed = [measure(flags, seed) for seed in range(args.seeds)]
+    models = {
+        name: {key: summary([found[name][key] for found in by_seed]) for key in by_seed[0][name]}
+        for name in by_seed[0]
+    }
+    for name, figures in models.items():
+        print(f"{name:13}", *(f"{key} {m:.3f}±{sd:.3f};" for key, (m, sd) in figures.items()))
+    result = {"command": "python benchmarks/samples.py", "flags": " ".join(flags)}
+    result |= {"seeds": args.seeds, "models": models, "by_seed": by_seed, "versions": versions()}
+    write_json(Path(args.out or RESULTS / "samples.json"), result)
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,76 @@
+"""How good generated pictures are: by a classifier of real ones, and by nearest neighbours."""
+
+import numpy as np
+
+K_NEAREST = 3  # Kynkaanniemi et al. 2019, section 3
+
+
+def precision_recall(real, generated, k=K_NEAREST):
+    """Share of `generated` rows within the manifold of `real` ones, and the reverse, [n, F] each.
+
+    A manifold is the union of balls about rows, each as far as its k-th nearest other row
+    (Kynkaanniemi et al. 2019, eqs. 1 to 3).
+    """
+    return covered(generated, real, k), covered(real, generated, k)
+
+
+def covered(rows, by, k=K_NEAREST):
+    """Share of rows that lie in the manifold of the rows `by`."""
+    from scipy.spatial.distance import cdist
+
+    radius = np.partition(cdist(by, by), k, axis=1)[:, k]  # the nearest of each is itself
+    return float((cdist(rows, by) <= radius).any(1).mean())
+
+
+def class_scores(probs):
+    """Of class probabilities [n, C]: the mean of the largest, the entropy of their mean in nats,
+    and the inception score, exp of the mean KL from it (Salimans et al. 2016).
+    """
+    log_probs = np.log(np.maximum(probs, 1e-12))
+    mean = probs.mean(0)
+    log_mean = np.log(np.maximum(mean, 1e-12))
+    return {
+        "confidence": float(probs.max(1).mean()),
+        "class_entropy": float(-(mean * log_mean).sum()),
+        "inception_score": float(np.exp((probs * (log_probs - log_mean)).sum(1).mean())),
+    }
+
+
+def told_apart(real, generated, seed=0):
+    """Accuracy of a classifier (an SVM with a Gaussian kernel) that tells as many generated rows
+    from real ones, each half by a fit to the other: 0.5 is best.
+    """
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.svm import SVC
+
+    n = min(len(real), len(generated))
+    x, y = np.concatenate([real[:n], generated[:n]]), np.repeat([0, 1], n)
+    folds = StratifiedKFold(2, shuffle=True, random_state=seed)
+    return float(cross_val_score(SVC(), x, y, cv=folds).mean())
+
+
+class Judge:
+    """A classifier of labelled pictures, and its hidden layer as the space to compare them in."""
+
+    def __init__(self, x, labels, seed=0):
+        from sklearn.neural_network import MLPClassifier
+
+        self.model = MLPClassifier((128,), alpha=0.1, max_iter=1000, random_state=seed)
+        self.model.fit(x, labels)
+
+    def accuracy(self, x, labels):
+        return float(self.model.score(x, labels))
+
+    def features(self, x):
+        """Its hidden layer, [n, F]."""
+        return np.maximum(x @ self.model.coefs_[0] + self.model.intercepts_[0], 0)
+
+    def scores(self, generated, real, seed=0):
+        """All of these of `generated` pictures against `real` ones, as a dict."""
+        real = real[: len(generated)]
+        precision, recall = precision_recall(self.features(real), self.features(generated))
+        return class_scores(self.model.predict_proba(generated)) | {
+            "told_apart": told_apart(real, generated, seed),
+            "precision": precision,
+            "recall": recall,
+        }
