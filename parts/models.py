@@ -1,5 +1,6 @@
 """The model that a run's config describes, with fresh weights or those of its checkpoint."""
 
+from parts import conditions
 from parts.errors import UserError
 from parts.flows import FLOWS
 from parts.likelihoods import LIKELIHOODS
@@ -18,19 +19,22 @@ def from_config(config):
     config = EARLIER | config
     refuse_unfit(config)
     likelihood = LIKELIHOODS[config["likelihood"]]
-    columns = modelled([Column(**column) for column in config["columns"]])
+    columns = [Column(**column) for column in config["columns"]]
+    y_dim = sum(conditions.sizes(conditions.of(columns)))
     options = {name: config[name] for name in likelihood.options}
-    likelihood = likelihood.of(columns, **options)
-    prior = PRIORS[config["prior"]]
+    likelihood = likelihood.of(modelled(columns), **options)
+    n_features = likelihood.n_features + y_dim
+    prior = PRIORS[config["prior"]](config["latent_dim"], n_features, config["prior_components"])
     return MODELS[config["model"]](
         likelihood,
         config["hidden_dims"],
         config["latent_dim"],
+        y_dim,
         network=config["network"],
         members=config["members"],
         shape=config.get("shape"),
         flow=flow_of(config),
-        prior=prior(config["latent_dim"], likelihood.n_features, config["prior_components"]),
+        prior=prior,
     )
 
 
