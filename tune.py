@@ -220,7 +220,9 @@ def flags_of(args, config):
     flags = {name: config.get(name, value) for name, value in args.items() if name not in OWN}
     flags["kind"] = [f"{name}={kind}" for name, kind in args["kind"] or []] or None
     flags["kinds_file"] = args["kinds_file"] and str(Path(args["kinds_file"]).resolve())
-    unused = {"variance", "real"} - set(LIKELIHOODS[config["likelihood"]].options)
+    unused = {"variance", "real", "binarize", "components"} - set(
+        LIKELIHOODS[config["likelihood"]].options
+    )
     return {name: v for name, v in flags.items() if v is not None and name not in unused}
 
 

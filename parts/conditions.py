@@ -176,7 +176,8 @@ def read_rows(file, columns, y_train=None):
     """
     given = of(columns)
     labelled = file.labels is not None and LABEL not in file.frame
-    own = [c for c in columns if not (c in given and c.name == LABEL and labelled)]
+    # Labels that are no column: an array's own columns have no names to find them by.
+    own = [c for c in columns if not (c.condition and c.name == LABEL) or LABEL in file.frame]
     rows = tables.read_rows(file, own)
     if not given:
         return rows
