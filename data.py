@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts import files, images, kinds, pictures, tables
+from parts import conditions, files, images, kinds, pictures, tables
 from parts.cli import Parser, fraction, kind_of, positive_int, run_script, seed
 from parts.errors import UserError
 from parts.sources import Source, bundled, digits, sprites_of, synthetic
@@ -36,7 +36,8 @@ class Split(NamedTuple):
         """The first rows and what is observed of them, by name; splits are in random order."""
         x = self.x[:most]
         mask = np.ones(x.shape, bool) if self.mask is None else self.mask[:most].astype(bool)
-        return {"x": x, "mask": mask}
+        rows = {"x": x, "mask": mask}
+        return rows if self.y is None else rows | {"y": self.y[:most]}
 
 
 @dataclass
@@ -74,8 +75,9 @@ class Data:
             f"rows: {n[0]} train, {n[1]} held out, {n[2]} test"
             + (f"; {holes:.1%} of cells are missing" if holes else "")
         ]
-        if any(column.kind != "real" or column.curve != "linear" for column in self.columns):
+        if any(column.kind != "real" or column.curve != "linear" for column in self.modelled):
             lines += kinds.describe(self.columns)
+        lines += conditions.describe(self.columns)
         lines += [f"Note: {note}" for note in self.notes]
         if constant:
             lines.append(
@@ -94,6 +96,9 @@ def load(config):
         return load_table(config)
     x, names, labels, shape, n_test, factors = load_source(config)
     parts, standard = split_of(len(x), config, n_test), config["scaling"] == "standard"
+    own = names if shape is None else []  # a pixel is no condition
+    given = conditions.read(config, own, lambda n: x[:, names.index(n)], labels, parts[0])
+    x, names = given.apart(x, names)
     if shape is None:
         train_x = x[parts[0]]
         columns = (
@@ -107,11 +112,12 @@ def load(config):
     if config.get("binarize") == "static":
         rng = np.random.default_rng(config["data_seed"])
         arrays = [(rng.random(a.shape, np.float32) < a).astype(np.float32) for a in arrays]
-    others = Split(None, label=labels, factors=factors)
+    others = Split(None, given.y, label=labels, factors=factors)
     splits = [
         others.take(rows)._replace(x=array) for array, rows in zip(arrays, parts, strict=True)
     ]
-    return Data(config["data"], *splits, columns, shape or (x.shape[1],), data_hash(x, names))
+    columns, shape = [*columns, *given.columns], shape or (x.shape[1],)
+    return Data(config["data"], *splits, columns, shape, data_hash(x, names, given.y), given.notes)
 
 
 def load_table(config):
@@ -130,15 +136,17 @@ def load_table(config):
         file = files.read(source_path(config))
         frame, fingerprint = file.frame, files.fingerprint(file.path)
         labels, factors = file.labels, file.factors
-    parts = split_of(len(frame), config)
+    parts, names = split_of(len(frame), config), list(frame.columns)
+    given = conditions.read(config, names, frame.get, labels, parts[0])
     if "columns" in config:
         columns = [tables.Column(**column) for column in config["columns"]]
     else:
-        columns = kinds.fit(frame.iloc[np.sort(parts[0])], config["kinds"])
+        left = frame.iloc[np.sort(parts[0]), given.rest(names)]
+        columns = given.among(kinds.fit(left, given.others(config["kinds"])), names)
     x, mask, impossible, notes = tables.encode(frame, columns)
-    whole = Split(x, None, None if mask.all() else mask, labels, factors)
+    whole = Split(x, given.y, None if mask.all() else mask, labels, factors)
     splits = [whole.take(rows) for rows in parts]
-    return Data(config["data"], *splits, columns, (x.shape[1],), fingerprint, notes)
+    return Data(config["data"], *splits, columns, (x.shape[1],), fingerprint, notes + given.notes)
 
 
 def load_source(config):
@@ -207,9 +215,9 @@ def split_rows(n, test_fraction, val_fraction, split_seed, n_official=None):
     return train, val, test
 
 
-def data_hash(x, names):
+def data_hash(x, names, y=None):
     """A short fingerprint of a table, by which a run knows its data again."""
-    digest = hashlib.sha256("\x1f".join(names).encode())
+    digest = hashlib.sha256("\x1f".join(names).encode() + (b"" if y is None else y.tobytes()))
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()[:16]
 
@@ -240,6 +248,8 @@ def add_data_flags(parser):
     )
     add_kind_flags(parser)
     add = parser.add_argument
+    add("--condition", action="append", metavar="NAME",
+        help="columns, or label for the data's labels, that are y of p(x | y)")  # fmt: skip
     add("--n-rows", type=positive_int, help="synthetic, sprites: rows (default: 1000, all)")
     add("--n-columns", type=positive_int, default=20, help="synthetic: columns (default: 20)")
     add("--n-informative", type=positive_int, help="synthetic: columns that tell classes")

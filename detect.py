@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from data import add_kind_flags
-from parts import baselines, cells, files, runs, tables
+from parts import baselines, cells, conditions, files, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -43,7 +43,9 @@ TOP = 10  # rows printed
 
 
 class Scorer:
-    """A run's model with the noise, the columns and the rows (x, mask) its scores depend on.
+    """A run's model with the noise, the columns and the rows its scores depend on.
+
+    Rows are (x, mask) [N, D] and, of a run with conditions, y [N, C]: all is then given y.
 
     p(z) of a score is the aggregated posterior of these rows, not N(0, I): see parts/priors.py. A
     row that is among them is scored by the others.
@@ -59,32 +61,33 @@ class Scorer:
         self.rows = tuple(part[:N_EXEMPLARS] for part in rows)
         self.prior = model.aggregated(*self.batch(*self.rows))
 
-    def batch(self, x, mask):
+    def batch(self, x, mask, y=None):
         return Batch(*[torch.as_tensor(a, dtype=torch.float32, device=self.device)
-                       if a is not None else None for a in (x, None, mask)])  # fmt: skip
+                       if a is not None else None for a in (x, y, mask)])  # fmt: skip
 
-    def __call__(self, x, mask, bar=None):
+    def __call__(self, x, mask, y=None, bar=None):
         """-log p(observed cells) of rows [N, D], nats: see `Column.log_det` for its units.
 
         Each row's score depends on the row alone; rows on which few samples agree get more of them.
         """
-        own = find_rows(x, mask, *self.rows) if len(self.rows[0]) > 1 else None
-        scores, ess = self.quick(x, mask, self.few, self.prior, own, bar)
+        seen = with_y(x, mask, y), with_y(*self.rows)
+        own = find_rows(*seen[0], *seen[1]) if len(self.rows[0]) > 1 else None
+        scores, ess = self.quick(x, mask, self.few, self.prior, own, y, bar)
         few = np.flatnonzero(ess < FEW)
-        own = None if own is None else own[few]
-        scores[few] = self.quick(x[few], mask[few], self.more, self.prior, own)[0]
+        own, y = (None if part is None else part[few] for part in (own, y))
+        scores[few] = self.quick(x[few], mask[few], self.more, self.prior, own, y)[0]
         return scores
 
     def scores_of(self, rows, bar=None):
         """The same of a file's `tables.Rows`, impossible cells counted."""
-        return self(rows.x, rows.mask, bar) + IMPOSSIBLE * rows.impossible.sum(1)
+        return self(rows.x, rows.mask, rows.y, bar) + IMPOSSIBLE * rows.impossible.sum(1)
 
-    def quick(self, x, mask, eps, prior=None, own=None, bar=None):
+    def quick(self, x, mask, eps, prior=None, own=None, y=None, bar=None):
         """The same by the noise `eps`, and the effective sample sizes; prior None: N(0, I)."""
         scores, ess = np.empty(len(x)), np.empty(len(x))
         for start in range(0, len(x), N_ROWS_AT_A_TIME):
             rows = slice(start, start + N_ROWS_AT_A_TIME)
-            batch = self.batch(x[rows], mask[rows])
+            batch = self.batch(x[rows], mask[rows], None if y is None else y[rows])
             number = None if own is None else torch.from_numpy(own[rows]).to(self.device)
             found = self.model.importance(*batch, eps=eps, prior=prior, own=number)
             curve = tables.log_det(x[rows], self.columns, mask[rows], user=False)
@@ -94,34 +97,41 @@ class Scorer:
                 bar.update(len(batch.x))
         return scores, ess
 
-    def surprise(self, x, mask):
+    def surprise(self, x, mask, y=None):
         """-log p(cell | the row's other cells) of the model itself, with p(z) = N(0, I): nats
         [n, D], NaN where the cell is missing.
         """
-        scores, _ = self.quick(x, mask, self.few)
+        scores, _ = self.quick(x, mask, self.few, y=y)
         surprise = np.full(x.shape, np.nan)
         for j in range(x.shape[1]):
             without = mask.copy()
             without[:, j] = 0
-            others, _ = self.quick(x, without, self.few)
+            others, _ = self.quick(x, without, self.few, y=y)
             surprise[:, j] = np.where(mask[:, j] > 0, scores - others, np.nan)
         return surprise
 
-    def expected(self, x, mask, column):
+    def expected(self, x, mask, column, y=None):
         """A column's cells given the others of their rows, model units: what to expect of them [n],
         and draws [M, n].
         """
         mask = mask.copy()
         mask[:, column] = 0
-        batch = self.batch(x, mask)
-        filled = self.model.impute(batch.x, batch.mask, draws=N_DRAWS, eps=self.eps)
+        batch = self.batch(x, mask, y)
+        filled = self.model.impute(batch.x, batch.mask, batch.y, draws=N_DRAWS, eps=self.eps)
         return filled.mean[:, column].cpu().numpy(), filled.draws[..., column].cpu().numpy()
+
+
+def with_y(x, mask, y=None):
+    """Rows with their conditions as further cells: equal are rows that are equal in both."""
+    if y is None:
+        return x, mask
+    return np.hstack([x, y]), np.hstack([mask, np.ones_like(y)])
 
 
 def explain(scorer, rows, chosen, typical):
     """For the rows numbered `chosen`: their three oddest cells, observed and expected, in words."""
-    x, mask = rows.x[chosen], rows.mask[chosen]
-    excess = scorer.surprise(x, mask) - typical
+    x, mask, y = (None if a is None else a[chosen] for a in (rows.x, rows.mask, rows.y))
+    excess = scorer.surprise(x, mask, y) - typical
     excess = np.where(rows.impossible[chosen], np.inf, excess)
     order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
     words = np.full(order.shape, "", dtype=object)
@@ -132,7 +142,8 @@ def explain(scorer, rows, chosen, typical):
         row, place = np.nonzero((order == j) & odd)
         if len(row):
             seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
-            wanted = expectations(column, *scorer.expected(x[row], mask[row], j))
+            given = None if y is None else y[row]
+            wanted = expectations(column, *scorer.expected(x[row], mask[row], j, given))
             words[row, place] = [
                 # The likeliest category is no oddity: another cell has misled the others.
                 "" if want.startswith(f"{cell} (") else f"{column.name}={cell[:40]} expected {want}"
@@ -160,15 +171,24 @@ def expectations(column, mean, draws):
 
 
 def compare(labels, scores, scorer, rows, train):
-    """AUROC and average precision of our score and of the usual detectors', as a dict."""
+    """AUROC and average precision of our score and of the usual detectors', as a dict.
+
+    To these the conditions are columns like the others.
+    """
     known = ~np.isnan(labels)
-    embed = scorer.model.likelihood.embed
-    with torch.no_grad():
-        x, reference = (embed(*scorer.batch(*pair)[::2]).cpu().numpy()
-                        for pair in ((rows.x[known], rows.mask[known]), train))  # fmt: skip
+    ours = [part[known] for part in (rows.x, rows.mask, rows.y) if part is not None]
+    x, reference = (embed(scorer, *part) for part in (ours, train))
     others = baselines.detectors(reference, x)
     scores = {"VAE (this run)": scores[known]} | others
     return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
+
+
+@torch.no_grad()
+def embed(scorer, x, mask, y=None):
+    """Rows as numbers of like size, the conditions behind them."""
+    batch = scorer.batch(x, mask, y)
+    found = scorer.model.likelihood.embed(batch.x, batch.mask).cpu().numpy()
+    return found if y is None else np.hstack([found, y])
 
 
 def read_labels(file, name):
@@ -202,11 +222,16 @@ def make_parser():
 
 
 def scorer_of(run, args):
-    """The run's Scorer and all its columns; its training and its held-out rows, (x, mask) each."""
+    """The run's Scorer, all its columns, its training and its held-out rows, each (x, mask)
+    or, with conditions, (x, mask, y).
+    """
     model, checkpoint = load_model(run, choose_device(args.device))
     columns = [tables.Column(**column) for column in checkpoint["config"]["columns"]]
     x_train, train_mask, x_held, held_mask = run.read_rows()
+    y_train, y_held = run.read_y()
     train, held = (x_train, train_mask.astype(np.float32)), (x_held, held_mask.astype(np.float32))
+    if y_train is not None:
+        train, held = (*train, y_train), (*held, y_held)
     known = [np.vstack(pair) for pair in zip(train, held, strict=True)]
     return Scorer(model, columns, known, args.n_samples, args.seed), columns, train, held
 
@@ -223,10 +248,10 @@ def main(argv=None):
     labels = None if args.labels is None else read_labels(file, args.labels)
     run = run_of(args, [] if args.labels is None else [(args.labels, "ignore")])
     scorer, columns, train, held_out = scorer_of(run, args)
-    if args.labels in [column.name for column in scorer.columns]:
+    if args.labels in [column.name for column in columns if column.kind != "ignore"]:
         raise UserError(f"--labels {args.labels}: run {run.name} was trained on that column")
     torch.set_num_threads(choose_threads(args.threads, 2**30))
-    rows = tables.read_rows(file, columns)
+    rows = conditions.read_rows(file, columns, run.read_y()[0])
     for note in rows.notes:
         print(f"Note: {note}")
     if not len(held_out[0]):

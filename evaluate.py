@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import disentanglement, runs, tables
+from parts import conditions, disentanglement, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -40,9 +40,11 @@ def unit_of(config):
     return "the data's own units" if config["scaling"] == "none" else "standardised units"
 
 
-def units(unit):
-    """The unit of every metric, where x is in `unit`."""
-    squared = f"{unit}, squared, mean over cells (share of wrong cells where they are categories)"
+def units(unit, given=""):
+    """The unit of every metric, where x is in `unit`; `given` names the conditions, if any."""
+    unit, plain = f"{unit}, given y: {given}" if given else unit, unit
+    alone = f"{plain}, without y" if given else plain
+    squared = f"{plain}, squared, mean over cells (share of wrong cells where they are categories)"
     return {
         "test_mse": squared,
         "elbo": f"nats per row, x in {unit}",
@@ -57,8 +59,8 @@ def units(unit):
         "n_samples": "samples of z per row",
         "baseline_mse_mean": squared,
         "baseline_mse_pca": squared,
-        "baseline_log_px_gaussian": f"nats per row, x in {unit}",
-        "baseline_log_px_diagonal": f"nats per row, x in {unit}",
+        "baseline_log_px_gaussian": f"nats per row, x in {alone}",
+        "baseline_log_px_diagonal": f"nats per row, x in {alone}",
     }
 
 
@@ -187,9 +189,12 @@ def column_means(per_cell):
     return np.where(seen, per_cell, 0).sum(0) / np.maximum(seen.sum(0), 1)
 
 
-def table(metrics, likelihood):
-    """The printed lines: the model's figures, then the yardsticks."""
+def table(metrics, likelihood, given=""):
+    """The printed lines: the model's figures, then the yardsticks, which know no conditions."""
     m = metrics
+    log_px, baseline = (
+        ("log p(x | y)", "baseline, without y") if given else ("log p(x)", "baseline")
+    )
     n = f"{m['n_samples']} samples"
     se = "" if m["log_px_se"] is None else f" ± {m['log_px_se']:.2f}"
     bits = []
@@ -197,9 +202,9 @@ def table(metrics, likelihood):
         bits = [("bits per dimension", f"{m['bits_per_dim']:.4f}", "the same, per pixel")]
     rows = [
         ("ELBO", f"{m['elbo']:.3f}", "nats"),
-        ("log p(x)", f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),
+        (log_px, f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),
         (
-            "log p(x), user's units",
+            f"{log_px}, user's units",
             f"{m['log_px_user']:.3f}",
             "nats: the same, change of variables",
         ),
@@ -207,15 +212,17 @@ def table(metrics, likelihood):
         ("KL(q(z|x) || p(z))", f"{m['kl']:.3f}", "nats"),
         ("active units", m["active_units"], "latents whose posterior mean varies"),
         ("effective sample size", f"{m['ess']:.1f}", f"of {n}"),
-        ("MSE, training mean", f"{m['baseline_mse_mean']:.4f}", "baseline"),
+        ("MSE, training mean", f"{m['baseline_mse_mean']:.4f}", baseline),
     ]
     if m["baseline_mse_pca"] is not None:
         pca = f"{m['baseline_mse_pca']:.4f}"
-        rows.append(("MSE, PCA", pca, "baseline, as many components as latents"))
+        rows.append(("MSE, PCA", pca, f"{baseline}, as many components as latents"))
     for name, what in likelihood.baseline_names.items():
         if m[f"baseline_log_px_{name}"] is None:
             continue
-        rows.append((f"log p(x), {what}", f"{m[f'baseline_log_px_{name}']:.3f}", "baseline, nats"))
+        rows.append(
+            (f"log p(x), {what}", f"{m[f'baseline_log_px_{name}']:.3f}", f"{baseline}, nats")
+        )
     if "mig" in m:
         rows += disentanglement.table_rows(m)
     return "\n".join(f"  {name:<32}{value!s:>18}  {note}" for name, value, note in rows)
@@ -285,12 +292,14 @@ def main(argv=None):
     epoch = (checkpoint["best"] or {"epoch": checkpoint["position"]["epoch"]})["epoch"]
     unit = unit_of(config)
     save_figures_data(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
-    unit_of_each = units(unit) | (disentanglement.UNITS if known else {})
+    given = ", ".join(conditions.names(data.columns))
+    unit_of_each = units(unit, given) | (disentanglement.UNITS if known else {})
     runs.write_json(run.metrics, metrics | {"epoch": epoch, "units": unit_of_each})
 
     print(f"Test MSE: {metrics['test_mse']:.4f}")
-    print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {unit}:")
-    print(table(metrics, model.likelihood))
+    print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {unit}"
+          + (f", given y: {given}:" if given else ":"))  # fmt: skip
+    print(table(metrics, model.likelihood, given))
     if note := model.note(data.test.x):
         print(note)
     print(f"Wrote {run.metrics}")

@@ -1,21 +1,21 @@
 """A run -> new rows in the user's units, or new pictures, and how near they are to real ones.
 
 python generate.py --n 1000 --out new.csv                  # by the newest run
-python generate.py --run 0001 --given "job=nurse,age=40"   # given some columns
+python generate.py --run 0001 --given "job=nurse,age=40"   # given some columns, or conditions
 """
 
 import parts  # noqa: F401  first: before torch is loaded
 
 # isort: split
 
-import csv
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from parts import closeness, figures, files, pictures, runs, tables
+from parts import closeness, conditions, figures, files, pictures, runs, tables
+from parts.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -38,41 +38,6 @@ GRID = 100  # pictures shown
 LINES = "#D0E4F0"  # between them
 
 
-def given_cells(text, columns):
-    """From "job=nurse,age=40": x and mask [1, D] in model units, and name -> cell as it was given.
-
-    A pair with a comma in its cell is quoted.
-    """
-    import pandas as pd
-
-    names = {column.name: j for j, column in enumerate(columns)}
-    x, mask = np.zeros((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
-    cells = {}
-    for pair in next(csv.reader([text], skipinitialspace=True), []):
-        name = next((n for n in names if pair.startswith(f"{n}=")), None)
-        if name is None:
-            raise UserError(
-                f"--given {pair!r}: expected NAME=VALUE, NAME one of {', '.join(names)[:200]}; "
-                "a cell that holds a comma is quoted, as in '\"income=50,000\",job=nurse'"
-            )
-        j, cell = names[name], pair[len(name) + 1 :]
-        column = columns[j]
-        if mask[0, j]:
-            raise UserError(f"--given {text!r}: {name!r} is given twice")
-        row, seen, impossible, _ = tables.encode(
-            pd.DataFrame({name: [cell]}, dtype="str"), [column]
-        )
-        if not seen[0, 0] or impossible[0, 0]:
-            what = f"one of {', '.join(column.levels)}" if column.levels else "a number"
-            if "date" in column.style:
-                what = f"a date such as {column.text_of([column.centre])[0]}"
-            raise UserError(f"--given {pair!r}: {cell!r} is no {column.kind} cell, expected {what}")
-        x[0, j], mask[0, j], cells[name] = row[0, 0], 1, cell.strip()
-    if not mask.any():
-        raise UserError(f"--given {text!r}: expected NAME=VALUE, or several with commas")
-    return (x, mask), cells
-
-
 def note_far(given, columns, x_train, train_mask):
     """Say which given numbers lie outside all that the model was trained on."""
     x, mask = given
@@ -85,25 +50,66 @@ def note_far(given, columns, x_train, train_mask):
             )
 
 
-def draw(model, n, columns, given=None):
-    """n rows [n, D] in model units: from p(x), or from p(x | the given cells) by resampling."""
+def draw(model, n, given=None, draw_y=None):
+    """n rows [n, D] in model units and their y: from p(x | y), or from p(x | y, the given cells).
+
+    `draw_y(n)` gives conditions [n, C], or None where the model has none.
+    """
     device = next(model.parameters()).device
+
+    def conditions_of(n):
+        return None if draw_y is None else torch.from_numpy(draw_y(n)).to(device)
+
+    sizes = [min(N_AT_A_TIME, n - start) for start in range(0, n, N_AT_A_TIME)]
     if given is None:
-        starts = range(0, n, N_AT_A_TIME)
-        return np.concatenate([model.sample(min(N_AT_A_TIME, n - s)).cpu().numpy() for s in starts])
-    batch = [torch.from_numpy(a).to(device) for a in given]
-    n_samples = min(max(10 * n, PROPOSALS[0]), PROPOSALS[1])
-    pieces, ess = [], math.inf
-    for start in range(0, n, N_AT_A_TIME):
-        filled = model.impute(*batch, n_samples=n_samples, draws=min(N_AT_A_TIME, n - start))
-        pieces.append(filled.draws[:, 0].cpu().numpy())
-        ess = min(ess, filled.ess.item())
-    print(
-        f"log p(given): {filled.log_px.item():.2f} nats; {ess:.0f} effective of {n_samples} samples"
-    )
-    if ess < FEW:
-        print(f"Note: with {ess:.0f} effective samples many rows are alike; the condition is rare")
-    return np.concatenate(pieces)
+        pieces = [(model.sample(size, y), y) for size in sizes for y in [conditions_of(size)]]
+    else:
+        x, mask = (torch.from_numpy(a).to(device) for a in given)
+        n_samples, ess = min(max(10 * n, PROPOSALS[0]), PROPOSALS[1]), math.inf
+        pieces = []
+        for size in sizes:
+            *piece, log_p, found = resample(
+                model, size, x, mask, conditions_of(n_samples), n_samples
+            )
+            pieces.append(piece)
+            ess = min(ess, found)
+        print(f"log p(given): {log_p:.2f} nats; {ess:.0f} effective of {n_samples} samples")
+        if ess < FEW:
+            print(
+                f"Note: with {ess:.0f} effective samples many rows are alike; what is given is rare"
+            )
+    x, y = zip(*pieces, strict=True)
+    return torch.cat(x).cpu().numpy(), None if draw_y is None else torch.cat(y).cpu().numpy()
+
+
+@torch.no_grad()
+def resample(model, n, x, mask, y, n_samples):
+    """n rows of p(x, y | the observed cells of x [1, D]) and their y, log p(these cells), and the
+    effective number of n_samples, by sampling importance resampling (Rubin 1988).
+
+    y [n_samples, C] are draws of p(y): each z is proposed with one of them.
+    """
+    if y is None:
+        filled = model.impute(x, mask, n_samples=n_samples, draws=n)
+        return filled.draws[:, 0], None, filled.log_px.item(), filled.ess.item()
+
+    def propose(piece):
+        log_px_z, log_ratio, z = model.log_w_terms(*piece, n_samples=1)
+        # Of members, whose axis comes first, each proposes a z: [B, M] and [B, M, Z].
+        return (log_px_z + log_ratio).flatten(0, -2).T, z.flatten(0, -3).transpose(0, 1)
+
+    rows = Batch(x.expand(n_samples, -1), y, mask.expand(n_samples, -1))
+    n_rows = max(1, CHUNK_FLOATS // (model.width * model.members))
+    log_w, z = in_chunks(propose, rows, n_rows)
+    weights = log_w.flatten().softmax(0)
+    chosen = torch.multinomial(weights, n, replacement=True)
+    row, member = chosen // model.members, chosen % model.members
+    z, y, at = z[row, member], y[row], torch.arange(n, device=x.device)
+    params = model.decode(z, y) if model.members == 1 else (
+        model.decode(z.expand(model.members, -1, -1), y)[member, at])  # fmt: skip
+    drawn = torch.where(mask > 0, x, model.likelihood.sample(params))
+    log_p = log_w.logsumexp((0, 1)) - math.log(log_w.numel())
+    return drawn, y, log_p.item(), 1 / weights.square().sum().item()
 
 
 def to_marginal(values, drawn, real, ties=0.5):
@@ -121,13 +127,17 @@ def to_marginal(values, drawn, real, ties=0.5):
     return np.interp(rank, (np.arange(len(real)) + 0.5) / len(real), real)
 
 
-def with_marginals(x, model, columns, train, rng):
+def with_marginals(x, model, columns, train, rng, y_train=None):
     """x [n, D] with the numbers' marginals of the training rows (x, mask); levels stay as drawn.
 
     The map is a function of the run alone, whatever rows it is applied to; `rng` breaks ties.
     """
     with runs.fixed_randomness(RANKED_SEED):
-        drawn = model.sample(N_RANKED).cpu().numpy()
+        y = []
+        if y_train is not None:
+            rows = y_train[torch.randint(len(y_train), (N_RANKED,)).numpy()]
+            y = [torch.from_numpy(rows).to(next(model.parameters()).device)]
+        drawn = model.sample(N_RANKED, *y).cpu().numpy()
     x = x.copy()
     for j, column in enumerate(columns):
         real = train[0][train[1][:, j] > 0, j]
@@ -158,11 +168,14 @@ def texts(column, x):
     return column.text_of(np.where(np.isfinite(rounded), rounded, values))
 
 
-def as_frame(x, columns, mask=None):
-    """The rows as cells of the whole table: ignored columns are empty, constants stay constant."""
+def as_frame(x, mask, columns):
+    """The rows as cells of the whole table: ignored columns are empty, constants stay constant.
+
+    x and mask [n, D + number of conditions]: these come last.
+    """
     import pandas as pd
 
-    kept = [column.name for column in tables.modelled(columns)]
+    kept = [column.name for column in (*tables.modelled(columns), *conditions.of(columns))]
     frame = {}
     for column in columns:
         if column.kind == "ignore":
@@ -170,8 +183,35 @@ def as_frame(x, columns, mask=None):
             continue
         j = kept.index(column.name)
         text = np.array(texts(column, x[:, j]), dtype=object)
-        frame[column.name] = text if mask is None else np.where(mask[:, j] > 0, text, "")
+        frame[column.name] = np.where(mask[:, j] > 0, text, "")
     return pd.DataFrame(frame, dtype="str")
+
+
+def write(frame, columns, out):
+    """The rows as a file; in arrays labels are y, as there they are read."""
+    ending, others = out.suffix.lower(), {}
+    if ending in (".npy", ".npz"):
+        if conditions.LABEL in conditions.names(columns):
+            others = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
+            columns = [c for c in columns if c.name != conditions.LABEL]
+        if not all(c.kind == "ignore" or c.style or not c.levels for c in columns):
+            raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
+    if ending not in (".csv", ".tsv"):
+        frame = tables.typed(frame, columns)
+    files.write(frame, out, files.File(out, frame.iloc[:0], as_written={"others": others}))
+    print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns" + (" and y" if others else ""))
+
+
+def conditions_drawer(y_train, columns, given, unknown_too, draw_seed):
+    """A function of n: conditions [n, C] as in the training rows, those in --given fixed."""
+    rng = np.random.default_rng((draw_seed, 1))
+    cell, mask = np.zeros((2, 1, len(columns)), np.float32)
+    if given is not None:
+        cell, mask = (part[:, -len(columns) :] for part in given)
+        if not len(conditions.agreeing(y_train, cell, mask, columns)):
+            print("Note: no training row has the given conditions together")
+    pool = y_train if unknown_too else conditions.whole(y_train, columns)
+    return lambda n: conditions.draw(n, pool, cell, mask, columns, rng)
 
 
 def write_pictures(x, shape, path, grey_map):
@@ -236,44 +276,51 @@ def main(argv=None):
     grid = out.with_suffix(".png")
     if picture and grid.exists() and not args.overwrite:
         raise UserError(f"{grid} exists; add --overwrite to replace it, or name another by --out")
-    given, as_given = (None, {}) if args.given is None else given_cells(args.given, kept)
-    x_train, train_mask, x_held, held_mask = run.read_rows()
+    fixed = conditions.of(columns)
+    known = [*kept, *fixed]
+    given, as_given = (
+        (None, {}) if args.given is None else conditions.given_cells(args.given, known)
+    )
+    (x_train, train_mask, x_held, held_mask), (y_train, y_held) = run.read_rows(), run.read_y()
+    train = conditions.beside(x_train, train_mask, y_train, fixed)
+    held = conditions.beside(x_held, held_mask, y_held, fixed)
+    rng, draw_y, asked = np.random.default_rng(args.seed), None, given
     if given is not None:
-        note_far(given, kept, x_train, train_mask)
+        note_far(given, known, *train)
+        asked = tuple(part[:, : len(kept)] for part in given)
+        asked = asked if asked[1].any() else None
+    if fixed:
+        draw_y = conditions_drawer(y_train, fixed, given, args.keep_missing, args.seed)
     with runs.fixed_randomness(args.seed):
-        x = draw(model, args.n, kept, given)
-    rng = np.random.default_rng(args.seed)
+        x, y = draw(model, args.n, asked, draw_y)
     marginals = "model" if picture else args.marginals  # a pixel is no column of a table
     if marginals == "data":
-        x = with_marginals(x, model, kept, (x_train, train_mask), rng)
+        x = with_marginals(x, model, kept, (x_train, train_mask), rng, y_train)
     mask = np.ones_like(x)
     if args.keep_missing:
         mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
-        mask = mask if given is None else np.maximum(mask, given[1])
-    frame = as_frame(x, columns, mask if args.keep_missing else None).assign(**as_given)
-    ending = out.suffix.lower()
-    if ending in (".npy", ".npz") and not all(c.kind == "ignore" or c.style or not c.levels
-                                              for c in columns):  # fmt: skip
-        raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
-    if ending not in (".csv", ".tsv"):
-        frame = tables.typed(frame, columns)
-    files.write(frame, out, files.File(out, frame.iloc[:0]))
-    print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns")
+        mask = mask if asked is None else np.maximum(mask, asked[1])
+    frame = as_frame(*conditions.beside(x, mask, y, fixed), columns).assign(**as_given)
+    write(frame, columns, out)
     if picture:
         grey_map = pictures.grey_map(tables.to_user(x_train, kept))
         write_pictures(tables.to_user(x[:GRID], kept), config["shape"], grid, grey_map)
         print(f"Wrote {grid}")
     if given is None:
-        real = (x_train, train_mask), (x_held, held_mask)
-        compare(run, model, kept, (x, np.ones_like(x)), *real, marginals)
+        generated = conditions.beside(x, np.ones_like(x), y, fixed)
+        compare(run, model, known, generated, train, held, marginals)
 
 
 def compare(run, model, columns, generated, train, held, marginals):
-    """Say how near generated rows are to the run's real ones, and keep what the figure needs."""
+    """Say how near generated rows are to the run's real ones, and keep what the figure needs.
+
+    The conditions are columns like the others, but for the distance between rows.
+    """
+    n_modelled = len(columns) - len(conditions.of(columns))
 
     @torch.no_grad()
     def embed(x, mask):
-        tensors = [torch.as_tensor(a, dtype=torch.float32) for a in (x, mask)]
+        tensors = [torch.as_tensor(a[:, :n_modelled], dtype=torch.float32) for a in (x, mask)]
         return model.likelihood.cpu().embed(*tensors).numpy()
 
     train, held = ((x, mask.astype(np.float32)) for x, mask in (train, held))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import figures, files, hidden_cells, runs, tables
+from parts import conditions, figures, files, hidden_cells, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -53,7 +53,7 @@ class Imputer:
         ]
         return torch.from_numpy(np.stack(values, -1)).to(self.device)
 
-    def chunks(self, x, mask, n_draws):
+    def chunks(self, x, mask, n_draws, y=None):
         """Slice, values [n, D] and draws [M, n, D] in the user's units (codes for categories).
 
         Cells that lie too far out to tell anything of the others in their row are passed over.
@@ -63,8 +63,9 @@ class Imputer:
         with runs.fixed_randomness(self.seed):
             for start in range(0, len(x), n_rows):
                 rows = slice(start, start + n_rows)
-                batch = [torch.as_tensor(a[rows], dtype=torch.float32, device=self.device)
-                         for a in (x, mask)]  # fmt: skip
+                batch = [a if a is None else
+                         torch.as_tensor(a[rows], dtype=torch.float32, device=self.device)
+                         for a in (x, mask, y)]  # fmt: skip
                 filled = self.model.impute(*batch, draws=n_draws, eps=self.eps, unit=self.unit)
                 draws = tables.to_user(filled.draws.cpu().numpy(), self.columns)
                 yield rows, self.point(filled.mean.cpu().numpy(), draws), draws
@@ -107,7 +108,8 @@ def fill(rows, columns, imputer, n_tables=0, interval=None):
     found, drawn, bounds = np.empty((len(todo), len(kept))), [], []
     tail = 50 * (1 - interval) if interval else 0
     with progress_bar(len(todo), 0) as bar:
-        for part, values, draws in imputer.chunks(rows.x[todo], rows.mask[todo], n_draws):
+        y = None if rows.y is None else rows.y[todo]
+        for part, values, draws in imputer.chunks(rows.x[todo], rows.mask[todo], n_draws, y):
             found[part] = values
             drawn.append(draws[:n_tables].astype(np.float32 if n_tables == 0 else np.float64))
             if interval:
@@ -183,7 +185,7 @@ def main(argv=None):
     if args.interval:
         refuse_names(file, columns)
     torch.set_num_threads(choose_threads(args.threads, 2**30))
-    rows = tables.read_rows(file, columns)
+    rows = conditions.read_rows(file, columns, run.read_y()[0])
     far = tables.far(rows.x, tables.modelled(columns)) & (rows.mask > 0)
     for note in [*rows.notes, *far_notes(far, tables.modelled(columns))]:
         print(f"Note: {note}")
@@ -192,7 +194,8 @@ def main(argv=None):
     outputs, holes = fill(rows, columns, imputer, args.draws, args.interval)
     for path, frame in zip((out, *drawn), outputs, strict=True):
         files.write(tables.as_held(frame, columns, file, path), path, file)
-    left = sum(int(tables.holes(file.frame, c.name).sum()) for c in columns if c.kind == "ignore")
+    kept = tables.modelled(columns)
+    left = sum(int(tables.holes(file.frame, c.name).sum()) for c in columns if c not in kept)
     print(f"Filled {holes.sum()} cells in {holes.any(1).sum()} of {len(holes)} rows"
           + (f"; {left} in columns that are not modelled stay empty" if left else ""))  # fmt: skip
     if args.check:
@@ -213,8 +216,10 @@ def far_notes(far, columns):
 
 
 def rows_to_check(run, rows, config):
-    """Rows (x, mask) of the file that the run was not trained on, and a sample of those it was."""
-    x_train, train_mask, *held = run.read_rows()
+    """Rows of the file that the run was not trained on, and a sample of those it was: (x, mask),
+    and y where there are conditions.
+    """
+    (x_train, train_mask, *held), (y_train, y_held) = run.read_rows(), run.read_y()
     trained = x_train, train_mask.astype(np.float32)
     fresh = rows.x, rows.mask
     # The held-out rows where the file is the run's own, and where the run keeps only some of the
@@ -222,7 +227,10 @@ def rows_to_check(run, rows, config):
     whole = len(x_train) < N_KEPT_ROWS
     if not whole or config["data_hash"] == files.fingerprint(rows.file.path):
         fresh = held[0], held[1].astype(np.float32)
-    fresh = hidden_cells.without(*fresh, *trained)
+        rows = rows._replace(y=y_held)
+    if y_train is not None:
+        trained, fresh = (*trained, y_train), (*fresh, rows.y)
+    fresh = hidden_cells.without(fresh, trained)
     if not len(fresh[0]):
         raise UserError(f"--check needs rows that run {run.name} did not train on: it has none")
     return fresh, trained
@@ -230,7 +238,8 @@ def rows_to_check(run, rows, config):
 
 def measure(run, imputer, fresh, trained, interval, draw_seed):
     """Print how well hidden cells are filled, and keep what the figure needs in the run."""
-    result, cells = hidden_cells.check(imputer, *fresh, trained, interval, draw_seed)
+    x, mask, *y = fresh
+    result, cells = hidden_cells.check(imputer, x, mask, trained, interval, draw_seed, *y)
     print(hidden_cells.report(result))
     runs.write_json(run.path / "imputation.json", result)
     cells |= figures.of_columns(imputer.columns) | {"interval": np.array(interval)}

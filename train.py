@@ -49,16 +49,17 @@ OPTIONS = ("batch_size", "beta", "warmup_epochs", "cycles", "capacity", "free_bi
 RESUMABLE = {"resume", "runs_dir", "epochs", "patience", "device", "threads", "checkpoint_seconds"}
 
 
-def fit(model, x, mask=None, epochs=50, lr=1e-3, seed=0, **options):
-    """Train `model` on arrays x, mask [N, D] in model units; returns the means of each epoch.
+def fit(model, x, mask=None, epochs=50, lr=1e-3, seed=0, y=None, **options):
+    """Train `model` on arrays x, mask [N, D] in model units and conditions y [N, C]; returns the
+    means of each epoch.
 
     `options` as `Training.run`: OPTIONS.
     `seed` decides the order of rows; weights and noise draw from torch's global random state.
     """
     device = next(model.parameters()).device
     tensors = [None if a is None else torch.as_tensor(a, dtype=torch.float32, device=device)
-               for a in (x, mask)]  # fmt: skip
-    rows = Batch(tensors[0], mask=tensors[1])
+               for a in (x, y, mask)]  # fmt: skip
+    rows = Batch(*tensors)
     if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # needs no copy of x
         raise UserError("x holds NaN or infinite cells, expected finite numbers")
     steps = Training(model, lr, seed).run(rows, epochs, **options)
@@ -143,12 +144,13 @@ def parse(argv, parser=None):
     parser, argv = parser or make_parser(), sys.argv[1:] if argv is None else argv
     defaults = vars(parser.parse_args([]))
     unset = object()
-    blank = dict.fromkeys(defaults, unset) | {"kind": None}  # None: argparse appends to it
+    appended = {"kind": None, "condition": None}  # None: argparse appends to it
+    blank = dict.fromkeys(defaults, unset) | appended
     namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     if (path := namespace.get("config", unset)) is not unset:
         argv = [*flags_in(runs.read_json(path), parser, path), *argv]
         namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
-    given = {name: v for name, v in namespace.items() if v is not unset and v is not blank["kind"]}
+    given = {name: v for name, v in namespace.items() if v is not unset and v is not None}
     likelihood = datasets.resolve(defaults | given)["likelihood"]
     name = given.get("preset") or LIKELIHOODS[likelihood].preset
     return defaults | {"preset": name} | PRESETS.get(name, {}) | given, given

@@ -22,10 +22,10 @@ def find_rows(x, mask, among, among_mask):
     return np.fromiter((number.get(key, -1) for key in keys(x, mask)), np.int64, len(x))
 
 
-def without(x, mask, x_train, train_mask):
-    """The rows x, mask [n, D] less those that are among the training rows, cell by cell."""
-    new = find_rows(x, mask, x_train, train_mask) < 0
-    return x[new], mask[new]
+def without(rows, train):
+    """The rows (x, mask) or (x, mask, y) less those that are training rows, cell by cell."""
+    new = find_rows(*rows[:2], *train[:2]) < 0
+    return tuple(part[new] for part in rows)
 
 
 def hidden_cells(mask, rng):
@@ -36,25 +36,28 @@ def hidden_cells(mask, rng):
     return hidden
 
 
-def check(imputer, x, mask, train, interval=0.9, seed=0):
+def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
     """Error of each column on hidden cells of rows x [n, D], ours beside the baselines', as a dict.
 
-    `train` (x, mask) is what the baselines learn from. Numbers: RMSE over the standard deviation of
-    the column; categories: share of wrong cells; ordinal: mean distance of ranks over the largest.
-    Also what a figure needs of these cells: truth, imputed, low and high, in the user's units.
+    `train` (x, mask) is what the baselines learn from; with conditions it is (x, mask, y), and y
+    [n, C] are those of the rows. Numbers: RMSE over the standard deviation of the column;
+    categories: share of wrong cells; ordinal: mean distance of ranks over the largest. Also what a
+    figure needs of these cells: truth, imputed, low and high, in the user's units.
     """
     x, mask = x[:N_CHECKED], mask[:N_CHECKED]
     hidden = hidden_cells(mask, np.random.default_rng(seed))
     some = hidden.any(-1)  # rows that a fold changes
+    if y is not None:
+        y = np.broadcast_to(y[:N_CHECKED], (*some.shape, y.shape[1]))[some]
     x, left = np.broadcast_to(x, hidden.shape)[some], (mask * ~hidden)[some]
     hidden, columns = hidden[some], imputer.columns
     truth = tables.to_user(x, columns)
     ours, low, high = (np.empty(x.shape) for _ in range(3))
     tail = 50 * (1 - interval)
-    for rows, values, draws in imputer.chunks(x, left, N_DRAWS):
+    for rows, values, draws in imputer.chunks(x, left, N_DRAWS, *([] if y is None else [y])):
         ours[rows] = values
         low[rows], high[rows] = np.percentile(draws, (tail, 100 - tail), axis=0)
-    guesses = {"VAE": ours} | others(columns, train, x, left)
+    guesses = {"VAE": ours} | others(columns, train, x, left, y)
     result = {
         "interval": interval,
         "n_rows": min(len(mask), N_CHECKED),
@@ -90,7 +93,7 @@ def cell_error(column, truth, guess, scale):
     return float(np.sqrt(np.square((truth - guess) / scale).mean()))
 
 
-def others(columns, train, x, mask):
+def others(columns, train, x, mask, y=None):
     """Name -> rows filled by the baselines, in the user's units and codes.
 
     They see what a user would give them: standardised numbers, ranks, 0/1, one-hot categories.
@@ -100,7 +103,9 @@ def others(columns, train, x, mask):
         width = len(column.levels) if column.kind == "categorical" else 1
         blocks.append(slice(at, at + width))
         at += width
-    known, test = (tables.as_numbers(columns, *rows) for rows in (train, (x, mask)))
+    known, test = (tables.as_numbers(columns, *rows) for rows in (train[:2], (x, mask)))
+    if y is not None:
+        known, test = np.hstack([known, train[2]]), np.hstack([test, y])
     empty = np.isnan(known).all(0)
     shift = np.where(empty, 0, np.nanmean(np.where(empty, 0, known), 0))
     scale = np.where(empty, 1, np.nanstd(np.where(empty, 0, known), 0))

@@ -10,7 +10,7 @@ import numpy as np
 from parts import cells
 from parts.errors import UserError
 from parts.parquet import NESTED
-from parts.tables import DISCRETE, KNEE, Column, check_finite, standardize
+from parts.tables import DISCRETE, KNEE, Column, check_finite, modelled, standardize
 
 KINDS = {
     "real": "numbers and dates: Gaussian or Student-t",
@@ -210,7 +210,7 @@ def _centre_and_spread(values):
 
 def describe(columns, most=40):
     """How each column is read, as lines; the ignored ones together in the last."""
-    read = [column for column in columns if column.kind != "ignore"]
+    read = modelled(columns)
     width = max(len(column.name) for column in read[:most])
     lines = [f"  {c.name:<{width}}  {c.kind:<11}  {c.describe()}" for c in read[:most]]
     if len(read) > most:

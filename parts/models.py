@@ -1,5 +1,6 @@
 """The model that a run's config describes, with fresh weights or those of its checkpoint."""
 
+from parts import conditions
 from parts.errors import UserError
 from parts.flows import FLOWS
 from parts.likelihoods import LIKELIHOODS
@@ -20,20 +21,19 @@ def from_config(config):
     config = EARLIER | config
     refuse_unfit(config)
     likelihood = LIKELIHOODS[config["likelihood"]]
-    columns = modelled([Column(**column) for column in config["columns"]])
+    columns = [Column(**column) for column in config["columns"]]
+    y_dim = sum(conditions.sizes(conditions.of(columns)))
     options = {name: config[name] for name in likelihood.options}
-    likelihood = likelihood.of(columns, **options)
-    prior = PRIORS[config["prior"]]
+    likelihood = likelihood.of(modelled(columns), **options)
+    n_features = likelihood.n_features + y_dim
+    prior = PRIORS[config["prior"]](config["latent_dim"], n_features, config["prior_components"])
     model = MODELS[config["model"]]
-    parts = {
-        "members": config["members"],
-        "flow": flow_of(config),
-        "prior": prior(config["latent_dim"], likelihood.n_features, config["prior_components"]),
-    }
+    parts = {"members": config["members"], "flow": flow_of(config), "prior": prior}
     return model(
         likelihood,
         config["hidden_dims"],
         config["latent_dim"],
+        y_dim,
         network=config["network"],
         shape=config.get("shape"),
         **{name: part for name, part in parts.items() if name not in model.needs},

@@ -23,8 +23,10 @@ def packed(config):
     """A run's config as its files hold it: of a picture's columns only what scales them, if any."""
     if len(config.get("shape", ())) < 3:
         return config
-    columns = config["columns"]
+    columns = [column for column in config["columns"] if not column.get("condition")]
+    given = [column for column in config["columns"] if column.get("condition")]
     small = {key: value for key, value in config.items() if key != "columns"}
+    small |= {"conditions": given} if given else {}
     scaling = {key: [column.get(key) for column in columns] for key in ("shift", "scale")}
     plain = set(scaling["shift"]) == {0.0} and set(scaling["scale"]) == {1.0}
     return small if plain else small | {"columns": scaling}
@@ -39,7 +41,9 @@ def unpacked(config):
     shift, scale = columns.get("shift", [0.0] * len(of)), columns.get("scale", [1.0] * len(of))
     keys = ("name", "shift", "scale")
     rows = zip(of, shift, scale, strict=True)
-    return config | {"columns": [dict(zip(keys, row, strict=True)) for row in rows]}
+    small = {key: value for key, value in config.items() if key != "conditions"}
+    pixels = [dict(zip(keys, row, strict=True)) for row in rows]
+    return small | {"columns": pixels + config.get("conditions", [])}
 
 
 def as_picture(x, shape):

@@ -138,6 +138,11 @@ class Run:
         arrays = read_arrays(self.rows, again, names)
         return [arrays[name] for name in names]
 
+    def read_y(self):
+        """The conditions of these training and held-out rows, [n, C]; None of a run without."""
+        arrays = read_arrays(self.rows, "train the run again")
+        return arrays.get("y"), arrays.get("held_y")
+
     def flags(self, runs_dir):
         """The flags by which a verb finds this run again, quoted for a shell."""
         if self.path != Path(runs_dir) / self.name:

@@ -40,6 +40,7 @@ class Column:
     whole: bool = False  # all whole numbers
     low: float | None = None  # 0 where no training cell is negative
     why: str = ""  # it is ignored
+    condition: bool = False  # it is a part of y: parts/conditions.py
 
     def to_dict(self):
         return dict(vars(self))  # asdict would copy deeply: pictures have many columns
@@ -138,7 +139,7 @@ def check_finite(values, name, rows):
 
 
 def modelled(columns):
-    return [c for c in columns if c.kind != "ignore"]
+    return [c for c in columns if c.kind != "ignore" and not c.condition]
 
 
 def holes(frame, name):
@@ -321,6 +322,7 @@ class Rows(NamedTuple):
     mask: np.ndarray
     impossible: np.ndarray
     notes: list
+    y: np.ndarray | None = None  # the conditions, [N, C]
 
 
 def read_rows(file, columns):

@@ -295,7 +295,7 @@ def test_scores_of_a_file_count_its_impossible_cells(scorer):
     x, mask, _, _ = tables.encode(survey(5, 2), scorer.columns)
     impossible = np.zeros(x.shape, bool)
     impossible[1, 0] = impossible[3, 1] = impossible[3, 4] = True
-    rows = SimpleNamespace(x=x, mask=mask, impossible=impossible)
+    rows = SimpleNamespace(x=x, mask=mask, y=None, impossible=impossible)
     added = scorer.scores_of(rows) - scorer(x, mask)
     np.testing.assert_allclose(added, [0, 100, 0, 200, 0], atol=1e-6)
 

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp, norm, spearmanr
 
 import data as datasets
 import generate
-from parts import closeness, kinds, tables
+from parts import closeness, conditions, kinds, tables
 from parts.example import CITIES, JOBS, survey
 from parts.runs import Run
 
@@ -371,7 +371,7 @@ def test_commas_and_names_within_names_are_understood():
         tables.Column("x=1", shift=1.0),
         tables.Column("city, land", kind="categorical", levels=["Bern, CH", "Oslo, NO"]),
     ]
-    (x, mask), cells = generate.given_cells('"city, land=Oslo, NO", x=2.5', columns)
+    (x, mask), cells = conditions.given_cells('"city, land=Oslo, NO", x=2.5', columns)
     assert x.tolist() == [[2.5, 0, 1]]
     assert mask.tolist() == [[1, 0, 1]]
     assert cells == {"city, land": "Oslo, NO", "x": "2.5"}
