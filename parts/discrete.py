@@ -1,19 +1,94 @@
-"""p(x|z) of columns that hold counts, categories and ordered levels.
+"""p(x|z) of columns that hold bits, counts, categories and ordered levels.
 
 x [..., D] holds counts or codes of levels, 0 to L - 1; L is the most levels that a column has.
 """
 
 from itertools import groupby
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from parts.distributions import Likelihood, observed
+from parts.distributions import Likelihood, column_sums, observed, sum_columns
+from parts.errors import UserError
 
 FAR = 1e4  # a logit or threshold beyond every other
 MAX_LOG_MEAN = 25.0  # of a count: its mean stays a float32
 MIN_COUNT_SPREAD = 0.1
+
+
+class Bernoulli(Likelihood):
+    """Binary columns; params are logits.
+
+    On grey values in (0, 1) `log_prob` is the expected one over pixels drawn with those
+    probabilities: a cross-entropy, not a density of grey values. `binarize`: dynamic draws them
+    anew at every visit (Burda et al. 2016, section 5); where it is static, data.py has drawn them.
+    """
+
+    options = ("binarize",)
+
+    scaling = "none"
+    baseline_names = {"diagonal": "independent columns"}
+
+    def __init__(self, n_columns, binarize="none"):
+        if binarize not in ("none", "static", "dynamic"):
+            raise UserError(f"binarize {binarize!r}, expected none, static or dynamic")
+        super().__init__(n_columns, n_params=n_columns)
+        self.binarize = binarize
+
+    def draw(self, x):
+        return torch.bernoulli(x) if self.binarize == "dynamic" else x
+
+    def check(self, x, names):
+        low, high = x.min(0), x.max(0)
+        for name, a, b in zip(names, low, high, strict=True):
+            if not 0 <= a <= b <= 1:
+                raise UserError(
+                    f"column {name!r} ranges from {a:g} to {b:g}, expected values in [0, 1] "
+                    "for --likelihood bernoulli; use --likelihood gaussian"
+                )
+
+    def note(self, x):
+        pieces = np.array_split(x, 1 + x.size // 2**20)  # so that no mask is as large as x
+        if all(((piece == 0) | (piece == 1)).all() for piece in pieces):
+            return ""
+        if self.binarize == "dynamic":
+            return "Values between 0 and 1 are probabilities of a 1, drawn anew at every visit"
+        return (
+            "Values between 0 and 1 are taken as probabilities of a 1: log p is a cross-entropy, "
+            "not a density of grey values"
+        )
+
+    def log_prob(self, params, x, mask=None):
+        if not params.dim() > x.dim() == 2:
+            return super().log_prob(params, x, mask)
+        # The same sum; of many z's of a row x is a vector by which their logits are multiplied.
+        ones = torch.einsum("...bd,bd->...b", params, observed(x, mask))
+        return ones - sum_columns(F.softplus(params), mask)
+
+    def log_prob_per_column(self, params, x):
+        return x * params - F.softplus(params)
+
+    def mean(self, params):
+        return torch.sigmoid(params)
+
+    def std(self, params):
+        p = torch.sigmoid(params)
+        return (p * (1 - p)).sqrt()
+
+    def sample(self, params):
+        return torch.bernoulli(torch.sigmoid(params))
+
+    def baselines(self, train, test):
+        logits = torch.logit(self.frequencies(train.x, train.mask))
+        return {"diagonal": self.log_prob(logits, test.x.double(), test.mask).mean().item()}
+
+    @staticmethod
+    def frequencies(x, mask=None):
+        """Of ones in each column; half a row added, so never 0 or 1."""
+        mask = torch.ones(()).expand_as(x) if mask is None else mask
+        return (column_sums(x, mask) + 0.5) / (column_sums(mask, mask) + 1)
 
 
 class NegativeBinomial(Likelihood):

@@ -6,8 +6,8 @@ Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-pro
 import torch
 from torch import nn
 
-from parts.discrete import Categorical, NegativeBinomial, Ordinal
-from parts.distributions import Bernoulli, Gaussian, Likelihood, StudentT, log_normal
+from parts.discrete import Bernoulli, Categorical, NegativeBinomial, Ordinal
+from parts.distributions import Gaussian, Likelihood, StudentT, log_normal
 from parts.pixels import DiscretizedLogistic
 from parts.tables import FARTHEST_SEEN
 

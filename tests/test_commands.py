@@ -5,11 +5,13 @@ import json
 import math
 import re
 import shlex
+import struct
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import data as datasets
 from parts import cells, presets
@@ -77,6 +79,17 @@ def newest_run():
 def make_tables(words):
     """The user's files that a command reads and no other has written: any table will do."""
     x = np.random.default_rng(0).uniform(size=(40, 4))
+    pictures = np.random.default_rng(0).integers(256, size=(12, 28, 28), dtype=np.uint8)
+    if "DIR" in words and not Path("DIR").exists():
+        Path("DIR").mkdir()
+        for part in ("train", "t10k"):
+            for what, array in (("images-idx3", pictures), ("labels-idx1", pictures[:, 0, 0] % 10)):
+                header = struct.pack(f">{array.ndim + 1}i", 2048 + array.ndim, *array.shape)
+                Path(f"DIR/{part}-{what}-ubyte").write_bytes(header + array.tobytes())
+    if "photos/" in words and not Path("photos").exists():
+        Path("photos").mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(f"photos/{i}.png")
     written = {after for flag, after in zip(words, words[1:], strict=False) if flag in OUTPUTS}
     for word in set(words[2:]) - written:
         path = Path(word)

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "parts.cli": {"parts.errors"},
     "parts.closeness": {"parts.tables"},
     "parts.conditions": {"parts.cells", "parts.errors", "parts.kinds", "parts.tables"},
-    "parts.discrete": {"parts.distributions"},
+    "parts.discrete": {"parts.distributions", "parts.errors"},
     "parts.disentanglement": {"parts.errors"},
     "parts.distributions": {"parts.errors"},
     "parts.errors": set(),

@@ -9,11 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parts.discrete import FAR, Categorical, NegativeBinomial, Ordinal
+from parts.discrete import FAR, Bernoulli, Categorical, NegativeBinomial, Ordinal
 from parts.distributions import (
     MIN_DF,
     MIN_VARIANCE,
-    Bernoulli,
     Gaussian,
     StudentT,
     log_normal,
