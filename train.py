@@ -168,7 +168,10 @@ def settle(args, given):
     if config["binarize"] is None:
         pictures = len(data.shape) > 1 and config["likelihood"] == "bernoulli"
         config["binarize"] = "dynamic" if pictures else "none"
-    config |= fitted_settings(config, data) | {
+    config |= fitted_settings(config, data)
+    config |= {
+        # Without it a hidden pixel is a black one to the encoder, and its q(z | x) is poorer.
+        "mask_features": len(data.shape) > 1 and config["hide_rate"] > 0,
         "columns": [column.to_dict() for column in data.columns],
         "shape": list(data.shape),
         "data_hash": data.hash,

@@ -10,7 +10,7 @@ from vae import VAE
 # What older runs say nothing of.
 EARLIER = {"model": "vae", "members": 1, "flow": None, "prior": "normal", "prior_components": 50,
            "binarize": "none", "components": 1, "free_bits": 0.0, "capacity": None,
-           "objective": "elbo"}  # fmt: skip
+           "objective": "elbo", "mask_features": False}  # fmt: skip
 
 
 def from_config(config):
@@ -21,6 +21,8 @@ def from_config(config):
     columns = modelled([Column(**column) for column in config["columns"]])
     options = {name: config[name] for name in likelihood.options}
     likelihood = likelihood.of(columns, **options)
+    if config["mask_features"]:
+        likelihood.sees_mask, likelihood.n_features = True, 2 * likelihood.n_features
     prior = PRIORS[config["prior"]]
     return MODELS[config["model"]](
         likelihood,

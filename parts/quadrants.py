@@ -9,8 +9,7 @@ import math
 import numpy as np
 import torch
 
-from parts.batches import CHUNK_FLOATS, in_chunks
-from parts.distributions import column_sums
+from parts.batches import CHUNK_FLOATS, column_sums, in_chunks
 
 N_CHECKED = 1000  # pictures
 N_COMPARED = 2**24  # distances at a time, in numbers
