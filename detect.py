@@ -1,19 +1,22 @@
-"""A table -> the same with an anomaly score per row, and what is odd about it.
+"""A table -> the same with an anomaly score per row, and what is odd about it. Pictures too.
 
 python detect.py orders.csv                          # fits on the file; writes orders.scored.csv
 python detect.py orders.csv --run 0001               # by a run trained before
 python detect.py survey.csv --labels odd             # and measures itself against known answers
+python detect.py odd.npz --run 0001                  # pictures, and a sheet of the oddest
 """
 
 import parts  # noqa: F401  first: before torch is loaded
 
 # isort: split
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from data import add_kind_flags
-from parts import baselines, cells, files, runs, tables
+from data import add_kind_flags, form_of
+from parts import baselines, cells, files, gallery, images, pictures, runs, tables
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -40,6 +43,7 @@ N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usuall
 NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
 N_ROWS_AT_A_TIME = 8192
 TOP = 10  # rows printed
+SHOWN, ACROSS = 40, 8  # pictures of a sheet, and of its rows
 
 
 class Scorer:
@@ -78,6 +82,15 @@ class Scorer:
     def scores_of(self, rows, bar=None):
         """The same of a file's `tables.Rows`, impossible cells counted."""
         return self(rows.x, rows.mask, bar) + IMPOSSIBLE * rows.impossible.sum(1)
+
+    def beyond_entropy(self, x, mask, bar=None):
+        """The same less the entropy of pictures whose grey is the rate of a 1, nats [N].
+
+        An upper bound on KL(the picture's own pixels || p). Without it a picture is odd for being
+        grey. No pixels are drawn for it; where all are 0 or 1 it is -log p(x) as it stands.
+        """
+        entropy = self.model.likelihood.entropy(torch.from_numpy(x)).double().numpy()
+        return self(x, mask, bar) - entropy
 
     def quick(self, x, mask, eps, prior=None, own=None, bar=None):
         """The same by the noise `eps`, and the effective sample sizes; prior None: N(0, I)."""
@@ -213,6 +226,8 @@ def scorer_of(run, args):
 
 def main(argv=None):
     args = make_parser().parse_args(argv)
+    if form_of(args.file) == "pictures":
+        return score_pictures(args)
     file = files.read(args.file)
     ending = ".csv" if args.file.endswith((".npy", ".npz")) else None
     out = args.out or files.output_of(args.file, "scored", ending)
@@ -237,10 +252,7 @@ def main(argv=None):
         scores = scorer.scores_of(rows, bar)
     held = scorer(*held_out)
     threshold = float(np.quantile(held, 1 - args.contamination))
-    flagged = scores > threshold
-    rank = np.empty(len(scores), int)
-    rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-
+    flagged, rank = scores > threshold, ranks(scores)
     few = slice(N_TYPICAL)
     typical = scorer.surprise(*(part[few] for part in held_out))
     typical = np.nan_to_num(np.nanmedian(np.vstack([typical, np.zeros_like(typical[:1])]), 0))
@@ -258,41 +270,79 @@ def main(argv=None):
     )  # fmt: skip
     files.write(tables.as_held(frame, columns, file, out), out, file)
     report(scores, threshold, rank, why, held)
+    conclude(run, scorer, rows, train, (scores, held, threshold), labels)
+    print(f"Wrote {out}")
+    print(f"Score other files with: python detect.py FILE {run.flags(args.runs_dir)}")
+
+
+def ranks(scores):
+    """1 for the highest."""
+    rank = np.empty(len(scores), int)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return rank
+
+
+def conclude(run, scorer, rows, train, found, labels):
+    """Say how the scores (also held-out ones, threshold) compare with others', and keep them."""
+    scores, held, threshold = found
     kept = {"scores": scores, "held": held, "threshold": np.array(threshold)}
     if labels is not None:
         results = compare(labels, scores, scorer, rows, train)
-        print(comparison_table(results, int((labels == 1).sum()), len(train[0])))
+        print(baselines.comparison_table(results, int((labels == 1).sum()), len(train[0])))
         runs.write_json(run.path / "detection.json", results)
         kept["labels"] = labels
     runs.write_atomic(run.scores, lambda f: np.savez_compressed(f, **kept))
-    print(f"Wrote {out}")
-    print(f"Score other files with: python detect.py FILE {run.flags(args.runs_dir)}")
+
+
+def score_pictures(args):
+    """A line for each picture of a folder or an array, and a sheet of the oddest ones."""
+    import pandas as pd
+
+    out = Path(args.out or files.output_of(args.file.rstrip("/"), "scored", ".csv"))
+    files.refuse_output(out, args.overwrite, args.file, text=True)
+    sheet = out.with_suffix(".png")
+    if sheet.exists() and not args.overwrite:
+        raise UserError(f"{sheet} exists; add --overwrite to replace it, or name another by --out")
+    run = run_of(args)
+    scorer, columns, train, held_out = scorer_of(run, args)
+    torch.set_num_threads(choose_threads(args.threads, 2**30))
+    config = run.config()
+    found = images.of_run(args.file, config, columns)
+    scorer.model.likelihood.check(found.x, [column.name for column in columns])
+    frame = pd.DataFrame({"index": np.arange(len(found.x))})
+    frame = frame if found.labels is None else frame.assign(label=found.labels)
+    labels = None if args.labels is None else read_labels(files.File(out, frame), args.labels)
+    if not len(held_out[0]):
+        print("Note: the run held no pictures out, so the threshold is set by training pictures")
+        held_out = train
+    with progress_bar(len(found.x), 0) as bar:
+        scores = scorer.beyond_entropy(found.x, found.mask, bar)
+    held = scorer.beyond_entropy(*held_out)
+    threshold, rank = float(np.quantile(held, 1 - args.contamination)), ranks(scores)
+    flagged = (scores > threshold).astype(int)
+    found_of = (scores.round(4), flagged, rank)
+    frame = frame.assign(**dict(zip(COLUMNS, found_of, strict=False)))
+    files.write(frame, out, files.File(out, frame.iloc[:0]))
+    report(scores, threshold, rank, [""] * len(scores), held, what="picture", first=0)
+    conclude(run, scorer, found, train, (scores, held, threshold), labels)
+    x_train, x = (tables.to_user(a, columns) for a in (train[0], found.x[np.argsort(rank)][:SHOWN]))
+    shown = gallery.as_colour(x, config["shape"], pictures.grey_map(x_train))
+    gallery.write(sheet, gallery.rows_of(shown, min(ACROSS, len(shown))))
+    print(f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row", sep="\n")
+    print(f"Score other pictures with: python detect.py FILE {run.flags(args.runs_dir)}")
 
 
 COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
 
 
-def report(scores, threshold, rank, why, held):
+def report(scores, threshold, rank, why, held, what="row", first=1):
     print(
         f"Threshold: {threshold:.2f} nats, exceeded by {(held > threshold).sum()} of {len(held)} "
-        f"held-out rows; {(scores > threshold).sum()} of {len(scores)} rows lie beyond it"
+        f"held-out {what}s; {(scores > threshold).sum()} of {len(scores)} {what}s lie beyond it"
     )
-    print(f"The {min(TOP, len(scores))} oddest rows:")
+    print(f"The {min(TOP, len(scores))} oddest {what}s:")
     for row in np.argsort(rank)[:TOP]:
-        print(f"  row {row + 1:<7} {scores[row]:9.2f} nats  {why[row]}")
-
-
-def comparison_table(results, n_anomalies, n_train):
-    lines = [
-        f"Against the labels ({n_anomalies} anomalies; the others by scikit-learn, fitted to "
-        f"{n_train} of the run's training rows; 95 % bootstrap intervals):",
-        f"  {'':<22}{'AUROC':>22}{'average precision':>24}",
-    ]
-    for name, found in results.items():
-        cells_ = [f"{100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-                  for v, low, high in (found["auroc"], found["ap"])]  # fmt: skip
-        lines.append(f"  {name:<22}{cells_[0]:>22}{cells_[1]:>24}")
-    return "\n".join(lines)
+        print(f"  {what} {row + first:<7} {scores[row]:9.2f} nats  {why[row]}".rstrip())
 
 
 if __name__ == "__main__":

@@ -52,3 +52,13 @@ def column_sums(x, mask):
     n = max(1, 2**20 // x.shape[1])
     pieces = zip(x.split(n), mask.split(n), strict=True)
     return sum((piece * there).double().sum(0) for piece, there in pieces)
+
+
+def observed(x, mask=None):
+    """x with its missing cells set to 0, whatever stood there."""
+    return x if mask is None else torch.where(mask > 0, x, 0.0)
+
+
+def sum_columns(per_column, mask=None):
+    """Sum over the last axis, of observed columns only."""
+    return (per_column if mask is None else per_column * mask).sum(-1)

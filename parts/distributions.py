@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from parts.batches import column_sums
+from parts.batches import column_sums, observed, sum_columns
 from parts.errors import UserError
 
 LOG_2PI = math.log(2 * math.pi)
@@ -43,16 +43,6 @@ def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None, by_latent=False):
         ratio = (logvar_q.exp() + (mu_q - mu_p).square()) * torch.exp(-logvar_p)
         twice = ratio - 1 + logvar_p - logvar_q
     return 0.5 * (twice if by_latent else twice.sum(-1))
-
-
-def observed(x, mask=None):
-    """x with its missing cells set to 0, whatever stood there."""
-    return x if mask is None else torch.where(mask > 0, x, 0.0)
-
-
-def sum_columns(per_column, mask=None):
-    """Sum over the last axis, of observed columns only."""
-    return (per_column if mask is None else per_column * mask).sum(-1)
 
 
 class Likelihood(nn.Module):
@@ -116,6 +106,10 @@ class Likelihood(nn.Module):
     def log_prob_per_column(self, params, x):
         """[..., B, D]; for the missing cells too."""
         raise NotImplementedError
+
+    def entropy(self, x):
+        """What of -log p(x) is due to x being rates and no data, nats [B]: see Bernoulli."""
+        return x.new_zeros(len(x))
 
     def mean(self, params):
         """E[x|z], [..., B, D]."""
@@ -196,6 +190,10 @@ class Bernoulli(Likelihood):
 
     def log_prob_per_column(self, params, x):
         return x * params - F.softplus(params)
+
+    def entropy(self, x):
+        """Of pixels drawn with these probabilities; no model's cross-entropy lies below it."""
+        return (torch.special.entr(x) + torch.special.entr(1 - x)).sum(-1)
 
     def mean(self, params):
         return torch.sigmoid(params)
