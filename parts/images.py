@@ -45,8 +45,8 @@ def check_flags(config):
 
 
 def are_in(path):
-    """Whether `path` holds pictures: a folder, or an array of more than two axes."""
-    return Path(path).is_dir() or arrays.n_axes(path) > 2
+    """Whether `path` holds pictures: a folder, or an array of three axes or four."""
+    return Path(path).is_dir() or arrays.n_axes(path) in (3, 4)
 
 
 def read(path, config):
@@ -63,11 +63,6 @@ def read(path, config):
 def of_array(array, labels, path):
     """Pictures [N, H, W] or [N, C, H, W]: floats in [0, 1], or bytes; of 0 and 1 alone: binary."""
     shape = array.shape
-    if array.ndim not in (3, 4):
-        raise UserError(
-            f"{path}: shape {shape}, expected pictures [N, H, W] or [N, C, H, W], or a table "
-            "[rows, columns]"
-        )
     if array.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
         raise UserError(
             f"{path}: shape {shape} has its channels last, expected [N, C, H, W]: "
