@@ -1,19 +1,33 @@
-"""A table -> the same with an anomaly score per row, and what is odd about it.
+"""A table -> the same with an anomaly score per row, and what is odd about it. Pictures too.
 
 python detect.py orders.csv                          # fits on the file; writes orders.scored.csv
 python detect.py orders.csv --run 0001               # by a run trained before
 python detect.py survey.csv --labels odd             # and measures itself against known answers
+python detect.py odd.npz --run 0001                  # pictures, and a sheet of the oddest
 """
 
 import parts  # noqa: F401  first: before torch is loaded
 
 # isort: split
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from data import add_kind_flags
-from parts import baselines, cells, conditions, files, runs, tables
+from data import add_kind_flags, form_of
+from parts import (
+    baselines,
+    cells,
+    conditions,
+    explanations,
+    files,
+    gallery,
+    images,
+    pictures,
+    runs,
+    tables,
+)
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -32,14 +46,14 @@ from vae import Batch
 
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
 EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`
-N_EXPLAINED_AT_A_TIME = 1000
 N_SCORE = 20  # samples behind a score, or a fifth of --n-samples if that is more
 FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
 N_EXEMPLARS = 1000  # rows of the run whose q(z|x) together are the prior of a score
 N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
-NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
 N_ROWS_AT_A_TIME = 8192
+N_EXPLAINED_AT_A_TIME = 1000
 TOP = 10  # rows printed
+SHOWN, ACROSS = 40, 8  # pictures of a sheet, and of its rows
 
 
 class Scorer:
@@ -81,6 +95,15 @@ class Scorer:
     def scores_of(self, rows, bar=None):
         """The same of a file's `tables.Rows`, impossible cells counted."""
         return self(rows.x, rows.mask, rows.y, bar) + IMPOSSIBLE * rows.impossible.sum(1)
+
+    def beyond_entropy(self, x, mask, bar=None):
+        """The same less the entropy of pictures whose grey is the rate of a 1, nats [N].
+
+        An upper bound on KL(the picture's own pixels || p). Without it a picture is odd for being
+        grey. No pixels are drawn for it; where all are 0 or 1 it is -log p(x) as it stands.
+        """
+        entropy = self.model.likelihood.entropy(torch.from_numpy(x)).double().numpy()
+        return self(x, mask, bar) - entropy
 
     def quick(self, x, mask, eps, prior=None, own=None, y=None, bar=None):
         """The same by the noise `eps`, and the effective sample sizes; prior None: N(0, I)."""
@@ -126,48 +149,6 @@ def with_y(x, mask, y=None):
     if y is None:
         return x, mask
     return np.hstack([x, y]), np.hstack([mask, np.ones_like(y)])
-
-
-def explain(scorer, rows, chosen, typical):
-    """For the rows numbered `chosen`: their three oddest cells, observed and expected, in words."""
-    x, mask, y = (None if a is None else a[chosen] for a in (rows.x, rows.mask, rows.y))
-    excess = scorer.surprise(x, mask, y) - typical
-    excess = np.where(rows.impossible[chosen], np.inf, excess)
-    order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
-    words = np.full(order.shape, "", dtype=object)
-    for j, column in enumerate(scorer.columns):
-        if column.name not in rows.file.frame:
-            continue
-        odd = np.take_along_axis(excess, order, 1) > NOTABLE
-        row, place = np.nonzero((order == j) & odd)
-        if len(row):
-            seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
-            given = None if y is None else y[row]
-            wanted = expectations(column, *scorer.expected(x[row], mask[row], j, given))
-            words[row, place] = [
-                # The likeliest category is no oddity: another cell has misled the others.
-                "" if want.startswith(f"{cell} (") else f"{column.name}={cell[:40]} expected {want}"
-                for cell, want in zip(seen, wanted, strict=True)
-            ]
-    return ["; ".join(word for word in three if word) for three in words]
-
-
-def expectations(column, mean, draws):
-    """Draws [M, n] of a column in words: 41±12, half the width that holds 68 %, or F (97%)."""
-    if column.levels:
-        shares = (draws == mean).mean(0)  # [n]
-        return [f"{text} ({s:.0%})" for text, s in zip(column.text(mean), shares, strict=True)]
-    low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
-    half = (column.to_user(high) - column.to_user(low)) / 2
-    if "date" in column.style:
-        widths = [f"{days:.0f} days" for days in half]
-    else:
-        short = column.style.get("decimals") is None
-        widths = [f"{v:.3g}" for v in half] if short else cells.texts(half, column.style)
-    texts = (
-        [f"{v:.4g}" for v in column.to_user(middle)] if not column.style else column.text(middle)
-    )
-    return [f"{text}±{width}" for text, width in zip(texts, widths, strict=True)]
 
 
 def compare(labels, scores, scorer, rows, train):
@@ -238,6 +219,8 @@ def scorer_of(run, args):
 
 def main(argv=None):
     args = make_parser().parse_args(argv)
+    if form_of(args.file) == "pictures":
+        return score_pictures(args)
     file = files.read(args.file)
     ending = ".csv" if args.file.endswith((".npy", ".npz")) else None
     out = args.out or files.output_of(args.file, "scored", ending)
@@ -262,10 +245,7 @@ def main(argv=None):
         scores = scorer.scores_of(rows, bar)
     held = scorer(*held_out)
     threshold = float(np.quantile(held, 1 - args.contamination))
-    flagged = scores > threshold
-    rank = np.empty(len(scores), int)
-    rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-
+    flagged, rank = scores > threshold, ranks(scores)
     few = slice(N_TYPICAL)
     typical = scorer.surprise(*(part[few] for part in held_out))
     typical = np.nan_to_num(np.nanmedian(np.vstack([typical, np.zeros_like(typical[:1])]), 0))
@@ -275,7 +255,7 @@ def main(argv=None):
     for start in range(0, len(explained), N_EXPLAINED_AT_A_TIME):
         some = explained[start : start + N_EXPLAINED_AT_A_TIME]
         with runs.fixed_randomness(args.seed):
-            why[some] = explain(scorer, rows, some, typical)
+            why[some] = explanations.explain(scorer, rows, some, typical)
 
     frame = file.frame.assign(
         anomaly_score=scores.round(4), is_anomaly=flagged.astype(int), anomaly_rank=rank,
@@ -283,41 +263,81 @@ def main(argv=None):
     )  # fmt: skip
     files.write(tables.as_held(frame, columns, file, out), out, file)
     report(scores, threshold, rank, why, held)
+    conclude(run, scorer, rows, train, (scores, held, threshold), labels)
+    print(f"Wrote {out}")
+    print(f"Score other files with: python detect.py FILE {run.flags(args.runs_dir)}")
+
+
+def ranks(scores):
+    """1 for the highest."""
+    rank = np.empty(len(scores), int)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return rank
+
+
+def conclude(run, scorer, rows, train, found, labels):
+    """Say how the scores (also held-out ones, threshold) compare with others', and keep them."""
+    scores, held, threshold = found
     kept = {"scores": scores, "held": held, "threshold": np.array(threshold)}
     if labels is not None:
         results = compare(labels, scores, scorer, rows, train)
-        print(comparison_table(results, int((labels == 1).sum()), len(train[0])))
+        print(baselines.comparison_table(results, int((labels == 1).sum()), len(train[0])))
         runs.write_json(run.path / "detection.json", results)
         kept["labels"] = labels
     runs.write_atomic(run.scores, lambda f: np.savez_compressed(f, **kept))
-    print(f"Wrote {out}")
-    print(f"Score other files with: python detect.py FILE {run.flags(args.runs_dir)}")
+
+
+def score_pictures(args):
+    """A line for each picture of a folder or an array, and a sheet of the oddest ones."""
+    import pandas as pd
+
+    out = Path(args.out or files.output_of(args.file.rstrip("/"), "scored", ".csv"))
+    files.refuse_output(out, args.overwrite, args.file, text=True)
+    sheet = out.with_suffix(".png")
+    if sheet.exists() and not args.overwrite:
+        raise UserError(f"{sheet} exists; add --overwrite to replace it, or name another by --out")
+    run = run_of(args)
+    scorer, columns, train, held_out = scorer_of(run, args)
+    torch.set_num_threads(choose_threads(args.threads, 2**30))
+    config = run.config()
+    if scorer.model.y_dim:
+        raise UserError(f"run {run.name} has conditions; pictures are scored by runs without")
+    found = images.of_run(args.file, config, columns)
+    scorer.model.likelihood.check(found.x, [column.name for column in columns])
+    frame = pd.DataFrame({"index": np.arange(len(found.x))})
+    frame = frame if found.labels is None else frame.assign(label=found.labels)
+    labels = None if args.labels is None else read_labels(files.File(out, frame), args.labels)
+    if not len(held_out[0]):
+        print("Note: the run held no pictures out, so the threshold is set by training pictures")
+        held_out = train
+    with progress_bar(len(found.x), 0) as bar:
+        scores = scorer.beyond_entropy(found.x, found.mask, bar)
+    held = scorer.beyond_entropy(*held_out)
+    threshold, rank = float(np.quantile(held, 1 - args.contamination)), ranks(scores)
+    flagged = (scores > threshold).astype(int)
+    found_of = (scores.round(4), flagged, rank)
+    frame = frame.assign(**dict(zip(COLUMNS, found_of, strict=False)))
+    files.write(frame, out, files.File(out, frame.iloc[:0]))
+    report(scores, threshold, rank, [""] * len(scores), held, what="picture", first=0)
+    conclude(run, scorer, found, train, (scores, held, threshold), labels)
+    x_train, x = (tables.to_user(a, columns) for a in (train[0], found.x[np.argsort(rank)][:SHOWN]))
+    shown = gallery.as_colour(x, config["shape"], pictures.grey_map(x_train))
+    gallery.write(sheet, gallery.rows_of(shown, min(ACROSS, len(shown))))
+    print(f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row", sep="\n")
+    print(f"Score other pictures with: python detect.py FILE {run.flags(args.runs_dir)}")
 
 
 COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
 
 
-def report(scores, threshold, rank, why, held):
+def report(scores, threshold, rank, why, held, what="row", first=1):
     print(
         f"Threshold: {threshold:.2f} nats, exceeded by {(held > threshold).sum()} of {len(held)} "
-        f"held-out rows; {(scores > threshold).sum()} of {len(scores)} rows lie beyond it"
+        f"held-out {what}s; {(scores > threshold).sum()} of {len(scores)} {what}s lie beyond it"
     )
-    print(f"The {min(TOP, len(scores))} oddest rows:")
+    print(f"The {min(TOP, len(scores))} oddest {what}s:")
     for row in np.argsort(rank)[:TOP]:
-        print(f"  row {row + 1:<7} {scores[row]:9.2f} nats  {why[row]}")
-
-
-def comparison_table(results, n_anomalies, n_train):
-    lines = [
-        f"Against the labels ({n_anomalies} anomalies; the others by scikit-learn, fitted to "
-        f"{n_train} of the run's training rows; 95 % bootstrap intervals):",
-        f"  {'':<22}{'AUROC':>22}{'average precision':>24}",
-    ]
-    for name, found in results.items():
-        cells_ = [f"{100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-                  for v, low, high in (found["auroc"], found["ap"])]  # fmt: skip
-        lines.append(f"  {name:<22}{cells_[0]:>22}{cells_[1]:>24}")
-    return "\n".join(lines)
+        print(f"  {what} {row + first:<7} {scores[row]:9.2f} nats  {why[row]}".rstrip())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import conditions, disentanglement, runs, tables
+from parts import conditions, disentanglement, pictures, runs, tables, walks
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -289,6 +289,9 @@ def main(argv=None):
     metrics, figures = evaluate(model, train, test, args.n_samples, args.seed, data.modelled)
     if known:
         metrics |= measure_factors(model, *known, args.seed)
+    if len(data.shape) > 1 and model.members == 1:  # each member has latents of its own
+        code = Batch(torch.from_numpy(figures["mu"]), test.y)
+        figures |= walks.decoded(model, *(t if t is None else t.to(device) for t in code[:2]))
     epoch = (checkpoint["best"] or {"epoch": checkpoint["position"]["epoch"]})["epoch"]
     unit = unit_of(config)
     save_figures_data(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
@@ -312,6 +315,8 @@ def save_figures_data(run, data, figures):
     recon, std = figures["recon"], figures.pop("std")
     rows = {"x": figures["x"], "recon": recon, "low": recon - 2 * std, "high": recon + 2 * std}
     figures = figures | {name: data.decode(x)[:, drawn] for name, x in rows.items()}
+    found = [name for name in walks.PICTURES if name in figures]
+    figures |= {name: pictures.as_bytes(data.decode(figures[name])) for name in found}
     figures |= {
         "columns": np.array([column.name for column in columns]),
         "drawn": np.array(list(drawn)),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parts import closeness, conditions, figures, files, pictures, runs, tables
+from parts import closeness, conditions, figures, files, gallery, pictures, runs, tables
 from parts.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.cli import (
     Parser,
@@ -35,7 +35,6 @@ N_RANKED = 10_000  # rows drawn to know the model's own marginals
 RANKED_SEED = 2**31 - 1  # of those rows
 FEW = 50.0  # effective samples, below which a condition is too rare to be believed
 GRID = 100  # pictures shown
-LINES = "#D0E4F0"  # between them
 
 
 def note_far(given, columns, x_train, train_mask):
@@ -214,31 +213,11 @@ def conditions_drawer(y_train, columns, given, unknown_too, draw_seed):
     return lambda n: conditions.draw(n, pool, cell, mask, columns, rng)
 
 
-def write_pictures(x, shape, path, grey_map):
-    """A grid of pictures as PNG; x [n, C * H * W] in the user's units."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.colors import to_rgb
-
+def write_pictures(x, shape, path, colors):
+    """A sheet of pictures as PNG; x [n, C * H * W] in the user's units."""
     across = min(10, math.ceil(math.sqrt(len(x))))
-    down = math.ceil(min(len(x), GRID) / across)
-    drawn = [pictures.as_picture(row, shape) for row in x[: across * down]]
-    (height, width), colour = drawn[0].shape[:2], drawn[0].shape[2:]
-    canvas = np.full((down * (height + 1) + 1, across * (width + 1) + 1, *colour), np.nan)
-    for i, picture in enumerate(drawn):
-        top, left = (i // across) * (height + 1) + 1, (i % across) * (width + 1) + 1
-        canvas[top : top + height, left : left + width] = picture
-    scaled = np.repeat(np.repeat(canvas, 6, 0), 6, 1)
-    if colour:
-        shown = np.where(np.isnan(scaled), to_rgb(LINES), np.clip(scaled, 0, 1))
-        options = {}
-    else:
-        shown = np.ma.masked_invalid(scaled)
-        colors = plt.get_cmap(grey_map).with_extremes(bad=LINES)
-        options = {"cmap": colors, "vmin": np.nanmin(scaled), "vmax": np.nanmax(scaled)}
-    runs.write_atomic(path, lambda f: plt.imsave(f, shown, format="png", **options))
+    shown = gallery.as_colour(x[: across * (GRID // across)], shape, colors, x.min(), x.max())
+    gallery.write(path, gallery.rows_of(shown, across))
 
 
 def make_parser():

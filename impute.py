@@ -1,8 +1,9 @@
-"""A table with holes -> the same table, its holes filled; nothing else changes.
+"""A table with holes -> the same table, its holes filled; nothing else changes. Pictures too.
 
 python impute.py survey.csv                          # fits on the file; writes survey.imputed.csv
 python impute.py survey.csv --run 0001 --draws 20    # and 20 plausible completed tables
 python impute.py survey.csv --check                  # and measures itself on hidden cells
+python impute.py pictures.npz --run 0001             # floats [N, H, W], NaN: a missing pixel
 """
 
 import parts  # noqa: F401  first: before torch is loaded
@@ -15,7 +16,19 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import conditions, figures, files, hidden_cells, runs, tables
+from parts import (
+    arrays,
+    conditions,
+    figures,
+    files,
+    gallery,
+    hidden_cells,
+    images,
+    pictures,
+    quadrants,
+    runs,
+    tables,
+)
 from parts.cli import (
     Parser,
     add_device_flags,
@@ -28,11 +41,13 @@ from parts.cli import (
     run_script,
 )
 from parts.errors import UserError
-from parts.hidden_cells import N_DRAWS
+from parts.hidden_cells import N_DRAWS, half_sample_mode
 from parts.models import load_model
 from train import N_KEPT_ROWS, run_of
+from vae import Batch
 
 CHUNK_CELLS = 2**23  # drawn at a time
+N_SHOWN, N_SHOWN_DRAWS = 16, 2  # pictures on a sheet, and draws of each
 
 
 class Imputer:
@@ -82,18 +97,6 @@ class Imputer:
     @property
     def n_draws(self):
         return 0 if self.statistic == "mean" else N_DRAWS
-
-
-def half_sample_mode(draws):
-    """The densest point of draws [M, ...] (Robertson & Cryer 1974): halve, keep the narrower."""
-    draws = np.sort(draws, 0)
-    while len(draws) > 2:
-        half = -(-len(draws) // 2)
-        width = draws[half - 1 :] - draws[: len(draws) - half + 1]
-        start = width.argmin(0)
-        at = start + np.arange(half).reshape(-1, *[1] * start.ndim)
-        draws = np.take_along_axis(draws, at, 0)
-    return draws.mean(0)
 
 
 def fill(rows, columns, imputer, n_tables=0, interval=None):
@@ -171,6 +174,8 @@ def make_parser():
 
 def main(argv=None):
     args = make_parser().parse_args(argv)
+    if datasets.form_of(args.file) == "pictures":
+        return fill_pictures(args)
     file = files.read(args.file)
     out = Path(args.out or files.output_of(args.file, "imputed"))
     digits = len(str(args.draws))
@@ -203,6 +208,88 @@ def main(argv=None):
     for path in (out, *drawn):
         print(f"Wrote {path}")
     print(f"Fill other files with: python impute.py FILE {run.flags(args.runs_dir)}")
+    return 0
+
+
+def fill_pictures(args):
+    """The same of an array of pictures, by a run on such; a sheet of some lies beside it."""
+    if args.interval or args.statistic != "mean":
+        raise UserError("--interval and --statistic go with tables: pixels are filled by the mean")
+    run = run_of(args)
+    out = Path(args.out or files.output_of(args.file, "imputed"))
+    digits = len(str(args.draws))
+    drawn = [files.output_of(out, f"{i:0{digits}d}") for i in range(1, args.draws + 1)]
+    sheet = out.with_suffix(".png")
+    for path in (out, *drawn):
+        files.refuse_output(path, args.overwrite, args.file)
+        if path.suffix.lower() not in arrays.READERS:
+            raise UserError(f"--out {path}: expected a name ending in .npy or .npz for pictures")
+    if sheet.exists() and not args.overwrite:
+        raise UserError(f"{sheet} exists; add --overwrite to replace it, or name another by --out")
+    model, checkpoint = load_model(run, choose_device(args.device))
+    config = checkpoint["config"]
+    if model.y_dim:
+        raise UserError(f"run {run.name} has conditions; pictures are filled by runs without")
+    columns = [tables.Column(**column) for column in config["columns"]]
+    found = images.of_run(args.file, config, columns, holes=True)
+    if found.array is None:
+        raise UserError(f"{args.file} is a folder, whose pictures have no holes; give an array")
+    torch.set_num_threads(choose_threads(args.threads, 2**30))
+    holes = found.mask == 0
+    todo = np.flatnonzero(holes.any(1))
+    n_draws = max(args.draws, N_SHOWN_DRAWS)
+    outputs = [found.array.copy() for _ in range(1 + n_draws)]
+    mean, draws = fill_rows(model, found.x[todo], found.mask[todo], n_draws, args)
+    at = holes[todo]
+    for output, values in zip(outputs, [mean, *draws], strict=True):
+        some = output.reshape(holes.shape)[todo]
+        some[at] = tables.to_user(values, columns)[at]
+        output.reshape(holes.shape)[todo] = some
+    for path, output in zip((out, *drawn), outputs, strict=False):
+        arrays.write(path, output, found.as_written)
+    print(f"Filled {holes.sum()} pixels in {len(todo)} of {len(holes)} pictures")
+    if args.check:
+        check_quarters(run, model, config, args)
+    for path in (out, *drawn):
+        print(f"Wrote {path}")
+    if len(todo):
+        shown = [a.reshape(holes.shape)[todo[:N_SHOWN]] for a in (found.array, *outputs[:3])]
+        grey_map = pictures.grey_map(tables.to_user(run.read_rows()[0], columns))
+        gallery.write(sheet, gallery.as_colour(np.stack(shown), config["shape"], grey_map))
+        print(f"Wrote {sheet}: as it was, filled, and two draws")
+    print(f"Fill other pictures with: python impute.py FILE {run.flags(args.runs_dir)}")
+    return 0
+
+
+def fill_rows(model, x, mask, n_draws, args):
+    """Means [n, D] and draws [M, n, D] of rows in model units."""
+    if not len(x):
+        return x, np.empty((n_draws, *x.shape), x.dtype)
+    device = next(model.parameters()).device
+    pieces, n_rows = [], max(1, CHUNK_CELLS // (x.shape[1] * n_draws))
+    eps = model.grid(args.n_samples, args.seed).to(device)
+    with runs.fixed_randomness(args.seed), progress_bar(len(x), 0) as bar:
+        for start in range(0, len(x), n_rows):
+            rows = slice(start, start + n_rows)
+            batch = [torch.from_numpy(a[rows]).to(device) for a in (x, mask)]
+            filled = model.impute(*batch, draws=n_draws, eps=eps)
+            pieces.append((filled.mean.cpu().numpy(), filled.draws.cpu().numpy()))
+            bar.update(len(batch[0]))
+    means, draws = zip(*pieces, strict=True)
+    return np.concatenate(means), np.concatenate(draws, 1)
+
+
+def check_quarters(run, model, config, args):
+    """Print how well quarters of the run's test pictures are told, and keep it in the run."""
+    data = datasets.load_for(config)
+    if not len(data.test.x):
+        raise UserError(f"--check: {run.path} has no test pictures")
+    device = next(model.parameters()).device
+    train, test = (Batch.of(split, device) for split in (data.train, data.test))
+    with runs.fixed_randomness(args.seed):
+        result = quadrants.check(model, train, test, data.shape, args.n_samples)
+    print(quadrants.report(result))
+    runs.write_json(run.path / "quadrants.json", result)
 
 
 def far_notes(far, columns):

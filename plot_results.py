@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from parts import pictures, runs
+from parts import gallery, pictures, runs
 from parts.cli import Parser, add_run_flags, run_script
 from parts.errors import UserError
 from parts.figures import (
@@ -69,30 +69,12 @@ def column(log, key):
 def reconstructions(log, arrays):
     """Original against reconstructed test rows, with the model's two sigma around the latter."""
     if len(arrays["shape"]) > 1:
-        return image_reconstructions(arrays)
+        return gallery.reconstructions(arrays)
     spread = np.ptp(np.where(np.isnan(arrays["x"]), arrays["recon"], arrays["x"]), 0)
     spread = spread[spread > 0]
     common = len(spread) == 0 or spread.max() / spread.min() < COMMON_SCALE
     many = arrays["x"].shape[1] > 30
     return profiles(arrays) if common or many else column_panels(arrays)
-
-
-def image_reconstructions(arrays):
-    n = min(12, len(arrays["x"]))
-    figure, axes = subplots(3, n, width=0.8 * n + 1, height=3.2)
-    low, high, colors = arrays["x"].min(), arrays["x"].max(), pictures.grey_map(arrays["x"])
-    two_sigma = (arrays["high"] - arrays["low"]) / 2
-    shown = {"original": arrays["x"], "reconstructed": arrays["recon"], "2σ": two_sigma}
-    for row, (title, rows) in zip(axes, shown.items(), strict=True):
-        start = 0 if title == "2σ" else low
-        for axis, x in zip(row, rows, strict=False):
-            picture = pictures.as_picture(x, arrays["shape"])
-            picture = np.clip(picture, 0, 1) if picture.ndim == 3 else picture
-            axis.imshow(picture, cmap=colors, vmin=start, vmax=start + high - low)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        row[0].set_ylabel(title)
-    return figure
 
 
 def profiles(arrays):
@@ -246,6 +228,8 @@ def drawings(run, log, runs_dir):
     else:
         arrays = load_evaluation(run, runs_dir)
         found = {name: partial(draw, log, arrays) for name, draw in FIGURES.items()}
+        shown = {name: draw for name, draw in gallery.FIGURES.items() if name in arrays}
+        found |= {name: partial(draw, arrays) for name, draw in shown.items()}
     for kind, path in left.items():
         arrays = runs.read_arrays(path, f"delete it, or run the verb that wrote {path.name} again")
         found |= {name: partial(draw, arrays) for name, draw in VERB_FIGURES[kind].items()}

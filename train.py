@@ -171,7 +171,10 @@ def settle(args, given):
     if config["binarize"] is None:
         pictures = len(data.shape) > 1 and config["likelihood"] == "bernoulli"
         config["binarize"] = "dynamic" if pictures else "none"
-    config |= fitted_settings(config, data) | {
+    config |= fitted_settings(config, data)
+    config |= {
+        # Without it a hidden pixel is a black one to the encoder, and its q(z | x) is poorer.
+        "mask_features": len(data.shape) > 1 and config["hide_rate"] > 0,
         "columns": [column.to_dict() for column in data.columns],
         "shape": list(data.shape),
         "data_hash": data.hash,
@@ -280,6 +283,11 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
                 "--kind and --columns belong to training, and --run names a trained run"
             )
         return runs.find_run(args.runs_dir, args.run)
+    if datasets.form_of(args.file) == "pictures":
+        raise UserError(
+            f"{args.file} holds pictures, which need a run: train one on complete pictures, as by "
+            "python train.py --data DATA --hide-rate 0.5 --run NAME, and add --run NAME"
+        )
     argv = ["--data", args.file, "--likelihood", "mixed", "--test-fraction", "0"]
     argv += ["--val-fraction", str(held_out), "--preset", preset, "--seed", str(args.seed)]
     argv += ["--runs-dir", args.runs_dir, "--device", args.device, "--threads", str(args.threads)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.recfunctions import unstructured_to_structured
 
+from parts import runs
 from parts.errors import UserError
 
 NAMES = ("X", "x", "data")  # in an .npz, the first of these that is there
@@ -77,6 +78,14 @@ def factors_of(array, names, rows, path):
     if len(names) != n_factors or len(set(names)) < n_factors or "" in names:
         raise UserError(f"{path}: factor_names is {names}, expected {n_factors} different names")
     return unstructured_to_structured(array, names=names)
+
+
+def write(path, array, as_written):
+    """The array in the form of the path's ending, with what else was read beside it."""
+    if Path(path).suffix.lower() == ".npy":
+        return runs.write_atomic(path, lambda file: np.save(file, array))
+    whole = as_written.get("others", {}) | {as_written.get("name", "X"): array}
+    return runs.write_atomic(path, lambda file: np.savez_compressed(file, **whole))
 
 
 # Array, labels or None, factors or None, and what else is there.

@@ -45,3 +45,20 @@ def in_chunks(function, batch, n_rows, *others):
     cuts = [slice(start, start + n_rows) for start in range(0, len(batch.x), n_rows)]
     pieces = [function(batch.take(cut), *(other[cut] for other in others)) for cut in cuts]
     return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+
+
+def column_sums(x, mask):
+    """Sums of the observed cells of x [N, D], [D] float64; in pieces, for x may be large."""
+    n = max(1, 2**20 // x.shape[1])
+    pieces = zip(x.split(n), mask.split(n), strict=True)
+    return sum((piece * there).double().sum(0) for piece, there in pieces)
+
+
+def observed(x, mask=None):
+    """x with its missing cells set to 0, whatever stood there."""
+    return x if mask is None else torch.where(mask > 0, x, 0.0)
+
+
+def sum_columns(per_column, mask=None):
+    """Sum over the last axis, of observed columns only."""
+    return (per_column if mask is None else per_column * mask).sum(-1)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from parts.batches import column_sums, observed, sum_columns
 from parts.errors import UserError
 
 LOG_2PI = math.log(2 * math.pi)
@@ -43,23 +44,6 @@ def kl_normal(mu_q, logvar_q, mu_p=None, logvar_p=None, by_latent=False):
     return 0.5 * (twice if by_latent else twice.sum(-1))
 
 
-def observed(x, mask=None):
-    """x with its missing cells set to 0, whatever stood there."""
-    return x if mask is None else torch.where(mask > 0, x, 0.0)
-
-
-def sum_columns(per_column, mask=None):
-    """Sum over the last axis, of observed columns only."""
-    return (per_column if mask is None else per_column * mask).sum(-1)
-
-
-def column_sums(x, mask):
-    """Sums of the observed cells of x [N, D], [D] float64; in pieces, for x may be large."""
-    n = max(1, 2**20 // x.shape[1])
-    pieces = zip(x.split(n), mask.split(n), strict=True)
-    return sum((piece * there).double().sum(0) for piece, there in pieces)
-
-
 class Likelihood(nn.Module):
     """A distribution over x [B, D] whose parameters come from a decoder.
 
@@ -69,6 +53,7 @@ class Likelihood(nn.Module):
     scaling = "standard"  # what data.py gives it: columns of mean 0 and variance 1
     preset = None  # of train.py's flags, taken where none is named
     in_bits = False  # whether log p(x) is of whole levels, and bits per dimension mean something
+    sees_mask = False  # whether what is there of x is part of the features
     options = ()  # the command-line flags it takes beside the number of columns
     baseline_names = {}  # of `baselines`, each with its description
 
@@ -108,7 +93,10 @@ class Likelihood(nn.Module):
 
     def features(self, x, mask=None):
         """What the encoder sees, [B, n_features]."""
-        return self.embed(x, mask)
+        seen = self.embed(x, mask)
+        if not self.sees_mask:
+            return seen
+        return torch.cat([seen, torch.ones_like(x) if mask is None else mask], -1)
 
     def log_prob(self, params, x, mask=None):
         """log p(x|z) over observed columns, [..., B]."""
@@ -117,6 +105,10 @@ class Likelihood(nn.Module):
     def log_prob_per_column(self, params, x):
         """[..., B, D]; for the missing cells too."""
         raise NotImplementedError
+
+    def entropy(self, x):
+        """What of -log p(x) is due to x being rates and no data, nats [B]: see Bernoulli."""
+        return x.new_zeros(len(x))
 
     def mean(self, params):
         """E[x|z], [..., B, D]."""

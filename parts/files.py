@@ -190,7 +190,10 @@ def _matrix(array, path):
 
     if not isinstance(array, np.ndarray) or array.ndim != 2:
         shape = getattr(array, "shape", "no array")
-        raise UserError(f"{path}: shape {shape}, expected [rows, columns]")
+        raise UserError(
+            f"{path}: shape {shape}, expected [rows, columns], or pictures [N, H, W] or "
+            "[N, C, H, W]"
+        )
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: values of type {array.dtype}, expected numbers")
     with np.errstate(over="ignore"):  # a long double may become inf, which is refused later

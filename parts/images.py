@@ -11,12 +11,13 @@ import warnings
 import zlib
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from parts import arrays, files, tables
 from parts.errors import UserError
-from parts.pictures import names
+from parts.pictures import describe, names
 from parts.sources import Source
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -44,8 +45,8 @@ def check_flags(config):
 
 
 def are_in(path):
-    """Whether `path` holds pictures: a folder, or an array of more than two axes."""
-    return Path(path).is_dir() or arrays.n_axes(path) > 2
+    """Whether `path` holds pictures: a folder, or an array of three axes or four."""
+    return Path(path).is_dir() or arrays.n_axes(path) in (3, 4)
 
 
 def read(path, config):
@@ -62,11 +63,6 @@ def read(path, config):
 def of_array(array, labels, path):
     """Pictures [N, H, W] or [N, C, H, W]: floats in [0, 1], or bytes; of 0 and 1 alone: binary."""
     shape = array.shape
-    if array.ndim not in (3, 4):
-        raise UserError(
-            f"{path}: shape {shape}, expected pictures [N, H, W] or [N, C, H, W], or a table "
-            "[rows, columns]"
-        )
     if array.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
         raise UserError(
             f"{path}: shape {shape} has its channels last, expected [N, C, H, W]: "
@@ -91,6 +87,42 @@ def of_array(array, labels, path):
     if array.dtype.kind == "b" or array.max() <= 1:  # binary pictures: no grey ones are so dark
         return source(array.astype(np.float32), shape, labels)
     return source(array, shape, labels)
+
+
+class Pictures(NamedTuple):
+    """A user's pictures as a run's model sees them: x and mask [N, D], labels; and as they stand
+    in a file: the array, and what else is there."""
+
+    x: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray | None
+    array: np.ndarray | None
+    as_written: dict
+
+
+def of_run(path, config, columns, holes=False):
+    """The Pictures of a file or folder for a run of that config; with `holes` a NaN is missing."""
+    shape = (1, *config["shape"])[-3:] if len(config["shape"]) > 1 else None
+    if shape is None:
+        raise UserError(f"{path} holds pictures, and the run was trained on a table")
+    array, written = None, {}
+    if Path(path).is_dir():
+        source = read_folder(path, config.get("image_size"), config.get("grey", False))
+    else:
+        array, labels, _, written = files.parse(path, arrays.READERS)
+        missing = np.isnan(array) if holes and array.dtype.kind == "f" else None
+        whole = array if missing is None else np.where(missing, array.dtype.type(0), array)
+        source = of_array(whole, labels, path)
+    if tuple(source.shape) != shape:
+        raise UserError(
+            f"{path} holds {describe(source.shape)}, and the run was trained on {describe(shape)}"
+        )
+    x = _rows(source.x, np.arange(len(source.x)), columns)
+    mask = np.ones_like(x)
+    if array is not None and missing is not None:
+        mask[missing.reshape(x.shape)] = 0
+        x *= mask
+    return Pictures(x, mask, source.labels, array, written)
 
 
 # Folders

@@ -13,7 +13,7 @@ from vae import VAE
 # What older runs say nothing of.
 EARLIER = {"model": "vae", "members": 1, "flow": None, "prior": "normal", "prior_components": 50,
            "binarize": "none", "components": 1, "free_bits": 0.0, "capacity": None,
-           "objective": "elbo"}  # fmt: skip
+           "objective": "elbo", "mask_features": False}  # fmt: skip
 
 
 def from_config(config):
@@ -25,6 +25,8 @@ def from_config(config):
     y_dim = sum(conditions.sizes(conditions.of(columns)))
     options = {name: config[name] for name in likelihood.options}
     likelihood = likelihood.of(modelled(columns), **options)
+    if config["mask_features"]:
+        likelihood.sees_mask, likelihood.n_features = True, 2 * likelihood.n_features
     n_features = likelihood.n_features + y_dim
     prior = PRIORS[config["prior"]](config["latent_dim"], n_features, config["prior_components"])
     model = MODELS[config["model"]]

@@ -46,12 +46,6 @@ def unpacked(config):
     return small | {"columns": pixels + config.get("conditions", [])}
 
 
-def as_picture(x, shape):
-    """A row [C * H * W] as what is drawn: [H, W, 3] of three channels, else their mean [H, W]."""
-    planes = channels_of(x, shape)
-    return planes.transpose(1, 2, 0) if len(planes) == 3 else planes.mean(0)
-
-
 def error_map(errors, shape):
     """Errors of columns [C * H * W] by pixel, mean over channels [H, W]."""
     return channels_of(errors, shape).mean(0)
@@ -60,6 +54,11 @@ def error_map(errors, shape):
 def channels_of(x, shape):
     """A row as [C, H, W]; runs of before have (H, W) for a grey picture's shape."""
     return np.reshape(x, (1, *shape)[-3:])
+
+
+def as_bytes(x):
+    """Numbers in [0, 1] as 0..255, what lies outside cut off."""
+    return np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
 
 
 def grey_map(x):

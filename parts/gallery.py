@@ -1,0 +1,150 @@
+"""Pictures side by side: figures of a run on pictures, and sheets of them as PNG."""
+
+from functools import partial
+
+import numpy as np
+
+from parts import pictures, runs
+from parts.figures import subplots
+
+LINES = (0.816, 0.894, 0.941)  # between pictures: pale blue, which no grey picture holds
+HOLE = (0.90, 0.45, 0.15)  # a missing pixel
+LONGEST = 2000  # pixels of a sheet's longer side, up to which its pictures are enlarged
+FINE = 64  # pixels of a picture's longer side, up to which figures enlarge it
+N_RECONSTRUCTED = 12
+
+
+def as_colour(x, shape, colors, low=0.0, high=1.0):
+    """Pictures [..., C * H * W] as [..., H, W, 3] in [0, 1]; a missing pixel is HOLE.
+
+    `colors` says how grey ones are drawn, see `pictures.grey_map`: `low` and `high` as its ends.
+    """
+    planes = np.reshape(x, (*np.shape(x)[:-1], *(1, *shape)[-3:]))
+    if planes.shape[-3] == 3:
+        shown = np.clip(np.moveaxis(planes, -3, -1), 0, 1)
+    else:
+        level = np.clip((planes.mean(-3) - low) / ((high - low) or 1), 0, 1)
+        level = 1 - level if colors == "gray_r" else level
+        shown = np.repeat(level[..., None], 3, -1)
+    return np.where(np.isnan(shown).any(-1, keepdims=True), HOLE, shown)
+
+
+def sheet(shown):
+    """Pictures [down, across, H, W, 3] as one, with lines between and around them."""
+    down, across, height, width, _ = shown.shape
+    canvas = np.empty((down * (height + 1) + 1, across * (width + 1) + 1, 3))
+    canvas[:] = LINES
+    for i, j in np.ndindex(down, across):
+        top, left = i * (height + 1) + 1, j * (width + 1) + 1
+        canvas[top : top + height, left : left + width] = shown[i, j]
+    return canvas
+
+
+def rows_of(shown, across):
+    """Pictures [n, H, W, 3] in rows of `across`, the last one filled up with blank ones."""
+    missing = -len(shown) % across
+    blank = np.broadcast_to(LINES, (missing, *shown.shape[1:]))
+    return np.concatenate([shown, blank]).reshape(-1, across, *shown.shape[1:])
+
+
+def write(path, shown):
+    """Pictures [down, across, H, W, 3] as a PNG file."""
+    from PIL import Image
+
+    canvas = sheet(shown)
+    times = max(1, min(6, LONGEST // max(canvas.shape[:2])))
+    image = Image.fromarray(np.round(255 * canvas).astype(np.uint8))
+    image = image.resize([times * n for n in image.size], Image.Resampling.NEAREST)
+    runs.write_atomic(path, partial(image.save, format="PNG"))
+
+
+# Figures of what evaluate.py leaves: bytes [down, across, C * H * W] and where they were taken.
+
+
+def scale_of(arrays):
+    """What `as_colour` is told of a run's pictures."""
+    x = arrays["x"]
+    return arrays["shape"], pictures.grey_map(x), np.nanmin(x), np.nanmax(x)
+
+
+def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5):
+    """A figure of one sheet, with names for its columns and rows."""
+    finer = max(1, FINE // max(shown.shape[2:4]))  # so that the lines between are thin
+    shown = shown.repeat(finer, 2).repeat(finer, 3)
+    down, across, height, width, _ = shown.shape
+    high = inch * down * height / width
+    figure, axes = subplots(1, 1, width=inch * across + 1.2, height=high + 0.9)
+    axis = axes.flat[0]
+    axis.imshow(sheet(shown), interpolation="nearest")
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axis.tick_params(length=0, labelsize=8)
+    axis.spines[:].set_visible(False)
+    middles = [np.arange(n) * (size + 1) + (size + 1) / 2 for n, size in zip(
+        (across, down), (width, height), strict=True)]  # fmt: skip
+    axis.set_xticks(middles[0], columns or [""] * across)
+    axis.set_yticks(middles[1], rows or [""] * down)
+    return figure
+
+
+def originals(arrays, rows):
+    return as_colour(arrays["x"][rows], *scale_of(arrays))
+
+
+def decoded(arrays, name):
+    return as_colour(arrays[name] / 255, *scale_of(arrays))
+
+
+def reconstructions(arrays):
+    """Test pictures above their reconstruction, and twice the standard deviation of p(x|z)."""
+    n = min(N_RECONSTRUCTED, len(arrays["x"]))
+    shape, colors, low, high = scale_of(arrays)
+    two_sigma = (arrays["high"] - arrays["low"])[:n] / 2
+    shown = np.stack([
+        *(as_colour(arrays[name][:n], shape, colors, low, high) for name in ("x", "recon")),
+        as_colour(two_sigma, shape, colors, 0, high - low),
+    ])  # fmt: skip
+    return panel(shown, "Test pictures", rows=["original", "reconstructed", "2σ"], inch=0.8)
+
+
+def latent_traversal(arrays):
+    """A row for each unit: its values from left to right, the others those of a test picture."""
+    shown, units, at = (
+        decoded(arrays, "latent_traversal"),
+        arrays["traversed"],
+        arrays["traversed_at"],
+    )
+    original = np.broadcast_to(originals(arrays, slice(0, 1)), shown[:, :1].shape)
+    shown = np.concatenate([original, shown], 1)
+    columns, rows = ["original", *texts(at)], [f"z{unit + 1}" for unit in units]
+    title = "One latent at a time, the most active first"
+    return panel(shown, title, columns, rows, xlabel="its value")
+
+
+def interpolations(arrays):
+    """From one test picture to another on a straight line in z; the originals at both ends."""
+    shown = decoded(arrays, "interpolations")
+    ends = originals(arrays, slice(0, 2 * len(shown)))[:, None]
+    shown = np.concatenate([ends[::2], shown, ends[1::2]], 1)
+    columns = ["original", *[""] * (shown.shape[1] - 2), "original"]
+    return panel(shown, "Between test pictures, straight in z", columns)
+
+
+def manifold(arrays):
+    """All of a plane of two latents, each at even steps of N(0, 1)."""
+    shown, at = decoded(arrays, "manifold"), arrays["manifold_at"]
+    shown_at = np.round(np.linspace(0, len(at) - 1, min(len(at), 8))).astype(int)
+    names = [text if i in shown_at else "" for i, text in enumerate(texts(at))]
+    title = "Both latents, at even steps of N(0, 1)"
+    return panel(shown, title, names, names[::-1], "z1", "z2", inch=0.35)
+
+
+def texts(values):
+    return [f"{value:.1f}" for value in np.round(values, 1) + 0.0]  # not -0.0
+
+
+# By the name of the array in evaluation.npz.
+FIGURES = {
+    "latent_traversal": latent_traversal,
+    "interpolations": interpolations,
+    "manifold": manifold,
+}

@@ -1,0 +1,72 @@
+"""Walks through latent space, decoded by the likelihood's mean: what a run's figures show of it."""
+
+import torch
+
+from parts.batches import CHUNK_FLOATS, Batch, in_chunks
+
+N_UNITS, N_STEPS, FARTHEST = 10, 11, 3.0  # of a traversal: rows, columns, and its ends
+N_PAIRS, N_BETWEEN = 8, 9  # of an interpolation: rows, columns
+N_MANIFOLD = 20  # rows and columns
+
+
+@torch.no_grad()
+def decoded(model, code, y=None):
+    """Name -> means of p(x|z) [down, across, D], and where they were taken, as NumPy arrays.
+
+    `code` [N, Z] is the middle of q(z|x) of some rows, y [N, C] their condition; the first row is
+    the start of the traversal. A manifold is only of two latents.
+    """
+
+    def decode(batch):
+        z, y, _ = batch
+        return [model.likelihood.mean(model.decode(z, y))]
+
+    def pictures(z, y):  # [down, across, Z], and y alike or None
+        batch = Batch(z.flatten(0, 1), None if y is None else y.flatten(0, 1))
+        (x,) = in_chunks(decode, batch, max(1, CHUNK_FLOATS // model.width))
+        return x.unflatten(0, z.shape[:2]).cpu().numpy()
+
+    def everywhere(z):  # the first row's condition
+        return None if y is None else y[0].expand(*z.shape[:2], -1)
+
+    units, at, z = traversal(code)
+    found = {"latent_traversal": pictures(z, everywhere(z)), "traversed": units, "traversed_at": at}
+    if len(code) > 1:
+        z, between = (None if ends is None else interpolation(ends) for ends in (code, y))
+        found["interpolations"] = pictures(z, between)
+    if code.shape[1] == 2:
+        at, z = manifold(code)
+        found |= {"manifold": pictures(z, everywhere(z)), "manifold_at": at}
+    return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
+
+
+def traversal(code):
+    """The units whose code varies most over rows [U], values [S], and the first row's z with each
+    of these units set to each value in turn, [U, S, Z].
+    """
+    units = code.var(0, correction=0).argsort(descending=True)[:N_UNITS]
+    at = torch.linspace(-FARTHEST, FARTHEST, N_STEPS, dtype=code.dtype, device=code.device)
+    z = code[0].repeat(len(units), N_STEPS, 1)
+    z[torch.arange(len(units)), :, units] = at
+    return units, at, z
+
+
+def interpolation(ends):
+    """Straight lines from row 0 to 1, from 2 to 3, and so on: [pairs, N_BETWEEN, Z]."""
+    n = min(N_PAIRS, len(ends) // 2)
+    start, end = ends[0 : 2 * n : 2, None], ends[1 : 2 * n : 2, None]
+    share = torch.linspace(0, 1, N_BETWEEN, dtype=ends.dtype, device=ends.device).unsqueeze(-1)
+    return start + share * (end - start)
+
+
+def manifold(code):
+    """Values at even steps of the normal distribution [S], and the grid of them: z1 to the right,
+    z2 upwards, [S, S, 2] (Kingma & Welling 2014, appendix A).
+    """
+    shares = (torch.arange(N_MANIFOLD, dtype=code.dtype, device=code.device) + 0.5) / N_MANIFOLD
+    at = torch.special.ndtri(shares)
+    z2, z1 = torch.meshgrid(at.flip(0), at, indexing="ij")
+    return at, torch.stack([z1, z2], -1)
+
+
+PICTURES = ("latent_traversal", "interpolations", "manifold")  # of what `decoded` gives
