@@ -103,7 +103,7 @@ class Scorer:
         grey. No pixels are drawn for it; where all are 0 or 1 it is -log p(x) as it stands.
         """
         entropy = self.model.likelihood.entropy(torch.from_numpy(x)).double().numpy()
-        return self(x, mask, bar) - entropy
+        return self(x, mask, bar=bar) - entropy
 
     def quick(self, x, mask, eps, prior=None, own=None, y=None, bar=None):
         """The same by the noise `eps`, and the effective sample sizes; prior None: N(0, I)."""

@@ -215,6 +215,8 @@ def fill_pictures(args):
     """The same of an array of pictures, by a run on such; a sheet of some lies beside it."""
     if args.interval or args.statistic != "mean":
         raise UserError("--interval and --statistic go with tables: pixels are filled by the mean")
+    if Path(args.file).is_dir():
+        raise UserError(f"{args.file} is a folder, whose pictures have no holes; give an array")
     run = run_of(args)
     out = Path(args.out or files.output_of(args.file, "imputed"))
     digits = len(str(args.draws))
@@ -232,8 +234,6 @@ def fill_pictures(args):
         raise UserError(f"run {run.name} has conditions; pictures are filled by runs without")
     columns = [tables.Column(**column) for column in config["columns"]]
     found = images.of_run(args.file, config, columns, holes=True)
-    if found.array is None:
-        raise UserError(f"{args.file} is a folder, whose pictures have no holes; give an array")
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     holes = found.mask == 0
     todo = np.flatnonzero(holes.any(1))

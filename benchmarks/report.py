@@ -84,6 +84,22 @@ def variants(result):
     return markdown([*header, "active units", "s"], rows)
 
 
+def samples(result):
+    """Of each model: mean ± s.d. over seeds."""
+    keys = {"inception_score": 2, "told_apart": 3, "precision": 3, "recall": 3, "log_px": 2,
+            "mse": 3, "seconds": 0}  # fmt: skip
+    header = ["pictures of", "inception score", "told apart from real", "precision", "recall"]
+    rows = []
+    for name, found in result["models"].items():
+        pairs = [found.get(key) for key in keys]
+        cells = [
+            "—" if pair is None else f"{pair[0]:.{digits}f} ± {pair[1]:.{digits}f}"
+            for pair, digits in zip(pairs, keys.values(), strict=True)
+        ]
+        rows.append([name, *cells])
+    return markdown([*header, "log p(x), nats", "test MSE", "s"], rows)
+
+
 def density(result):
     header = ["flags of train.py", "test log p(x), nats", "trained, s", "epochs", "evaluated, s"]
     rows = [
@@ -269,6 +285,7 @@ TABLES = {
     "quality": ("quality.json", quality),
     "speed": ("speed.json", speed),
     "variants": ("variants.json", variants),
+    "samples": ("samples.json", samples),
     "density": ("density.json", density),
 }
 

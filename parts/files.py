@@ -231,7 +231,7 @@ def refuse_output(path, overwrite, source=None, text=False):
 
 def output_of(path, word, ending=None):
     """`orders.csv` -> `orders.scored.csv`, beside it."""
-    path = Path(path)
+    path = Path(path) if Path(path).name else Path(path).resolve()
     return path.with_name(f"{path.stem}.{word}{ending or path.suffix}")
 
 

@@ -98,6 +98,7 @@ class Pictures(NamedTuple):
     labels: np.ndarray | None
     array: np.ndarray | None
     as_written: dict
+    y: None = None  # conditions, of which pictures have none here
 
 
 def of_run(path, config, columns, holes=False):

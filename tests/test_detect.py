@@ -15,7 +15,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import detect
-from parts import hidden_cells, presets, tables
+from parts import explanations, hidden_cells, presets, tables
 from parts.files import read
 from parts.runs import Run
 from vae import VAE, Gaussian
@@ -503,7 +503,7 @@ def test_expectations_have_the_closed_forms_width_on_average(scorer):
     x, mask, _, _ = tables.encode(frame, scorer.columns)
     mean, draws = scorer.expected(x, mask, 0)
     assert draws.shape == (detect.N_DRAWS, 150)
-    words = detect.expectations(scorer.columns[0], mean, draws)
+    words = explanations.expectations(scorer.columns[0], mean, draws)
     middle, half = np.array([[float(v) for v in word.split("±")] for word in words]).T
     weights = np.linalg.solve(COVARIANCE[1:, 1:], COVARIANCE[1:, 0])
     sd = np.sqrt(COVARIANCE[0, 0] - COVARIANCE[0, 1:] @ weights)
@@ -515,15 +515,15 @@ def test_expectations_have_the_closed_forms_width_on_average(scorer):
 def test_expectations_in_the_columns_own_words():
     draws = norm.ppf(np.linspace(0.0005, 0.9995, 2001))[:, None]
     column = tables.Column("a", shift=41.0, scale=12.0, style={"decimals": 0}, whole=True)
-    assert detect.expectations(column, None, draws) == ["41±12"]
+    assert explanations.expectations(column, None, draws) == ["41±12"]
     money = tables.Column("m", 41.0, 12.0, style={"prefix": "$", "decimals": 1})
-    assert detect.expectations(money, None, draws) == ["$41.0±$11.9"]
+    assert explanations.expectations(money, None, draws) == ["$41.0±$11.9"]
     date = tables.Column("d", shift=15.0, scale=3.0, style={"date": "%Y-%m-%d"})
-    assert detect.expectations(date, None, draws) == ["1970-01-16±3 days"]
+    assert explanations.expectations(date, None, draws) == ["1970-01-16±3 days"]
     level = tables.Column("s", kind="binary", levels=["F", "M"])
-    assert detect.expectations(level, np.zeros(1), (draws > 1.0) * 1.0) == ["F (84%)"]
+    assert explanations.expectations(level, np.zeros(1), (draws > 1.0) * 1.0) == ["F (84%)"]
     array = tables.Column("x", 41.0, 12.0)
-    assert detect.expectations(array, None, draws) == ["41±11.9"]
+    assert explanations.expectations(array, None, draws) == ["41±11.9"]
 
 
 def test_at_most_three_cells_and_none_where_nothing_is_odd(score):
