@@ -40,7 +40,7 @@ ROWS = {
     "column": "--variance column",
     "iwae": "--objective iwae --n-samples 8",
     "dreg": "--objective dreg --n-samples 8",
-    "digits_bernoulli": f"{DIGITS} --likelihood bernoulli",
+    "digits_bernoulli": f"{DIGITS} --likelihood bernoulli --binarize none",
     "digits_gaussian": f"{DIGITS} --likelihood gaussian --variance shared",
 }
 FIGURES = ("default", "digits_bernoulli", "digits_gaussian")
