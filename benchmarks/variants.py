@@ -25,7 +25,7 @@ BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
 # Flags, what is maximised or changed, source, when to use it; the README's table is made of these.
 VARIANTS = {
     "VAE": ("", "E_q[log p(x\\|z)] - KL(q(z\\|x) ‖ p(z))", "Kingma & Welling 2014", "first"),
-    "beta-VAE": ("--beta 4", "the KL weighs beta", "Higgins et al. 2017",
+    "beta-VAE": ("--beta 2", "the KL weighs beta", "Higgins et al. 2017",
                  "fewer, plainer latents; below 1 sharper reconstructions"),
     "capacity": ("--beta 10 --capacity 8 --warmup-epochs 50", "beta \\|KL - C\\|, C rises",
                  "Burgess et al. 2018", "a rate you choose"),
