@@ -29,7 +29,7 @@ VARIANTS = {
                  "fewer, plainer latents; below 1 sharper reconstructions"),
     "capacity": ("--beta 10 --capacity 8 --warmup-epochs 50", "beta \\|KL - C\\|, C rises",
                  "Burgess et al. 2018", "a rate you choose"),
-    "free bits": ("--free-bits 0.2", "sum over latents of max(F, mean KL)", "Kingma et al. 2016",
+    "free bits": ("--beta 2 --free-bits 0.2", "sum over latents of max(F, mean KL)", "Kingma et al. 2016",
                   "latents collapse"),
     "warm-up": ("--warmup-epochs 50", "beta rises from 0", "Sonderby et al. 2016",
                 "latents collapse early"),
