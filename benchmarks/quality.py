@@ -52,7 +52,8 @@ def run(flags, seed, folder, name):
     where = ["--runs-dir", str(folder), "--run", name]
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        train.main([*flags.split(), "--seed", str(seed), *where])
+        if code := train.main([*flags.split(), "--seed", str(seed), *where]):
+            raise SystemExit(code)  # stopped: what is there is half trained
         trained = time.perf_counter()
         evaluate.main(where)
     done = time.perf_counter()
