@@ -39,7 +39,7 @@ LOOKS, N_LOOKED_AT, LOOK_SAMPLES = 10, 1000, 100
 SETTINGS = {
     "dreg": "--preset mnist",
     "vae": "--preset mnist --objective elbo --n-samples 1 --epochs 300",
-    "long": "--preset mnist --epochs 400",
+    "long": "--preset mnist --epochs 240",
 }
 
 
