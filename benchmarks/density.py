@@ -9,8 +9,7 @@ place of the paper's tanh, pixels binarised anew at every visit. Test log p(x): 
 pictures, binarised once by a fixed seed, 5000 importance samples, in nats, with the standard error
 over pictures; nothing is chosen by it. `curve` holds seconds of training, epochs and a rough log
 p(x) (1000 test pictures, 100 samples, and so a lower bound by some nats) ten times in a run, whose
-time is not counted. `static` rows are of pictures that were binarised once, by a fixed seed of ours
-(not Larochelle's file).
+time is not counted.
 """
 
 import sys
@@ -38,7 +37,6 @@ LOOKS, N_LOOKED_AT, LOOK_SAMPLES = 10, 1000, 100
 # Name -> flags of train.py beside those of the network; the README's table shows them in order.
 SETTINGS = {
     "dreg": "--preset mnist",
-    "vae": "--preset mnist --objective elbo --n-samples 1 --epochs 300",
     "long": "--preset mnist --epochs 240",
 }
 

@@ -102,6 +102,7 @@ def samples(result):
 
 def density(result):
     header = ["flags of train.py", "test log p(x), nats", "trained, s", "epochs", "evaluated, s"]
+    header.append("threads")
     rows = [
         [
             f"`{row['flags']}`",
@@ -109,6 +110,7 @@ def density(result):
             f"{row['train_seconds']:.0f}",
             str(row["epochs"]),
             f"{row['evaluate_seconds']:.0f}",
+            str(row["threads"]),
         ]
         for row in result["rows"].values()
     ]

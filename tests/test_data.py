@@ -488,3 +488,16 @@ def test_factors_without_names_are_numbered_and_are_no_column(tmp_path):
     assert_same(with_factors, without)
     assert with_factors.test.factors.dtype.names == ("factor 0", "factor 1")
     assert without.test.factors is None
+
+
+def test_static_pictures_are_drawn_once_with_their_grey_values():
+    ways = ("none", "static", "static")
+    grey, once, again = (load("digits", scaling="none", binarize=how) for how in ways)
+    for split in ("train", "test"):
+        x, drawn = getattr(grey, split).x, getattr(once, split).x
+        assert set(np.unique(drawn)) == {0, 1}
+        np.testing.assert_array_equal(drawn, getattr(again, split).x)
+        certain = (x == 0) | (x == 1)
+        np.testing.assert_array_equal(drawn[certain], x[certain])
+        error = (drawn - x).mean()
+        assert abs(error) < 5 * np.sqrt((x * (1 - x)).sum()) / x.size
