@@ -16,6 +16,7 @@ from parts.errors import UserError
 from parts.tables import FARTHEST_SEEN, Column
 
 LABEL = "label"  # what the labels of a data set are called, where no column is
+MOST_NAMED = 12  # columns that an error lists
 NEAREST = 100  # training rows that stand for those with a given number
 
 
@@ -212,10 +213,7 @@ def given_cells(text, columns):
     for pair in next(csv.reader([text], skipinitialspace=True), []):
         name = next((n for n in names if pair.startswith(f"{n}=")), None)
         if name is None:
-            raise UserError(
-                f"--given {pair!r}: expected NAME=VALUE, NAME one of {', '.join(names)[:200]}; "
-                "a cell that holds a comma is quoted, as in '\"income=50,000\",job=nurse'"
-            )
+            raise UserError(no_pair(pair, columns))
         j, cell = names[name], pair[len(name) + 1 :]
         column = columns[j]
         if mask[0, j]:
@@ -231,6 +229,19 @@ def given_cells(text, columns):
     if not mask.any():
         raise UserError(f"--given {text!r}: expected NAME=VALUE, or several with commas")
     return (x, mask), cells
+
+
+def no_pair(pair, columns):
+    """What is wrong with a --given that names none of the columns, in a line."""
+    if pair.startswith(f"{LABEL}="):
+        return f"--given {pair!r}: the run knows no labels; train one with --condition {LABEL}"
+    names = [column.name for column in sorted(columns, key=lambda column: not column.condition)]
+    shown = ", ".join(names[:MOST_NAMED])
+    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMED else ""
+    return (
+        f"--given {pair!r}: expected NAME=VALUE, NAME one of {shown}{more}; "
+        "a cell that holds a comma is quoted, as in '\"income=50,000\",job=nurse'"
+    )
 
 
 def agreeing(y, cell, mask, columns):

@@ -559,12 +559,22 @@ def test_conditions_that_cannot_be_are_refused(flags, said, call, folder):
     assert not Path("runs/bad").exists()
 
 
+def test_of_many_columns_an_error_lists_conditions_and_some():
+    columns = [tables.Column(f"pixel_{i}") for i in range(784)]
+    columns.append(tables.Column("label", kind="categorical", levels=["3", "7"], condition=True))
+    said = conditions.no_pair("lable=7", columns)
+    assert "NAME one of label, pixel_0, pixel_1," in said
+    assert "pixel_10, ... (785 in all); a cell" in said
+    assert "pixel_11" not in said
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ("group=zebra", "'zebra' is no categorical cell, expected one of a, b, c"),
         ("size=big", "'big' is no real cell, expected a number"),
-        ("grp=a", "NAME one of x, n, colour, group, size"),
+        ("grp=a", "NAME one of group, size, x, n, colour; a cell"),
+        ("label=a", "the run knows no labels; train one with --condition label"),
         ("group=a,group=b", "'group' is given twice"),
     ],
 )
