@@ -305,6 +305,8 @@ def score_pictures(args):
     found = images.of_run(args.file, config, columns)
     scorer.model.likelihood.check(found.x, [column.name for column in columns])
     frame = pd.DataFrame({"index": np.arange(len(found.x))})
+    if Path(args.file).is_dir():
+        frame = frame.assign(file=[path.as_posix() for path in images.listed(args.file)])
     frame = frame if found.labels is None else frame.assign(label=found.labels)
     labels = None if args.labels is None else read_labels(files.File(out, frame), args.labels)
     if not len(held_out[0]):

@@ -129,11 +129,8 @@ def of_run(path, config, columns, holes=False):
 # Folders
 
 
-def read_folder(folder, size=None, grey=False):
-    """The pictures under `folder`, in the order of their names, labelled by its sub-folders.
-
-    With `size` the middle square of each, resized to size x size. All are RGB if one has colour.
-    """
+def listed(folder):
+    """The pictures under `folder`, as paths in it, in the order of their names."""
     folder = Path(folder)
     inside = [path.relative_to(folder) for path in sorted(folder.rglob("*"))]
     inside = [
@@ -148,6 +145,15 @@ def read_folder(folder, size=None, grey=False):
             f"{folder} is a folder without pictures, expected some that end in "
             f"{', '.join(ENDINGS)} (idx files: --data mnist --data-dir {folder})"
         )
+    return inside
+
+
+def read_folder(folder, size=None, grey=False):
+    """The pictures under `folder`, in the order of their names, labelled by its sub-folders.
+
+    With `size` the middle square of each, resized to size x size. All are RGB if one has colour.
+    """
+    folder, inside = Path(folder), listed(folder)
     pictures = []
     for path in inside:
         pictures.append(read_picture(folder / path, size, grey))

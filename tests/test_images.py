@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -553,9 +554,20 @@ def test_generated_colours_are_drawn_in_colour(call, folder):
     grid = np.asarray(Image.open("new.png"))
     assert grid.shape[:2] == ((2 * 6 + 1) * 6, (2 * 5 + 1) * 6)
     with np.load("new.npz") as arrays:
-        picture = np.clip(arrays["X"][3].reshape(3, 5, 4), 0, 1) * 255
+        assert arrays["X"].shape == (4, 3, 5, 4)
+        picture = np.clip(arrays["X"][3], 0, 1) * 255
     found = grid[7 * 6 + 3 : 12 * 6 : 6, 6 * 6 + 3 : 10 * 6 : 6, :3]
     np.testing.assert_allclose(found.transpose(2, 0, 1), picture, atol=1)
+
+
+def test_scores_of_a_folder_name_its_pictures(call, folder):
+    result = call("detect", "pngs", "--run", "grey", "--out", "scored.csv")
+    assert (result.code, result.err) == (0, "")
+    found = pd.read_csv("scored.csv")
+    files = sorted(path.relative_to("pngs").as_posix() for path in Path("pngs").rglob("*.png"))
+    assert found["file"].tolist() == files
+    assert found["label"].astype(str).tolist() == [file.split("/")[0] for file in files]
+    assert list(found)[:3] == ["index", "file", "label"]
 
 
 @pytest.mark.parametrize("name", ["colour", "scaled"])
