@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parts import closeness, conditions, figures, files, gallery, pictures, runs, tables
+from parts import arrays, closeness, conditions, figures, files, gallery, pictures, runs, tables
 from parts.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.cli import (
     Parser,
@@ -34,7 +34,7 @@ PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given s
 N_RANKED = 10_000  # rows drawn to know the model's own marginals
 RANKED_SEED = 2**31 - 1  # of those rows
 FEW = 50.0  # effective samples, below which a condition is too rare to be believed
-GRID = 100  # pictures shown
+GRID = 100  # pictures shown at most
 
 
 def note_far(given, columns, x_train, train_mask):
@@ -213,11 +213,12 @@ def conditions_drawer(y_train, columns, given, unknown_too, draw_seed):
     return lambda n: conditions.draw(n, pool, cell, mask, columns, rng)
 
 
-def write_pictures(x, shape, path, colors):
-    """A sheet of pictures as PNG; x [n, C * H * W] in the user's units."""
-    across = min(10, math.ceil(math.sqrt(len(x))))
-    shown = gallery.as_colour(x[: across * (GRID // across)], shape, colors, x.min(), x.max())
-    gallery.write(path, gallery.rows_of(shown, across))
+def write_pictures(x, labels, shape, out):
+    """Pictures [n, C * H * W] in the user's units as an array that every script reads, y labels."""
+    others = {} if labels is None else {"y": conditions.as_labels(labels)}
+    arrays.write(out, pictures.unflattened(x.astype(np.float32), shape), {"others": others})
+    named = " and y" if others and out.suffix.lower() == ".npz" else ""
+    print(f"Wrote {out}: {len(x)} {pictures.describe((1, *shape)[-3:])}{named}")
 
 
 def make_parser():
@@ -279,15 +280,36 @@ def main(argv=None):
     if args.keep_missing:
         mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
         mask = mask if asked is None else np.maximum(mask, asked[1])
-    frame = as_frame(*conditions.beside(x, mask, y, fixed), columns).assign(**as_given)
-    write(frame, columns, out)
+    if picture and out.suffix.lower() in arrays.READERS:
+        labels = texts(fixed[0], conditions.from_y(y, fixed)[0][:, 0]) if fixed else None
+        write_pictures(tables.to_user(x, kept), labels, config["shape"], out)
+    else:
+        frame = as_frame(*conditions.beside(x, mask, y, fixed), columns).assign(**as_given)
+        write(frame, columns, out)
     if picture:
         grey_map = pictures.grey_map(tables.to_user(x_train, kept))
-        write_pictures(tables.to_user(x[:GRID], kept), config["shape"], grid, grey_map)
+        shown = tables.to_user(x[:GRID], kept)
+        gallery.write(grid, gallery.square_of(shown, config["shape"], grey_map))
         print(f"Wrote {grid}")
-    if given is None:
+    if given is None and picture:
+        compare_pictures(run, model, x, x_train, x_held)
+    elif given is None:
         generated = conditions.beside(x, np.ones_like(x), y, fixed)
         compare(run, model, known, generated, train, held, marginals)
+
+
+def compare_pictures(run, model, x, x_train, x_held):
+    """Say whether generated pictures are copies. Pixel by pixel nothing is compared: it would say
+    little, and the correlations of 64 x 64 pixels in colour alone take gigabytes."""
+    real = np.concatenate([x_train, x_held])
+    with runs.fixed_randomness():  # what is compared with draws of pixels is drawn as well
+        real = model.likelihood.draw(torch.from_numpy(real)).numpy()
+    train, held = np.split(real, [len(x_train)])
+    x = x[: len(real)]
+    result = {"n_generated": len(x), "n_real": len(real), "marginals": "model"}
+    result |= closeness.copies(x, train, held if len(held) else None)
+    print(closeness.report_copies(result, "picture"))
+    runs.write_json(run.path / "generation.json", result)
 
 
 def compare(run, model, columns, generated, train, held, marginals):

@@ -59,6 +59,12 @@ def nearer_than_neighbours(train, rows):
     return float((distance[:, 0] < own[nearest[:, 0]]).mean())
 
 
+def copies(generated, train, held=None):
+    """`nearer_than_neighbours` of generated rows and of held-out ones; all numbers [n, F]."""
+    rows = {"nearer": generated, "nearer_real": held}
+    return {k: None if x is None else nearer_than_neighbours(train, x) for k, x in rows.items()}
+
+
 def halves(x, mask, rng):
     """Two random halves of real rows, whose distance is that of no difference at all."""
     order = rng.permutation(len(x))
@@ -92,11 +98,7 @@ def compare(columns, generated, train, held, embed, seed=0):
         "correlation_error_real": correlation_error(columns, one, other),
         "correlation_error_independent": correlation_error(columns, shuffled(*real, rng), real),
     }
-    reference = embed(*train)
-    result["nearer"] = nearer_than_neighbours(reference, embed(*with_holes))
-    result["nearer_real"] = (
-        nearer_than_neighbours(reference, embed(*held)) if len(held[0]) else None
-    )
+    result |= copies(embed(*with_holes), embed(*train), embed(*held) if len(held[0]) else None)
     for name in ("columns", "columns_real"):
         known = [value for value in result[name].values() if value is not None]
         result[f"{name}_mean"] = float(np.mean(known)) if known else None
@@ -131,10 +133,14 @@ def report(columns, result):
         f"  {'correlations':<{width}}      {apart}  ({apart_real}; "
         f"independent columns {independent})",
     ]
+    return "\n".join([*lines, report_copies(result)])
+
+
+def report_copies(result, what="row"):
+    """The line on what `copies` found of such things as `what` names."""
     held = result["nearer_real"]
-    beside = "" if held is None else f"; of held-out real rows {held:.1%}"
-    lines.append(
-        f"Nearer to a training row than training rows are to each other: {result['nearer']:.1%}"
-        f"{beside} (far more would be copies)"
+    beside = "" if held is None else f"; of held-out real {what}s {held:.1%}"
+    return (
+        f"Nearer to a training {what} than training {what}s are to each other: "
+        f"{result['nearer']:.1%}{beside} (far more would be copies)"
     )
-    return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Pictures side by side: figures of a run on pictures, and sheets of them as PNG."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ HOLE = (0.90, 0.45, 0.15)  # a missing pixel
 LONGEST = 2000  # pixels of a sheet's longer side, up to which its pictures are enlarged
 FINE = 64  # pixels of a picture's longer side, up to which figures enlarge it
 N_RECONSTRUCTED = 12
+MOST_ACROSS = 10
 
 
 def as_colour(x, shape, colors, low=0.0, high=1.0):
@@ -45,6 +47,12 @@ def rows_of(shown, across):
     missing = -len(shown) % across
     blank = np.broadcast_to(LINES, (missing, *shown.shape[1:]))
     return np.concatenate([shown, blank]).reshape(-1, across, *shown.shape[1:])
+
+
+def square_of(x, shape, colors):
+    """Pictures x [n, C * H * W] in rows of about sqrt(n), but of no more than MOST_ACROSS."""
+    across = min(MOST_ACROSS, math.ceil(math.sqrt(len(x))))
+    return rows_of(as_colour(x, shape, colors, x.min(), x.max()), across)
 
 
 def write(path, shown):

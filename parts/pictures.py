@@ -56,6 +56,12 @@ def channels_of(x, shape):
     return np.reshape(x, (1, *shape)[-3:])
 
 
+def unflattened(x, shape):
+    """Rows [N, C * H * W] as files hold pictures: [N, H, W], of several channels [N, C, H, W]."""
+    channels, *sizes = (1, *shape)[-3:]
+    return x.reshape(len(x), *([channels] if channels > 1 else []), *sizes)
+
+
 def as_bytes(x):
     """Numbers in [0, 1] as 0..255, what lies outside cut off."""
     return np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)

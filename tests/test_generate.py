@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.stats import ks_2samp, norm, spearmanr
 import data as datasets
 import generate
 from parts import closeness, conditions, kinds, tables
+from parts.discrete import Bernoulli
 from parts.example import CITIES, JOBS, survey
 from parts.runs import Run
 
@@ -591,21 +593,41 @@ def test_pictures_are_a_grid_and_an_array(call, train, tmp_path, monkeypatch):
     assert (result.code, result.err) == (0, "")
     with np.load("generated.npz") as arrays:
         x = arrays["X"]
-    assert x.shape == (12, 64)
+    assert (x.shape, x.dtype) == ((12, 8, 8), np.float32)
     assert set(np.unique(x)) <= {0.0, 1.0}
     picture = plt.imread("generated.png")
     # Four pictures across and three down, 8 pixels and a line each, six times as large.
     assert picture.shape[:2] == ((3 * 9 + 1) * 6, (4 * 9 + 1) * 6)
-    assert result.out.splitlines()[1:3] == [
-        "Wrote generated.npz: 12 rows, 64 columns",
-        "Wrote generated.png",
-    ]
+    lines = result.out.splitlines()
+    assert lines[1:3] == ["Wrote generated.npz: 12 pictures of 8 x 8", "Wrote generated.png"]
+    assert lines[3].startswith("Nearer to a training picture than training pictures are")
+    assert len(lines) == 4  # nothing pixel by pixel
+    assert not Run("runs/d").generated.exists()
     first = picture[6 + 3 : 54 : 6, 6 + 3 : 54 : 6, 0]
-    np.testing.assert_allclose(first, 1 - x[0].reshape(8, 8), atol=0.01)  # ink is dark
+    np.testing.assert_allclose(first, 1 - x[0], atol=0.01)  # ink is dark
+    result = call("detect", "generated.npz", "--run", "d")  # what one verb writes another reads
+    assert (result.code, result.err) == (0, "")
     Path("generated.npz").unlink()
     result = call("generate", "--n", 12)
     assert result.code == 2
     assert "generated.png exists" in result.err
+
+
+def test_pictures_that_are_copies_are_told(capsys, tmp_path):
+    run, rng = Run(tmp_path), np.random.default_rng(0)
+    model = SimpleNamespace(likelihood=Bernoulli(64, binarize="dynamic"))
+    train, held, fresh = (rng.random((200, 64)).round().astype(np.float32) for _ in range(3))
+    generate.compare_pictures(run, model, train[:50], train, held)
+    result = json.loads((tmp_path / "generation.json").read_text())
+    assert result["nearer"] == 1
+    assert 0.1 < result["nearer_real"] < 0.9
+    assert "100.0%; of held-out real pictures" in capsys.readouterr().out
+    # Grey pictures are drawn like the generated ones: else no draw were near to any of them.
+    grey = np.full((200, 64), 0.5, np.float32)
+    generate.compare_pictures(run, model, fresh, grey, grey[:0])
+    result = json.loads((tmp_path / "generation.json").read_text())
+    assert 0.1 < result["nearer"] < 0.9
+    assert result["nearer_real"] is None
 
 
 def test_one_run_goes_through_every_verb(call, train, tmp_path, monkeypatch):
