@@ -272,9 +272,9 @@ def draw(n, y, cell, mask, columns, rng):
     return drawn
 
 
-def as_labels(series):
+def as_labels(texts):
     """Cells of text as an array of labels: whole numbers where all are."""
-    texts = np.array(series.tolist(), dtype=str)
+    texts = np.array(list(texts), dtype=str)
     return texts.astype(np.int64) if np.char.isdecimal(texts).all() else texts
 
 

@@ -515,7 +515,8 @@ def classify(tmp_path, call, run, n):
         assert result.code == 0, result.err
         with np.load(out) as arrays:
             assert (arrays["y"] == digit).all()
-            found.append((classifier.predict(arrays["X"]) == digit).mean())
+            x = arrays["X"].reshape(n, -1)
+            found.append((classifier.predict(x) == digit).mean())
     return np.array(found)
 
 
