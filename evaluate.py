@@ -29,7 +29,6 @@ from parts.models import load_model
 from parts.pixels import bits_per_dim
 from vae import CHUNK_FLOATS, Batch, in_chunks
 
-ACTIVE_VARIANCE = 0.01  # of the posterior mean over rows (Burda et al. 2016)
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
 MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
 N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
@@ -64,21 +63,23 @@ def units(unit, given=""):
     }
 
 
-def describe_rows(model, batch):
-    """Per row, in bounded memory: reconstruction, its std, the middle of q(z|x), KL by latent."""
+def describe_rows(model, batch, with_std=False):
+    """Per row, in bounded memory: reconstruction, the middle of q(z|x), KL by latent; and the
+    reconstruction's standard deviation, which some likelihoods are slow about.
+    """
 
     @torch.no_grad()
     def describe(piece):
         q = model.posterior(*piece)
         code, kl_per_dim = model.code(q), model.kl_by_latent(q)
         params = model.decode(code, piece.y)
-        std = model.likelihood.std(params)
+        std = [model.likelihood.std(params)] if with_std else []
         if model.members > 1:  # their latents side by side
             means = model.likelihood.mean(params)
-            std = (std.square() + means.var(0, correction=0)).mean(0).sqrt()
+            std = [(s.square() + means.var(0, correction=0)).mean(0).sqrt() for s in std]
             code = code.transpose(0, 1).flatten(1)
             kl_per_dim = kl_per_dim.transpose(0, 1).flatten(1)
-        return model.expected(params), std, code, kl_per_dim
+        return model.expected(params), code, kl_per_dim, *std
 
     return [
         t.cpu()
@@ -133,7 +134,8 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
     with runs.fixed_randomness(draw_seed):
         train, test = (rows._replace(x=model.likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
-    recon, std, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
+    recon, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
+    std = describe_rows(model, batch.take(slice(N_KEPT_ROWS)), with_std=True)[-1].numpy()
     kl, log_px, elbo, ess = estimates(model, batch, n_samples, draw_seed)
     x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
     curve, jacobian = (
@@ -160,7 +162,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "bits_per_dim": bits_per_dim(log_px.mean(), x.shape[1])
         if model.likelihood.in_bits
         else None,
-        "active_units": int((mu.var(0) > ACTIVE_VARIANCE).sum()),
+        "active_units": int((mu.var(0) > walks.ACTIVE_VARIANCE).sum()),
         "ess": ess.mean(),
         "n_test": len(x),
         "n_samples": n_samples,
@@ -174,7 +176,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
     figures = {
         "x": x[:N_KEPT_ROWS] if mask is None else np.where(mask > 0, x, np.nan)[:N_KEPT_ROWS],
         "recon": recon[:N_KEPT_ROWS],
-        "std": std[:N_KEPT_ROWS],
+        "std": std,
         "mu": mu[:N_KEPT_POINTS],
         "kl_per_dim": kl_per_dim.mean(0),
         "mse_per_column": per_column,
@@ -242,6 +244,10 @@ def known_factors(data, model, rows_seed):
         raise UserError(
             f"--factors compares the latents of one encoder, and this run has {model.members} "
             "members; train one with --members 1"
+        )
+    if model.flow is not None:
+        raise UserError(
+            "--factors needs q(z|x) of every latent alone, which a --flow mixes; train without one"
         )
     order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))
     rows = order[: disentanglement.MOST_ROWS]

@@ -76,17 +76,20 @@ def read(config, names, column, labels, rows):
 
 
 def chosen(config, names, labels):
-    """The names in `--condition`, each time one or several with commas; all are there."""
+    """The names in `--condition`, each time one or several with commas; all are there.
+
+    In the order of the table, labels last, however they were given: y is in this order too.
+    """
     there = [*names] if labels is None or LABEL in names else [*names, LABEL]
     wanted = []
     for text in config.get("condition") or []:
-        several = next(csv.reader([text], skipinitialspace=True), [])
+        several = next(csv.reader([text], skipinitialspace=True), []) or [text]
         wanted += [text] if text in there else several
     for name in wanted:
         if name not in there:
             shown = ", ".join(map(str, there))[:200] or "nothing that can be one"
             raise UserError(
-                f"--condition {name}: --data {config['data']} has no such column"
+                f"--condition {name or repr(name)}: --data {config['data']} has no such column"
                 f"{'' if LABEL in there else ' and no labels'}, it has {shown}"
             )
     if names and set(names) <= set(wanted):
@@ -94,7 +97,7 @@ def chosen(config, names, labels):
             f"--condition {','.join(map(str, wanted))}: these are all the columns of --data "
             f"{config['data']}, expected at least one to be left to model"
         )
-    return list(dict.fromkeys(wanted))
+    return [name for name in there if name in wanted]
 
 
 def fit(name, series, spec=None, is_label=False):

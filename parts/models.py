@@ -10,6 +10,7 @@ from parts.vaegan import VAEGAN
 from parts.vqvae import VQVAE
 from vae import VAE
 
+MOST_LAYERS = 1000  # of a flow
 # What older runs say nothing of.
 EARLIER = {"model": "vae", "members": 1, "flow": None, "prior": "normal", "prior_components": 50,
            "binarize": "none", "components": 1, "free_bits": 0.0, "capacity": None,
@@ -67,10 +68,10 @@ def flow_of(config):
     if config["flow"] is None:
         return None
     name, _, layers = config["flow"].partition(":")
-    if name not in FLOWS or not layers.isdecimal() or int(layers) < 1:
+    if name not in FLOWS or not layers.isdecimal() or not 1 <= int(layers) <= MOST_LAYERS:
         raise UserError(
             f"--flow {config['flow']}, expected NAME:LAYERS such as planar:10, NAME one of "
-            f"{', '.join(FLOWS)}"
+            f"{', '.join(FLOWS)}, of at most {MOST_LAYERS} layers"
         )
     return FLOWS[name](config["latent_dim"], int(layers))
 
@@ -87,8 +88,8 @@ def refuse_unfit(config):
     if config["flow"] is not None and config["objective"] == "dreg":
         # Its gradient needs log q at z with q held, and so the inverse of the flow.
         raise UserError("--flow does not go with --objective dreg; use elbo or iwae")
-    for flag in ("free_bits", "capacity"):
-        if config[flag] and config["objective"] != "elbo":
+    for flag, off in (("free_bits", 0.0), ("capacity", None)):
+        if config[flag] != off and config["objective"] != "elbo":
             raise UserError(
                 f"--{flag.replace('_', '-')} goes with --objective elbo, not {config['objective']}"
             )

@@ -42,6 +42,8 @@ def dreg(model, batch, beta, n_samples, *_):
 
     The decoder's gradient is IWAE's. The encoder's comes only through z, each sample by its squared
     normalised weight: of the same mean, of smaller variance, and not lost in noise as K grows.
+    Where beta weighs log p(z) - log q(z|x), only that part of the score function is to be replaced:
+    samples then count by (1 - beta) w + beta w^2.
     """
     log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=n_samples, hold_q=True)
     log_w = log_px_z + beta * log_ratio  # [K, B]
@@ -53,7 +55,8 @@ def dreg(model, batch, beta, n_samples, *_):
     weights /= total
     bound = (most + total.log()).mean() - math.log(values.shape[-2])
     if z.requires_grad:
-        z.register_hook(lambda grad: weights.unsqueeze(-1) * grad)
+        ones = torch.ones_like(weights)
+        z.register_hook(lambda grad: torch.lerp(ones, weights, beta).unsqueeze(-1) * grad)
     surrogate = -(weights * log_w).sum(-2).mean()  # its gradient is wanted, its value is not
     return surrogate, _stats(-bound, log_px_z, log_ratio)
 

@@ -57,6 +57,9 @@ def normal_grid(n_samples, z_dim, seed=0):
     return torch.special.ndtri(u).float().unsqueeze(1)
 
 
+MIN_LOGVAR = -7.0  # of a component: a narrower one would need more digits than products have
+
+
 class LearnedPrior(nn.Module):
     """A mixture of C diagonal Gaussians; subclasses say which, by `components`."""
 
@@ -72,12 +75,18 @@ class LearnedPrior(nn.Module):
         """mu and logvar, each [C, Z]."""
         raise NotImplementedError
 
+    def bounded(self, encode):
+        mu, logvar = self.components(encode)
+        return mu, logvar.clamp(min=MIN_LOGVAR)
+
     def start_at(self, features):
         """Begin near rows of encoder features [N, F], where a prior can."""
 
     def log_prob(self, z, encode=None):
         """log p(z), [...], of z [..., Z]."""
-        mu, logvar = self.components(encode)
+        mu, logvar = self.bounded(encode)
+        middle = mu.mean(0).detach()  # the same density, and products of smaller numbers
+        z, mu = z - middle, mu - middle
         precision = torch.exp(-logvar)
         # -(z - mu)^2 / (2 sigma^2) as products with z and z^2: no array [..., C, Z].
         constant = (mu.square() * precision + logvar + LOG_2PI).sum(-1)
@@ -86,7 +95,7 @@ class LearnedPrior(nn.Module):
 
     def sample(self, n, encode=None):
         """z [n, Z]."""
-        mu, logvar = self.components(encode)
+        mu, logvar = self.bounded(encode)
         at = torch.multinomial(self.logits.softmax(-1), n, replacement=True)
         return mu[at] + torch.exp(0.5 * logvar[at]) * torch.randn_like(mu[at])
 

@@ -4,7 +4,8 @@ import torch
 
 from parts.batches import CHUNK_FLOATS, Batch, in_chunks
 
-N_UNITS, N_STEPS, FARTHEST = 10, 11, 3.0  # of a traversal: rows, columns, and its ends
+ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over rows (Burda et al. 2016, sec. 5)
+N_UNITS, N_STEPS, FARTHEST = 20, 11, 3.0  # of a traversal: most rows, columns, and its ends
 N_PAIRS, N_BETWEEN = 8, 9  # of an interpolation: rows, columns
 N_MANIFOLD = 20  # rows and columns
 
@@ -41,10 +42,12 @@ def decoded(model, code, y=None):
 
 
 def traversal(code):
-    """The units whose code varies most over rows [U], values [S], and the first row's z with each
-    of these units set to each value in turn, [U, S, Z].
+    """The active units [U], those that vary most first (where none is, that one), values [S], and
+    the first row's z with each of these units set to each value in turn, [U, S, Z].
     """
-    units = code.var(0, correction=0).argsort(descending=True)[:N_UNITS]
+    variance = code.var(0, correction=0)
+    n_active = int((variance > ACTIVE_VARIANCE).sum())
+    units = variance.argsort(descending=True)[: min(N_UNITS, max(1, n_active))]
     at = torch.linspace(-FARTHEST, FARTHEST, N_STEPS, dtype=code.dtype, device=code.device)
     z = code[0].repeat(len(units), N_STEPS, 1)
     z[torch.arange(len(units)), :, units] = at

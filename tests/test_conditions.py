@@ -335,6 +335,18 @@ def test_a_name_with_a_comma_is_one_condition():
         assert found == ["a,b", "c"]
 
 
+def test_conditions_are_those_of_the_table_in_its_order_however_they_were_given(tmp_path, train):
+    """y of a run is read again in the order of the table: a run of "size,group" is of that too."""
+    shop(200, 0).to_csv(tmp_path / "t.csv", index=False)
+    flags = ("--data", tmp_path / "t.csv", "--epochs", 2, "--threads", 1)
+    runs = [train(tmp_path, n, *flags, "--condition", n) for n in ("group,size", "size,group")]
+    first, second = (torch.load(r / "checkpoint.pt", weights_only=True)["model"] for r in runs)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    labels = np.arange(4)
+    given = {"condition": ["label", "c,a"], "data": "t.npz"}
+    assert conditions.chosen(given, ["a", "b", "c"], labels) == ["a", "c", "label"]
+
+
 def test_pseudo_inputs_of_a_vampprior_hold_y(trained):
     config = Run(trained / "runs" / "r").load_checkpoint()["config"]
     model = from_config(config | {"prior": "vamp", "prior_components": 4})
@@ -546,6 +558,7 @@ def test_digits_given_their_label_are_taken_for_it_by_a_classifier(tmp_path, tra
         (("--data", "t.csv", "--condition", "grp"), "has no such column and no labels, it has id,"),
         (("--data", "t.csv", "--condition", "label"), "--condition label: --data"),
         (("--data", "t.csv", "--condition", "id,group,x,size,n,colour"), "these are all the"),
+        (("--data", "t.csv", "--condition", ""), "--condition '': --data"),
         (("--data", "t.csv", "--condition", "id"), "--kind id=categorical"),
         (("--data", "t.csv", "--condition", "group,size,n,x,colour"), "no column is left to model"),
         (("--data", "diabetes", "--condition", "label"), "no labels, it has age, sex"),

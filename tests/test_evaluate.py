@@ -186,11 +186,11 @@ def test_evaluating_twice_gives_the_same_numbers_and_leaves_random_states(n_trai
 def test_description_of_rows_does_not_depend_on_chunks(monkeypatch):
     model = VAE(Gaussian(4), (5,), 2)
     batch = Batch(torch.randn(23, 4))
-    whole = describe_rows(model, batch)
+    whole = describe_rows(model, batch, with_std=True)
     monkeypatch.setattr(evaluate_script, "CHUNK_FLOATS", 5 * model.width)
-    for in_pieces, at_once in zip(describe_rows(model, batch), whole, strict=True):
+    for in_pieces, at_once in zip(describe_rows(model, batch, True), whole, strict=True):
         torch.testing.assert_close(in_pieces, at_once)
-    recon, std, mu, kl_per_dim = whole
+    recon, mu, kl_per_dim, std = whole
     params = model.decode(model.encode(batch.x)[0])
     torch.testing.assert_close(recon, params[:, :4].detach())
     torch.testing.assert_close(std, (params[:, 4:].exp() + MIN_VARIANCE).sqrt().detach())
@@ -375,6 +375,7 @@ def sprites_runs(tmp_path_factory, train):
     flags = ("--data", "sprites", "--n-rows", 300, "--epochs", 1, "--latent-dim", 3)
     train(runs_dir, "one", *flags)
     train(runs_dir, "two", *flags, "--members", 2)
+    train(runs_dir, "flow", *flags, "--flow", "planar:1")
     return runs_dir
 
 
@@ -426,6 +427,7 @@ def test_factors_that_are_not_known_are_refused(tiny_run, sprites_runs, call):
     for folder, reason in (
         (tiny_run, "--factors: of iris none are known; expected --data sprites, or an .npz file"),
         (sprites_runs / "two", "this run has 2 members; train one with --members 1"),
+        (sprites_runs / "flow", "which a --flow mixes; train without one"),
     ):
         result = call("evaluate", "--run", folder, "--factors")
         assert (result.code, result.out.count("MSE")) == (2, 0)

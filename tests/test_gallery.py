@@ -20,7 +20,7 @@ def linear_model(z_dim, y_dim=0, **options):
 
 def test_a_traversal_changes_one_unit_at_a_time():
     model, means = linear_model(3)
-    code = torch.randn(50, 3) * torch.tensor([0.1, 3.0, 1.0])
+    code = torch.randn(50, 3) * torch.tensor([0.5, 3.0, 1.0])
     found = walks.decoded(model, code)
     np.testing.assert_array_equal(found["traversed"], [1, 2, 0])  # the most varied first
     at = np.linspace(-3, 3, 11)
@@ -29,6 +29,13 @@ def test_a_traversal_changes_one_unit_at_a_time():
         z = code[0].repeat(11, 1)
         z[:, unit] = torch.from_numpy(at).float()
         np.testing.assert_allclose(found["latent_traversal"][row], means(z), atol=1e-6)
+
+
+def test_only_active_units_are_traversed():
+    model, _ = linear_model(3)
+    code = torch.randn(200, 3) * torch.tensor([0.01, 1.0, 0.5])
+    np.testing.assert_array_equal(walks.decoded(model, code)["traversed"], [1, 2])
+    np.testing.assert_array_equal(walks.decoded(model, code / 100)["traversed"], [1])
 
 
 def test_an_interpolation_is_straight_and_ends_at_reconstructions():

@@ -312,7 +312,7 @@ def test_what_is_expected_is_the_mean_of_members_and_their_likeliest_level():
 def test_described_rows_have_the_latents_of_all_members():
     whole, apart = together_and_apart()
     x, mask = rows(7)
-    recon, std, mu, kl = describe_rows(whole, Batch(x, mask=mask))
+    recon, mu, kl, std = describe_rows(whole, Batch(x, mask=mask), with_std=True)
     close(recon, whole.reconstruct(x, mask=mask))
     each = [one.encode(x, mask=mask) for one in apart]
     close(mu, torch.cat([m.detach() for m, _ in each], -1))

@@ -14,7 +14,7 @@ from torch.distributions import (
 )
 
 import vae
-from parts.priors import PRIORS, Aggregated, Mixture, VampPrior
+from parts.priors import MIN_LOGVAR, PRIORS, Aggregated, Mixture, VampPrior
 from vae import VAE, Gaussian, normal_grid
 
 
@@ -293,16 +293,25 @@ def test_a_fresh_mixture_is_nearly_the_standard_normal(z_dim, n_components):
     assert variances[0, 0].item() == pytest.approx(n_components ** (-2 / (z_dim + 4)), rel=1e-5)
 
 
-def test_single_precision_keeps_narrow_and_distant_components():
-    mu, logvar = 3 * torch.randn(50, 8), torch.full((50, 8), -6.0)
+@pytest.mark.parametrize(("narrow", "atol"), [(-4.0, 0.01), (MIN_LOGVAR, 0.1)])
+def test_single_precision_keeps_narrow_and_distant_components(narrow, atol):
+    mu, logvar = 20 + 3 * torch.randn(50, 8), torch.full((50, 8), narrow)
     prior = Mixture(8, 50)
     with torch.no_grad():
         prior.mu.copy_(mu)
         prior.logvar.copy_(logvar)
     near = mu + (logvar / 2).exp() * torch.randn(20, 50, 8)
     exact = as_torch(prior.double(), None).log_prob(near.double())
-    close(prior.float().log_prob(near).double(), exact, atol=0.05, rtol=0)
+    close(prior.float().log_prob(near).double(), exact, atol=atol, rtol=0)
     assert prior.log_prob(30 * torch.randn(100, 8)).isfinite().all()
+
+
+def test_no_component_is_narrower_than_products_can_tell():
+    prior = Mixture(2, 1)
+    with torch.no_grad():
+        prior.logvar.fill_(-40.0)
+    close(prior.log_prob(prior.mu)[0], torch.tensor(-MIN_LOGVAR - math.log(2 * math.pi)))
+    assert (prior.sample(1000) - prior.mu).std() > 0.9 * math.exp(MIN_LOGVAR / 2)
 
 
 def test_pseudo_inputs_go_through_the_encoder_which_stays_the_models():

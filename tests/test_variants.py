@@ -158,10 +158,12 @@ def test_a_config_names_its_flow_and_prior():
     ("settings", "message"),
     [({"flow": "planar"}, "NAME:LAYERS"), ({"flow": "planar:0"}, "NAME:LAYERS"),
      ({"flow": "real:2"}, "planar, iaf"), ({"flow": "iaf:x"}, "iaf:x"),
+     ({"flow": "planar:1000000"}, "at most 1000 layers"),
      ({"flow": "iaf:2", "members": 2}, "one member"), ({"prior": "vamp", "members": 2}, "one"),
      ({"flow": "iaf:2", "objective": "dreg"}, "--flow does not go with --objective dreg"),
      ({"free_bits": 0.1, "objective": "iwae"}, "--free-bits goes with --objective elbo"),
      ({"capacity": 3.0, "objective": "dreg"}, "--capacity goes with --objective elbo"),
+     ({"capacity": 0.0, "objective": "iwae"}, "--capacity goes with --objective elbo"),
      ({"free_bits": 0.1, "prior": "vamp"}, "a KL of each latent"),
      ({"network": "conv"}, "expected (C, H, W)")],
 )  # fmt: skip
