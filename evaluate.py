@@ -29,6 +29,7 @@ from parts.models import load_model
 from parts.pixels import bits_per_dim
 from vae import CHUNK_FLOATS, Batch, in_chunks
 
+FEW = 10.0  # effective samples, below which the estimate of log p(x) is a loose bound
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
 MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
 N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
@@ -199,21 +200,21 @@ def table(metrics, likelihood, given=""):
     )
     n = f"{m['n_samples']} samples"
     se = "" if m["log_px_se"] is None else f" ± {m['log_px_se']:.2f}"
-    bits = []
+    few = "; few: log p(x) may be nats higher" if m["ess"] < FEW < m["n_samples"] else ""
+    user, bits = [], []
+    if m["log_px_user"] != m["log_px"]:  # where the model's units are not the user's
+        what = "nats: the same, change of variables"
+        user = [(f"{log_px}, user's units", f"{m['log_px_user']:.3f}", what)]
     if m["bits_per_dim"] is not None:
         bits = [("bits per dimension", f"{m['bits_per_dim']:.4f}", "the same, per pixel")]
     rows = [
         ("ELBO", f"{m['elbo']:.3f}", "nats"),
         (log_px, f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),
-        (
-            f"{log_px}, user's units",
-            f"{m['log_px_user']:.3f}",
-            "nats: the same, change of variables",
-        ),
+        *user,
         *bits,
         ("KL(q(z|x) || p(z))", f"{m['kl']:.3f}", "nats"),
         ("active units", m["active_units"], "latents whose posterior mean varies"),
-        ("effective sample size", f"{m['ess']:.1f}", f"of {n}"),
+        ("effective sample size", f"{m['ess']:.1f}", f"of {n}{few}"),
         ("MSE, training mean", f"{m['baseline_mse_mean']:.4f}", baseline),
     ]
     if m["baseline_mse_pca"] is not None:

@@ -286,7 +286,7 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
     if datasets.form_of(args.file) == "pictures":
         raise UserError(
             f"{args.file} holds pictures, which need a run: train one on complete pictures, as by "
-            "python train.py --data DATA --hide-rate 0.5 --run NAME, and add --run NAME"
+            "python train.py --data DATA --hide-rate 0.9 --run NAME, and add --run NAME"
         )
     argv = ["--data", args.file, "--likelihood", "mixed", "--test-fraction", "0"]
     argv += ["--val-fraction", str(held_out), "--preset", preset, "--seed", str(args.seed)]

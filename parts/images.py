@@ -273,7 +273,7 @@ def fetched(name, fetcher, /, **options):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each further try
-            return getattr(sklearn.datasets, fetcher)(**options)
+            return getattr(sklearn.datasets, fetcher)(n_retries=1, **options)
     except (OSError, ValueError, http.client.HTTPException) as error:
         other = ", or name the folder of its idx files by --data-dir DIR" if name in IDX else ""
         reason = str(error).splitlines() or [type(error).__name__]

@@ -116,13 +116,13 @@ def fetchers(monkeypatch):
 
     asked = []
 
-    def openml(name, version, as_frame):
+    def openml(name, version, as_frame, n_retries):
         assert (version, as_frame) == (1, False)
         asked.append(({"mnist_784": "mnist", "Fashion-MNIST": "fashion"}[name], version))
         levels = np.arange(30 * 784).reshape(30, 784) % 256
         return Bunch(data=levels, target=np.array(list("0123456789" * 3), dtype=object))
 
-    def olivetti():
+    def olivetti(n_retries):
         asked.append(("olivetti", None))
         images = np.linspace(0, 1, 20 * 64 * 64, dtype=np.float32).reshape(20, 64, 64)
         return Bunch(images=images, target=np.repeat(np.arange(2), 10))
