@@ -72,12 +72,19 @@ def variants(result):
         "what it changes",
         "source",
         "use it when",
+        "samples",
         "log p(x), nats",
         "KL",
     ]
     rows = []
     for row in result["rows"]:
-        figures = [value(row["log_px"], 2), value(row["kl"], 1), value(row["active_units"], 1)]
+        picture = f"![](benchmarks/results/{row['picture']})"
+        figures = [
+            picture,
+            value(row["log_px"], 2),
+            value(row["kl"], 1),
+            value(row["active_units"], 1),
+        ]
         flags = f"`{row['flags']}`" if row["flags"] else ""
         cells = [row["name"], flags, row["changes"], row["source"], row["use"]]
         rows.append([*cells, *figures, value(row["train_seconds"], 0)])
