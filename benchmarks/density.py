@@ -6,10 +6,11 @@
 DIR holds the four idx files of MNIST. Each row is `python train.py --data mnist --data-dir DIR
 FLAGS`: 60,000 training pictures, all of which are trained on, 784-200-200-50-200-200-784, SiLU in
 place of the paper's tanh, pixels binarised anew at every visit. Test log p(x): all 10,000 test
-pictures, binarised once by a fixed seed, 5000 importance samples, in nats, with the standard error
-over pictures; nothing is chosen by it. `curve` holds seconds of training, epochs and a rough log
-p(x) (1000 test pictures, 100 samples, and so a lower bound by some nats) ten times in a run, whose
-time is not counted.
+pictures, binarised once by a fixed seed, 5000 importance samples (1000 where several seeds are
+compared), in nats, with the standard error over pictures; nothing is chosen by it. `curve` holds
+seconds of training, epochs and a rough log p(x) (every tenth test picture, 100 samples, and so a
+lower bound) ten times in a run, whose time is not counted. `share_of_limit` is the multiply-adds of
+training against those of a large product of matrices on the same device and threads.
 """
 
 import sys
@@ -23,21 +24,34 @@ import parts  # noqa: E402, F401  before torch
 
 # isort: split
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import train  # noqa: E402
 from evaluate import estimates  # noqa: E402
-from parts import runs  # noqa: E402
+from parts import figures, runs  # noqa: E402
 from parts.cli import Parser, n_cores, positive_int, run_script  # noqa: E402
+from parts.errors import UserError  # noqa: E402
 from vae import Batch  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results"
 N_TEST_SAMPLES = 5000  # of Burda et al. 2016
-LOOKS, N_LOOKED_AT, LOOK_SAMPLES = 10, 1000, 100
-# Name -> flags of train.py beside those of the network; the README's table shows them in order.
+FEWER_SAMPLES = 1000  # where several seeds are compared
+LOOKS, LOOK_AT, LOOK_SAMPLES = 10, slice(None, None, 10), 100
+PAPER = -86.76  # Burda et al. 2016, table 1: VAE, one stochastic layer, one sample
+LIMIT_SIZE, LIMIT_TRIES = 2048, 5  # of the matrix product that stands for the device's limit
+MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds", "rows_per_second",
+         "share_of_limit")  # fmt: skip
+ELBO = "--preset mnist --objective elbo --n-samples 1 --epochs 40"
+# Name -> flags of train.py and seeds; the README's table shows them in order.
 SETTINGS = {
-    "dreg": "--preset mnist",
-    "long": "--preset mnist --epochs 240",
+    "dreg": ("--preset mnist", 1),
+    "mixture": ("--preset mnist --prior mixture", 1),
+    "long": ("--preset mnist --prior mixture --epochs 300", 1),
+    "static": ("--preset mnist --binarize static", 1),
+    "no flow": (ELBO, 3),
+    "planar": (ELBO + " --flow planar:10", 3),
+    "iaf": (ELBO + " --flow iaf:2", 3),
 }
 
 
@@ -47,8 +61,28 @@ def rough(model, rows):
         return model.log_px(*rows, n_samples=LOOK_SAMPLES).mean().item()
 
 
-def measure(flags, data_dir, seed):
-    """The row of one setting: curve, test log p(x) with its standard error, seconds of each."""
+def multiply_adds(model, n_samples):
+    """Of one row's training step: each weight once forward, twice backward; decoded per sample."""
+    encoder, decoder = (
+        sum(p.numel() for p in half.parameters() if p.ndim > 1)
+        for half in (model.encoder, model.decoder)
+    )
+    return 3 * (encoder + n_samples * decoder)
+
+
+def limit(device):
+    """Multiply-adds a second of a large product of matrices on this device, the best of a few."""
+    a = torch.randn(LIMIT_SIZE, LIMIT_SIZE, device=device)
+    best = 0.0
+    for _ in range(LIMIT_TRIES):
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()  # waits for the device
+        best = max(best, LIMIT_SIZE**3 / (time.perf_counter() - start))
+    return best
+
+
+def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
+    """One training of a setting: curve, test log p(x) with its standard error, seconds of each."""
     argv = ["--data", "mnist", "--data-dir", data_dir, "--val-fraction", "0", *flags.split()]
     args, given = train.parse([*argv, "--seed", str(seed)])
     config, data = train.settle(args, given)
@@ -62,26 +96,58 @@ def measure(flags, data_dir, seed):
         epoch = training.position.epoch
         if means and epoch in looks:
             seconds += time.perf_counter() - start
-            log_px = rough(training.model, test.take(slice(N_LOOKED_AT)))
+            log_px = rough(training.model, test.take(LOOK_AT))
             curve.append({"seconds": seconds, "epoch": epoch, "rough_log_px": log_px})
             print(f"  {seconds:6.0f} s, epoch {epoch}: {log_px:.2f}", flush=True)
             start = time.perf_counter()
+    rows_per_second = len(rows.x) * config["epochs"] / seconds
+    work = rows_per_second * multiply_adds(training.model, config["n_samples"])
     start = time.perf_counter()
     with runs.fixed_randomness(seed):
         test = test._replace(x=training.model.likelihood.draw(test.x))
-    _, log_px, _, _ = estimates(training.model, test, N_TEST_SAMPLES, seed)
+    _, log_px, _, _ = estimates(training.model, test, n_test_samples, seed)
     return {
-        "flags": flags,
         "log_px": log_px.mean(),
         "log_px_se": log_px.std(ddof=1) / len(log_px) ** 0.5,
         "train_seconds": seconds,
         "epochs": config["epochs"],
         "evaluate_seconds": time.perf_counter() - start,
         "parameters": sum(p.numel() for p in training.model.parameters()),
+        "rows_per_second": rows_per_second,
+        "share_of_limit": work / limit(config["device"]),
         "device": config["device"],
         "threads": torch.get_num_threads(),
         "curve": curve,
     }
+
+
+def draw(rows, path):
+    """Seconds of training against log p(x): rough on the way, the dot by the full evaluation."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    figure, axes = figures.subplots(1, 1, width=6.4, height=3.8)
+    axis = axes.flat[0]
+    colors = [figures.BLUE, figures.ORANGE, figures.GREEN, figures.VERMILION, figures.GREY]
+    single = [(name, row) for name, row in rows.items() if row["seeds"] == 1]
+    for (name, row), color in zip(single, colors, strict=False):
+        seconds, nats = zip(*[(p["seconds"], p["rough_log_px"]) for p in row["curve"]], strict=True)
+        axis.plot(seconds, nats, color=color, label=name)
+        axis.plot(seconds[-1], row["log_px"], "o", color=color)
+    axis.axhline(PAPER, color="black", linestyle=":", label="Burda et al., VAE")
+    axis.set(title="MNIST, dynamic binarisation", xscale="log", ylim=(-100, None))
+    axis.set(xlabel="training, s", ylabel="test log p(x), nats")
+    figures.legend_below(figure, axis)
+    runs.write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
+
+
+def summary(found):
+    """One row of results from those of its seeds."""
+    mean = {key: float(np.mean([one[key] for one in found])) for key in MEANS}
+    by_seed = [one["log_px"] for one in found]
+    sd = float(np.std(by_seed, ddof=1)) if len(found) > 1 else None
+    same = {key: found[0][key] for key in ("epochs", "parameters", "device", "threads", "curve")}
+    return {"seeds": len(found), **mean, "log_px_sd": sd, "by_seed": by_seed, **same}
 
 
 def main(argv=None):
@@ -89,24 +155,31 @@ def main(argv=None):
     add = parser.add_argument
     add("--data-dir", required=True, metavar="DIR", help="the idx files of MNIST")
     add("--only", action="append", choices=SETTINGS, help="this row; repeatable")
-    add("--seed", type=int, default=0, help="of weights, order and draws (default: 0)")
-    add("--epochs", type=positive_int, help="fewer or more, for a quick look")
+    add("--epochs", type=positive_int, help="fewer or more, for a quick look; needs --out")
     add("--out", metavar="FILE", help="the JSON (default: benchmarks/results/density.json)")
     args = parser.parse_args(argv)
+    if args.epochs and not args.out:
+        raise UserError("--epochs is a quick look: name its file by --out")
     out = Path(args.out or RESULTS / "density.json")
     found = runs.read_json(out)["rows"] if out.exists() else {}
     for name in args.only or SETTINGS:
-        print(f"{name}: {SETTINGS[name]}", flush=True)
-        flags = SETTINGS[name] + (f" --epochs {args.epochs}" if args.epochs else "")
-        row = found[name] = measure(flags, args.data_dir, args.seed)
+        flags, n_seeds = SETTINGS[name]
+        flags += f" --epochs {args.epochs}" if args.epochs else ""
+        print(f"{name}: {flags}", flush=True)
+        n_samples = N_TEST_SAMPLES if n_seeds == 1 else FEWER_SAMPLES
+        one = [measure(flags, args.data_dir, seed, n_samples) for seed in range(n_seeds)]
+        row = {"flags": flags, "n_samples": n_samples, **summary(one)}
         print(
             f"  log p(x) {row['log_px']:.2f} ± {row['log_px_se']:.2f} nats after "
-            f"{row['train_seconds']:.0f} s; evaluated in {row['evaluate_seconds']:.0f} s"
+            f"{row['train_seconds']:.0f} s; evaluated in {row['evaluate_seconds']:.0f} s; "
+            f"{row['rows_per_second']:,.0f} rows/s, {row['share_of_limit']:.0%} of the device's "
+            "arithmetic limit"
         )
+        found = {key: (found | {name: row})[key] for key in SETTINGS if key in {*found, name}}
         command = "python benchmarks/density.py --data-dir DIR"
-        result = {"command": command, "cores": n_cores(), "seed": args.seed, "rows": found}
-        if args.out or not args.epochs:
-            runs.write_json(out, result | {"versions": runs.versions()})
+        result = {"command": command, "cores": n_cores(), "rows": found}
+        runs.write_json(out, result | {"versions": runs.versions()})
+    draw(found, out.with_suffix(".png"))
     return 0
 
 

@@ -72,12 +72,19 @@ def variants(result):
         "what it changes",
         "source",
         "use it when",
+        "samples",
         "log p(x), nats",
         "KL",
     ]
     rows = []
     for row in result["rows"]:
-        figures = [value(row["log_px"], 2), value(row["kl"], 1), value(row["active_units"], 1)]
+        picture = f"![](benchmarks/results/{row['picture']})"
+        figures = [
+            picture,
+            value(row["log_px"], 2),
+            value(row["kl"], 1),
+            value(row["active_units"], 1),
+        ]
         flags = f"`{row['flags']}`" if row["flags"] else ""
         cells = [row["name"], flags, row["changes"], row["source"], row["use"]]
         rows.append([*cells, *figures, value(row["train_seconds"], 0)])
@@ -101,20 +108,22 @@ def samples(result):
 
 
 def density(result):
-    header = ["flags of train.py", "test log p(x), nats", "trained, s", "epochs", "evaluated, s"]
-    header.append("threads")
+    """Of each setting: ± the standard error over pictures, or the s.d. over seeds where several."""
+    header = ["flags of train.py", "seeds", "test log p(x), nats", "samples", "epochs"]
     rows = [
         [
             f"`{row['flags']}`",
-            f"{row['log_px']:.2f} ± {row['log_px_se']:.2f}",
-            f"{row['train_seconds']:.0f}",
+            str(row["seeds"]),
+            f"{row['log_px']:.2f} ± {row['log_px_sd'] or row['log_px_se']:.2f}",
+            str(row["n_samples"]),
             str(row["epochs"]),
+            f"{row['train_seconds']:.0f}",
+            f"{row['rows_per_second']:,.0f} ({row['share_of_limit']:.0%})",
             f"{row['evaluate_seconds']:.0f}",
-            str(row["threads"]),
         ]
         for row in result["rows"].values()
     ]
-    return markdown(header, rows)
+    return markdown([*header, "trained, s", "rows/s", "evaluated, s"], rows)
 
 
 def speed(result):

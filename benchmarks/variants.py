@@ -5,9 +5,12 @@
 Each row runs `python train.py BASE FLAGS --seed S` and `python evaluate.py` for every seed: mean
 and standard deviation over seeds of test log p(x) by 1000 importance samples, in nats (of a
 conditional VAE log p(x|y), of a VQ-VAE its bound). Encoder, decoder and epochs are the same for
-all. The rate-distortion curve has `--beta` from low to high.
+all. Pictures: what `python generate.py --n 12` draws from the first seed's run (of a conditional
+VAE with `--given label=7`). The rate-distortion curve has `--beta` from low to high.
 """
 
+import contextlib
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -15,12 +18,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import numpy as np  # noqa: E402
+
+import generate  # noqa: E402
 from benchmarks.quality import RESULTS, draw_rate_distortion, run, summary  # noqa: E402
+from parts import gallery  # noqa: E402
 from parts.cli import Parser, positive_int, run_script  # noqa: E402
 from parts.runs import versions, write_json  # noqa: E402
 
 BASE = "--data digits --epochs 100 --batch-size 64 --hidden-dims 256 --latent-dim 16"
 KEYS = ("log_px", "elbo", "kl", "active_units", "test_mse", "train_seconds")
+N_DRAWN = 12
+SHAPE = (8, 8)  # of digits
 BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
 # Flags, what is maximised or changed, source, when to use it; the README's table is made of these.
 VARIANTS = {
@@ -61,6 +70,23 @@ def measure(flags, n_seeds, folder, name):
     return {key: summary([result[key] for result in results]) for key in KEYS}
 
 
+def picture_of(name):
+    """Where a variant's pictures are, beside the JSON."""
+    return f"variant_{name.lower().replace(' ', '_').replace('/', '_')}.png"
+
+
+def draw(flags, folder, run_name, path):
+    """A strip of pictures that the run generates."""
+    out = Path(folder) / "drawn.npz"
+    given = ["--given", "label=7"] if "--condition" in flags else []
+    argv = ["--runs-dir", str(folder), "--run", run_name, "--n", str(N_DRAWN), "--out", str(out)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        generate.main([*argv, "--overwrite", *given])
+    with np.load(out) as arrays:
+        x = arrays["x"].reshape(N_DRAWN, -1)
+    gallery.write(path, gallery.as_colour(x, SHAPE, "gray_r", 0.0, x.max())[None])
+
+
 def main(argv=None):
     parser = Parser(prog="benchmarks/variants.py", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=positive_int, default=3, help="per row (default: 3)")
@@ -71,8 +97,10 @@ def main(argv=None):
         for i, name in enumerate(args.only or VARIANTS):
             flags, *words = VARIANTS[name]
             row = measure(flags, args.seeds, folder, f"v{i}")
+            if not args.only:
+                draw(flags, folder, f"v{i}-0", RESULTS / picture_of(name))
             words = dict(zip(("changes", "source", "use"), words, strict=True))
-            rows.append({"name": name, "flags": flags, **words, **row})
+            rows.append({"name": name, "flags": flags, "picture": picture_of(name), **words, **row})
             px, units = row["log_px"], row["active_units"]
             spread, seconds = px["sd"] or 0.0, row["train_seconds"]["mean"]
             print(f"{name}: log p(x) {px['mean']:.2f} ± {spread:.2f}, active units "

@@ -53,7 +53,7 @@ def add_model_flags(parser):
         help="the bound that training climbs, and its gradient (default: elbo)")  # fmt: skip
     add("--n-samples", type=positive_int, default=1, help="its samples of z per row (default: 1)")
     add("--beta", type=non_negative, default=1.0, help="weight of the KL (default: 1, the ELBO)")
-    add("--warmup-epochs", type=count, default=0,
+    add("--warmup-epochs", "--warmup", type=count, default=0,
         help="epochs over which beta rises from 0, or the capacity (default: 0)")  # fmt: skip
     add("--cycles", type=positive_int, default=1,
         help="times that it rises anew, in equal parts of the epochs (default: 1)")  # fmt: skip
