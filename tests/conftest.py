@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: workers share the cores
+
 import hypothesis
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ def _run_script(name, *args, cwd):
         env=script_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,  # however busy the machine; what hangs ends all the same
         check=False,
     )
 
@@ -67,6 +69,15 @@ def _train(runs_dir, name, *args):
     result = _call("train", "--runs-dir", runs_dir, *flags, *args)
     assert result.code == 0, result.err
     return Path(runs_dir) / name
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    """Draws are the same in any order of the tests, whatever the one before left behind."""
+    import torch  # here, after `parts`, which must come before it
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import data as datasets
-from parts import cells, presets
+from parts import cells, example, presets
 from parts.kinds import KINDS
 from parts.runs import Run
 
@@ -117,21 +117,28 @@ def test_readme_has_the_three_basic_commands():
         assert f"python {script}.py" in commands
 
 
-def run_in_order(commands, call):
-    """Each in the current folder, with what those before it left there."""
-    for words in commands:
-        make_tables(words)
-        name, args = tiny(words)
-        result = call(name, *args)
-        assert result.code == 0, f"{shlex.join(words)}: {result.err}"
-        assert result.err == ""
-
-
-def test_readme_commands_run(tmp_path, call, monkeypatch):
+@pytest.fixture
+def run_in_order(tmp_path, call, monkeypatch):
+    """run_in_order(commands): in an empty folder, each with what those before it left there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "N_STEPS", 20)
     monkeypatch.setattr(presets, "N_EPOCHS", 1)
-    run_in_order(readme_commands(), call)
+    monkeypatch.setattr(example, "N_ROWS", 400)
+
+    def run(commands):
+        for words in commands:
+            make_tables(words)
+            name, args = tiny(words)
+            result = call(name, *args)
+            assert result.code == 0, f"{shlex.join(words)}: {result.err}"
+            assert result.err == ""
+
+    return run
+
+
+@pytest.mark.slow
+def test_readme_commands_run(run_in_order):
+    run_in_order(readme_commands())
 
 
 TOUR = """
@@ -146,11 +153,8 @@ python plot_results.py --run RUN
 """
 
 
-def test_the_verbs_run_one_after_another_on_the_example(tmp_path, call, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 20)
-    monkeypatch.setattr(presets, "N_EPOCHS", 1)
-    run_in_order([shlex.split(line) for line in TOUR.strip().splitlines()], call)
+def test_the_verbs_run_one_after_another_on_the_example(run_in_order):
+    run_in_order([shlex.split(line) for line in TOUR.strip().splitlines()])
     assert sorted(path.name for path in Path().glob("*.csv")) == [
         "new.csv", "survey.csv", "survey.imputed.csv", "survey.scored.csv"
     ]  # fmt: skip
@@ -214,6 +218,7 @@ def test_flags_are_not_abbreviated(call):
     assert "--epoch" in call("train", "--epoch", 3).err
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_the_same(default, processes):
     a, b = (Run(folder / "runs" / "0001") for folder in (default[0], processes[0]))
     assert a.log.read_bytes() == b.log.read_bytes()
@@ -321,6 +326,7 @@ def test_the_printed_commands_find_a_run_given_by_its_folder(tmp_path, call, tra
     assert Run("elsewhere/a").metrics.is_file()
 
 
+@pytest.mark.slow
 def test_piped_output_is_plain_text(processes):
     for result in processes[1:]:
         assert result.returncode == 0

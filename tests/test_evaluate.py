@@ -25,12 +25,6 @@ from vae import VAE, Batch, Bernoulli, Gaussian, kl_normal
 Z_DIM = 3
 
 
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def rows(n, n_columns=4, seed=0):
     rng = np.random.default_rng(seed)
     return rng.standard_normal((n, n_columns)).astype(np.float32)

@@ -5,21 +5,12 @@ import math
 import pytest
 import torch
 from torch.distributions import Normal
+from torch.testing import assert_close as close
 
 from parts.flows import FLOWS, IAF, MIN_STRETCH, Flow, Planar
 
 each_flow = pytest.mark.parametrize("name", FLOWS)
 each_size = pytest.mark.parametrize(("z_dim", "n_layers"), [(1, 1), (2, 3), (5, 4)])
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def close(actual, expected, **tolerance):
-    torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def build(name, z_dim, n_layers):

@@ -126,11 +126,6 @@ class Levels256:
         return np.sqrt((self.probs * (x - self.mean()[..., None]) ** 2).sum(-1))
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def test_every_registered_likelihood_and_variance_is_under_test():
     named = {name for name, _ in CASES.values()}
     assert named - {NegativeBinomial, DiscretizedLogistic} | {"logistic"} | {"mixed"} == set(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close as close
 
 import vae
 from evaluate import describe_rows
@@ -26,16 +27,6 @@ COLUMNS = [
     Column("d", kind="binary", levels=["no", "yes"]),
     Column("e", kind="ordinal", levels=list("123")),
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def close(actual, expected, **tolerance):
-    torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def build(likelihood, members, y_dim=0):

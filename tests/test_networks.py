@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.testing import assert_close as close
 
 from parts.errors import UserError
 from parts.networks import NETWORKS, ConvDecoder, ConvEncoder, halved, mlp
@@ -12,16 +13,6 @@ from parts.optim import Adam
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 9, 13), (3, 32, 32), (2, 17, 8), (1, 128, 50)]
 each_shape = pytest.mark.parametrize("shape", SHAPES)
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def close(actual, expected, **tolerance):
-    torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def numbers(shape):

@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.testing import assert_close as close
 
 from parts.errors import UserError
 from parts.pixels import MAX_LOG_SCALE, DiscretizedLogistic, bits_per_dim, level_counts
@@ -15,16 +16,6 @@ from vae import Batch
 
 LEVELS = np.arange(256) / 255
 each_count = pytest.mark.parametrize("components", [1, 3])
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def close(actual, expected, **tolerance):
-    torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def all_levels(likelihood, params):

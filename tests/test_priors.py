@@ -12,20 +12,11 @@ from torch.distributions import (
     MultivariateNormal,
     Normal,
 )
+from torch.testing import assert_close as close
 
 import vae
 from parts.priors import MIN_LOGVAR, PRIORS, Aggregated, Mixture, VampPrior
 from vae import VAE, Gaussian, normal_grid
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def close(actual, expected, **tolerance):
-    torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def posteriors(*shape):

@@ -22,6 +22,7 @@ EPOCHS = 10
 LONG = (*FLAGS, "--epochs", EPOCHS, "--warmup-epochs", 6, "--checkpoint-seconds", 0)
 SMALL = ("--data", "iris", "--batch-size", 16, "--hidden-dims", 16)
 STOPPING = ("--data", "iris", "--batch-size", 2, "--lr", 0.03, "--patience", 8, "--epochs", 900)
+SECONDS = 600  # that a process may take, however busy the machine
 
 
 def differences(a, b, path=""):
@@ -61,7 +62,7 @@ def bytes_of(run_path):
     return {p.relative_to(run_path): p.read_bytes() for p in run_path.rglob("*") if p.is_file()}
 
 
-def wait_for(condition, process, seconds=60):
+def wait_for(condition, process, seconds=SECONDS):
     """Until condition() is true; false where the process ended before."""
     end = time.monotonic() + seconds
     while not condition():
@@ -113,6 +114,7 @@ def undisturbed(tmp_path_factory, train):
 # Killed
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(start, undisturbed, tmp_path, call, train):
     rng = np.random.default_rng(0)
     run = Run(tmp_path / "runs" / "a")
@@ -164,7 +166,7 @@ def test_a_stopped_run_says_how_to_go_on(start, undisturbed, tmp_path, call, num
     process = start("--run", "a", *LONG)
     assert wait_for(lambda: run.log.exists() and run.read_log(), process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert err == ""
     position = assert_whole(run)["position"]
@@ -349,6 +351,7 @@ def test_the_best_epoch_is_what_is_evaluated(tmp_path, train, call):
     assert straight.read_log() == run.read_log()[:epoch]
 
 
+@pytest.mark.slow
 def test_early_stopping_survives_a_kill(start, tmp_path, train):
     flags = (*STOPPING, "--patience", 20, "--checkpoint-seconds", 0)
     straight = train(tmp_path / "straight", "a", *flags)

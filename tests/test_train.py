@@ -24,12 +24,6 @@ from train import PRESETS, fit, held_out_terms, parse
 from vae import VAE, Batch, Gaussian
 
 
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 class KnownLosses(nn.Module):
     """A model whose loss on a row is its first cell; non-finite at the steps in `bad`."""
 

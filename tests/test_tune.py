@@ -23,13 +23,6 @@ TINY = ("--data", "iris", "--epochs", 2, "--threads", 1)
 TRAINING = ("depth", "width", "latent_dim", "lr", "beta", "batch_size", "n_samples")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def tuned(call, monkeypatch):
     """tuned(folder, *flags): the result of the command, which succeeded; its table's rows."""
@@ -243,6 +236,7 @@ def test_a_killed_search_goes_on_without_losing_a_finished_trial(whole, script, 
     assert results(rows) == results(rows_of(whole[0]))  # and the rest as if nothing had been
 
 
+@pytest.mark.slow
 def test_two_workers_share_one_study(whole, run_script, tmp_path):
     flags = ("--study", tmp_path / "two", *TINY, "--trials", 5, "--workers", 2)
     result = run_script("tune", *flags, cwd=tmp_path)

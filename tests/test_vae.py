@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.testing import assert_close as close
 
 import vae
 from parts.likelihoods import Mixed
@@ -21,12 +22,6 @@ from parts.tables import Column
 from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, hide, kl_normal, normal_grid
 
 VARIANCE = 0.5
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
 
 
 @torch.no_grad()
@@ -80,10 +75,6 @@ def exact_posterior(model, x):
 def small_vae(variance="decoder", y_dim=0):
     """Non-linear, with every weight away from 0."""
     return VAE(Gaussian(3, variance), (5,), z_dim=2, y_dim=y_dim)
-
-
-def close(actual, expected, **tolerance):
-    torch.testing.assert_close(actual, expected, **tolerance)
 
 
 def test_a_batch_takes_the_same_rows_of_x_y_and_mask():

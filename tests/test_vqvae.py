@@ -21,12 +21,6 @@ SEQUENCES = torch.tensor(list(product(range(N_CODES), repeat=M)))  # all that z 
 ROWS = torch.tensor(list(product((0.0, 1.0), repeat=4)))  # all that x can be
 
 
-@pytest.fixture(autouse=True)
-def one_thread_and_seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def tiny(likelihood=None, **options):
     """A model in float64 whose prior and codes are far from even."""
     model = VQVAE(
