@@ -126,6 +126,25 @@ def density(result):
     return markdown([*header, "trained, s", "rows/s", "evaluated, s"], rows)
 
 
+def tuning(result):
+    """The search's own scores, and those of the default and of what it found from new seeds."""
+    header = ["data", "trials (pruned)", "CPU s", "search: default, best"]
+    header += ["held out: default, found", "test: default, found", "better on test by", "train, s"]
+    rows, settings = [], []
+    for row in result["rows"]:
+        both, cells = (row["default"], row["found"]), ["", "", ""]
+        if ran := row["search"]:
+            trials = f"{ran['complete'] + ran['pruned']} ({ran['pruned']})"
+            scores = f"{ran['default']:.2f}, {ran['best']:.2f}"
+            cells = [trials, f"{ran['cpu_seconds']:.0f}", scores]
+            settings.append(f"- {row['name']}: {ran['settings']}")
+        for key, digits in (("held_out", 2), ("test", 2), ("cpu_seconds", 0)):
+            cells.append(", ".join(value(found.get(key), digits) for found in both))
+        cells.insert(-1, f"{row['gain']:.2f} ± {row['gain_se']:.2f}")
+        rows.append([row["name"], *cells])
+    return "\n".join([markdown(header, rows), "", "Found:", "", *settings])
+
+
 def speed(result):
     header = [
         "network",
@@ -298,6 +317,7 @@ TABLES = {
     "variants": ("variants.json", variants),
     "samples": ("samples.json", samples),
     "density": ("density.json", density),
+    "tuning": ("tuning.json", tuning),
 }
 
 

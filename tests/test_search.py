@@ -6,6 +6,7 @@ import pytest
 
 from parts import search
 from parts.errors import UserError
+from parts.networks import NETWORKS
 
 BASE = {
     "hidden_dims": [64],
@@ -88,14 +89,33 @@ def test_a_default_that_is_no_point_of_an_axis_stays(config, gone):
 
 
 def test_params_become_a_config_again():
-    assert search.config_of({"depth": 2, "width": 7, "lr": 0.1}) == {
-        "hidden_dims": [7, 7],
-        "lr": 0.1,
-    }
-    assert search.config_of({"lr": 0.1}) == {"lr": 0.1}
-    axes = search.space(BASE, {}, CHOICES, 1000)
-    default = {name: search.params_of(BASE)[name] for name in axes}
-    assert BASE | search.config_of(default) == BASE
+    config = search.config_of(BASE, {"depth": 2, "width": 7, "lr": 0.1})
+    assert config == BASE | {"hidden_dims": [7, 7], "lr": 0.1}
+    assert search.config_of(BASE, {"lr": 0.1}) == BASE | {"lr": 0.1}
+
+
+def test_layers_of_convolutions_narrow_towards_the_picture():
+    params = {"depth": 3, "width": 256}
+    assert search.config_of(BASE | {"network": "conv"}, params)["hidden_dims"] == [32, 64, 256]
+    assert search.config_of(BASE, params | {"network": "conv"})["hidden_dims"] == [32, 64, 256]
+    assert search.config_of(BASE, {"depth": 3, "width": 2, "network": "conv"})["hidden_dims"] == [
+        1,
+        1,
+        2,
+    ]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("sizes", [[], [64], [64, 64], [32, 64, 256], [8, 4]])
+def test_the_default_is_a_point_of_the_axes_or_its_layers_stay(network, sizes):
+    base = BASE | {"network": network, "hidden_dims": sizes}
+    axes = search.space(base, {}, CHOICES | {"network": NETWORKS}, 1000)
+    default = {name: search.params_of(base)[name] for name in axes}
+    assert search.config_of(base, default) == base
+    known = {"mlp": ([64], [64, 64]), "conv": ([64], [32, 64, 256])}
+    assert {"depth", "width"} & set(axes) == (
+        {"depth", "width"} if sizes in known[network] else set()
+    )
 
 
 # The study
