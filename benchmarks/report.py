@@ -131,7 +131,7 @@ def tuning(result):
     header = ["data", "trials (pruned)", "CPU s", "search: default, best"]
     header += ["held out: default, found", "test: default, found", "better on test by", "train, s"]
     rows, settings = [], []
-    for row in result["rows"]:
+    for row in (row for task in sorted(result["tasks"]) for row in result["tasks"][task]):
         both, cells = (row["default"], row["found"]), ["", "", ""]
         if ran := row["search"]:
             trials = f"{ran['complete'] + ran['pruned']} ({ran['pruned']})"

@@ -35,9 +35,7 @@ from parts.cli import Parser, positive_int, run_script  # noqa: E402
 from parts.models import load_model  # noqa: E402
 from parts.runs import find_run, versions, write_json  # noqa: E402
 
-# name -> flags; "all rows" has the settings found on `synthetic`, and no held-out rows.
 TASKS = {"digits": "--data digits", "synthetic": "", "survey": "--data survey.csv"}
-ALL_ROWS = "synthetic, all rows"
 FIGURE = "tuning_digits.png"
 
 
@@ -101,10 +99,21 @@ def compare(default, found, n_seeds, folder):
     return row | {"gain": float(gain.mean()), "gain_se": float(error), "test_rows": len(gain)}
 
 
-def line(name, row):
-    default, found = (row[key]["test"]["mean"] for key in ("default", "found"))
-    print(f"{name}: test log p(x) {default:.2f} -> {found:.2f}, by {row['gain']:+.2f} ± "
-          f"{row['gain_se']:.2f}", flush=True)  # fmt: skip
+def measured(name, flags, args, folder):
+    """Rows of the table: a search, default and found with its held-out rows, and without any."""
+    searched, best = search(flags, args.trials, folder, folder / name)
+    if name == "digits":
+        shutil.copy(folder / name / "search.png", RESULTS / FIGURE)
+    found = ["--config", str(folder / name / "best.json")]
+    rows = [{"name": name, "search": searched, "val_fraction": best["val_fraction"]}]
+    if name == "synthetic":  # of which train.py holds out none
+        rows.append({"name": f"{name}, all rows", "search": None, "val_fraction": 0})
+    for row in rows:
+        held = ["--val-fraction", str(row["val_fraction"])]
+        row |= compare([*flags.split(), *held], [*found, *held], args.seeds, folder)
+        print(f"{row['name']}: log p(x) of test rows better by {row['gain']:.2f} ± "
+              f"{row['gain_se']:.2f}", flush=True)  # fmt: skip
+    return rows
 
 
 def main(argv=None):
@@ -112,32 +121,18 @@ def main(argv=None):
     add = parser.add_argument
     add("--trials", type=positive_int, default=30, help="of each search (default: 30)")
     add("--seeds", type=positive_int, default=3, help="of the comparison (default: 3)")
-    add("--only", choices=sorted(TASKS), help="search on this one, and write nothing")
+    add("--only", choices=sorted(TASKS), help="measure this one anew, and keep the others' rows")
     args = parser.parse_args(argv)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        command(["data.py", "--example", "survey.csv"], folder)
-        for name, flags in TASKS.items():
-            if args.only not in (None, name):
-                continue
-            searched, best = search(flags, args.trials, folder, folder / name)
-            held = ["--val-fraction", str(best["val_fraction"])]
-            default, found = flags.split(), ["--config", str(folder / name / "best.json")]
-            row = compare([*default, *held], found, args.seeds, folder)
-            rows.append({"name": name, "flags": flags, "search": searched, **row})
-            line(name, row)
-            if name == "synthetic":
-                none = ["--val-fraction", "0"]
-                row = compare([*default, *none], [*found, *none], args.seeds, folder)
-                rows.append({"name": ALL_ROWS, "flags": flags, "search": None, **row})
-                line(ALL_ROWS, row)
-        if args.only is None:
-            shutil.copy(folder / "digits" / "search.png", RESULTS / FIGURE)
-    if args.only is None:
-        result = {"command": "python benchmarks/tuning.py", "trials": args.trials}
-        result |= {"seeds": args.seeds, "rows": rows, "versions": versions()}
-        write_json(RESULTS / "tuning.json", result)
+    path = RESULTS / "tuning.json"
+    tasks = {}
+    for name in TASKS if args.only is None else [args.only]:
+        with tempfile.TemporaryDirectory() as folder:
+            command(["data.py", "--example", "survey.csv"], folder)
+            tasks[name] = measured(name, TASKS[name], args, Path(folder))
+    if args.only is not None and path.exists():
+        tasks = json.loads(path.read_text())["tasks"] | tasks
+    result = {"command": "python benchmarks/tuning.py", "trials": args.trials, "seeds": args.seeds}
+    write_json(path, result | {"tasks": tasks, "versions": versions()})
     return 0
 
 

@@ -238,7 +238,7 @@ def scored(axis, at, trials, scores, default):
 
 def shares(axis, importances, n_complete):
     """A bar for each setting: its share of the score's variance."""
-    axis.set_title(f"Importance, by fANOVA on {n_complete} complete trials")
+    axis.set_title(f"Importance (fANOVA, {n_complete} complete trials)", fontsize=11)
     if not importances:
         text = f"{n_complete} complete trials are too few\nto tell which setting mattered"
         axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes)
