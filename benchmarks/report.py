@@ -128,35 +128,26 @@ def density(result):
 
 def tuning(result):
     """The search's own scores, and those of the default and of what it found from new seeds."""
-    header = ["data", "trials (pruned)", "CPU s", "search: default, best"]
-    header += ["held out: default, found", "test: default, found", "better on test by", "train, s"]
-    rows, settings = [], []
+    header = ["data", "trials (pruned)", "CPU s", "search: default, best", "train, s"]
+    header += ["held out: default, found", "test: default, found", "better on test by"]
+    table, settings = [], []
     for row in (row for task in sorted(result["tasks"]) for row in result["tasks"][task]):
-        both, cells = (row["default"], row["found"]), ["", "", ""]
+        cells = [row["name"], "", "", ""]
         if ran := row["search"]:
             trials = f"{ran['complete'] + ran['pruned']} ({ran['pruned']})"
             scores = f"{ran['default']:.2f}, {ran['best']:.2f}"
-            cells = [trials, f"{ran['cpu_seconds']:.0f}", scores]
+            cells[1:] = [trials, f"{ran['cpu_seconds']:.0f}", scores]
             settings.append(f"- {row['name']}: {ran['settings']}")
-        for key, digits in (("held_out", 2), ("test", 2), ("cpu_seconds", 0)):
-            cells.append(", ".join(value(found.get(key), digits) for found in both))
-        cells.insert(-1, f"{row['gain']:.2f} ± {row['gain_se']:.2f}")
-        rows.append([row["name"], *cells])
-    return "\n".join([markdown(header, rows), "", "Found:", "", *settings])
+        for key, digits in (("cpu_seconds", 0), ("held_out", 2), ("test", 2)):
+            both = (value(row[who].get(key), digits) for who in ("default", "found"))
+            cells.append(", ".join(both))
+        table.append([*cells, f"{row['gain']:.2f} ± {row['gain_se']:.2f}"])
+    return "\n".join([markdown(header, table), "", "Found:", "", *settings])
 
 
 def speed(result):
-    header = [
-        "network",
-        "batch",
-        "rows/s",
-        "÷ lean",
-        "÷ bare",
-        "÷ DataLoader",
-        "÷ pythae",
-        "÷ PyOD",
-        "÷ other threads",
-    ]
+    header = ["network", "batch", "rows/s", "÷ lean", "÷ bare", "÷ DataLoader", "÷ pythae"]
+    header += ["÷ PyOD", "÷ other threads"]
     names = ("lean", "bare", "dataloader", "pythae", "pyod", "other_threads")
     rows = []
     for row in result["training"]:
