@@ -102,7 +102,7 @@ def work(study, base, axes, data, turns, share, stopped):
         if stopped():
             return
         trial = search.ask(study, turn, axes, default, base["seed"])
-        config, log_px, note = base | search.config_of(trial.params), None, None
+        config, log_px, note = search.config_of(base, trial.params), None, None
         started = time.perf_counter()
         try:
             log_px = attempt(trial, config, data, share, stopped)
@@ -139,10 +139,15 @@ def carry_out(study, path, base, axes, data, n_trials, n_workers):
     share = max(1, n_cores() // max(1, n_workers))
     seen = {trial.number for trial in search.finished(study)}
     with progress_bar(n_trials, len(seen), "trial") as bar, stop_signals() as stop:
+
+        def stopped():
+            bar.update(0)  # a trial may take minutes
+            return bool(stop)
+
         if n_workers > 1:
             steps = workers.run(n_workers, worker, (path, base, axes, share), turns, stop)
         else:
-            steps = work(study, base, axes, data, turns, share, lambda: stop)
+            steps = work(study, base, axes, data, turns, share, stopped)
         for _ in steps:
             for row in search.table(study):
                 if row["trial"] not in seen:
@@ -321,7 +326,7 @@ def main(argv=None):
             return INTERRUPTED
         best = search.best(study)
         threads = {"threads": best.user_attrs["threads"]}
-        config = base | search.config_of(best.params) | threads
+        config = search.config_of(base, best.params) | threads
         write(folder, study, flags_of(args, config))
         (reference,) = [trial for trial in search.complete(study) if search.is_default(trial)]
         report(study, reference, best, len(data.val.x), time.perf_counter() - started)

@@ -126,18 +126,28 @@ def density(result):
     return markdown([*header, "trained, s", "rows/s", "evaluated, s"], rows)
 
 
+def tuning(result):
+    """The search's own scores, and those of the default and of what it found from new seeds."""
+    header = ["data", "trials (pruned)", "CPU s", "search: default, best", "train, s"]
+    header += ["held out: default, found", "test: default, found", "better on test by"]
+    table, settings = [], []
+    for row in (row for task in sorted(result["tasks"]) for row in result["tasks"][task]):
+        cells = [row["name"], "", "", ""]
+        if ran := row["search"]:
+            trials = f"{ran['complete'] + ran['pruned']} ({ran['pruned']})"
+            scores = f"{ran['default']:.2f}, {ran['best']:.2f}"
+            cells[1:] = [trials, f"{ran['cpu_seconds']:.0f}", scores]
+            settings.append(f"- {row['name']}: {ran['settings']}")
+        for key, digits in (("cpu_seconds", 0), ("held_out", 2), ("test", 2)):
+            both = (value(row[who].get(key), digits) for who in ("default", "found"))
+            cells.append(", ".join(both))
+        table.append([*cells, f"{row['gain']:.2f} ± {row['gain_se']:.2f}"])
+    return "\n".join([markdown(header, table), "", "Found:", "", *settings])
+
+
 def speed(result):
-    header = [
-        "network",
-        "batch",
-        "rows/s",
-        "÷ lean",
-        "÷ bare",
-        "÷ DataLoader",
-        "÷ pythae",
-        "÷ PyOD",
-        "÷ other threads",
-    ]
+    header = ["network", "batch", "rows/s", "÷ lean", "÷ bare", "÷ DataLoader", "÷ pythae"]
+    header += ["÷ PyOD", "÷ other threads"]
     names = ("lean", "bare", "dataloader", "pythae", "pyod", "other_threads")
     rows = []
     for row in result["training"]:
@@ -298,6 +308,7 @@ TABLES = {
     "variants": ("variants.json", variants),
     "samples": ("samples.json", samples),
     "density": ("density.json", density),
+    "tuning": ("tuning.json", tuning),
 }
 
 

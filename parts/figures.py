@@ -8,6 +8,7 @@ VERMILION = "#D55E00"
 N_POINTS = 300  # hidden cells shown per column
 MOST_PANELS = 12
 LEVELS_SHOWN = 12
+MOST_SETTINGS = 4  # shown of a search
 
 
 def anomaly_scores(arrays):
@@ -138,7 +139,7 @@ def log_ticks(axis, low, high):
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_xscale("log")
-    subs = (1, 2, 5) if high < 100 * low else (1,)
+    subs = (1, 2, 5) if high < 50 * low else (1,)
     axis.xaxis.set_major_locator(LogLocator(subs=subs))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -175,44 +176,80 @@ def of_columns(columns):
 
 
 def search(trials, importances):
-    """Scores of a search in the order of its trials, and how much each setting mattered."""
-    figure, axes = subplots(1, 2, width=11, height=4, width_ratios=(3, 2))
-    history, bars = axes.flat
-    at = np.array([trial["trial"] for trial in trials])
+    """A search: its scores by trial, how much each setting mattered, and over those that did most.
+
+    `trials` as a table of parts/search.py, `importances` setting -> share, the largest first.
+    """
+    import matplotlib.pyplot as plt
+
+    most = list(importances)[:MOST_SETTINGS]
+    height = 3.6 * (1 + bool(most))
+    figure = plt.figure(figsize=(10, height), layout="constrained")
+    parts = figure.subfigures(1 + bool(most), 1, squeeze=False)[:, 0]
+    history, importance = parts[0].subplots(1, 2, width_ratios=(3, 2))
     scores = np.array([trial["log_px"] for trial in trials], dtype=float)  # NaN: pruned
-    rough = np.array([trial["last_look"] for trial in trials], dtype=float)
-    values = np.where(np.isnan(scores), rough, scores)
-    default = next(trial for trial in trials if trial["default"])
-    best = np.fmax.accumulate(scores)
-    # Poor trials lie far below the others: they would press all that matters into a line.
-    middle = np.nanmedian(scores)
-    low = min(middle, default["log_px"]) - max(np.nanmax(scores) - middle, 1e-3)
-    shown = np.maximum(values, low)
-    for label, these, color, marker in (
-        ("complete", ~np.isnan(scores), BLUE, "o"),
-        ("pruned or diverged, at its last look", np.isnan(scores), GREY, "x"),
-    ):
-        inside = these & (values >= low)
-        history.plot(at[inside], values[inside], marker, color=color, markersize=5, label=label)
-        history.plot(at[these & ~inside], shown[these & ~inside], "v", color=color, markersize=5)
-    if (values < low).any():
-        history.plot([], [], "v", color=GREY, markersize=5, label="farther down")
-    history.plot(at, best, color=GREEN, drawstyle="steps-post", label="best so far")
-    history.axhline(default["log_px"], color=ORANGE, linestyle="--", label="default")
+    default = next(trial["log_px"] for trial in trials if trial["default"])
+    best, numbers = np.fmax.accumulate(scores), np.array([trial["trial"] for trial in trials])
+    history.plot(numbers, best, color=GREEN, drawstyle="steps-post", label="best so far")
+    scored(history, numbers, trials, scores, default)
     history.xaxis.get_major_locator().set_params(integer=True)
-    history.set(title="Search", xlabel="trial", ylabel="held-out log p(x)\n(nats per row)")
+    title = f"Best {best[-1]:.2f}, default {default:.2f}"
+    history.set(title=title, xlabel="trial", ylabel="held-out log p(x), nats per row")
     legend_below(figure, history)
-    n_complete = int((~np.isnan(scores)).sum())
-    bars.set_title(f"Importance, by fANOVA on {n_complete} complete trials")
+    shares(importance, importances, int((~np.isnan(scores)).sum()))
+    if not most:
+        return figure
+    panels = parts[1].subplots(1, len(most), sharey=True, squeeze=False)[0]
+    panels[0].set_ylabel("held-out log p(x), nats per row")
+    for axis, name in zip(panels, most, strict=True):
+        values = np.array([trial[name] for trial in trials])
+        scored(axis, values, trials, scores, default)
+        axis.set_xlabel(name)
+        if values.dtype.kind == "U":
+            axis.margins(x=0.25)
+        elif values.max() > 3 * values.min():
+            log_ticks(axis, values.min(), values.max())
+    return figure
+
+
+def scored(axis, at, trials, scores, default):
+    """A mark for each trial, at `at`; the poor ones, which lie far below, on the lower edge.
+
+    They would press all that matters into a line.
+    """
+    rough = [trial["last_look"] for trial in trials]  # None where it diverged before
+    values = np.where(np.isnan(scores), np.array(rough, dtype=float), scores)
+    middle, complete = np.nanmedian(scores), ~np.isnan(scores)
+    low = min(middle, default) - max(np.nanmax(scores) - middle, 1e-3)
+    shown, best = values >= low, np.nanargmax(scores)
+    style = {"markersize": 5, "linestyle": ""}
+    axis.axhline(default, color=ORANGE, linestyle="--", label="default", zorder=1)
+    for these, color, label in (
+        (complete, BLUE, "complete"),
+        (~complete, GREY, "pruned, at its last look"),
+    ):
+        near, far, marker = these & shown, these & ~shown, "o" if color == BLUE else "x"
+        axis.plot(at[near], values[near], marker, color=color, label=label, **style)
+        axis.plot(at[far], np.full(far.sum(), low), "v", color=color, **style)
+    if not shown.all():
+        axis.plot([], [], "v", color=GREY, label="farther down", **style)
+    axis.plot(at[best], scores[best], "*", color=VERMILION, markersize=13, label="best")
+
+
+def shares(axis, importances, n_complete):
+    """A bar for each setting: its share of the score's variance."""
+    axis.set_title(f"Importance (fANOVA, {n_complete} complete trials)", fontsize=11)
     if not importances:
         text = f"{n_complete} complete trials are too few\nto tell which setting mattered"
-        bars.text(0.5, 0.5, text, ha="center", va="center", transform=bars.transAxes)
-        bars.axis("off")
-        return figure
+        axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes)
+        axis.axis("off")
+        return
     names = list(importances)[::-1]
-    bars.barh(names, [importances[name] for name in names], color=BLUE)
-    bars.set(xlabel="share of the score's variance", xlim=(0, 1))
-    return figure
+    bars = axis.barh(names, [importances[name] for name in names], color=BLUE)
+    axis.bar_label(bars, [f"{importances[name]:.0%}" for name in names], padding=3, fontsize=9)
+    axis.set_xlabel("share of the score's variance")
+    axis.margins(x=0.12)
+    axis.set_xticks([])
 
 
 def level_names(arrays, j):

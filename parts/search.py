@@ -19,19 +19,40 @@ N_UNPRUNED = 5  # complete trials before any other is pruned
 LEAST_COMPLETE = 10  # trials for a forest that tells how much each axis mattered
 
 
+def even(depth, width):
+    """Hidden layers, all of one width."""
+    return [width] * depth
+
+
+def narrowing(depth, width):
+    """Channels that double, and a dense layer of four times the last: 32 64 256.
+
+    Even ones would spend most of their arithmetic on the widest pictures.
+    """
+    return [max(1, width // 2**i) for i in range(depth, 1, -1)] + [width]
+
+
+LAYERS = {"conv": narrowing}  # network -> its hidden layers, where these are not even
+
+
+def hidden_dims_of(params):
+    return LAYERS.get(params["network"], even)(params["depth"], params["width"])
+
+
 def params_of(config):
-    """The axes' values in a config; `depth` hidden layers of one `width`."""
+    """The axes' values in a config: `depth` layers, of which the last has that `width`."""
     sizes = config["hidden_dims"]
-    shape = {"depth": len(sizes), "width": sizes[0]} if sizes and len(set(sizes)) == 1 else {}
-    return config | shape
+    params = config | {"depth": len(sizes), "width": max(sizes, default=0)}
+    return params if sizes and hidden_dims_of(params) == sizes else config
 
 
-def config_of(params):
-    """The inverse of `params_of`, of the axes alone."""
-    params = dict(params)
+def config_of(base, params):
+    """The config `base` with the axes' values of a trial."""
+    config = base | params
     if "depth" in params:
-        params["hidden_dims"] = [params.pop("width")] * params.pop("depth")
-    return params
+        config["hidden_dims"] = hidden_dims_of(config)
+        del config["depth"], config["width"]
+    return config
 
 
 def space(config, fixed, choices, n_rows):

@@ -1,11 +1,13 @@
 """parts/search.py: the axes around a default, and a study that is claimed, refused and counted."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pytest
 
-from parts import search
+from parts import figures, search
 from parts.errors import UserError
+from parts.networks import NETWORKS
 
 BASE = {
     "hidden_dims": [64],
@@ -88,14 +90,33 @@ def test_a_default_that_is_no_point_of_an_axis_stays(config, gone):
 
 
 def test_params_become_a_config_again():
-    assert search.config_of({"depth": 2, "width": 7, "lr": 0.1}) == {
-        "hidden_dims": [7, 7],
-        "lr": 0.1,
-    }
-    assert search.config_of({"lr": 0.1}) == {"lr": 0.1}
-    axes = search.space(BASE, {}, CHOICES, 1000)
-    default = {name: search.params_of(BASE)[name] for name in axes}
-    assert BASE | search.config_of(default) == BASE
+    config = search.config_of(BASE, {"depth": 2, "width": 7, "lr": 0.1})
+    assert config == BASE | {"hidden_dims": [7, 7], "lr": 0.1}
+    assert search.config_of(BASE, {"lr": 0.1}) == BASE | {"lr": 0.1}
+
+
+def test_layers_of_convolutions_narrow_towards_the_picture():
+    params = {"depth": 3, "width": 256}
+    assert search.config_of(BASE | {"network": "conv"}, params)["hidden_dims"] == [32, 64, 256]
+    assert search.config_of(BASE, params | {"network": "conv"})["hidden_dims"] == [32, 64, 256]
+    assert search.config_of(BASE, {"depth": 3, "width": 2, "network": "conv"})["hidden_dims"] == [
+        1,
+        1,
+        2,
+    ]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("sizes", [[], [64], [64, 64], [32, 64, 256], [8, 4]])
+def test_the_default_is_a_point_of_the_axes_or_its_layers_stay(network, sizes):
+    base = BASE | {"network": network, "hidden_dims": sizes}
+    axes = search.space(base, {}, CHOICES | {"network": NETWORKS}, 1000)
+    default = {name: search.params_of(base)[name] for name in axes}
+    assert search.config_of(base, default) == base
+    known = {"mlp": ([64], [64, 64]), "conv": ([64], [32, 64, 256])}
+    assert {"depth", "width"} & set(axes) == (
+        {"depth", "width"} if sizes in known[network] else set()
+    )
 
 
 # The study
@@ -231,3 +252,48 @@ def test_a_study_may_lie_in_a_folder_of_any_name(tmp_path):
     with search.opened(folder / "study.db", epochs=10):
         pass
     assert (folder / "study.db").stat().st_size > 0
+
+
+# The figure
+
+
+def row(number, log_px, last_look=None, **settings):
+    shown = {"trial": number, "default": number == 0, "log_px": log_px, "last_look": last_look}
+    return shown | {"lr": 1e-3 * (number + 1), "network": ("mlp", "conv")[number % 2]} | settings
+
+
+ROWS = [row(0, -5.0), row(1, -4.0), row(2, None, -5.5), row(3, -900.0), row(4, None), row(5, -4.5)]
+
+
+def drawn(axis):
+    """Marker -> [[x, y], ...] of all trials drawn with it."""
+    points = {}
+    for mark in axis.get_lines():
+        points.setdefault(mark.get_marker(), []).extend(mark.get_xydata().tolist())
+    return points
+
+
+def test_the_figure_shows_every_trial_and_keeps_poor_ones_from_pressing_the_rest():
+    figure = figures.search(ROWS, {})
+    history, importance = figure.axes
+    points = drawn(history)
+    assert points["o"] == [[0, -5], [1, -4], [5, -4.5]]
+    assert points["x"] == [[2, -5.5]]
+    assert [x for x, _ in points["v"]] == [3, 4]  # one far down, one that diverged at once
+    assert points["*"] == [[1, -4]]
+    assert history.get_ylim()[0] > -7
+    assert history.get_title() == "Best -4.00, default -5.00"
+    assert "4 complete trials are too few" in importance.texts[0].get_text()
+    plt.close(figure)
+
+
+def test_the_figure_shows_scores_over_the_settings_that_mattered_most():
+    figure = figures.search(ROWS, {"lr": 0.9, "network": 0.1})
+    _, importance, lr, network = figure.axes
+    assert [bar.get_width() for bar in importance.patches] == [0.1, 0.9]  # from below
+    assert [axis.get_xlabel() for axis in (lr, network)] == ["lr", "network"]
+    assert drawn(lr)["*"] == [[pytest.approx(2e-3), -4]]
+    assert (lr.get_xscale(), network.get_xscale()) == ("log", "linear")
+    assert drawn(network)["*"][0][1] == -4
+    figure.canvas.draw()  # a layout that collapses warns
+    plt.close(figure)

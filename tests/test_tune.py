@@ -1,11 +1,14 @@
 """tune.py: trials that train as train.py does, and a study that outlives its process."""
 
 import csv
+import io
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ import data as datasets
 import train as train_script
 import tune
 from parts import runs, search, tables
+from parts.cli import progress_bar
 from parts.errors import UserError
 from parts.models import load_model
 from parts.runs import Run
@@ -148,6 +152,30 @@ def test_the_best_config_of_a_table_trains_to_the_same_score(tuned, tmp_path, ca
     data = datasets.load_for(run.config())
     assert tune.score(model, data, "cpu").tolist() == best.user_attrs["log_px"]
     assert [column.curve for column in data.modelled] != ["linear", "linear"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_a_bar_whose_clock_moves_while_a_trial_runs(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar(3, 1, "trial") as bar:
+        for step in (0, 1, 0):
+            time.sleep(0.11)  # tqdm draws no more often than ten times a second
+            bar.update(step)
+    shown = re.findall(r"(\d)/3 \[", sys.stderr.getvalue())
+    assert shown == ["1", "1", "2", "2"]
+
+
+def test_lines_of_trials_stand_apart_from_the_bar(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tune, "draw", lambda *arguments: None)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert tune.main(["--study", str(tmp_path / "s"), *map(str, TINY), "--trials", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:5] for line in lines if line.startswith("[")] == ["[1/2]", "[2/2]"]
+    assert "1/2 [" in sys.stderr.getvalue()
 
 
 # The score
