@@ -2,6 +2,7 @@
 
 python generate.py --n 1000 --out new.csv                  # by the newest run
 python generate.py --run 0001 --given "job=nurse,age=40"   # given some columns, or conditions
+python generate.py --run digits --given label=7 --n 100    # pictures, and a sheet of them
 """
 
 import parts  # noqa: F401  first: before torch is loaded
@@ -49,10 +50,10 @@ def note_far(given, columns, x_train, train_mask):
             )
 
 
-def draw(model, n, given=None, draw_y=None):
+def draw(model, n, given=None, draw_y=None, x_of=None):
     """n rows [n, D] in model units and their y: from p(x | y), or from p(x | y, the given cells).
 
-    `draw_y(n)` gives conditions [n, C], or None where the model has none.
+    `draw_y(n)` gives conditions [n, C], or None where the model has none; `x_of` as in VAE.sample.
     """
     device = next(model.parameters()).device
 
@@ -61,14 +62,15 @@ def draw(model, n, given=None, draw_y=None):
 
     sizes = [min(N_AT_A_TIME, n - start) for start in range(0, n, N_AT_A_TIME)]
     if given is None:
-        pieces = [(model.sample(size, y), y) for size in sizes for y in [conditions_of(size)]]
+        ys = map(conditions_of, sizes)
+        pieces = [(model.sample(n, y, x_of), y) for n, y in zip(sizes, ys, strict=True)]
     else:
         x, mask = (torch.from_numpy(a).to(device) for a in given)
         n_samples, ess = min(max(10 * n, PROPOSALS[0]), PROPOSALS[1]), math.inf
         pieces = []
         for size in sizes:
             *piece, log_p, found = resample(
-                model, size, x, mask, conditions_of(n_samples), n_samples
+                model, size, x, mask, conditions_of(n_samples), n_samples, x_of
             )
             pieces.append(piece)
             ess = min(ess, found)
@@ -82,14 +84,14 @@ def draw(model, n, given=None, draw_y=None):
 
 
 @torch.no_grad()
-def resample(model, n, x, mask, y, n_samples):
+def resample(model, n, x, mask, y, n_samples, x_of=None):
     """n rows of p(x, y | the observed cells of x [1, D]) and their y, log p(these cells), and the
     effective number of n_samples, by sampling importance resampling (Rubin 1988).
 
     y [n_samples, C] are draws of p(y): each z is proposed with one of them.
     """
     if y is None:
-        filled = model.impute(x, mask, n_samples=n_samples, draws=n)
+        filled = model.impute(x, mask, n_samples=n_samples, draws=n, x_of=x_of)
         return filled.draws[:, 0], None, filled.log_px.item(), filled.ess.item()
 
     def propose(piece):
@@ -106,7 +108,7 @@ def resample(model, n, x, mask, y, n_samples):
     z, y, at = z[row, member], y[row], torch.arange(n, device=x.device)
     params = model.decode(z, y) if model.members == 1 else (
         model.decode(z.expand(model.members, -1, -1), y)[member, at])  # fmt: skip
-    drawn = torch.where(mask > 0, x, model.likelihood.sample(params))
+    drawn = torch.where(mask > 0, x, (x_of or model.likelihood.sample)(params))
     log_p = log_w.logsumexp((0, 1)) - math.log(log_w.numel())
     return drawn, y, log_p.item(), 1 / weights.square().sum().item()
 
@@ -186,19 +188,22 @@ def as_frame(x, mask, columns):
     return pd.DataFrame(frame, dtype="str")
 
 
-def write(frame, columns, out):
-    """The rows as a file; in arrays labels are y, as there they are read."""
-    ending, others = out.suffix.lower(), {}
+def write(frame, columns, out, shape):
+    """The rows as a file; in arrays labels are y, and pictures have a shape, as there is read."""
+    form, what = {}, f"rows, {len(columns)} columns"
+    ending = out.suffix.lower()
     if ending in (".npy", ".npz"):
         if conditions.LABEL in conditions.names(columns):
-            others = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
+            form["others"] = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
             columns = [c for c in columns if c.name != conditions.LABEL]
         if not all(c.kind == "ignore" or c.style or not c.levels for c in columns):
             raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
+        if len(shape) > 1:
+            form["shape"], what = shape[shape[0] == 1 :], pictures.describe(shape)
     if ending not in (".csv", ".tsv"):
         frame = tables.typed(frame, columns)
-    files.write(frame, out, files.File(out, frame.iloc[:0], as_written={"others": others}))
-    print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns" + (" and y" if others else ""))
+    files.write(frame, out, files.File(out, frame.iloc[:0], as_written=form))
+    print(f"Wrote {out}: {len(frame)} {what}" + (" and y" if "others" in form else ""))
 
 
 def conditions_drawer(y_train, columns, given, unknown_too, draw_seed):
@@ -211,6 +216,19 @@ def conditions_drawer(y_train, columns, given, unknown_too, draw_seed):
             print("Note: no training row has the given conditions together")
     pool = y_train if unknown_too else conditions.whole(y_train, columns)
     return lambda n: conditions.draw(n, pool, cell, mask, columns, rng)
+
+
+def choose_pixels(likelihood, asked, x_train):
+    """What makes pictures of p(x|z)'s parameters, and a line that says it: where grey values of the
+    training pictures are rates, the grey picture at z is the mean; else pixels are drawn.
+    """
+    rates = likelihood.are_rates(x_train)
+    if (asked or ("mean" if rates else "drawn")) == "mean":
+        of = ", as grey values were probabilities" if rates else ""
+        print(f"Pixels are the mean of p(x|z){of} (--pixels drawn: a draw from it)")
+        return likelihood.mean
+    print("Pixels are drawn from p(x|z) (--pixels mean: its mean)")
+    return likelihood.sample
 
 
 def write_pictures(x, shape, path, colors):
@@ -236,6 +254,12 @@ def make_parser():
         help="numbers are mapped to the training rows' distribution of their column, "
         "or stay as the model draws them (default: data)",
     )
+    add(
+        "--pixels",
+        choices=("mean", "drawn"),
+        help="pictures are the mean of p(x|z) at a drawn z, or each pixel is drawn too (default: "
+        "mean where grey values are taken as probabilities, as by default they are; else drawn)",
+    )
     add("--seed", type=seed, default=0, help="seed of the draws (default: 0)")
     add_device_flags(parser)
     return parser
@@ -249,7 +273,9 @@ def main(argv=None):
     config = checkpoint["config"]
     columns = [tables.Column(**column) for column in config["columns"]]
     kept = tables.modelled(columns)
-    picture = len(config["shape"]) > 1
+    shape, picture = config["shape"], len(config["shape"]) > 1
+    if args.pixels and not picture:
+        raise UserError(f"--pixels goes with pictures, and run {run.name} is of a table")
     out = Path(args.out or ("generated.npz" if picture else "generated.csv"))
     files.refuse_output(out, args.overwrite)
     grid = out.with_suffix(".png")
@@ -270,8 +296,9 @@ def main(argv=None):
         asked = asked if asked[1].any() else None
     if fixed:
         draw_y = conditions_drawer(y_train, fixed, given, args.keep_missing, args.seed)
+    x_of = choose_pixels(model.likelihood, args.pixels, x_train) if picture else None
     with runs.fixed_randomness(args.seed):
-        x, y = draw(model, args.n, asked, draw_y)
+        x, y = draw(model, args.n, asked, draw_y, x_of)
     marginals = "model" if picture else args.marginals  # a pixel is no column of a table
     if marginals == "data":
         x = with_marginals(x, model, kept, (x_train, train_mask), rng, y_train)
@@ -280,10 +307,10 @@ def main(argv=None):
         mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
         mask = mask if asked is None else np.maximum(mask, asked[1])
     frame = as_frame(*conditions.beside(x, mask, y, fixed), columns).assign(**as_given)
-    write(frame, columns, out)
+    write(frame, columns, out, (1, *shape)[-3:] if picture else shape)
     if picture:
         grey_map = pictures.grey_map(tables.to_user(x_train, kept))
-        write_pictures(tables.to_user(x[:GRID], kept), config["shape"], grid, grey_map)
+        write_pictures(tables.to_user(x[:GRID], kept), shape, grid, grey_map)
         print(f"Wrote {grid}")
     if given is None:
         generated = conditions.beside(x, np.ones_like(x), y, fixed)

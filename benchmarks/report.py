@@ -100,6 +100,18 @@ def samples(result):
     return markdown([*header, "log p(x), nats", "test MSE", "s"], rows)
 
 
+def given(result):
+    """Shares of pictures that a classifier takes for what was asked, in per cent."""
+    keys = ("default", "default_worst", "drawn", "real")
+    rows = []
+    for row in result["rows"]:
+        shares = [{k: 100 * v for k, v in row[key].items()} for key in keys]
+        cells = [value(share, 1) for share in shares]
+        rows.append([row["name"], f"`{row['flags']}`", *cells, value(row["seconds"], 0)])
+    header = ["pictures", "flags of train.py", "agree", "of the worst digit", "`--pixels drawn`"]
+    return markdown([*header, "real test pictures", "s"], rows)
+
+
 def density(result):
     header = ["flags of train.py", "test log p(x), nats", "trained, s", "epochs", "evaluated, s"]
     header.append("threads")
@@ -288,6 +300,7 @@ TABLES = {
     "speed": ("speed.json", speed),
     "variants": ("variants.json", variants),
     "samples": ("samples.json", samples),
+    "given": ("given.json", given),
     "density": ("density.json", density),
 }
 

@@ -591,17 +591,24 @@ def test_pictures_are_a_grid_and_an_array(call, train, tmp_path, monkeypatch):
     assert (result.code, result.err) == (0, "")
     with np.load("generated.npz") as arrays:
         x = arrays["X"]
-    assert x.shape == (12, 64)
-    assert set(np.unique(x)) <= {0.0, 1.0}
+    assert x.shape == (12, 8, 8)
+    assert ((x > 0) & (x < 1)).mean() > 0.5  # of grey pictures the mean, which is their rate
     picture = plt.imread("generated.png")
     # Four pictures across and three down, 8 pixels and a line each, six times as large.
     assert picture.shape[:2] == ((3 * 9 + 1) * 6, (4 * 9 + 1) * 6)
-    assert result.out.splitlines()[1:3] == [
-        "Wrote generated.npz: 12 rows, 64 columns",
+    assert result.out.splitlines()[1:4] == [
+        "Pixels are the mean of p(x|z), as grey values were probabilities (--pixels drawn: a draw "
+        "from it)",
+        "Wrote generated.npz: 12 pictures of 8 x 8",
         "Wrote generated.png",
     ]
     first = picture[6 + 3 : 54 : 6, 6 + 3 : 54 : 6, 0]
-    np.testing.assert_allclose(first, 1 - x[0].reshape(8, 8), atol=0.01)  # ink is dark
+    ink = (x[0] - x.min()) / (x.max() - x.min())
+    np.testing.assert_allclose(first, 1 - ink, atol=0.01)  # ink is dark
+    result = call("generate", "--n", 12, "--pixels", "drawn", "--out", "drawn.npz")
+    assert "Pixels are drawn from p(x|z) (--pixels mean: its mean)" in result.out
+    with np.load("drawn.npz") as arrays:
+        assert set(np.unique(arrays["X"])) == {0.0, 1.0}
     Path("generated.npz").unlink()
     result = call("generate", "--n", 12)
     assert result.code == 2

@@ -553,7 +553,7 @@ def test_generated_colours_are_drawn_in_colour(call, folder):
     grid = np.asarray(Image.open("new.png"))
     assert grid.shape[:2] == ((2 * 6 + 1) * 6, (2 * 5 + 1) * 6)
     with np.load("new.npz") as arrays:
-        picture = np.clip(arrays["X"][3].reshape(3, 5, 4), 0, 1) * 255
+        picture = np.clip(arrays["X"][3], 0, 1) * 255
     found = grid[7 * 6 + 3 : 12 * 6 : 6, 6 * 6 + 3 : 10 * 6 : 6, :3]
     np.testing.assert_allclose(found.transpose(2, 0, 1), picture, atol=1)
 
