@@ -96,14 +96,14 @@ class Scorer:
         """The same of a file's `tables.Rows`, impossible cells counted."""
         return self(rows.x, rows.mask, rows.y, bar) + IMPOSSIBLE * rows.impossible.sum(1)
 
-    def beyond_entropy(self, x, mask, bar=None):
+    def beyond_entropy(self, x, mask, y=None, bar=None):
         """The same less the entropy of pictures whose grey is the rate of a 1, nats [N].
 
         An upper bound on KL(the picture's own pixels || p). Without it a picture is odd for being
         grey. No pixels are drawn for it; where all are 0 or 1 it is -log p(x) as it stands.
         """
         entropy = self.model.likelihood.entropy(torch.from_numpy(x)).double().numpy()
-        return self(x, mask, bar=bar) - entropy
+        return self(x, mask, y, bar) - entropy
 
     def quick(self, x, mask, eps, prior=None, own=None, y=None, bar=None):
         """The same by the noise `eps`, and the effective sample sizes; prior None: N(0, I)."""
@@ -300,10 +300,12 @@ def score_pictures(args):
     scorer, columns, train, held_out = scorer_of(run, args)
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     config = run.config()
-    if scorer.model.y_dim:
-        raise UserError(f"run {run.name} has conditions; pictures are scored by runs without")
-    found = images.of_run(args.file, config, columns)
-    scorer.model.likelihood.check(found.x, [column.name for column in columns])
+    if args.labels in conditions.names(columns):
+        raise UserError(f"--labels {args.labels}: run {run.name} takes it as given")
+    found = images.of_run(args.file, config, columns, run.read_y()[0])
+    scorer.model.likelihood.check(found.x, [column.name for column in scorer.columns])
+    for note in found.notes:
+        print(f"Note: {note}")
     frame = pd.DataFrame({"index": np.arange(len(found.x))})
     if Path(args.file).is_dir():
         frame = frame.assign(file=[path.as_posix() for path in images.listed(args.file)])
@@ -313,7 +315,7 @@ def score_pictures(args):
         print("Note: the run held no pictures out, so the threshold is set by training pictures")
         held_out = train
     with progress_bar(len(found.x), 0) as bar:
-        scores = scorer.beyond_entropy(found.x, found.mask, bar)
+        scores = scorer.beyond_entropy(found.x, found.mask, found.y, bar)
     held = scorer.beyond_entropy(*held_out)
     threshold, rank = float(np.quantile(held, 1 - args.contamination)), ranks(scores)
     flagged = (scores > threshold).astype(int)
@@ -322,7 +324,8 @@ def score_pictures(args):
     files.write(frame, out, files.File(out, frame.iloc[:0]))
     report(scores, threshold, rank, [""] * len(scores), held, what="picture", first=0)
     conclude(run, scorer, found, train, (scores, held, threshold), labels)
-    x_train, x = (tables.to_user(a, columns) for a in (train[0], found.x[np.argsort(rank)][:SHOWN]))
+    odd = found.x[np.argsort(rank)][:SHOWN]
+    x_train, x = (tables.to_user(a, scorer.columns) for a in (train[0], odd))
     shown = gallery.as_colour(x, config["shape"], pictures.grey_map(x_train))
     gallery.write(sheet, gallery.rows_of(shown, min(ACROSS, len(shown))))
     print(f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row", sep="\n")

@@ -2,6 +2,7 @@
 
 python generate.py --n 1000 --out new.csv                  # by the newest run
 python generate.py --run 0001 --given "job=nurse,age=40"   # given some columns, or conditions
+python generate.py --run digits --given label=7 --n 100    # pictures, and a sheet of them
 """
 
 import parts  # noqa: F401  first: before torch is loaded
@@ -27,12 +28,11 @@ from parts.cli import (
     seed,
 )
 from parts.errors import UserError
+from parts.marginals import with_marginals
 from parts.models import load_model
 
 N_AT_A_TIME = 50_000  # rows drawn
 PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
-N_RANKED = 10_000  # rows drawn to know the model's own marginals
-RANKED_SEED = 2**31 - 1  # of those rows
 FEW = 50.0  # effective samples, below which a condition is too rare to be believed
 GRID = 100  # pictures shown at most
 
@@ -49,10 +49,10 @@ def note_far(given, columns, x_train, train_mask):
             )
 
 
-def draw(model, n, given=None, draw_y=None):
+def draw(model, n, given=None, draw_y=None, x_of=None):
     """n rows [n, D] in model units and their y: from p(x | y), or from p(x | y, the given cells).
 
-    `draw_y(n)` gives conditions [n, C], or None where the model has none.
+    `draw_y(n)` gives conditions [n, C], or None where the model has none; `x_of` as in VAE.sample.
     """
     device = next(model.parameters()).device
 
@@ -61,14 +61,15 @@ def draw(model, n, given=None, draw_y=None):
 
     sizes = [min(N_AT_A_TIME, n - start) for start in range(0, n, N_AT_A_TIME)]
     if given is None:
-        pieces = [(model.sample(size, y), y) for size in sizes for y in [conditions_of(size)]]
+        ys = map(conditions_of, sizes)
+        pieces = [(model.sample(n, y, x_of), y) for n, y in zip(sizes, ys, strict=True)]
     else:
         x, mask = (torch.from_numpy(a).to(device) for a in given)
         n_samples, ess = min(max(10 * n, PROPOSALS[0]), PROPOSALS[1]), math.inf
         pieces = []
         for size in sizes:
             *piece, log_p, found = resample(
-                model, size, x, mask, conditions_of(n_samples), n_samples
+                model, size, x, mask, conditions_of(n_samples), n_samples, x_of
             )
             pieces.append(piece)
             ess = min(ess, found)
@@ -82,14 +83,14 @@ def draw(model, n, given=None, draw_y=None):
 
 
 @torch.no_grad()
-def resample(model, n, x, mask, y, n_samples):
+def resample(model, n, x, mask, y, n_samples, x_of=None):
     """n rows of p(x, y | the observed cells of x [1, D]) and their y, log p(these cells), and the
     effective number of n_samples, by sampling importance resampling (Rubin 1988).
 
     y [n_samples, C] are draws of p(y): each z is proposed with one of them.
     """
     if y is None:
-        filled = model.impute(x, mask, n_samples=n_samples, draws=n)
+        filled = model.impute(x, mask, n_samples=n_samples, draws=n, x_of=x_of)
         return filled.draws[:, 0], None, filled.log_px.item(), filled.ess.item()
 
     def propose(piece):
@@ -106,45 +107,9 @@ def resample(model, n, x, mask, y, n_samples):
     z, y, at = z[row, member], y[row], torch.arange(n, device=x.device)
     params = model.decode(z, y) if model.members == 1 else (
         model.decode(z.expand(model.members, -1, -1), y)[member, at])  # fmt: skip
-    drawn = torch.where(mask > 0, x, model.likelihood.sample(params))
+    drawn = torch.where(mask > 0, x, (x_of or model.likelihood.sample)(params))
     log_p = log_w.logsumexp((0, 1)) - math.log(log_w.numel())
     return drawn, y, log_p.item(), 1 / weights.square().sum().item()
-
-
-def to_marginal(values, drawn, real, ties=0.5):
-    """The model's values [n] by those of equal rank among `real` ones, linear between neighbours.
-
-    A value's rank is its mid-rank among the model's `drawn` ones [M]; beyond them all it is that of
-    the outermost, so no result lies outside the range of `real`. Equal values of a discrete model
-    spread over the ranks of their ties, by `ties` in [0, 1) (Rueschendorf 2009's distributional
-    transform): one atom of the model then covers several of `real`, and no order is reversed.
-    """
-    drawn, real = np.sort(drawn).astype(float), np.sort(real).astype(float)
-    low, high = (np.searchsorted(drawn, values, side) for side in ("left", "right"))
-    between = np.interp(values, drawn, np.arange(len(drawn)) + 0.5)
-    rank = np.where(low < high, low + ties * (high - low), between) / len(drawn)
-    return np.interp(rank, (np.arange(len(real)) + 0.5) / len(real), real)
-
-
-def with_marginals(x, model, columns, train, rng, y_train=None):
-    """x [n, D] with the numbers' marginals of the training rows (x, mask); levels stay as drawn.
-
-    The map is a function of the run alone, whatever rows it is applied to; `rng` breaks ties.
-    """
-    with runs.fixed_randomness(RANKED_SEED):
-        y = []
-        if y_train is not None:
-            rows = y_train[torch.randint(len(y_train), (N_RANKED,)).numpy()]
-            y = [torch.from_numpy(rows).to(next(model.parameters()).device)]
-        drawn = model.sample(N_RANKED, *y).cpu().numpy()
-    x = x.copy()
-    for j, column in enumerate(columns):
-        real = train[0][train[1][:, j] > 0, j]
-        if not column.levels and len(real):
-            x[:, j] = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
-            if column.kind == "count":
-                x[:, j] = np.round(x[:, j])
-    return x
 
 
 def texts(column, x):
@@ -213,6 +178,19 @@ def conditions_drawer(y_train, columns, given, unknown_too, draw_seed):
     return lambda n: conditions.draw(n, pool, cell, mask, columns, rng)
 
 
+def choose_pixels(likelihood, asked, x_train):
+    """What makes pictures of p(x|z)'s parameters, and a line that says it: where grey values of the
+    training pictures are rates, the grey picture at z is the mean; else pixels are drawn.
+    """
+    rates = likelihood.are_rates(x_train)
+    if (asked or ("mean" if rates else "drawn")) == "mean":
+        of = ", as grey values were probabilities" if rates else ""
+        print(f"Pixels are the mean of p(x|z){of} (--pixels drawn: a draw from it)")
+        return likelihood.mean
+    print("Pixels are drawn from p(x|z) (--pixels mean: its mean)")
+    return likelihood.sample
+
+
 def write_pictures(x, labels, shape, out):
     """Pictures [n, C * H * W] in the user's units as an array that every script reads, y labels."""
     others = {} if labels is None else {"y": conditions.as_labels(labels)}
@@ -237,6 +215,12 @@ def make_parser():
         help="numbers are mapped to the training rows' distribution of their column, "
         "or stay as the model draws them (default: data)",
     )
+    add(
+        "--pixels",
+        choices=("mean", "drawn"),
+        help="pictures are the mean of p(x|z) at a drawn z, or each pixel is drawn too (default: "
+        "mean where grey values are taken as probabilities, as by default they are; else drawn)",
+    )
     add("--seed", type=seed, default=0, help="seed of the draws (default: 0)")
     add_device_flags(parser)
     return parser
@@ -251,6 +235,8 @@ def main(argv=None):
     columns = [tables.Column(**column) for column in config["columns"]]
     kept = tables.modelled(columns)
     picture = len(config["shape"]) > 1
+    if args.pixels and not picture:
+        raise UserError(f"--pixels goes with pictures, and run {run.name} is of a table")
     out = Path(args.out or ("generated.npz" if picture else "generated.csv"))
     files.refuse_output(out, args.overwrite)
     grid = out.with_suffix(".png")
@@ -271,8 +257,9 @@ def main(argv=None):
         asked = asked if asked[1].any() else None
     if fixed:
         draw_y = conditions_drawer(y_train, fixed, given, args.keep_missing, args.seed)
+    x_of = choose_pixels(model.likelihood, args.pixels, x_train) if picture else None
     with runs.fixed_randomness(args.seed):
-        x, y = draw(model, args.n, asked, draw_y)
+        x, y = draw(model, args.n, asked, draw_y, x_of)
     marginals = "model" if picture else args.marginals  # a pixel is no column of a table
     if marginals == "data":
         x = with_marginals(x, model, kept, (x_train, train_mask), rng, y_train)
@@ -292,21 +279,25 @@ def main(argv=None):
         gallery.write(grid, gallery.square_of(shown, config["shape"], grey_map))
         print(f"Wrote {grid}")
     if given is None and picture:
-        compare_pictures(run, model, x, x_train, x_held)
+        draws = model.likelihood.draw if x_of == model.likelihood.sample else None
+        compare_pictures(run, x, x_train, x_held, draws)
     elif given is None:
         generated = conditions.beside(x, np.ones_like(x), y, fixed)
         compare(run, model, known, generated, train, held, marginals)
 
 
-def compare_pictures(run, model, x, x_train, x_held):
-    """Say whether generated pictures are copies. Pixel by pixel nothing is compared: it would say
-    little, and the correlations of 64 x 64 pixels in colour alone take gigabytes."""
-    real = np.concatenate([x_train, x_held])
-    with runs.fixed_randomness():  # what is compared with draws of pixels is drawn as well
-        real = model.likelihood.draw(torch.from_numpy(real)).numpy()
-    train, held = np.split(real, [len(x_train)])
-    x = x[: len(real)]
-    result = {"n_generated": len(x), "n_real": len(real), "marginals": "model"}
+def compare_pictures(run, x, train, held, draws=None):
+    """Say whether generated pictures are copies; by `draws` real ones are drawn as these are.
+
+    Pixel by pixel nothing is compared: it would say little, and the correlations of 64 x 64 pixels
+    in colour alone take gigabytes.
+    """
+    if draws is not None:
+        with runs.fixed_randomness():
+            train, held = (draws(torch.from_numpy(real)).numpy() for real in (train, held))
+    n_real = len(train) + len(held)
+    x = x[:n_real]
+    result = {"n_generated": len(x), "n_real": n_real, "marginals": "model"}
     result |= closeness.copies(x, train, held if len(held) else None)
     print(closeness.report_copies(result, "picture"))
     runs.write_json(run.path / "generation.json", result)

@@ -230,16 +230,20 @@ def fill_pictures(args):
         raise UserError(f"{sheet} exists; add --overwrite to replace it, or name another by --out")
     model, checkpoint = load_model(run, choose_device(args.device))
     config = checkpoint["config"]
-    if model.y_dim:
-        raise UserError(f"run {run.name} has conditions; pictures are filled by runs without")
     columns = [tables.Column(**column) for column in config["columns"]]
-    found = images.of_run(args.file, config, columns, holes=True)
+    found = images.of_run(args.file, config, columns, run.read_y()[0], holes=True)
+    columns, x_train = tables.modelled(columns), run.read_rows()[0]
+    for note in found.notes:
+        print(f"Note: {note}")
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     holes = found.mask == 0
     todo = np.flatnonzero(holes.any(1))
     n_draws = max(args.draws, N_SHOWN_DRAWS)
     outputs = [found.array.copy() for _ in range(1 + n_draws)]
-    mean, draws = fill_rows(model, found.x[todo], found.mask[todo], n_draws, args)
+    batch = Batch(*[a if a is None else a[todo] for a in (found.x, found.y, found.mask)])
+    # Of grey pixels that are rates a draw is the rate at a drawn z, not 0 or 1.
+    x_of = model.likelihood.mean if model.likelihood.are_rates(x_train) else None
+    mean, draws = fill_rows(model, batch, n_draws, args, x_of)
     at = holes[todo]
     for output, values in zip(outputs, [mean, *draws], strict=True):
         some = output.reshape(holes.shape)[todo]
@@ -254,15 +258,16 @@ def fill_pictures(args):
         print(f"Wrote {path}")
     if len(todo):
         shown = [a.reshape(holes.shape)[todo[:N_SHOWN]] for a in (found.array, *outputs[:3])]
-        grey_map = pictures.grey_map(tables.to_user(run.read_rows()[0], columns))
+        grey_map = pictures.grey_map(tables.to_user(x_train, columns))
         gallery.write(sheet, gallery.as_colour(np.stack(shown), config["shape"], grey_map))
         print(f"Wrote {sheet}: as it was, filled, and two draws")
     print(f"Fill other pictures with: python impute.py FILE {run.flags(args.runs_dir)}")
     return 0
 
 
-def fill_rows(model, x, mask, n_draws, args):
-    """Means [n, D] and draws [M, n, D] of rows in model units."""
+def fill_rows(model, batch, n_draws, args, x_of=None):
+    """Means [n, D] and draws [M, n, D] of a Batch of arrays, in model units; `x_of` as in VAE."""
+    x = batch.x
     if not len(x):
         return x, np.empty((n_draws, *x.shape), x.dtype)
     device = next(model.parameters()).device
@@ -270,11 +275,10 @@ def fill_rows(model, x, mask, n_draws, args):
     eps = model.grid(args.n_samples, args.seed).to(device)
     with runs.fixed_randomness(args.seed), progress_bar(len(x), 0) as bar:
         for start in range(0, len(x), n_rows):
-            rows = slice(start, start + n_rows)
-            batch = [torch.from_numpy(a[rows]).to(device) for a in (x, mask)]
-            filled = model.impute(*batch, draws=n_draws, eps=eps)
+            piece = Batch.of(batch.take(slice(start, start + n_rows)), device)
+            filled = model.impute(piece.x, piece.mask, piece.y, draws=n_draws, eps=eps, x_of=x_of)
             pieces.append((filled.mean.cpu().numpy(), filled.draws.cpu().numpy()))
-            bar.update(len(batch[0]))
+            bar.update(len(piece.x))
     means, draws = zip(*pieces, strict=True)
     return np.concatenate(means), np.concatenate(draws, 1)
 

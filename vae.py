@@ -169,10 +169,10 @@ class VAE(nn.Module):
         z, log_det = self.flow(z, q.context)
         return z, log_qz_x - log_det
 
-    def log_pz(self, z):
-        """log p(z), [K, B]."""
+    def log_pz(self, z, y=None):
+        """log p(z), [K, B]; a learned one may depend on y."""
         if self.prior is not None:
-            return self.prior.log_prob(z, lambda h: self.posterior_of(h)[:2])
+            return self.prior.log_prob(z, lambda h: self.posterior_of(h)[:2], y)
         return -0.5 * (LOG_2PI + z.square()).sum(-1)
 
     def decode(self, z, y=None):
@@ -201,7 +201,7 @@ class VAE(nn.Module):
             kl = kl_normal(*q[:2])
         else:
             z, log_qz_x = self.draw(q, n_samples)
-            kl = log_qz_x - self.log_pz(z)
+            kl = log_qz_x - self.log_pz(z, y)
             kl = kl if n_samples is None else kl.mean(-2)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)  # [K, B]
         if n_samples is not None:
@@ -225,7 +225,8 @@ class VAE(nn.Module):
         """
         z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps, hold_q)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
-        return log_px_z, (self.log_pz if prior is None else prior)(z) - log_qz_x, z
+        log_pz = self.log_pz(z, y) if prior is None else prior(z)
+        return log_px_z, log_pz - log_qz_x, z
 
     def log_w(self, x, y=None, mask=None, n_samples=1, eps=None, prior=None):
         """log p(x|z) + log p(z) - log q(z|x) at samples of q, of all members: [M K, B]."""
@@ -279,25 +280,25 @@ class VAE(nn.Module):
         return Aggregated(*self.encode(x, y, mask)) if self.flow is None else None
 
     @torch.no_grad()
-    def impute(self, x, mask, y=None, n_samples=1000, draws=0, eps=None, unit=None):
+    def impute(self, x, mask, y=None, n_samples=1000, draws=0, eps=None, unit=None, x_of=None):
         """Missing cells by their distribution given the observed ones; those stay as they are.
 
         `mean` is the conditional mean by self-normalised importance sampling (Mattei & Frellsen
         2019, eq. 10), for categories the most probable; `unit` as in `Likelihood.average`. `draws`
-        are drawn jointly, by sampling importance resampling. Memory is bounded whatever B.
+        are drawn jointly, by sampling importance resampling; `x_of` as in `sample`.
         """
         n_samples = math.ceil(n_samples / self.members) if eps is None else len(eps)
         n_rows = max(1, CHUNK_FLOATS // (self.width * max(n_samples * self.members, draws)))
         options = {"n_samples": n_samples, "draws": draws, "eps": eps, "unit": unit}
-        pieces = in_chunks(partial(self._impute_chunk, **options), Batch(x, y, mask), n_rows)
-        mean, drawn, log_px, ess = pieces
+        fill = partial(self._impute_chunk, x_of=x_of or self.likelihood.sample, **options)
+        mean, drawn, log_px, ess = in_chunks(fill, Batch(x, y, mask), n_rows)
         return Imputation(mean, drawn.transpose(0, 1), log_px, ess)
 
-    def _impute_chunk(self, batch, n_samples, draws, eps, unit):
+    def _impute_chunk(self, batch, n_samples, draws, eps, unit, x_of):
         x, y, mask = batch
         z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps)
         params = self.decode(z, y)  # [K, B, P]
-        log_w = self.likelihood.log_prob(params, x, mask) + (self.log_pz(z) - log_qz_x)
+        log_w = self.likelihood.log_prob(params, x, mask) + (self.log_pz(z, y) - log_qz_x)
         log_w, params = log_w.flatten(0, -2), params.flatten(0, -3)  # members' samples together
         weights = log_w.softmax(0)
         log_px = log_w.logsumexp(0) - math.log(len(log_w))
@@ -307,7 +308,7 @@ class VAE(nn.Module):
         if draws:
             chosen = torch.multinomial(weights.T, draws, replacement=True)  # [B, M]
             at = chosen.T, torch.arange(len(x), device=x.device)
-            drawn = self.likelihood.sample(params[at])  # [M, B, D]
+            drawn = x_of(params[at])  # [M, B, D]
             drawn = torch.where(mask > 0, x, drawn).transpose(0, 1)
         return mean, drawn, log_px, 1 / weights.square().sum(0)
 
@@ -329,19 +330,21 @@ class VAE(nn.Module):
         return self.likelihood.average(params, params.new_full(params.shape[:2], 1 / self.members))
 
     @torch.no_grad()
-    def sample_z(self, n):
-        """n draws from p(z), [n, Z]."""
+    def sample_z(self, n, y=None):
+        """n draws from p(z), [n, Z]; as `log_pz`."""
         if self.prior is not None:
-            return self.prior.sample(n, lambda h: self.posterior_of(h)[:2])
+            return self.prior.sample(n, lambda h: self.posterior_of(h)[:2], y)
         weight = next(self.parameters())
         return torch.randn(n, self.z_dim, dtype=weight.dtype, device=weight.device)
 
     @torch.no_grad()
-    def sample(self, n, y=None):
-        """n draws of x from the model, [n, D]; given y [n, C] where the model has a condition."""
-        z = self.sample_z(n)
+    def sample(self, n, y=None, x_of=None):
+        """n draws of x, [n, D]; given y [n, C] where the model has a condition.
+
+        `x_of` makes x of the parameters of p(x|z): a draw, or for example `likelihood.mean`.
+        """
+        x_of, z = x_of or self.likelihood.sample, self.sample_z(n, y)
         if self.members == 1:
-            return self.likelihood.sample(self.decode(z, y))
+            return x_of(self.decode(z, y))
         params = self.decode(z.expand(self.members, n, -1), y)
-        member = torch.randint(self.members, (n,), device=z.device)
-        return self.likelihood.sample(params[member, torch.arange(n, device=z.device)])
+        return x_of(params[torch.randint(self.members, (n,)), torch.arange(n)])

@@ -66,19 +66,11 @@ def quality(result):
 
 
 def variants(result):
-    header = [
-        "variant",
-        "flags",
-        "what it changes",
-        "source",
-        "use it when",
-        "samples",
-        "log p(x), nats",
-        "KL",
-    ]
+    header = ["variant", "flags", "what it changes", "source", "use it when", "samples"]
+    header += ["log p(x), nats", "KL"]
     rows = []
     for row in result["rows"]:
-        picture = f"![](benchmarks/results/{row['picture']})"
+        picture = f"![](benchmarks/results/{row['picture']})" if "picture" in row else "—"
         figures = [
             picture,
             value(row["log_px"], 2),
@@ -107,6 +99,18 @@ def samples(result):
     return markdown([*header, "log p(x), nats", "test MSE", "s"], rows)
 
 
+def given(result):
+    """Shares of pictures that a classifier takes for what was asked, in per cent."""
+    keys = ("default", "default_worst", "drawn", "real")
+    rows = []
+    for row in result["rows"]:
+        shares = [{k: 100 * v for k, v in row[key].items()} for key in keys]
+        cells = [value(share, 1) for share in shares]
+        rows.append([row["name"], f"`{row['flags']}`", *cells, value(row["seconds"], 0)])
+    header = ["pictures", "flags of train.py", "agree", "of the worst digit", "`--pixels drawn`"]
+    return markdown([*header, "real test pictures", "s"], rows)
+
+
 def density(result):
     """Of each setting: ± the standard error over pictures, or the s.d. over seeds where several."""
     header = ["flags of train.py", "seeds", "test log p(x), nats", "samples", "epochs"]
@@ -118,12 +122,13 @@ def density(result):
             str(row["n_samples"]),
             str(row["epochs"]),
             f"{row['train_seconds']:.0f}",
-            f"{row['rows_per_second']:,.0f} ({row['share_of_limit']:.0%})",
+            f"{row['rows_per_second']:,.0f}",
+            "—" if row["share_of_limit"] is None else f"{row['share_of_limit']:.0%}",
             f"{row['evaluate_seconds']:.0f}",
         ]
         for row in result["rows"].values()
     ]
-    return markdown([*header, "trained, s", "rows/s", "evaluated, s"], rows)
+    return markdown([*header, "trained, s", "rows/s", "of the limit", "evaluated, s"], rows)
 
 
 def tuning(result):
@@ -307,6 +312,7 @@ TABLES = {
     "speed": ("speed.json", speed),
     "variants": ("variants.json", variants),
     "samples": ("samples.json", samples),
+    "given": ("given.json", given),
     "density": ("density.json", density),
     "tuning": ("tuning.json", tuning),
 }

@@ -174,23 +174,29 @@ def beside(x, mask, y, columns):
 
 
 def read_rows(file, columns, y_train=None):
-    """`tables.read_rows` with the conditions of the rows.
-
-    `y_train` are those of training rows, by which a note says what was never seen there.
-    """
-    given = of(columns)
+    """`tables.read_rows` with the conditions of the rows, see `beside_rows`."""
     labelled = file.labels is not None and LABEL not in file.frame
     # Labels that are no column: an array's own columns have no names to find them by.
     own = [c for c in columns if not (c.condition and c.name == LABEL) or LABEL in file.frame]
     rows = tables.read_rows(file, own)
-    if not given:
-        return rows
     frame = file.frame.assign(**{LABEL: file.labels}) if labelled else file.frame
+    y, notes = beside_rows(frame, file.path, columns, y_train)
+    return rows._replace(y=y, notes=[*rows.notes, *notes])
+
+
+def beside_rows(frame, path, columns, y_train=None):
+    """y [N, C] of the cells in a file's frame, or None where nothing is given; and notes.
+
+    `y_train` are those of training rows, by which a note says what was never seen there.
+    """
+    given = of(columns)
+    if not given:
+        return None, []
     for column in given:
         if column.name not in frame:
             what = " nor labels" if column.name == LABEL else ""
             raise UserError(
-                f"{file.path} has no column {column.name!r}{what}, which the run takes as given "
+                f"{path} has no column {column.name!r}{what}, which the run takes as given "
                 "(--condition); add it, its cells may be empty"
             )
     y, notes = encode(frame, given)
@@ -200,7 +206,21 @@ def read_rows(file, columns, y_train=None):
             f"condition {column.name!r} was known in every training row: rely on no row without it"
             for column in np.array(given, dtype=object)[new]
         ]
-    return rows._replace(y=y, notes=[*rows.notes, *notes])
+    return y, notes
+
+
+def of_labels(labels, path, columns, y_train=None):
+    """The same of pictures, whose labels [N] (None: none) are all that can be given."""
+    import pandas as pd
+
+    if not of(columns):
+        return None, []
+    if labels is None:
+        raise UserError(
+            f"{path} has no labels, which the run takes as given (--condition {LABEL}); expected "
+            "an .npz with labels y beside the pictures, or a folder with a sub-folder for each"
+        )
+    return beside_rows(pd.DataFrame({LABEL: labels}), path, columns, y_train)
 
 
 def given_cells(text, columns):

@@ -49,9 +49,13 @@ class Bernoulli(Likelihood):
                     "for --likelihood bernoulli; use --likelihood gaussian"
                 )
 
-    def note(self, x):
+    def are_rates(self, x):
+        """Whether some are neither 0 nor 1, such as grey pixels: probabilities of a 1."""
         pieces = np.array_split(x, 1 + x.size // 2**20)  # so that no mask is as large as x
-        if all(((piece == 0) | (piece == 1)).all() for piece in pieces):
+        return not all(((piece == 0) | (piece == 1)).all() for piece in pieces)
+
+    def note(self, x):
+        if not self.are_rates(x):
             return ""
         if self.binarize == "dynamic":
             return "Values between 0 and 1 are probabilities of a 1, drawn anew at every visit"

@@ -83,6 +83,10 @@ class Likelihood(nn.Module):
         """A sentence on what log p(x) means for such data, or an empty string."""
         return ""
 
+    def are_rates(self, x):
+        """Whether values x, a NumPy array, are rates of what is data, and no data themselves."""
+        return False
+
     def draw(self, x):
         """What one visit of training makes of x [B, D]: x, where it is data and not a rate."""
         return x

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts import arrays, files, tables
+from parts import arrays, conditions, files, tables
 from parts.errors import UserError
 from parts.pictures import describe, names
 from parts.sources import Source
@@ -90,19 +90,22 @@ def of_array(array, labels, path):
 
 
 class Pictures(NamedTuple):
-    """A user's pictures as a run's model sees them: x and mask [N, D], labels; and as they stand
-    in a file: the array, and what else is there."""
+    """A user's pictures as a run's model sees them: x and mask [N, D], y [N, C], labels; as they
+    stand in a file: the array, and what else is there; and notes on labels that are not known."""
 
     x: np.ndarray
     mask: np.ndarray
+    y: np.ndarray | None
     labels: np.ndarray | None
     array: np.ndarray | None
     as_written: dict
-    y: None = None  # conditions, of which pictures have none here
+    notes: list
 
 
-def of_run(path, config, columns, holes=False):
-    """The Pictures of a file or folder for a run of that config; with `holes` a NaN is missing."""
+def of_run(path, config, columns, y_train=None, holes=False):
+    """The Pictures of a file or folder for a run of that config, its columns and the y of its
+    training rows; with `holes` a NaN is missing.
+    """
     shape = (1, *config["shape"])[-3:] if len(config["shape"]) > 1 else None
     if shape is None:
         raise UserError(f"{path} holds pictures, and the run was trained on a table")
@@ -118,12 +121,13 @@ def of_run(path, config, columns, holes=False):
         raise UserError(
             f"{path} holds {describe(source.shape)}, and the run was trained on {describe(shape)}"
         )
-    x = _rows(source.x, np.arange(len(source.x)), columns)
+    y, notes = conditions.of_labels(source.labels, path, columns, y_train)
+    x = _rows(source.x, np.arange(len(source.x)), tables.modelled(columns))
     mask = np.ones_like(x)
     if array is not None and missing is not None:
         mask[missing.reshape(x.shape)] = 0
         x *= mask
-    return Pictures(x, mask, source.labels, array, written)
+    return Pictures(x, mask, y, source.labels, array, written, notes)
 
 
 # Folders

@@ -29,7 +29,8 @@ def from_config(config):
     if config["mask_features"]:
         likelihood.sees_mask, likelihood.n_features = True, 2 * likelihood.n_features
     n_features = likelihood.n_features + y_dim
-    prior = PRIORS[config["prior"]](config["latent_dim"], n_features, config["prior_components"])
+    sizes = config["latent_dim"], n_features, config["prior_components"], y_dim
+    prior = PRIORS[config["prior"]](*sizes)
     model = MODELS[config["model"]]
     parts = {"members": config["members"], "flow": flow_of(config), "prior": prior}
     return model(

@@ -1,6 +1,6 @@
 """p(z) beside N(0, I): where the encoder puts rows, and learned mixtures; noise that is even.
 
-    log_pz = prior.log_prob(z, encode)      z = prior.sample(n, encode)
+    log_pz = prior.log_prob(z, encode, y)      z = prior.sample(n, encode, y)
 
 `encode` maps encoder features [C, F] to mu and logvar [C, Z]; only a prior that lives on the
 encoder's output asks for it, and it stays the model's: no prior holds its weights.
@@ -61,12 +61,16 @@ MIN_LOGVAR = -7.0  # of a component: a narrower one would need more digits than 
 
 
 class LearnedPrior(nn.Module):
-    """A mixture of C diagonal Gaussians; subclasses say which, by `components`."""
+    """A mixture of C diagonal Gaussians; subclasses say which, by `components`.
 
-    def __init__(self, n_components):
+    Its weights depend on y, where there is one: p(z|y), as rows of each y have z's of their own.
+    """
+
+    def __init__(self, n_components, y_dim=0):
         super().__init__()
         self.n_components = n_components
         self.logits = nn.Parameter(torch.zeros(n_components))  # of the components' weights
+        self.by_y = nn.Parameter(torch.zeros(y_dim, n_components)) if y_dim else None
 
     def describe(self):
         return f"{type(self).__name__} prior of {self.n_components} components"
@@ -79,11 +83,16 @@ class LearnedPrior(nn.Module):
         mu, logvar = self.components(encode)
         return mu, logvar.clamp(min=MIN_LOGVAR)
 
+    def log_weights(self, y=None):
+        """Of the components, [C] or [B, C]."""
+        logits = self.logits if self.by_y is None else self.logits + y @ self.by_y
+        return logits.log_softmax(-1)
+
     def start_at(self, features):
         """Begin near rows of encoder features [N, F], where a prior can."""
 
-    def log_prob(self, z, encode=None):
-        """log p(z), [...], of z [..., Z]."""
+    def log_prob(self, z, encode=None, y=None):
+        """log p(z), [...], of z [..., Z]; given y [B, n] of z [..., B, Z]."""
         mu, logvar = self.bounded(encode)
         middle = mu.mean(0).detach()  # the same density, and products of smaller numbers
         z, mu = z - middle, mu - middle
@@ -91,20 +100,24 @@ class LearnedPrior(nn.Module):
         # -(z - mu)^2 / (2 sigma^2) as products with z and z^2: no array [..., C, Z].
         constant = (mu.square() * precision + logvar + LOG_2PI).sum(-1)
         terms = z @ (mu * precision).mT - 0.5 * (z.square() @ precision.mT + constant)
-        return (terms + self.logits.log_softmax(-1)).logsumexp(-1)
+        return (terms + self.log_weights(y)).logsumexp(-1)
 
-    def sample(self, n, encode=None):
+    def sample(self, n, encode=None, y=None):
         """z [n, Z]."""
         mu, logvar = self.bounded(encode)
-        at = torch.multinomial(self.logits.softmax(-1), n, replacement=True)
+        weights = self.log_weights(y).exp()
+        if weights.dim() == 1:
+            at = torch.multinomial(weights, n, replacement=True)
+        else:
+            at = torch.multinomial(weights, 1).squeeze(1)
         return mu[at] + torch.exp(0.5 * logvar[at]) * torch.randn_like(mu[at])
 
 
 class Mixture(LearnedPrior):
     """Means, variances and weights all learned; it starts spread as N(0, I) is."""
 
-    def __init__(self, z_dim, n_components):
-        super().__init__(n_components)
+    def __init__(self, z_dim, n_components, y_dim=0):
+        super().__init__(n_components, y_dim)
         # Scott 1992: the bandwidth of so many kernels; the means have what is left of variance 1.
         variance = torch.tensor(n_components ** (-2 / (z_dim + 4)))
         spread = (1 - variance).sqrt() * normal_grid(n_components, z_dim).squeeze(1)
@@ -121,8 +134,8 @@ class VampPrior(LearnedPrior):
     The u live among the encoder's features [C, F], where numbers have no holes and no kinds.
     """
 
-    def __init__(self, n_features, n_components):
-        super().__init__(n_components)
+    def __init__(self, n_features, n_components, y_dim=0):
+        super().__init__(n_components, y_dim)
         self.pseudo_inputs = nn.Parameter(torch.randn(n_components, n_features))
 
     @torch.no_grad()
@@ -136,9 +149,10 @@ class VampPrior(LearnedPrior):
         return encode(self.pseudo_inputs)
 
 
-# Builders by (z_dim, n_features of the encoder, n_components); None is N(0, I), in closed form.
+# Builders by (z_dim, n_features of the encoder, n_components, y_dim); None is N(0, I), in closed
+# form, whatever y.
 PRIORS = {
-    "normal": lambda z_dim, n_features, n_components: None,
-    "mixture": lambda z_dim, n_features, n_components: Mixture(z_dim, n_components),
-    "vamp": lambda z_dim, n_features, n_components: VampPrior(n_features, n_components),
+    "normal": lambda z_dim, n_features, *_: None,
+    "mixture": lambda z_dim, n_features, *sizes: Mixture(z_dim, *sizes),
+    "vamp": lambda z_dim, n_features, *sizes: VampPrior(n_features, *sizes),
 }

@@ -43,7 +43,7 @@ def log_px_hidden(model, batch, hidden, n_samples):
         x, y, mask = piece
         z, log_qz_x = model.draw(model.posterior(x, y, mask), k)
         params = model.decode(z, y)
-        log_w = model.likelihood.log_prob(params, x, mask) + model.log_pz(z) - log_qz_x
+        log_w = model.likelihood.log_prob(params, x, mask) + model.log_pz(z, y) - log_qz_x
         joint = log_w + model.likelihood.log_prob(params, x, 1 - mask)
         log_w, joint = log_w.flatten(0, -2), joint.flatten(0, -2)
         log_seen = log_w.logsumexp(0)
@@ -55,11 +55,17 @@ def log_px_hidden(model, batch, hidden, n_samples):
     return model.log_px(batch.x, batch.y, n_samples=n_samples) - log_seen, within, ess
 
 
-def nearest(train, x, hidden):
-    """The hidden numbers of the training picture whose seen ones are the nearest, [N, hidden]."""
-    seen = train[:, ~hidden]
-    cuts = x[:, ~hidden].split(max(1, N_COMPARED // len(train)))
-    return train[torch.cat([torch.cdist(cut, seen).argmin(1) for cut in cuts])][:, hidden]
+def nearest(train, test, hidden):
+    """The hidden numbers of the training picture whose seen ones are the nearest, [N, hidden].
+
+    Of Batches; to this their conditions are seen numbers like the others.
+    """
+    known, x = (
+        torch.cat([rows.x[:, ~hidden], *([] if rows.y is None else [rows.y])], 1)
+        for rows in (train, test)
+    )
+    cuts = x.split(max(1, N_COMPARED // len(known)))
+    return train.x[torch.cat([torch.cdist(cut, known).argmin(1) for cut in cuts])][:, hidden]
 
 
 @torch.no_grad()
@@ -80,7 +86,7 @@ def check(model, train, test, shape, n_samples=100):
         ones = torch.ones(()).to(train.x).expand_as(train.x[:, cut])
         guesses = {
             "VAE": ours,
-            "nearest neighbour": nearest(train.x, test.x, cut),
+            "nearest neighbour": nearest(train, test, cut),
             "mean": column_sums(train.x[:, cut], ones).div(len(train.x)).to(ours.dtype),
         }
         result["quarters"][n_seen] = {

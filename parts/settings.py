@@ -63,7 +63,8 @@ def add_model_flags(parser):
         help="of each latent's KL, below which the loss gains nothing (default: 0)")  # fmt: skip
     add("--flow", metavar="NAME:LAYERS",
         help=f"takes q(z|x) further: {', '.join(FLOWS)} (default: none)")  # fmt: skip
-    add("--prior", choices=sorted(PRIORS), default="normal", help="p(z) (default: normal)")
+    add("--prior", choices=sorted(PRIORS), default="normal",
+        help="p(z); a learned one is p(z|y) if there is --condition (default: normal)")  # fmt: skip
     add("--prior-components", type=positive_int, default=50, help="of p(z) (default: 50)")
     add("--model", choices=sorted(MODELS), default="vae", help="its kind (default: vae)")
     add("--n-codes", type=positive_int, default=64,

@@ -81,7 +81,7 @@ class VAEGAN(VAE):
         """Parameters of reconstructions and of as many samples from p(z), [2, B, P]."""
         with torch.no_grad():
             z, _ = self.draw(self.posterior(*seen), n_samples=None)
-            z = torch.stack([z, self.sample_z(len(z))])
+            z = torch.stack([z, self.sample_z(len(z), seen.y)])
         return self.decode(z, seen.y)
 
     def loss(self, phase, batch, beta=1.0, hide_rate=0.0, **others):
@@ -98,7 +98,7 @@ class VAEGAN(VAE):
         """beta KL - log p(x|z) - log p(Dis_l(x)|z)."""
         q = self.posterior(*seen)
         z, log_qz_x = self.draw(q, n_samples=None)
-        kl = (kl_normal(*q[:2]) if self.gaussian else log_qz_x - self.log_pz(z)).mean()
+        kl = (kl_normal(*q[:2]) if self.gaussian else log_qz_x - self.log_pz(z, seen.y)).mean()
         params = self.decode(z, seen.y)
         features, _ = self.judge(self.likelihood.mean(params), batch)
         log_px_z, error = self.llike(params, batch, seen, features)

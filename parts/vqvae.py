@@ -21,11 +21,12 @@ PRIOR_DIM = 128  # hidden units of the prior
 
 
 class Codes(NamedTuple):
-    """q(z|x), all of it at the codes z_q that are nearest to the encoder's output z_e."""
+    """q(z|x, y), all of it at the codes z_q that are nearest to the encoder's output z_e; and y."""
 
     z_e: torch.Tensor
     z_q: torch.Tensor
     indices: torch.Tensor
+    y: torch.Tensor | None
 
 
 class Codebook(nn.Module):
@@ -81,12 +82,14 @@ class Codebook(nn.Module):
 class CodePrior(nn.Module):
     """p(indices), each code given those before it: NADE (Larochelle & Murray 2011) of categories.
 
-    Every code adds a vector of its own to the hidden state of all that come after it.
+    Every code adds a vector of its own to the hidden state of all that come after it, and so does
+    y, where there is one: nothing keeps what y says out of the codes, as a KL would.
     """
 
-    def __init__(self, n_latents, n_codes, hidden_dim=PRIOR_DIM):
+    def __init__(self, n_latents, n_codes, y_dim=0, hidden_dim=PRIOR_DIM):
         super().__init__()
         self.start = nn.Parameter(torch.zeros(hidden_dim))
+        self.condition = nn.Linear(y_dim, hidden_dim, bias=False) if y_dim else None
         self.weight = nn.Parameter(torch.randn(n_latents - 1, n_codes, hidden_dim) / 4)
         bound = hidden_dim**-0.5
         self.out = nn.Parameter(torch.empty(n_latents, hidden_dim, n_codes).uniform_(-bound, bound))
@@ -98,24 +101,29 @@ class CodePrior(nn.Module):
     def describe(self):
         return "autoregressive prior of codes"
 
-    def log_prob_per_code(self, indices):
-        """log p(code m | codes before m), [..., M], of indices [..., M]."""
+    def begin(self, y):
+        """The hidden state before the first code, [H] or [B, H]."""
+        return self.start if y is None else self.start + self.condition(y)
+
+    def log_prob_per_code(self, indices, y=None):
+        """log p(code m | codes before m, y), [..., M], of indices [..., B, M]."""
         flat = indices.flatten(0, -2).T  # [M, B]
         added = self.weight[self.place, flat[:-1]]  # [M - 1, B, H]
-        added = torch.cat([self.start.expand(1, flat.shape[1], -1), added])
+        start = self.begin(y).expand(*indices.shape[:-1], -1).flatten(0, -2)
+        added = torch.cat([start.unsqueeze(0), added])
         # Sums up to each place, as a product: several times as fast as cumsum.
         h = F.silu((self.up_to @ added.flatten(1)).view_as(added))
         logits = torch.baddbmm(self.bias.unsqueeze(1), h, self.out)  # [M, B, n_codes]
         log_probs = logits.log_softmax(-1).gather(-1, flat.unsqueeze(-1))
         return log_probs.squeeze(-1).T.unflatten(0, indices.shape[:-1])
 
-    def log_prob(self, indices):
-        """log p(indices), [...]."""
-        return self.log_prob_per_code(indices).sum(-1)
+    def log_prob(self, indices, y=None):
+        """log p(indices | y), [...]."""
+        return self.log_prob_per_code(indices, y).sum(-1)
 
-    def sample(self, u):
-        """Indices [..., M] by even noise u [..., M] in (0, 1), one number for each."""
-        state, indices = self.start.expand(*u.shape[:-1], -1), []
+    def sample(self, u, y=None):
+        """Indices [..., B, M] by even noise u [..., B, M] in (0, 1), one number for each."""
+        state, indices = self.begin(y).expand(*u.shape[:-1], -1), []
         for place, (out, bias) in enumerate(zip(self.out, self.bias, strict=True)):
             logits = F.silu(state) @ out + bias
             indices.append(pick(logits.log_softmax(-1), u[..., place, None]).squeeze(-1))
@@ -157,7 +165,7 @@ class VQVAE(VAE):
                  n_codes=64, code_dim=4, commitment=0.25):  # fmt: skip
         super().__init__(likelihood, hidden_dims, z_dim * code_dim, y_dim, network, shape=shape)
         self.codebook = Codebook(n_codes, code_dim)
-        self.prior = CodePrior(z_dim, n_codes)
+        self.prior = CodePrior(z_dim, n_codes, y_dim)
         self.n_latents, self.commitment = z_dim, commitment
         self.width = max(self.width, z_dim * max(n_codes, PRIOR_DIM))
 
@@ -186,7 +194,8 @@ class VQVAE(VAE):
     def posterior_of(self, h):
         z_e = self.encoder(h).unflatten(-1, (self.n_latents, -1))  # [B, M, C]
         indices = self.codebook.nearest(z_e)
-        return Codes(z_e, self.codebook.codes[indices], indices)
+        y = h[..., -self.y_dim :] if self.y_dim else None
+        return Codes(z_e, self.codebook.codes[indices], indices, y)
 
     def encode(self, x, y=None, mask=None):
         raise UserError("the codes of --model vqvae have no mu and logvar; use --model vae")
@@ -196,12 +205,12 @@ class VQVAE(VAE):
 
     def kl_by_latent(self, q):
         """-log p(code | codes before it), [B, M]: q(z|x) has no entropy."""
-        return -self.prior.log_prob_per_code(q.indices)
+        return -self.prior.log_prob_per_code(q.indices, q.y)
 
-    def log_pz(self, z):
-        """log p(z), [...], of codes z [..., M C]."""
+    def log_pz(self, z, y=None):
+        """log p(z|y), [...], of codes z [..., B, M C]."""
         codes = z.unflatten(-1, (self.n_latents, -1))
-        return self.prior.log_prob(self.codebook.nearest(codes))
+        return self.prior.log_prob(self.codebook.nearest(codes), y)
 
     def elbo_of(self, q, x, y=None, mask=None, n_samples=None):
         """The bound at the one code of each row, whatever n_samples."""
@@ -215,13 +224,13 @@ class VQVAE(VAE):
 
         "vqvae": -log p(x|z_q) + commitment |z_e - z_q|^2 (van den Oord et al. 2017, eq. 3, where
         moving averages stand for its second term), and a step of these where gradients are on.
-        "prior": -log p(indices), of whole rows.
+        "prior": -log p(indices | y), of whole rows.
         """
         batch = batch._replace(x=self.likelihood.draw(batch.x))
         if phase == "prior":
             with torch.no_grad():
                 indices = self.posterior(*batch).indices
-            return -self.prior.log_prob(indices).mean(), {}
+            return -self.prior.log_prob(indices, batch.y).mean(), {}
         if hide_rate:
             batch = hide(batch, hide_rate)
         q = self.posterior(*batch)
@@ -255,11 +264,11 @@ class VQVAE(VAE):
         logits = -self.codebook.distances(q.z_e) / (2 * self.codebook.variance)
         log_near = logits.log_softmax(-1)  # [B, M, n_codes]
         near = pick(log_near, u[:n_near].permute(1, 2, 0)).permute(2, 0, 1)
-        indices = torch.cat([near, self.prior.sample(u[n_near:])])  # [K - 1, B, M]
+        indices = torch.cat([near, self.prior.sample(u[n_near:], q.y)])  # [K - 1, B, M]
         log_r = log_near.expand(len(indices), *log_near.shape).gather(-1, indices.unsqueeze(-1))
         counts = torch.tensor([n_near, n_samples - 1 - n_near], device=eps.device).log()
         log_q = torch.logaddexp(
-            counts[0] + log_r.squeeze(-1).sum(-1), counts[1] + self.prior.log_prob(indices)
+            counts[0] + log_r.squeeze(-1).sum(-1), counts[1] + self.prior.log_prob(indices, q.y)
         )
         log_q = log_q.masked_fill((indices == own).all(-1), math.inf) - math.log(n_samples)
         first = torch.full_like(q.z_e[None, ..., 0, 0], -math.log(n_samples))
@@ -281,9 +290,9 @@ class VQVAE(VAE):
         """None: p(z) is learned, and covers no more than the rows' codes."""
 
     @torch.no_grad()
-    def sample_z(self, n):
+    def sample_z(self, n, y=None):
         u = torch.rand(n, self.n_latents, device=self.codebook.codes.device)
-        return self.codebook.codes[self.prior.sample(u)].flatten(-2)
+        return self.codebook.codes[self.prior.sample(u, y)].flatten(-2)
 
 
 def perplexity(indices, n_codes):

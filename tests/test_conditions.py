@@ -9,8 +9,6 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
-from sklearn.datasets import load_digits
-from sklearn.svm import SVC
 
 import data as datasets
 import detect
@@ -512,42 +510,6 @@ def test_tune_searches_a_conditional_model(said, folder):
     assert best["condition"] == ["group,size"]
     said("train", "--config", "runs/tune-t/best.json", "--run", "best")
     assert load_model(Run("runs/best"))[0].y_dim == 5
-
-
-# Digits
-
-
-def classify(tmp_path, call, run, n):
-    """Share of digits given their label that a classifier of real digits takes for it."""
-    x, label = load_digits(return_X_y=True)
-    classifier = SVC(C=10).fit(x / 16, label)
-    found = []
-    for digit in range(10):
-        out = tmp_path / f"{digit}.npz"
-        result = call("generate", "--run", run, "--given", f"label={digit}", "--n", n, "--out", out)
-        assert result.code == 0, result.err
-        with np.load(out) as arrays:
-            assert (arrays["y"] == digit).all()
-            x = arrays["X"].reshape(n, -1)
-            found.append((classifier.predict(x) == digit).mean())
-    return np.array(found)
-
-
-DIGITS = ("--data", "digits", "--condition", "label", "--likelihood", "gaussian", "--variance",
-          "shared", "--schedule", "onecycle", "--lr", 3e-3, "--latent-dim", 16)  # fmt: skip
-
-
-def test_digits_given_their_label_look_like_it(tmp_path, train, call):
-    run = train(tmp_path, "r", *DIGITS, "--hidden-dims", 128, "--epochs", 15, "--batch-size", 64)
-    found = classify(tmp_path, call, run, 50)
-    assert found.mean() > 0.8
-    assert found.min() > 0.4
-
-
-@pytest.mark.slow
-def test_digits_given_their_label_are_taken_for_it_by_a_classifier(tmp_path, train, call):
-    run = train(tmp_path, "r", *DIGITS, "--hidden-dims", 256, "--epochs", 200)
-    assert classify(tmp_path, call, run, 300).mean() >= 0.95
 
 
 # Bad input

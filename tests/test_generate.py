@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +13,7 @@ from scipy.stats import ks_2samp, norm, spearmanr
 
 import data as datasets
 import generate
-from parts import closeness, conditions, kinds, tables
+from parts import closeness, conditions, kinds, marginals, tables
 from parts.discrete import Bernoulli
 from parts.example import CITIES, JOBS, survey
 from parts.runs import Run
@@ -140,11 +139,11 @@ class Source:
 def test_the_map_between_two_gaussians_is_the_line_between_them():
     at = (np.arange(4000) + 0.5) / 4000
     v = np.linspace(-2.5, 2.5, 101)
-    exact = generate.to_marginal(v, norm(1, 2).ppf(at), norm(-3, 0.5).ppf(at[::2]))
+    exact = marginals.to_marginal(v, norm(1, 2).ppf(at), norm(-3, 0.5).ppf(at[::2]))
     np.testing.assert_allclose(exact, -3 + 0.25 * (v - 1), atol=2e-3)
     rng = np.random.default_rng(0)
     drawn, real = rng.normal(1, 2, 10_000), rng.normal(-3, 0.5, 5000)
-    found = generate.to_marginal(v, drawn, real)
+    found = marginals.to_marginal(v, drawn, real)
     # Standard error of a quantile at 2 sigma: sigma / density * sqrt(p (1 - p) / n) = 0.04 sigma.
     np.testing.assert_allclose(found, -3 + 0.25 * (v - 1), atol=0.06)
 
@@ -153,7 +152,7 @@ def test_a_spike_stays_a_spike_and_keeps_its_share():
     rng = np.random.default_rng(1)
     real = np.where(rng.random(5000) < 0.9, 0.0, rng.lognormal(8, 1, 5000))
     drawn, values = rng.normal(3, 2, 10_000), rng.normal(3, 2, 20_000)
-    found = generate.to_marginal(values, drawn, real)
+    found = marginals.to_marginal(values, drawn, real)
     assert (found == 0).mean() == pytest.approx((real == 0).mean(), abs=0.01)
     assert ks_2samp(found[found > 0], real[real > 0]).statistic < 0.05
 
@@ -162,7 +161,7 @@ def test_ranks_are_kept_and_so_is_their_correlation():
     rng = np.random.default_rng(2)
     values = rng.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], 3000)
     drawn, real = rng.normal(size=10_000), rng.gamma(2, size=5000)
-    found = np.stack([generate.to_marginal(v, drawn, real) for v in values.T], -1)
+    found = np.stack([marginals.to_marginal(v, drawn, real) for v in values.T], -1)
     assert (np.diff(found[values[:, 0].argsort(), 0]) >= 0).all()
     before, after = spearmanr(values).statistic, spearmanr(found).statistic
     assert after == pytest.approx(before, abs=1e-4)  # a few beyond all draws are equal now
@@ -172,19 +171,19 @@ def test_equal_numbers_of_a_discrete_model_cover_the_ranks_of_their_ties():
     rng = np.random.default_rng(3)
     drawn, values = rng.poisson(0.7, 10_000), rng.poisson(0.7, 20_000)
     real = rng.poisson(2.0, 5000)
-    found = np.round(generate.to_marginal(values, drawn, real, rng.random(20_000)))
+    found = np.round(marginals.to_marginal(values, drawn, real, rng.random(20_000)))
     shares = [np.bincount(v.astype(int), minlength=12) / len(v) for v in (found, real)]
     np.testing.assert_allclose(*shares, atol=0.015)
     for less, more in ((0, 1), (1, 2), (2, 3)):  # no order is reversed
         assert found[values == less].max() <= found[values == more].min()
-    at_once = generate.to_marginal(np.array([0.0, 1, 2]), [0, 0, 0, 1], [10.0, 20, 30, 40])
+    at_once = marginals.to_marginal(np.array([0.0, 1, 2]), [0, 0, 0, 1], [10.0, 20, 30, 40])
     # Mid-ranks 3/8 and 7/8; 2 is beyond all draws, and stands where the outermost does.
     np.testing.assert_allclose(at_once, [20, 40, 40])
 
 
 def test_nothing_lies_outside_the_training_cells():
     drawn, real = np.linspace(-1, 1, 50), np.array([3.0, 1.0, 2.0])
-    found = generate.to_marginal(np.array([-1e9, -1, 0, 1, 1e9]), drawn, real)
+    found = marginals.to_marginal(np.array([-1e9, -1, 0, 1, 1e9]), drawn, real)
     np.testing.assert_array_equal(found, [1, 1, 2, 3, 3])
 
 
@@ -206,14 +205,14 @@ def test_only_observed_cells_of_numbers_decide():
     x[:, 1], x[:, 2] = rng.poisson(9, 2000), rng.integers(0, 3, 2000)
     source = Source(lambda n: torch.column_stack([torch.randn(n), torch.poisson(9 * torch.ones(n)),
                                                   *torch.randn(3, n)]))  # fmt: skip
-    found = generate.with_marginals(x, source, columns, (x_train, mask), rng)
+    found = marginals.with_marginals(x, source, columns, (x_train, mask), rng)
     assert found[:, 0].min() > 1
     assert found[:, 0].mean() == pytest.approx(5, abs=0.15)
     assert found[:, 1].mean() == pytest.approx(3, abs=0.25)
     assert (found[:, 1] == np.round(found[:, 1])).all()
     np.testing.assert_array_equal(found[:, [2, 4]], x[:, [2, 4]])
     assert (found[:, 3] == 1).all()
-    two = generate.with_marginals(x, source, columns, (x_train[:2], mask[:2] * 0 + 1), rng)
+    two = marginals.with_marginals(x, source, columns, (x_train[:2], mask[:2] * 0 + 1), rng)
     assert np.isfinite(two).all()
     assert set(np.unique(two[:, 1])) <= set(range(20))
 
@@ -223,12 +222,12 @@ def test_the_map_is_that_of_the_run_whatever_rows_it_maps():
     train = rng.gamma(2, size=(500, 1)), np.ones((500, 1))
     x, source = rng.normal(size=(300, 1)), Source(lambda n: torch.randn(n, 1))
     torch.manual_seed(0)
-    one = generate.with_marginals(x, source, [tables.Column("a")], train, np.random.default_rng(0))
+    one = marginals.with_marginals(x, source, [tables.Column("a")], train, np.random.default_rng(0))
     first = torch.rand(1)  # the random state outside is as it was
     torch.manual_seed(0)
     assert torch.equal(first, torch.rand(1))
     torch.manual_seed(1)
-    other = generate.with_marginals(x[40:90], source, [tables.Column("a")], train,
+    other = marginals.with_marginals(x[40:90], source, [tables.Column("a")], train,
                                     np.random.default_rng(1))  # fmt: skip
     np.testing.assert_array_equal(one[40:90], other)
 
@@ -251,19 +250,19 @@ def test_generated_columns_have_the_marginals_of_the_table(made):
     columns = tables.modelled([tables.Column(**c) for c in run.config()["columns"]])
     x_train, mask, *_ = run.read_rows()
     found, apart, results = {}, {}, {}
-    for marginals in ("model", "data"):
-        found[marginals] = made("--n", 4000, "--marginals", marginals)
-        assert ("Numbers were mapped" in made.out) == (marginals == "data")
-        x, there, *_ = tables.encode(found[marginals], columns)
-        apart[marginals] = closeness.column_distances(columns, (x, there), (x_train, mask))
-        results[marginals] = json.loads((run.path / "generation.json").read_text())
-        assert results[marginals]["marginals"] == marginals
+    for choice in ("model", "data"):
+        found[choice] = made("--n", 4000, "--marginals", choice)
+        assert ("Numbers were mapped" in made.out) == (choice == "data")
+        x, there, *_ = tables.encode(found[choice], columns)
+        apart[choice] = closeness.column_distances(columns, (x, there), (x_train, mask))
+        results[choice] = json.loads((run.path / "generation.json").read_text())
+        assert results[choice]["marginals"] == choice
     assert apart["data"]["shift"] == apart["model"]["shift"]
     numbers = ("calls", "x", "y", "since")
     before, after = ([apart[m][name] for name in numbers] for m in ("model", "data"))
     assert max(after) < 0.04
     assert np.mean(after) < 0.7 * np.mean(before)
-    error = [results[marginals]["correlation_error"] for marginals in ("model", "data")]
+    error = [results[choice]["correlation_error"] for choice in ("model", "data")]
     assert error[1] == pytest.approx(error[0], abs=0.03)
 
 
@@ -594,19 +593,29 @@ def test_pictures_are_a_grid_and_an_array(call, train, tmp_path, monkeypatch):
     with np.load("generated.npz") as arrays:
         x = arrays["X"]
     assert (x.shape, x.dtype) == ((12, 8, 8), np.float32)
-    assert set(np.unique(x)) <= {0.0, 1.0}
+    assert ((x > 0) & (x < 1)).mean() > 0.5  # of grey pictures the mean, which is their rate
     picture = plt.imread("generated.png")
     # Four pictures across and three down, 8 pixels and a line each, six times as large.
     assert picture.shape[:2] == ((3 * 9 + 1) * 6, (4 * 9 + 1) * 6)
     lines = result.out.splitlines()
-    assert lines[1:3] == ["Wrote generated.npz: 12 pictures of 8 x 8", "Wrote generated.png"]
-    assert lines[3].startswith("Nearer to a training picture than training pictures are")
-    assert len(lines) == 4  # nothing pixel by pixel
+    assert lines[1:4] == [
+        "Pixels are the mean of p(x|z), as grey values were probabilities (--pixels drawn: a draw "
+        "from it)",
+        "Wrote generated.npz: 12 pictures of 8 x 8",
+        "Wrote generated.png",
+    ]
+    assert lines[4].startswith("Nearer to a training picture than training pictures are")
+    assert len(lines) == 5  # nothing pixel by pixel
     assert not Run("runs/d").generated.exists()
     first = picture[6 + 3 : 54 : 6, 6 + 3 : 54 : 6, 0]
-    np.testing.assert_allclose(first, 1 - x[0], atol=0.01)  # ink is dark
+    ink = (x[0] - x.min()) / (x.max() - x.min())
+    np.testing.assert_allclose(first, 1 - ink, atol=0.01)  # ink is dark
     result = call("detect", "generated.npz", "--run", "d")  # what one verb writes another reads
     assert (result.code, result.err) == (0, "")
+    result = call("generate", "--n", 12, "--pixels", "drawn", "--out", "drawn.npz")
+    assert "Pixels are drawn from p(x|z) (--pixels mean: its mean)" in result.out
+    with np.load("drawn.npz") as arrays:
+        assert set(np.unique(arrays["X"])) == {0.0, 1.0}
     Path("generated.npz").unlink()
     result = call("generate", "--n", 12)
     assert result.code == 2
@@ -615,16 +624,16 @@ def test_pictures_are_a_grid_and_an_array(call, train, tmp_path, monkeypatch):
 
 def test_pictures_that_are_copies_are_told(capsys, tmp_path):
     run, rng = Run(tmp_path), np.random.default_rng(0)
-    model = SimpleNamespace(likelihood=Bernoulli(64, binarize="dynamic"))
     train, held, fresh = (rng.random((200, 64)).round().astype(np.float32) for _ in range(3))
-    generate.compare_pictures(run, model, train[:50], train, held)
+    generate.compare_pictures(run, train[:50], train, held)
     result = json.loads((tmp_path / "generation.json").read_text())
     assert result["nearer"] == 1
     assert 0.1 < result["nearer_real"] < 0.9
     assert "100.0%; of held-out real pictures" in capsys.readouterr().out
     # Grey pictures are drawn like the generated ones: else no draw were near to any of them.
     grey = np.full((200, 64), 0.5, np.float32)
-    generate.compare_pictures(run, model, fresh, grey, grey[:0])
+    draws = Bernoulli(64, binarize="dynamic").draw
+    generate.compare_pictures(run, fresh, grey, grey[:0], draws)
     result = json.loads((tmp_path / "generation.json").read_text())
     assert 0.1 < result["nearer"] < 0.9
     assert result["nearer_real"] is None

@@ -211,9 +211,9 @@ def encoder_of(n_features, z_dim):
     return lambda h: layer(h).chunk(2, -1), layer
 
 
-def learned(name, z_dim, n_components, n_features=5):
+def learned(name, z_dim, n_components, n_features=5, y_dim=0):
     """A prior whose components differ in all that they have, and its `encode`."""
-    prior = PRIORS[name](z_dim, n_features, n_components).double()
+    prior = PRIORS[name](z_dim, n_features, n_components, y_dim).double()
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(torch.randn_like(parameter))
@@ -266,6 +266,25 @@ def test_samples_of_a_learned_prior_have_its_moments(name):
     terms = prior.log_prob(z, encode)
     theirs = expected.log_prob(expected.sample((n,)))
     assert (terms.mean() - theirs.mean()).abs() < 5 * (terms.std() + theirs.std()) / n**0.5
+
+
+@each_learned
+@torch.no_grad()
+def test_given_y_the_same_components_have_other_weights(name):
+    (prior, encode), n = learned(name, 2, 4, y_dim=3), 100_000
+    y, z = torch.randn(6, 3).double(), 2 * torch.randn(5, 6, 2).double()
+    found = prior.log_prob(z, encode, y)
+    for i in range(6):
+        mu, logvar = prior.components(encode)
+        parts = Independent(Normal(mu, (logvar / 2).exp()), 1)
+        weights = Categorical(logits=prior.logits + y[i] @ prior.by_y)
+        expected = MixtureSameFamily(weights, parts)
+        close(found[:, i], expected.log_prob(z[:, i]))
+        drawn = prior.sample(n, encode, y[i].expand(n, -1))
+        assert ((drawn.mean(0) - expected.mean).abs() < 5 * (expected.variance / n).sqrt()).all()
+    assert found.std(1).min() > 0
+    fresh = PRIORS[name](2, 5, 4, 3).double()
+    close(fresh.log_weights(y), torch.full((6, 4), -math.log(4)).double())  # does not know y yet
 
 
 @pytest.mark.parametrize("z_dim", [1, 2, 8])
@@ -327,6 +346,6 @@ def test_pseudo_inputs_start_at_rows_each_as_often_as_another(n_rows):
 
 
 def test_the_standard_normal_needs_no_object():
-    assert PRIORS["normal"](2, 5, 3) is None
+    assert PRIORS["normal"](2, 5, 3, 4) is None
     assert PRIORS["mixture"](2, 5, 3).describe() == "Mixture prior of 3 components"
     assert PRIORS["vamp"](2, 5, 3).pseudo_inputs.shape == (3, 5)

@@ -54,11 +54,19 @@ def test_log_px_hidden_is_the_conditional_of_a_gaussian():
 def test_neighbours_are_scikit_learns(monkeypatch):
     rng = np.random.default_rng(0)
     train, x = rng.random((50, 12)), rng.random((9, 12))
+    y, y_new = np.eye(2)[rng.integers(2, size=50)], np.eye(2)[rng.integers(2, size=9)]
     hidden = np.arange(12) % 3 == 0
-    knn = KNeighborsRegressor(1).fit(train[:, ~hidden], train[:, hidden])
     monkeypatch.setattr(quadrants, "N_COMPARED", 200)  # four rows at a time
-    found = quadrants.nearest(*map(torch.from_numpy, (train, x, hidden)))
-    np.testing.assert_allclose(found, knn.predict(x[:, ~hidden]))
+    alone = []
+    for given in ((), (y, y_new)):  # to it labels are seen numbers like the others
+        seen = [np.hstack(a) for a in zip((train[:, ~hidden], x[:, ~hidden]), given, strict=True)
+                ] if given else [train[:, ~hidden], x[:, ~hidden]]  # fmt: skip
+        knn = KNeighborsRegressor(1).fit(seen[0], train[:, hidden])
+        pairs = [(train, *given[:1]), (x, *given[1:])]
+        batches = [Batch(*map(torch.from_numpy, pair)) for pair in pairs]
+        alone.append(quadrants.nearest(*batches, torch.from_numpy(hidden)))
+        np.testing.assert_allclose(alone[-1], knn.predict(seen[1]))
+    assert not torch.equal(*alone)
 
 
 def test_errors_and_the_report_are_of_hidden_pixels():

@@ -29,14 +29,14 @@ def tiny(likelihood=None, **options):
     with torch.no_grad():
         model.prior.out.mul_(6)
         model.prior.bias.normal_()
-    model.start_at(ROWS.double())
+    model.start_at(ROWS.double(), torch.zeros(16, model.y_dim).double() if model.y_dim else None)
     return model
 
 
-def joint(model, x, mask=None):
-    """log p(x, z) of every z [9, B], and the parameters of p(x|z) [9, 1, P]."""
-    params = model.decode(model.codebook.codes[SEQUENCES].flatten(1).unsqueeze(1))
-    log_pz = model.prior.log_prob(SEQUENCES).unsqueeze(1)
+def joint(model, x, mask=None, y=None):
+    """log p(x, z) of every z [9, B], and the parameters of p(x|z) [9, 1, P]; given one y [C]."""
+    params = model.decode(model.codebook.codes[SEQUENCES].flatten(1).unsqueeze(1), y)
+    log_pz = model.prior.log_prob(SEQUENCES, y).unsqueeze(1)
     return (log_pz + model.likelihood.log_prob(params, x, mask)).detach(), params.detach()
 
 
@@ -216,6 +216,32 @@ def test_rows_are_drawn_as_often_as_they_are_probable():
     assert ((shares - probs).abs() / (probs * (1 - probs) / n).sqrt()).max() < 4.5
 
 
+def test_given_y_the_codes_are_those_of_y():
+    """p(x|y), its samples and fillings by sums over all codes, under a prior that y moves."""
+    model, x, mask = tiny(y_dim=2), ROWS.double(), torch.tensor([1.0, 0, 1, 0]).double()
+    with torch.no_grad():
+        model.prior.condition.weight.mul_(6)
+    priors, n, eps = [], 10_000, model.grid(2001).double()
+    for y in torch.eye(2).double():
+        log_joint, params = joint(model, x, y=y)
+        priors.append(model.prior.log_prob(SEQUENCES, y).exp())
+        assert priors[-1].sum().item() == pytest.approx(1)
+        exact, ys = log_joint.logsumexp(0), y.expand(16, -1)
+        found = model.importance(x, ys, eps=eps)
+        torch.testing.assert_close(found.log_px, exact, atol=0.02, rtol=0)
+        own = model.posterior(x, ys).indices
+        at = (own * torch.tensor([N_CODES, 1])).sum(-1)
+        torch.testing.assert_close(found.elbo, log_joint[at, torch.arange(16)])
+        drawn = (model.sample(n, y.expand(n, -1)) @ torch.tensor([8.0, 4, 2, 1]).double()).long()
+        shares, probs = torch.bincount(drawn, minlength=16) / n, exact.exp()
+        assert ((shares - probs).abs() / (probs * (1 - probs) / n).sqrt()).max() < 4.5
+        weights = joint(model, x, mask, y)[0].softmax(0)
+        mean = (weights.unsqueeze(-1) * model.likelihood.mean(params)).sum(0)
+        filled = model.impute(x, mask.expand(16, -1), ys, eps=eps).mean
+        torch.testing.assert_close(filled, torch.where(mask > 0, x, mean), atol=0.02, rtol=0)
+    assert (priors[0] - priors[1]).abs().sum() > 0.3
+
+
 # Training
 
 
@@ -358,8 +384,8 @@ def test_pictures_are_generated_after_one_command(tmp_path, train, call, monkeyp
     assert call("generate", "--n", 9).code == 0
     with np.load("generated.npz") as arrays:
         (x,) = arrays.values()
-    assert x.shape == (9, 64)
-    assert set(np.unique(x)) == {0.0, 1.0}
+    assert x.shape == (9, 8, 8)
+    assert 0 < x.min() < 0.5 < x.max() < 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Whether pictures drawn given a label are of that label, by a classifier of real ones.
+
+    python benchmarks/given.py                     # --data digits; 10 minutes
+    python benchmarks/given.py --data-dir DIR      # and MNIST, from its idx files; 30 more
+
+Protocol: `train.py` with the flags of a row, then for each of the ten digits `generate.py --given
+label=DIGIT --n 100`, as it stands (`default`) and with `--pixels drawn`. An SVM (scikit-learn's
+SVC, C = 10), fitted to the run's first 10,000 training pictures, says which digit each is: what is
+given is the share of all 1000 for which it is the one that was asked for, and of the digit that is
+told worst. `real` is its accuracy on the run's test pictures. Mean and standard deviation over
+seeds 0, 1, 2 of weights, training order and draws. Seconds are of training, on one thread.
+"""
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import parts  # noqa: E402, F401  before torch
+
+# isort: split
+
+import numpy as np  # noqa: E402
+
+import data as datasets  # noqa: E402
+import generate  # noqa: E402
+import train  # noqa: E402
+from benchmarks.quality import RESULTS, summary  # noqa: E402
+from parts.cli import Parser, positive_int, run_script  # noqa: E402
+from parts.runs import versions, write_json  # noqa: E402
+
+FITTED = 10_000  # pictures that the classifier learns from
+N = 100  # pictures of each digit
+WIDE = "--hidden-dims 256 --latent-dim 16 --epochs 100 --batch-size 64"
+DIGITS = {
+    "digits, the defaults": "",
+    "digits": WIDE,
+    "digits, Gaussian pixels": f"{WIDE} --likelihood gaussian --variance shared",
+    "digits, VAE/GAN": f"{WIDE} --model vaegan",
+    "digits, VQ-VAE": "--hidden-dims 256 --latent-dim 8 --epochs 150 --batch-size 64 --lr 0.003 "
+    "--schedule onecycle --model vqvae --n-codes 16",
+}
+MNIST = {
+    "MNIST": "--hidden-dims 200 200 --latent-dim 16 --epochs 10 --batch-size 128 --lr 0.002 "
+    "--schedule onecycle",
+}
+
+
+def quietly(function, argv):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return function(argv)
+
+
+def measure(flags, seed):
+    """What is measured of one run, by name."""
+    from sklearn.svm import SVC
+
+    with tempfile.TemporaryDirectory() as folder:
+        where, start = ["--runs-dir", folder], time.perf_counter()
+        flags = [*flags.split(), "--condition", "label", "--seed", str(seed), "--threads", "1"]
+        *_, run = quietly(train.start, [*flags, *where])
+        found = {"seconds": time.perf_counter() - start}
+        data = datasets.load_for(run.config())
+        judge = SVC(C=10).fit(data.decode(data.train.x[:FITTED]), data.train.label[:FITTED])
+        found["real"] = judge.score(data.decode(data.test.x), data.test.label)
+        out = Path(folder) / "given.npz"
+        for pixels in ("default", "drawn"):
+            agreed = []
+            for digit in range(10):
+                made = [*where, "--run", run.name, "--given", f"label={digit}", "--n", str(N)]
+                made += ["--seed", str(seed), "--out", str(out), "--overwrite"]
+                made += [] if pixels == "default" else ["--pixels", pixels]
+                quietly(generate.main, made)
+                with np.load(out, allow_pickle=False) as arrays:
+                    taken_for = judge.predict(arrays["X"].reshape(N, -1))
+                agreed.append((taken_for == digit).mean())
+            found[pixels], found[f"{pixels}_worst"] = float(np.mean(agreed)), float(min(agreed))
+    return found
+
+
+def main(argv=None):
+    parser = Parser(prog="benchmarks/given.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", metavar="DIR", help="the idx files of MNIST, to add it")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="per row (default: 3)")
+    parser.add_argument("--only", metavar="NAME", help="print this row")
+    args = parser.parse_args(argv)
+    todo = {name: f"--data digits {flags}".strip() for name, flags in DIGITS.items()}
+    folder = [] if args.data_dir is None else [f" --data-dir {args.data_dir}"]
+    todo |= {name: f"--data mnist {flags}" for name, flags in MNIST.items() if folder}
+    rows = []
+    for name, flags in todo.items():
+        if args.only not in (None, name):
+            continue
+        own = "".join(folder) if name in MNIST else ""
+        found = [measure(flags + own, seed) for seed in range(args.seeds)]
+        row = {key: summary([one[key] for one in found]) for key in found[0]}
+        rows.append({"name": name, "flags": f"{flags} --condition label", **row})
+        print(f"{name}:", *(f"{key} {row[key]['mean']:.4f};" for key in row), flush=True)
+    if args.only:
+        return 0
+    result = {"command": "python benchmarks/given.py --data-dir DIR", "seeds": args.seeds}
+    write_json(RESULTS / "given.json", result | {"rows": rows, "versions": versions()})
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)
