@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "parts.cells": set(),
     "parts.cli": {"parts.errors"},
     "parts.closeness": {"parts.tables"},
+    "parts.codes": set(),
     "parts.conditions": {"parts.cells", "parts.errors", "parts.kinds", "parts.tables"},
     "parts.discrete": {"parts.distributions", "parts.errors"},
     "parts.disentanglement": {"parts.errors"},
@@ -86,7 +87,7 @@ MAY_IMPORT = {
     "parts.training": {"parts.errors", "parts.optim", "parts.runs"},
     "parts.vaegan": {"parts.batches", "parts.distributions", "parts.likelihoods", "parts.networks",
                      "vae"},
-    "parts.vqvae": {"parts.batches", "parts.errors", "vae"},
+    "parts.vqvae": {"parts.batches", "parts.codes", "parts.errors", "vae"},
     "parts.walks": {"parts.batches"},
     "parts.workers": {"parts.errors"},
 }  # fmt: skip

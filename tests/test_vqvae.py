@@ -9,10 +9,11 @@ import torch
 from scipy.spatial.distance import cdist
 
 from parts import training as training_loop
+from parts.codes import DEAD, DECAY, Codebook, CodePrior, perplexity
 from parts.errors import UserError
 from parts.runs import Run
 from parts.training import Training
-from parts.vqvae import DEAD, DECAY, VQVAE, Codebook, CodePrior, perplexity, straight_through
+from parts.vqvae import VQVAE, straight_through
 from tests.test_resume import assert_same_run
 from vae import Batch, Bernoulli, Gaussian
 
