@@ -59,7 +59,7 @@ class VQVAE(VAE):
         most = self.n_latents * math.log(n_codes)
         return (
             f"{super().describe()}, z of {self.n_latents} codes x {code_dim}, each of {n_codes}: "
-            f"at most {most:.1f} nats"
+            f"room for {most:.1f} nats"
         )
 
     def note(self, x):

@@ -217,6 +217,15 @@ def test_rows_are_drawn_as_often_as_they_are_probable():
     assert ((shares - probs).abs() / (probs * (1 - probs) / n).sqrt()).max() < 4.5
 
 
+def test_codes_under_an_even_prior_cost_all_the_nats_that_there_is_room_for():
+    model, x = VQVAE(Bernoulli(4), (5,), z_dim=3, n_codes=16), ROWS
+    with torch.no_grad():
+        model.prior.out.zero_()
+        kl = model.elbo(x).kl
+    torch.testing.assert_close(kl, torch.full((16,), 3 * math.log(16)))
+    assert model.describe().endswith("z of 3 codes x 4, each of 16: room for 8.3 nats")
+
+
 # Training
 
 
