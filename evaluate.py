@@ -8,6 +8,8 @@ import parts  # noqa: F401  first: before torch is loaded
 
 # isort: split
 
+import math
+
 import numpy as np
 import torch
 
@@ -33,6 +35,7 @@ KL_SAMPLES = 100  # of z for the KL where it is not exact: its mean over rows er
 FEW = 10.0  # effective samples, below which the estimate of log p(x) is a loose bound
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
 MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
+LOG_2 = math.log(2)  # nats of a bit
 N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
 
 
@@ -209,11 +212,11 @@ def table(metrics, likelihood, given=""):
     if m["bits_per_dim"] is not None:
         bits = [("bits per dimension", f"{m['bits_per_dim']:.4f}", "the same, per pixel")]
     rows = [
-        ("ELBO", f"{m['elbo']:.3f}", "nats"),
+        ("ELBO", f"{m['elbo']:.3f}", f"nats, or {m['elbo'] / LOG_2:.2f} bits"),
         (log_px, f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),
         *user,
         *bits,
-        ("KL(q(z|x) || p(z))", f"{m['kl']:.3f}", "nats"),
+        ("KL(q(z|x) || p(z))", f"{m['kl']:.3f}", f"nats, or {m['kl'] / LOG_2:.2f} bits"),
         ("active units", m["active_units"], "latents whose posterior mean varies"),
         ("effective sample size", f"{m['ess']:.1f}", f"of {n}{few}"),
         ("MSE, training mean", f"{m['baseline_mse_mean']:.4f}", baseline),

@@ -58,7 +58,7 @@ VARIANTS = {
                   "the same"),
     "conditional": ("--condition label", "p(x\\|y): y joins x and z", "Sohn et al. 2015",
                     "rows of a chosen class, or odd given what is known"),
-    "VQ-VAE": ("--model vqvae --latent-dim 8", "z: 8 codes of a codebook, and a prior of theirs",
+    "VQ-VAE": ("--model vqvae --latent-dim 2 --n-codes 16", "z: 2 codes of a book of 16, a prior",
                "van den Oord et al. 2017", "discrete codes; its log p(x) is a bound"),
     "VAE/GAN": ("--model vaegan", "the decoder also rebuilds features of a discriminator",
                 "Larsen et al. 2016", "sharper, more varied pictures, at the price of log p(x)"),

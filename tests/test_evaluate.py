@@ -344,12 +344,13 @@ def test_a_test_column_of_holes_only_has_no_error_and_spoils_no_other():
 
 def test_the_table_shows_the_metrics_it_is_given():
     metrics = dict.fromkeys(units("standardised units"), 0.0) | {
-        "elbo": -12.3456, "log_px": -11.5, "log_px_user": -21.75, "log_px_se": 0.25,
+        "elbo": -12.3456, "kl": 6.93147, "log_px": -11.5, "log_px_user": -21.75, "log_px_se": 0.25,
         "active_units": 3, "n_samples": 70,
         "baseline_log_px_gaussian": -13.5, "baseline_log_px_diagonal": -14.25,
     }  # fmt: skip
     lines = [line.split() for line in table(metrics, Gaussian(2)).splitlines()]
-    assert ["ELBO", "-12.346", "nats"] in lines
+    assert ["ELBO", "-12.346", "nats,", "or", "-17.81", "bits"] in lines  # -12.3456 / log 2
+    assert ["6.931", "nats,", "or", "10.00", "bits"] in [line[3:] for line in lines]
     assert ["log", "p(x)", "-11.500", "±", "0.25"] in [line[:5] for line in lines]
     assert lines[1][-2:] == ["70", "samples"]
     assert ["-21.750"] in [line[4:5] for line in lines]

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "parts.cli": {"parts.errors"},
     "parts.closeness": {"parts.tables"},
     "parts.marginals": {"parts.runs"},
+    "parts.codes": set(),
     "parts.conditions": {"parts.cells", "parts.errors", "parts.kinds", "parts.tables"},
     "parts.discrete": {"parts.distributions", "parts.errors"},
     "parts.disentanglement": {"parts.errors"},
@@ -87,7 +88,7 @@ MAY_IMPORT = {
     "parts.training": {"parts.errors", "parts.optim", "parts.runs"},
     "parts.vaegan": {"parts.batches", "parts.distributions", "parts.likelihoods", "parts.networks",
                      "vae"},
-    "parts.vqvae": {"parts.batches", "parts.errors", "vae"},
+    "parts.vqvae": {"parts.batches", "parts.codes", "parts.errors", "vae"},
     "parts.walks": {"parts.batches"},
     "parts.workers": {"parts.errors"},
 }  # fmt: skip

@@ -9,10 +9,11 @@ import torch
 from scipy.spatial.distance import cdist
 
 from parts import training as training_loop
+from parts.codes import DEAD, DECAY, Codebook, CodePrior, perplexity
 from parts.errors import UserError
 from parts.runs import Run
 from parts.training import Training
-from parts.vqvae import DEAD, DECAY, VQVAE, Codebook, CodePrior, perplexity, straight_through
+from parts.vqvae import VQVAE, straight_through
 from tests.test_resume import assert_same_run
 from vae import Batch, Bernoulli, Gaussian
 
@@ -240,6 +241,15 @@ def test_given_y_the_codes_are_those_of_y():
         filled = model.impute(x, mask.expand(16, -1), ys, eps=eps).mean
         torch.testing.assert_close(filled, torch.where(mask > 0, x, mean), atol=0.02, rtol=0)
     assert (priors[0] - priors[1]).abs().sum() > 0.3
+
+
+def test_codes_under_an_even_prior_cost_all_the_nats_that_there_is_room_for():
+    model, x = VQVAE(Bernoulli(4), (5,), z_dim=3, n_codes=16), ROWS
+    with torch.no_grad():
+        model.prior.out.zero_()
+        kl = model.elbo(x).kl
+    torch.testing.assert_close(kl, torch.full((16,), 3 * math.log(16)))
+    assert model.describe().endswith("z of 3 codes x 4, each of 16: room for 8.3 nats")
 
 
 # Training
