@@ -4,8 +4,9 @@
 
 The search runs as a user would run it. Its winner was chosen by the held-out rows, and so looks
 better on them than it is: default and winner are trained anew from seeds that the search has not
-used, and measured on test rows, which have chosen nothing; so is what `best.json` trains. Log p(x) in nats per row by 1000
-importance samples; mean ± s.d. over seeds; the difference with its standard error over test rows.
+used, and measured on test rows, which have chosen nothing. So is what `best.json` trains. Log p(x)
+in nats per row by 1000 importance samples; mean ± s.d. over seeds; the difference with its standard
+error over test rows.
 """
 
 import contextlib
