@@ -276,8 +276,8 @@ def report(study, default, best, n_held_out, seconds):
     gain, rows = ours - theirs, search.table(study)
     n_complete = sum(row["state"] == "complete" for row in rows)
     scored = f"{len(ours)} of {n_held_out}" if len(ours) < n_held_out else n_held_out
-    print(f"{len(rows)} trials, {n_complete} complete; held-out log p(x) of {scored} rows in nats "
-          f"per row, {SCORE_SAMPLES} samples, mean ± s.d. over {search.N_SEEDS} seeds:")  # fmt: skip
+    print(f"{len(rows)} trials, {n_complete} complete; held-out log p(x) of {scored} rows, nats "
+          f"a row, {SCORE_SAMPLES} samples, mean ± s.d. over {search.N_SEEDS} seeds:")  # fmt: skip
     for what, trial in (("best", best), ("default", default)):
         name, spread = f"{what}, trial {trial.number}", search.by_seed(trial).std(ddof=1)
         settings = search.settings_text(trial.params)
