@@ -5,8 +5,8 @@
 
 A trial trains as train.py does, and its score is the importance-weighted bound on log p(x) of the
 held-out rows, whatever it climbed in training (beta, objective): of the same rows, with as many
-samples from the same seed, in the units and above the floor of variance of one likelihood. Test
-rows stay out of it.
+samples from the same seed, in the units and above the floor of variance of one likelihood. A trial
+that leads is trained from three seeds, and must lead in their mean. Test rows stay out of it.
 """
 
 import parts  # noqa: F401  first: before torch is loaded
@@ -71,15 +71,32 @@ def score(model, data, device, n_rows=N_SCORED, n_samples=SCORE_SAMPLES):
     return log_px + tables.log_det(data.val.x[:n_rows], data.modelled, mask, user=False)
 
 
-def attempt(trial, config, data, share, stopped):
-    """Train and score a trial on at most `share` threads; its `score`, None where it was pruned."""
+def attempt(trial, config, data, share, stopped, to_beat):
+    """The `score` of a trial from each of its seeds, [S, N]; None where it was pruned.
+
+    A trial that leads trains from other seeds too, for as long as it leads in their mean: of many
+    trials the first is else the luckiest. After the races of Hutter et al. 2011 (SMAC).
+    """
+    log_px = []
+    for seed in search.seeds(config["seed"]):
+        rows = trained(trial, config | {"seed": seed}, data, share, stopped, look=not log_px)
+        if rows is None:
+            return None
+        log_px.append(rows)
+        if not search.is_default(trial) and np.mean(log_px) <= to_beat():
+            break
+    return np.stack(log_px)
+
+
+def trained(trial, config, data, share, stopped, look):
+    """Train on at most `share` threads; the `score`, or None where a `look` on the way prunes."""
     training = train.build(config, data)
     threads = train.set_threads(config, data, training.model)
     config["threads"] = config["threads"] or min(threads, share)
     torch.set_num_threads(config["threads"])
     trial.set_user_attr("threads", config["threads"])
     at, epochs = training.position, config["epochs"]
-    looks = {round(epochs * i / N_LOOKS) for i in range(1, N_LOOKS)}
+    looks = {round(epochs * i / N_LOOKS) for i in range(1, N_LOOKS)} if look else {}
     options = {name: config[name] for name in train.OPTIONS}
     for means in training.run(Batch.of(data.train, config["device"]), epochs, **options):
         if stopped():
@@ -105,7 +122,8 @@ def work(study, base, axes, data, turns, share, stopped):
         config, log_px, note = search.config_of(base, trial.params), None, None
         started = time.perf_counter()
         try:
-            log_px = attempt(trial, config, data, share, stopped)
+            to_beat = partial(search.to_beat, study)
+            log_px = attempt(trial, config, data, share, stopped, to_beat)
         except Stopped:
             search.give_up(study, trial)
             return
@@ -152,26 +170,9 @@ def carry_out(study, path, base, axes, data, n_trials, n_workers):
             for row in search.table(study):
                 if row["trial"] not in seen:
                     seen.add(row["trial"])
-                    bar.write(trial_line(row, len(seen), n_trials, search.best(study), axes))
+                    bar.write(search.line(row, len(seen), n_trials, search.best(study), axes))
             bar.update(len(seen) - bar.n)
     return not stop
-
-
-def trial_line(row, n, n_trials, best, axes):
-    """What became of a trial, in a line."""
-    ended = f"log p(x) {row['log_px']:.3f}" if row["log_px"] is not None else "pruned"
-    if row["note"]:
-        ended += f" ({row['note']})"
-    elif row["log_px"] is None:
-        ended += f" at {row['last_look']:.3f} after epoch {row['epochs']}"
-    best = f", best {best.value:.3f} in trial {best.number}" if best else ""
-    settings = settings_text({name: row[name] for name in axes})
-    return f"[{n}/{n_trials}] trial {row['trial']}: {ended}{best}; {settings}"
-
-
-def settings_text(params):
-    shown = {n: f"{v:.3g}" if isinstance(v, float) else v for n, v in params.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def without_test(data):
@@ -271,15 +272,16 @@ def draw(path, rows, importances):
 
 def report(study, default, best, n_held_out, seconds):
     """The best trial beside the default, by how much it is better, and what it cost."""
-    ours, theirs = (np.array(trial.user_attrs["log_px"]) for trial in (best, default))
+    ours, theirs = (np.mean(trial.user_attrs["log_px"], axis=0) for trial in (best, default))
     gain, rows = ours - theirs, search.table(study)
     n_complete = sum(row["state"] == "complete" for row in rows)
     scored = f"{len(ours)} of {n_held_out}" if len(ours) < n_held_out else n_held_out
-    print(f"{len(rows)} trials, {n_complete} complete; held-out log p(x) in nats per row, of "
-          f"{scored} rows with {SCORE_SAMPLES} samples:")  # fmt: skip
+    print(f"{len(rows)} trials, {n_complete} complete; held-out log p(x) of {scored} rows, nats "
+          f"a row, {SCORE_SAMPLES} samples, mean ± s.d. over {search.N_SEEDS} seeds:")  # fmt: skip
     for what, trial in (("best", best), ("default", default)):
-        name = f"{what}, trial {trial.number}"
-        print(f"  {name:<20}{trial.value:>10.3f}  {settings_text(trial.params)}")
+        name, spread = f"{what}, trial {trial.number}", search.by_seed(trial).std(ddof=1)
+        settings = search.settings_text(trial.params)
+        print(f"  {name:<20}{trial.value:>10.3f} ± {spread:.3f}  {settings}")
     if best.number == default.number:
         print("No trial was better than train.py's default")
     else:
@@ -314,6 +316,7 @@ def main(argv=None):
     settings = {name: value for name, value in base.items() if name not in FREE}
     settings |= {"axes": {name: str(axis) for name, axis in axes.items()}}
     settings |= {"scoring": [N_SCORED, SCORE_SAMPLES, N_LOOKED_AT, LOOK_SAMPLES, N_LOOKS]}
+    settings |= {"seeds": search.seeds(base["seed"])}
     path = folder / "study.db"
     busy = f"{folder} is being searched by another process"
     with runs.locked(folder, busy), search.opened(path, base["epochs"]) as study:
@@ -325,12 +328,15 @@ def main(argv=None):
                   f"{shlex.join(map(str, argv))}".rstrip())  # fmt: skip
             return INTERRUPTED
         best = search.best(study)
-        threads = {"threads": best.user_attrs["threads"]}
-        config = search.config_of(base, best.params) | threads
+        scores = search.by_seed(best)
+        seed = search.seeds(base["seed"])[scores.argmax()]
+        own = {"threads": best.user_attrs["threads"], "seed": seed}
+        config = search.config_of(base, best.params) | own
         write(folder, study, flags_of(args, config))
         (reference,) = [trial for trial in search.complete(study) if search.is_default(trial)]
         report(study, reference, best, len(data.val.x), time.perf_counter() - started)
-    print(f"Wrote trials.csv, search.png and best.json in {folder}", "Train the best:", sep="\n")
+    print(f"Wrote trials.csv, search.png and best.json in {folder}. Train the best, to its "
+          f"{scores.max():.3f} of seed {seed}:")  # fmt: skip
     print(f"  python train.py --config {shlex.quote(str(folder / 'best.json'))}")
     return 0
 

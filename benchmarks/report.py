@@ -135,6 +135,7 @@ def tuning(result):
     """The search's own scores, and those of the default and of what it found from new seeds."""
     header = ["data", "trials (pruned)", "CPU s", "search: default, best", "train, s"]
     header += ["held out: default, found", "test: default, found", "better on test by"]
+    header.append("test: `best.json`")
     table, settings = [], []
     for row in (row for task in sorted(result["tasks"]) for row in result["tasks"][task]):
         cells = [row["name"], "", "", ""]
@@ -146,7 +147,8 @@ def tuning(result):
         for key, digits in (("cpu_seconds", 0), ("held_out", 2), ("test", 2)):
             both = (value(row[who].get(key), digits) for who in ("default", "found"))
             cells.append(", ".join(both))
-        table.append([*cells, f"{row['gain']:.2f} ± {row['gain_se']:.2f}"])
+        own = f"{row['best_json']['test']:.2f}" if ran else ""
+        table.append([*cells, f"{row['gain']:.2f} ± {row['gain_se']:.2f}", own])
     return "\n".join([markdown(header, table), "", "Found:", "", *settings])
 
 

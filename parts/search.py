@@ -16,6 +16,7 @@ FACTORS = {"width": 4, "latent_dim": 4, "lr": 10, "beta": 4, "batch_size": 2}
 MOST_DEPTH, MOST_SAMPLES = 3, 8  # hidden layers; samples of z per row in training
 N_RANDOM = 8  # finished trials before the sampler begins to model the score
 N_UNPRUNED = 5  # complete trials before any other is pruned
+N_SEEDS = 3  # of the default, and of a trial that leads
 LEAST_COMPLETE = 10  # trials for a forest that tells how much each axis mattered
 
 
@@ -139,6 +140,11 @@ def difference(stored, settings, where):
     return f"{where} holds a study of {what}; choose another folder by --study, or delete that one"
 
 
+def seeds(first):
+    """The seeds from which a trial may be trained."""
+    return [(first + i) % 2**32 for i in range(N_SEEDS)]
+
+
 def is_default(trial):
     return trial.user_attrs["turn"] == 0
 
@@ -189,7 +195,7 @@ def complete(study):
 
 
 def finish(study, trial, log_px, **attributes):
-    """Write a trial's end: its score is the mean of `log_px` [N]; None where it was pruned.
+    """Write a trial's end: its score is the mean of `log_px` [S, N]; None where it was pruned.
 
     The state comes last: a kill before it leaves a trial that does not count. Nor does one that
     another process has given up because the parent of this one was killed.
@@ -228,6 +234,16 @@ def best(study):
     return max(complete(study), key=lambda trial: (trial.value, -trial.number), default=None)
 
 
+def to_beat(study):
+    """The highest score so far."""
+    return -np.inf if best(study) is None else best(study).value
+
+
+def by_seed(trial):
+    """The scores of a complete trial, in the order of `seeds`: all of them for the best."""
+    return np.mean(trial.user_attrs["log_px"], axis=1)
+
+
 def importances(study):
     """Axis -> share of the score's variance that a forest lays to it; {} of too few trials.
 
@@ -244,7 +260,7 @@ def importances(study):
 def table(study):
     """A dict per finished trial; `log_px` of a pruned one is missing, `last_look` is a rougher one.
 
-    Both in nats per held-out row.
+    Both in nats per held-out row; `log_px` is a mean over so many `seeds`.
     """
     rows, epochs = [], study.user_attrs["settings"]["epochs"]
     for trial in finished(study):
@@ -255,6 +271,7 @@ def table(study):
                 "state": state,
                 "default": is_default(trial),
                 "log_px": trial.value if state == "complete" else None,
+                "seeds": len(by_seed(trial)) if state == "complete" else 1,
                 "last_look": looks[max(looks)] if looks else None,
                 "epochs": epochs if state == "complete" else max(looks, default=0),
                 "seconds": round(trial.user_attrs["seconds"], 3),
@@ -263,3 +280,21 @@ def table(study):
             }
         )
     return rows
+
+
+def line(row, n, n_trials, best, axes):
+    """What became of a trial, in a line."""
+    seeds = f" of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+    ended = "pruned" if row["log_px"] is None else f"log p(x) {row['log_px']:.3f}{seeds}"
+    if row["note"]:
+        ended += f" ({row['note']})"
+    elif row["log_px"] is None:
+        ended += f" at {row['last_look']:.3f} after epoch {row['epochs']}"
+    best = f", best {best.value:.3f} in trial {best.number}" if best else ""
+    settings = settings_text({name: row[name] for name in axes})
+    return f"[{n}/{n_trials}] trial {row['trial']}: {ended}{best}; {settings}"
+
+
+def settings_text(params):
+    shown = {n: f"{v:.3g}" if isinstance(v, float) else v for n, v in params.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())

@@ -39,7 +39,7 @@ def ask(study, turn, axes=AXIS):
 def add(study, turn, value, **options):
     """A finished trial of that score; its number."""
     trial = ask(study, turn)
-    rows = None if value is None else np.array([value - 1.0, value + 1.0])
+    rows = None if value is None else np.array([[value - 1.0, value + 1.0]])
     search.finish(study, trial, rows, seconds=1.0, **options)
     return trial.number
 
@@ -134,11 +134,19 @@ def test_the_default_comes_first_and_the_rest_follows_from_seed_and_turn(study, 
         assert ask(again, turn).params["a"] == value
 
 
-def test_the_score_is_the_mean_over_rows(study):
-    add(study, 0, 3.0)
+def test_the_score_is_the_mean_over_rows_and_seeds(study):
+    log_px = np.array([[2.0, 4.0], [6.0, 12.0]])
+    search.finish(study, ask(study, 0), log_px, seconds=1.0)
     (trial,) = search.complete(study)
-    assert trial.value == 3.0
-    assert trial.user_attrs["log_px"] == [2.0, 4.0]
+    assert trial.value == search.to_beat(study) == 6.0
+    assert search.by_seed(trial).tolist() == [3.0, 9.0]
+    assert trial.user_attrs["log_px"] == log_px.tolist()
+    assert search.table(study)[0]["seeds"] == 2
+
+
+def test_seeds_are_those_that_the_flag_takes():
+    assert search.seeds(7) == [7, 8, 9]
+    assert search.seeds(2**32 - 1) == [2**32 - 1, 0, 1]
 
 
 def test_what_a_kill_left_running_does_not_count_and_is_drawn_again(study, tmp_path):
@@ -167,7 +175,7 @@ def test_the_default_is_always_among_the_trials(study):
 def test_a_trial_that_another_process_has_given_up_stays_given_up(study):
     trial = ask(study, 1)
     search.give_up(study, trial)
-    search.finish(study, trial, np.ones(2), seconds=1.0)
+    search.finish(study, trial, np.ones((1, 2)), seconds=1.0)
     search.give_up(study, trial)
     assert [t.state.name for t in study.trials] == ["FAIL"]
 
@@ -192,7 +200,7 @@ def test_a_trial_below_the_median_is_pruned_after_a_fifth_of_the_epochs(study):
         for epoch in (1, 4):
             trial.report(float(turn), epoch)
             assert not trial.should_prune()
-        search.finish(study, trial, np.full(2, float(turn)), seconds=1.0)
+        search.finish(study, trial, np.full((1, 2), float(turn)), seconds=1.0)
     for value, pruned in ((1.9, True), (2.1, False)):  # the median is 2
         trial = ask(study, 1)
         trial.report(value, 1)
@@ -208,7 +216,7 @@ def test_importance_is_laid_to_the_axis_that_decides_the_score(tmp_path):
             trial = ask(study, turn, axes)
             if turn == search.LEAST_COMPLETE - 1:
                 assert search.importances(study) == {}  # one too few
-            search.finish(study, trial, np.full(2, trial.params["a"]), seconds=1.0)
+            search.finish(study, trial, np.full((1, 2), trial.params["a"]), seconds=1.0)
         shares = search.importances(study)
     assert list(shares) == ["a", "b"]
     assert shares["a"] > 0.8

@@ -75,7 +75,7 @@ def test_the_first_trial_is_trains_default_and_is_beaten_in_the_same_study(whole
     assert "python train.py --config" in out
     best = max(float(row["log_px"]) for row in rows)
     assert re.search(rf"best, trial \d +{best:.3f} ", out)
-    assert re.search(rf"default, trial 0 +{float(first['log_px']):.3f} ", out)
+    assert re.search(rf"default, trial 0 +{float(first['log_px']):.3f} ± ", out)
     assert sum(float(row["seconds"]) for row in rows) > 0
     assert (folder / "search.png").read_bytes().startswith(b"\x89PNG")
 
@@ -85,7 +85,7 @@ def test_the_printed_difference_is_of_pairs_of_rows(whole):
     with search.opened(folder / "study.db", epochs=2) as study:
         best = search.best(study)
         default = search.complete(study)[0]
-    gain = np.subtract(best.user_attrs["log_px"], default.user_attrs["log_px"])
+    gain = np.subtract(best.user_attrs["log_px"], default.user_attrs["log_px"]).mean(0)
     assert best.number != 0
     error = np.std(gain, ddof=1) / np.sqrt(len(gain))
     assert f"{best.value - default.value:+.3f} ± {error:.3f}" in out
@@ -93,7 +93,7 @@ def test_the_printed_difference_is_of_pairs_of_rows(whole):
 
 
 def test_the_best_config_trains_to_the_same_score(whole, tmp_path, call):
-    folder, _ = whole
+    folder, out = whole
     result = call("train", "--config", folder / "best.json", "--runs-dir", tmp_path, "--run", "a")
     assert result.code == 0, result.err
     run = Run(tmp_path / "a")
@@ -101,7 +101,12 @@ def test_the_best_config_trains_to_the_same_score(whole, tmp_path, call):
     model, _ = load_model(run)
     with search.opened(folder / "study.db", epochs=2) as study:
         best = search.best(study)
-    assert tune.score(model, data, "cpu").tolist() == best.user_attrs["log_px"]  # to the bit
+    scores = [np.mean(rows) for rows in best.user_attrs["log_px"]]
+    seed = run.config()["seed"]
+    assert seed == np.argmax(scores)
+    assert tune.score(model, data, "cpu").tolist() == best.user_attrs["log_px"][seed]  # to the bit
+    assert f"to its {scores[seed]:.3f} of seed {seed}" in out
+    assert len(scores) == 3
     assert best.value == np.mean(best.user_attrs["log_px"])
 
 
@@ -150,7 +155,8 @@ def test_the_best_config_of_a_table_trains_to_the_same_score(tuned, tmp_path, ca
     with search.opened(tmp_path / "s" / "study.db", epochs=2) as study:
         best = search.best(study)
     data = datasets.load_for(run.config())
-    assert tune.score(model, data, "cpu").tolist() == best.user_attrs["log_px"]
+    rows = best.user_attrs["log_px"][run.config()["seed"]]
+    assert tune.score(model, data, "cpu").tolist() == rows
     assert [column.curve for column in data.modelled] != ["linear", "linear"]
 
 
@@ -217,7 +223,7 @@ def test_trials_are_handed_no_test_rows(tuned, tmp_path, monkeypatch):
     monkeypatch.setattr(train_script, "build", lambda config, data: seen.append(data)
                         or build(config, data))  # fmt: skip
     tuned(tmp_path, *TINY, "--trials", 2)
-    assert [len(data.test.x) for data in seen] == [0, 0]
+    assert {len(data.test.x) for data in seen} == {0}
     assert len(seen[0].val.x) == 12
 
 
@@ -238,6 +244,26 @@ def test_spikes_keep_the_variance_out_of_the_search(tuned, tmp_path):
     result, rows = tuned(tmp_path / "s", *flags)
     assert "variance is not searched" in result.out
     assert "variance" not in rows[0]
+
+
+def test_a_trial_leads_only_in_the_mean_over_seeds(tuned, tmp_path, monkeypatch):
+    scores = [[0.0, 0.2, -0.2], [9.0, -10.0], [-1.0], [1.0, 2.0, 0.0], [3.0, 0.5, -9.0]]
+    asked = {}  # trial -> the seeds that it was trained from
+
+    def trained(trial, config, data, share, stopped, look):
+        trial.set_user_attr("threads", 1)
+        seeds = asked.setdefault(trial.number, [])
+        seeds.append(config["seed"])
+        assert look == (len(seeds) == 1)
+        return np.full(12, scores[trial.number][len(seeds) - 1])
+
+    monkeypatch.setattr(tune, "trained", trained)
+    result, rows = tuned(tmp_path, *TINY, "--trials", 5, "--seed", 4)
+    assert list(asked.values()) == [[4, 5, 6], [4, 5], [4], [4, 5, 6], [4, 5, 6]]
+    found = [float(row["log_px"]) for row in rows]
+    np.testing.assert_allclose(found, [np.mean(s) for s in scores], atol=1e-12)
+    assert "best, trial 3 " in result.out
+    assert json.loads((tmp_path / "best.json").read_text())["seed"] == 5  # scored 2
 
 
 # Kills, company and interruptions
@@ -353,7 +379,7 @@ def test_a_score_that_is_not_finite_is_no_score(tuned, tmp_path, monkeypatch):
 
     def broken(model, data, *rest):
         calls.append(rest)
-        return score(model, data, *rest) * (np.nan if len(calls) > 2 else 1)
+        return score(model, data, *rest) * (np.nan if len(calls) > 4 else 1)
 
     monkeypatch.setattr(tune, "score", broken)
     _, rows = tuned(tmp_path, *TINY, "--trials", 2)
