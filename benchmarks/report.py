@@ -134,8 +134,7 @@ def density(result):
 def tuning(result):
     """The search's own scores, and those of the default and of what it found from new seeds."""
     header = ["data", "trials (pruned)", "CPU s", "search: default, best", "train, s"]
-    header += ["held out: default, found", "test: default, found", "better on test by"]
-    header.append("test: `best.json`")
+    header += ["held out: default, found", "test: default, found", "better by", "`best.json`"]
     table, settings = [], []
     for row in (row for task in sorted(result["tasks"]) for row in result["tasks"][task]):
         cells = [row["name"], "", "", ""]
@@ -160,9 +159,8 @@ def speed(result):
     for row in result["training"]:
         ratios = [row["ratio"].get(name) for name in names]
         cells = ["—" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
-        rows.append(
-            [row["network"], row["batch_size"], f"{row['rows_per_second']['ours']:,}", *cells]
-        )
+        ours = f"{row['rows_per_second']['ours']:,}"
+        rows.append([row["network"], row["batch_size"], ours, *cells])
     start, memory = result["start_up"], result["memory_mb_beyond_rows"]
     seconds = start["seconds"]
     sizes = ", ".join(f"{mb:.1f} MB at {int(n):,} rows" for n, mb in memory.items())
