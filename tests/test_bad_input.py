@@ -75,7 +75,7 @@ FLAGS = [
     ("train --hidden-dims 8 x", "--hidden-dims: 'x'"),
     ("train --beta -0.5", "--beta: '-0.5'"),
     ("train --beta inf", "--beta: 'inf'"),
-    ("train --warmup-epochs -1", "--warmup-epochs: '-1'"),
+    ("train --warmup-epochs -1", "--warmup: '-1'"),
     ("train --patience -1", "--patience: '-1'"),
     ("train --checkpoint-seconds nan", "--checkpoint-seconds: 'nan'"),
     ("train --seed -1", "--seed: '-1'"),
