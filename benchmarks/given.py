@@ -45,9 +45,12 @@ DIGITS = {
     "digits, VQ-VAE": "--hidden-dims 256 --latent-dim 8 --epochs 150 --batch-size 64 --lr 0.003 "
     "--schedule onecycle --model vqvae --n-codes 16",
 }
+TEN = "--hidden-dims 200 200 --latent-dim 16 --epochs 10 --batch-size 128 --lr 0.002 "
+TEN += "--schedule onecycle"
 MNIST = {
-    "MNIST": "--hidden-dims 200 200 --latent-dim 16 --epochs 10 --batch-size 128 --lr 0.002 "
-    "--schedule onecycle",
+    "MNIST": TEN,
+    "MNIST, learned prior": f"{TEN} --prior vamp",
+    "MNIST, beta 4": f"{TEN} --beta 4",
 }
 
 
