@@ -157,6 +157,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
 
     per_column, test_mse = errors(recon)
     per_column_mean, mse_mean = errors(mean_recon)
+    latents = model.members * model.n_latents
     metrics = {
         "test_mse": test_mse,
         "elbo": (elbo + curve).mean(),
@@ -167,7 +168,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "bits_per_dim": bits_per_dim(log_px.mean(), x.shape[1])
         if model.likelihood.in_bits
         else None,
-        "active_units": int((mu.var(0) > walks.ACTIVE_VARIANCE).sum()),
+        "active_units": int((mu.var(0).reshape(latents, -1).sum(1) > walks.ACTIVE_VARIANCE).sum()),
         "ess": ess.mean(),
         "n_test": len(x),
         "n_samples": n_samples,

@@ -52,7 +52,7 @@ SETTINGS = {
     "static": ("--preset mnist --binarize static", 1),
     "no flow": (ELBO, 3),
     "planar": (ELBO + " --flow planar:10", 3),
-    "iaf": (ELBO + " --flow iaf:2", 3),
+    "iaf": (ELBO + " --flow iaf:4", 3),
 }
 
 

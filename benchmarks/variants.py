@@ -50,7 +50,7 @@ VARIANTS = {
              "the same; better for larger K"),
     "planar flow": ("--flow planar:10", "z' = z + u tanh(w.z + b)", "Rezende & Mohamed 2015",
                     "q is no Gaussian, few latents"),
-    "IAF": ("--flow iaf:4", "z' = s z + (1 - s) m, autoregressive", "Kingma et al. 2016",
+    "IAF": ("--flow iaf:4", "z' = s z + m, autoregressive", "Kingma et al. 2016",
             "q is no Gaussian"),
     "mixture prior": ("--prior mixture", "p(z): Gaussians, learned", "Dilokthanakul et al. 2016",
                       "rows fall into groups; better samples"),

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-OPEN_GATE = 3.0  # logit of a fresh IAF gate: it lets 95 % of z pass
 MIN_STRETCH = 1e-6  # least det of a planar layer where it folds most, for a finite log
 
 
@@ -66,9 +65,11 @@ class Planar(Flow):
 
 
 class IAF(Flow):
-    """Inverse autoregressive: each z_i is gated by a network of those before it and of x.
+    """Inverse autoregressive: each z_i is scaled and shifted by a network of those before it and
+    of x; the order turns round from layer to layer.
 
-    Kingma et al. 2016, algorithm 1; the order turns round from layer to layer.
+    Kingma et al. 2016, eq. 10, and not the gates of their algorithm 1, which only ever shrink z:
+    on MNIST these cost 2 nats, and were worse than no flow.
     """
 
     def __init__(self, z_dim, n_layers, context_dim=32, hidden_dim=64):
@@ -80,9 +81,9 @@ class IAF(Flow):
     def forward(self, z, params):
         log_det = 0.0
         for step, h in zip(self.steps, self.contexts(params), strict=True):
-            shift, gate = step(z, h)
-            z = torch.lerp(shift, z, torch.sigmoid(gate))  # gate z + (1 - gate) shift
-            log_det = log_det + F.logsigmoid(gate).sum(-1)
+            shift, log_scale = step(z, h)
+            z = z * log_scale.exp() + shift
+            log_det = log_det + log_scale.sum(-1)
         return z, log_det
 
     def contexts(self, params):
@@ -93,16 +94,17 @@ class IAF(Flow):
         for step, h in reversed(list(zip(self.steps, self.contexts(params), strict=True))):
             before = torch.zeros_like(z)
             for i in step.order.argsort():
-                shift, gate = step(before, h)
-                gate = torch.sigmoid(gate)
+                shift, log_scale = step(before, h)
                 there = torch.arange(self.z_dim, device=z.device) == i
-                before = torch.where(there, (z - (1 - gate) * shift) / gate, before)
+                before = torch.where(there, (z - shift) * (-log_scale).exp(), before)
             z = before
         return z
 
 
 class Masked(nn.Module):
-    """Shift and gate of every z_i, from the z's before it and a context h (Germain et al. 2015)."""
+    """Shift and log scale of every z_i, from the z's before it and a context h, both 0 at first
+    (Germain et al. 2015).
+    """
 
     def __init__(self, z_dim, hidden_dim, backward):
         super().__init__()
@@ -112,16 +114,15 @@ class Masked(nn.Module):
         degree = torch.arange(hidden_dim) % z_dim - 1
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("mask_in", (order <= degree[:, None]).float(), persistent=False)
-        mask_out = (degree < order[:, None]).float().repeat(2, 1)  # of shift and gate
+        mask_out = (degree < order[:, None]).float().repeat(2, 1)  # of both
         self.register_buffer("mask_out", mask_out, persistent=False)
         self.weight_in = nn.Parameter(nn.Linear(z_dim, hidden_dim).weight.detach().clone())
         self.weight_out = nn.Parameter(torch.zeros(2 * z_dim, hidden_dim))
-        bias = torch.cat([torch.zeros(z_dim), torch.full((z_dim,), OPEN_GATE)])
-        self.bias = nn.Parameter(bias)
+        self.bias_out = nn.Parameter(torch.zeros(2 * z_dim))
 
     def forward(self, z, h):
         h = F.silu(F.linear(z, self.weight_in * self.mask_in) + h)
-        return F.linear(h, self.weight_out * self.mask_out, self.bias).chunk(2, -1)
+        return F.linear(h, self.weight_out * self.mask_out, self.bias_out).chunk(2, -1)
 
 
 FLOWS = {"planar": Planar, "iaf": IAF}

@@ -123,9 +123,11 @@ def latent_traversal(arrays):
     )
     original = np.broadcast_to(originals(arrays, slice(0, 1)), shown[:, :1].shape)
     shown = np.concatenate([original, shown], 1)
-    columns, rows = ["original", *texts(at)], [f"z{unit + 1}" for unit in units]
+    codes = np.issubdtype(at.dtype, np.integer)
+    names = [str(code) for code in at] if codes else texts(at)
+    columns, rows = ["original", *names], [f"z{unit + 1}" for unit in units]
     title = "One latent at a time, the most active first"
-    return panel(shown, title, columns, rows, xlabel="its value")
+    return panel(shown, title, columns, rows, xlabel="its code" if codes else "its value")
 
 
 def interpolations(arrays):

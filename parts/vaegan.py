@@ -28,7 +28,8 @@ class VAEGAN(VAE):
     needs = {
         "likelihood": tuple(name for name in LIKELIHOODS if LIKELIHOODS[name].scaling != "kinds"),
         **{"members": (1,), "objective": ("elbo",), "n_samples": (1,)},
-        **{"free_bits": (0.0,), "capacity": (None,)},
+        # Pixels drawn once as 0 or 1 are told from any mean at a glance.
+        **{"free_bits": (0.0,), "capacity": (None,), "binarize": ("dynamic", "none")},
     }
 
     def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", shape=None,

@@ -1,6 +1,7 @@
 """Walks through latent space, decoded by the likelihood's mean: what a run's figures show of it."""
 
 import torch
+import torch.nn.functional as F
 
 from parts.batches import CHUNK_FLOATS, Batch, in_chunks
 
@@ -17,6 +18,7 @@ def decoded(model, code, y=None):
     `code` [N, Z] is the middle of q(z|x) of some rows, y [N, C] their condition; the first row is
     the start of the traversal. A manifold is only of two latents.
     """
+    codebook = getattr(model, "codebook", None)
 
     def decode(batch):
         z, y, _ = batch
@@ -30,12 +32,12 @@ def decoded(model, code, y=None):
     def everywhere(z):  # the first row's condition
         return None if y is None else y[0].expand(*z.shape[:2], -1)
 
-    units, at, z = traversal(code)
+    units, at, z = traversal(code) if codebook is None else traversal_of_codes(code, codebook)
     found = {"latent_traversal": pictures(z, everywhere(z)), "traversed": units, "traversed_at": at}
     if len(code) > 1:
         z, between = (None if ends is None else interpolation(ends) for ends in (code, y))
         found["interpolations"] = pictures(z, between)
-    if code.shape[1] == 2:
+    if code.shape[1] == 2 and codebook is None:
         at, z = manifold(code)
         found |= {"manifold": pictures(z, everywhere(z)), "manifold_at": at}
     return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
@@ -52,6 +54,19 @@ def traversal(code):
     z = code[0].repeat(len(units), N_STEPS, 1)
     z[torch.arange(len(units)), :, units] = at
     return units, at, z
+
+
+def traversal_of_codes(code, codebook):
+    """The places [U] of the rows' codes, those of most codes first, the codebook's most used codes
+    [S], and the first row's z with each place set to each code in turn, [U, S, M C].
+    """
+    z = code.unflatten(-1, (-1, codebook.codes.shape[-1]))  # [N, M, C]
+    used = F.one_hot(codebook.nearest(z), len(codebook.codes)).float().mean(0)  # [M, n_codes]
+    units = torch.special.entr(used).sum(-1).argsort(descending=True)[:N_UNITS]
+    at = used.sum(0).argsort(descending=True)[:N_STEPS].sort().values
+    z = z[0].repeat(len(units), len(at), 1, 1)
+    z[torch.arange(len(units)), :, units] = codebook.codes[at]
+    return units, at, z.flatten(-2)
 
 
 def interpolation(ends):

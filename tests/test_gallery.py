@@ -9,6 +9,7 @@ from scipy.stats import norm
 from parts import gallery, walks
 from parts.flows import FLOWS
 from parts.priors import PRIORS
+from parts.vqvae import VQVAE
 from vae import VAE, Bernoulli
 
 
@@ -36,6 +37,25 @@ def test_only_active_units_are_traversed():
     code = torch.randn(200, 3) * torch.tensor([0.01, 1.0, 0.5])
     np.testing.assert_array_equal(walks.decoded(model, code)["traversed"], [1, 2])
     np.testing.assert_array_equal(walks.decoded(model, code / 100)["traversed"], [1])
+
+
+def test_a_vqvae_is_traversed_from_code_to_code():
+    torch.manual_seed(0)
+    model = VQVAE(Bernoulli(12), hidden_dims=(8,), z_dim=2, n_codes=5, code_dim=3)
+    x = torch.rand(40, 12)
+    model.start_at(x)
+    q = model.posterior(x)
+    found = walks.decoded(model, model.code(q))
+    assert sorted(found["traversed_at"]) == list(range(5))
+    assert len(found["traversed"]) == 2
+    for row, place in enumerate(found["traversed"]):
+        for column, code in enumerate(found["traversed_at"]):
+            indices = q.indices[0].clone()
+            indices[place] = int(code)
+            z = model.codebook.codes[indices].flatten()
+            expected = model.likelihood.mean(model.decode(z)).detach()
+            found_here = found["latent_traversal"][row, column]
+            np.testing.assert_allclose(found_here, expected, atol=1e-6)
 
 
 def test_an_interpolation_is_straight_and_ends_at_reconstructions():
