@@ -87,7 +87,7 @@ def resample(model, n, x, mask, y, n_samples, x_of=None):
     """n rows of p(x, y | the observed cells of x [1, D]) and their y, log p(these cells), and the
     effective number of n_samples, by sampling importance resampling (Rubin 1988).
 
-    y [n_samples, C] are draws of p(y): each z is proposed with one of them.
+    y [n_samples, C] are draws of p(y): each z is proposed with one of them, evenly by members.
     """
     if y is None:
         filled = model.impute(x, mask, n_samples=n_samples, draws=n, x_of=x_of)
@@ -98,7 +98,8 @@ def resample(model, n, x, mask, y, n_samples, x_of=None):
         # Of members, whose axis comes first, each proposes a z: [B, M] and [B, M, Z].
         return (log_px_z + log_ratio).flatten(0, -2).T, z.flatten(0, -3).transpose(0, 1)
 
-    rows = Batch(x.expand(n_samples, -1), y, mask.expand(n_samples, -1))
+    n_each = math.ceil(n_samples / model.members)
+    rows = Batch(x.expand(n_each, -1), y[:n_each], mask.expand(n_each, -1))
     n_rows = max(1, CHUNK_FLOATS // (model.width * model.members))
     log_w, z = in_chunks(propose, rows, n_rows)
     weights = log_w.flatten().softmax(0)

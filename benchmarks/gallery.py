@@ -2,8 +2,8 @@
 
     python benchmarks/gallery.py --data-dir DIR          # about 5 minutes on one core
 
-`python train.py --data mnist --preset mnist --epochs 20 --latent-dim 16`, `evaluate.py`,
-`plot_results.py` and `generate.py`, whose figures are copied into benchmarks/results.
+`python train.py --data mnist --preset mnist --epochs 20 --latent-dim 16 --prior mixture`,
+`evaluate.py`, `plot_results.py` and `generate.py`, whose figures are copied into benchmarks/results.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import train  # noqa: E402
 from parts.cli import Parser, run_script  # noqa: E402
 
 RESULTS = ROOT / "benchmarks/results"
-FLAGS = "--data mnist --preset mnist --epochs 20 --latent-dim 16 --run mnist"
+FLAGS = "--data mnist --preset mnist --epochs 20 --latent-dim 16 --prior mixture --run mnist"
 FIGURES = ("reconstructions", "latent_traversal", "interpolations")
 
 
