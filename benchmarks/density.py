@@ -1,7 +1,7 @@
 """Log p(x) of MNIST against the time it takes: the network and the evaluation of Burda et al. 2016.
 
     python benchmarks/density.py --data-dir DIR                   # all rows of SETTINGS
-    python benchmarks/density.py --data-dir DIR --only dreg       # one
+    python benchmarks/density.py --data-dir DIR --only plain      # one
 
 DIR holds the four idx files of MNIST. Each row is `python train.py --data mnist --data-dir DIR
 FLAGS`: 60,000 training pictures, all of which are trained on, 784-200-200-50-200-200-784, SiLU in
@@ -45,10 +45,10 @@ MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds", "rows_per_s
 ELBO = "--preset mnist --objective elbo --n-samples 1 --epochs 30"
 # Name -> flags of train.py and seeds; the README's table shows them in order.
 SETTINGS = {
-    "dreg": ("--preset mnist", 1),
-    "plain, longer": ("--preset mnist --epochs 240", 1),
-    "short": ("--preset mnist --prior mixture --epochs 60", 1),
-    "long": ("--preset mnist --prior mixture --epochs 300", 1),
+    "plain": ("--preset mnist", 1),
+    "plain, 240 epochs": ("--preset mnist --epochs 240", 1),
+    "mixture prior, 60 epochs": ("--preset mnist --prior mixture --epochs 60", 1),
+    "mixture prior, 300 epochs": ("--preset mnist --prior mixture --epochs 300", 1),
     "static": ("--preset mnist --binarize static", 1),
     "no flow": (ELBO, 3),
     "planar": (ELBO + " --flow planar:10", 3),
@@ -135,9 +135,9 @@ def draw(rows, path):
         seconds, nats = zip(*[(p["seconds"], p["rough_log_px"]) for p in row["curve"]], strict=True)
         axis.plot(seconds, nats, color=color, label=name)
         axis.plot(seconds[-1], row["log_px"], "o", color=color)
-    axis.axhline(PAPER, color="black", linestyle=":", label="Burda et al., VAE")
-    axis.set(title="MNIST, dynamic binarisation", xscale="log", ylim=(-100, None))
-    axis.set(xlabel="training, s", ylabel="test log p(x), nats")
+    axis.axhline(PAPER, color="black", linestyle=":", label="Burda et al. 2016, VAE")
+    axis.set(title="MNIST: lines of every tenth test picture, dots of all")
+    axis.set(xlabel="training, s", ylabel="log p(x), nats", xscale="log", ylim=(-100, None))
     figures.legend_below(figure, axis)
     runs.write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
 

@@ -3,7 +3,7 @@
     python benchmarks/gallery.py --data-dir DIR          # about 5 minutes on one core
 
 `python train.py --data mnist --preset mnist --epochs 20 --latent-dim 16 --prior mixture`,
-`evaluate.py`, `plot_results.py` and `generate.py`, whose figures are copied into benchmarks/results.
+`evaluate.py`, `plot_results.py` and `generate.py`; the figures are copied to benchmarks/results.
 """
 
 import contextlib
