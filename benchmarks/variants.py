@@ -83,7 +83,7 @@ def draw(flags, folder, run_name, path):
     with contextlib.redirect_stdout(io.StringIO()):
         generate.main([*argv, "--overwrite", *given])
     with np.load(out, allow_pickle=False) as arrays:
-        x = arrays["x"].reshape(N_DRAWN, -1)
+        x = arrays["X"].reshape(N_DRAWN, -1)
     gallery.write(path, gallery.as_colour(x, SHAPE, "gray_r", 0.0, x.max())[None])
 
 

@@ -69,7 +69,7 @@ class IAF(Flow):
     of x; the order turns round from layer to layer.
 
     Kingma et al. 2016, eq. 10, and not the gates of their algorithm 1, which only ever shrink z:
-    on MNIST these cost 2 nats, and were worse than no flow.
+    on MNIST these were worse than no flow.
     """
 
     def __init__(self, z_dim, n_layers, context_dim=32, hidden_dim=64):

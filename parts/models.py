@@ -53,7 +53,8 @@ def fit_to_model(config, given):
         if flag in given and flag not in model.options:
             raise UserError(f"--{flag.replace('_', '-')} does not go with --model {name}")
     for flag, values in model.needs.items():
-        if config[flag] in (None, *values):  # None: not asked for, or left to the data
+        left_to_data = config[flag] is None and len(values) > 1
+        if config[flag] in values or left_to_data:
             continue
         if flag in given or len(values) > 1:
             dashed = f"--{flag.replace('_', '-')}"

@@ -223,6 +223,7 @@ def test_a_run_is_evaluated_samples_and_resumes_to_the_same_bits(tmp_path, train
         (("--members", 3), "--members 3: --model vaegan takes --members 1"),
         (("--objective", "iwae"), "takes --objective elbo"),
         (("--capacity", 3), "--capacity 3.0: --model vaegan takes no --capacity"),
+        (("--binarize", "static"), "--model vaegan takes --binarize dynamic or none"),
         (("--likelihood", "mixed"), "mixed: --model vaegan takes --likelihood bernoulli or"),
         (("--model", "vae", "--gamma", 2), "--gamma does not go with --model vae"),
     ],
