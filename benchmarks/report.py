@@ -70,9 +70,8 @@ def variants(result):
     header += ["log p(x), nats", "KL"]
     rows = []
     for row in result["rows"]:
-        picture = f"![](benchmarks/results/{row['picture']})" if "picture" in row else "—"
         figures = [
-            picture,
+            f"![{row['name']}](benchmarks/results/{row['picture']})",
             value(row["log_px"], 2),
             value(row["kl"], 1),
             value(row["active_units"], 1),
