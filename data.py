@@ -111,7 +111,7 @@ def load(config):
         columns, arrays = images.scaled(x, parts, names, standard)
     if config.get("binarize") == "static":
         rng = np.random.default_rng(config["data_seed"])
-        arrays = [(rng.random(a.shape, np.float32) < a).astype(np.float32) for a in arrays]
+        arrays = [images.binarized(a, rng) for a in arrays]
     others = Split(None, given.y, label=labels, factors=factors)
     splits = [
         others.take(rows)._replace(x=array) for array, rows in zip(arrays, parts, strict=True)

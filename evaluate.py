@@ -185,6 +185,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "std": std,
         "mu": mu[:N_KEPT_POINTS],
         "kl_per_dim": kl_per_dim.mean(0),
+        "kl": kl.mean(),
         "mse_per_column": per_column,
         "mse_per_column_mean": per_column_mean,
     }
@@ -251,6 +252,11 @@ def known_factors(data, model, rows_seed):
             f"--factors compares the latents of one encoder, and this run has {model.members} "
             "members; train one with --members 1"
         )
+    if hasattr(model, "codebook"):
+        raise UserError(
+            "--factors needs a mean and a variance of every latent, and --model vqvae has codes; "
+            "train one with --model vae"
+        )
     if model.flow is not None:
         raise UserError(
             "--factors needs q(z|x) of every latent alone, which a --flow mixes; train without one"
@@ -303,7 +309,8 @@ def main(argv=None):
         metrics |= measure_factors(model, *known, args.seed)
     if len(data.shape) > 1 and model.members == 1:  # each member has latents of its own
         code = Batch(torch.from_numpy(figures["mu"]), test.y)
-        figures |= walks.decoded(model, *(t if t is None else t.to(device) for t in code[:2]))
+        with runs.fixed_randomness(args.seed):
+            figures |= walks.decoded(model, *(t if t is None else t.to(device) for t in code[:2]))
     epoch = (checkpoint["best"] or {"epoch": checkpoint["position"]["epoch"]})["epoch"]
     unit = unit_of(config)
     save_figures_data(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})

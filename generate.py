@@ -34,6 +34,7 @@ from parts.models import load_model
 N_AT_A_TIME = 50_000  # rows drawn
 PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
 FEW = 50.0  # effective samples, below which a condition is too rare to be believed
+Z_OF_CODES = 20  # proposed with each draw of a condition, by a VQ-VAE
 GRID = 100  # pictures shown at most
 
 
@@ -88,23 +89,26 @@ def resample(model, n, x, mask, y, n_samples, x_of=None):
     effective number of n_samples, by sampling importance resampling (Rubin 1988).
 
     y [n_samples, C] are draws of p(y): each z is proposed with one of them, evenly by members.
+    Of a VQ-VAE several go with each, since its first is a row's own code.
     """
     if y is None:
         filled = model.impute(x, mask, n_samples=n_samples, draws=n, x_of=x_of)
         return filled.draws[:, 0], None, filled.log_px.item(), filled.ess.item()
 
+    n_z = Z_OF_CODES if hasattr(model, "codebook") else 1
+
     def propose(piece):
-        log_px_z, log_ratio, z = model.log_w_terms(*piece, n_samples=1)
+        log_px_z, log_ratio, z = model.log_w_terms(*piece, n_samples=n_z)
         # Of members, whose axis comes first, each proposes a z: [B, M] and [B, M, Z].
         return (log_px_z + log_ratio).flatten(0, -2).T, z.flatten(0, -3).transpose(0, 1)
 
-    n_each = math.ceil(n_samples / model.members)
+    n_each = math.ceil(n_samples / (model.members * n_z))
     rows = Batch(x.expand(n_each, -1), y[:n_each], mask.expand(n_each, -1))
-    n_rows = max(1, CHUNK_FLOATS // (model.width * model.members))
+    n_rows = max(1, CHUNK_FLOATS // (model.width * model.members * n_z))
     log_w, z = in_chunks(propose, rows, n_rows)
     weights = log_w.flatten().softmax(0)
     chosen = torch.multinomial(weights, n, replacement=True)
-    row, member = chosen // model.members, chosen % model.members
+    row, member = chosen // log_w.shape[1], chosen % log_w.shape[1]
     z, y, at = z[row, member], y[row], torch.arange(n, device=x.device)
     params = model.decode(z, y) if model.members == 1 else (
         model.decode(z.expand(model.members, -1, -1), y)[member, at])  # fmt: skip
@@ -192,9 +196,14 @@ def choose_pixels(likelihood, asked, x_train):
     return likelihood.sample
 
 
-def write_pictures(x, labels, shape, out):
-    """Pictures [n, C * H * W] in the user's units as an array that every script reads, y labels."""
-    others = {} if labels is None else {"y": conditions.as_labels(labels)}
+def write_pictures(x, y, fixed, shape, out):
+    """Pictures [n, C * H * W] in the user's units as an array that every script reads; their labels
+    as `y`, where y [n, C] has them.
+    """
+    others = {}
+    if fixed:
+        label, known = (part[:, 0] for part in conditions.from_y(y, fixed))
+        others = {"y": conditions.as_labels(np.where(known > 0, texts(fixed[0], label), ""))}
     arrays.write(out, pictures.unflattened(x.astype(np.float32), shape), {"others": others})
     named = " and y" if others and out.suffix.lower() == ".npz" else ""
     print(f"Wrote {out}: {len(x)} {pictures.describe((1, *shape)[-3:])}{named}")
@@ -269,8 +278,7 @@ def main(argv=None):
         mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
         mask = mask if asked is None else np.maximum(mask, asked[1])
     if picture and out.suffix.lower() in arrays.READERS:
-        labels = texts(fixed[0], conditions.from_y(y, fixed)[0][:, 0]) if fixed else None
-        write_pictures(tables.to_user(x, kept), labels, config["shape"], out)
+        write_pictures(tables.to_user(x, kept), y, fixed, config["shape"], out)
     else:
         frame = as_frame(*conditions.beside(x, mask, y, fixed), columns).assign(**as_given)
         write(frame, columns, out)

@@ -233,6 +233,7 @@ def fill_pictures(args):
     columns = [tables.Column(**column) for column in config["columns"]]
     found = images.of_run(args.file, config, columns, run.read_y()[0], holes=True)
     columns, x_train = tables.modelled(columns), run.read_rows()[0]
+    model.likelihood.check(found.x, [column.name for column in columns])
     for note in found.notes:
         print(f"Note: {note}")
     torch.set_num_threads(choose_threads(args.threads, 2**30))

@@ -296,9 +296,12 @@ def draw(n, y, cell, mask, columns, rng):
 
 
 def as_labels(texts):
-    """Cells of text as an array of labels: whole numbers where all are."""
+    """Cells of text as an array of labels: numbers where all are whole ones, unknown ones NaN."""
     texts = np.array(list(texts), dtype=str)
-    return texts.astype(np.int64) if np.char.isdecimal(texts).all() else texts
+    unknown = texts == ""
+    if not np.char.isdecimal(texts[~unknown]).all():
+        return texts
+    return np.where(unknown, "nan", texts).astype(float if unknown.any() else np.int64)
 
 
 def whole(y, columns):

@@ -66,6 +66,8 @@ def write(path, shown):
     runs.write_atomic(path, partial(image.save, format="PNG"))
 
 
+SPREAD = "in standard deviations of p(z) from its mean"
+
 # Figures of what evaluate.py leaves: bytes [down, across, C * H * W] and where they were taken.
 
 
@@ -127,7 +129,7 @@ def latent_traversal(arrays):
     names = [str(code) for code in at] if codes else texts(at)
     columns, rows = ["original", *names], [f"z{unit + 1}" for unit in units]
     title = "One latent at a time, the most active first"
-    return panel(shown, title, columns, rows, xlabel="its code" if codes else "its value")
+    return panel(shown, title, columns, rows, xlabel="its code" if codes else SPREAD)
 
 
 def interpolations(arrays):
@@ -140,12 +142,12 @@ def interpolations(arrays):
 
 
 def manifold(arrays):
-    """All of a plane of two latents, each at even steps of N(0, 1)."""
+    """All of a plane of two latents, each at even steps of a normal distribution."""
     shown, at = decoded(arrays, "manifold"), arrays["manifold_at"]
     shown_at = np.round(np.linspace(0, len(at) - 1, min(len(at), 8))).astype(int)
     names = [text if i in shown_at else "" for i, text in enumerate(texts(at))]
-    title = "Both latents, at even steps of N(0, 1)"
-    return panel(shown, title, names, names[::-1], "z1", "z2", inch=0.35)
+    title = "Both latents, at even steps of a normal distribution"
+    return panel(shown, title, names, names[::-1], f"z1, {SPREAD}", "z2", inch=0.35)
 
 
 def texts(values):

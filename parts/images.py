@@ -123,11 +123,18 @@ def of_run(path, config, columns, y_train=None, holes=False):
         )
     y, notes = conditions.of_labels(source.labels, path, columns, y_train)
     x = _rows(source.x, np.arange(len(source.x)), tables.modelled(columns))
+    if config.get("binarize") == "static":
+        x = binarized(x, np.random.default_rng(config["data_seed"]))
     mask = np.ones_like(x)
     if array is not None and missing is not None:
         mask[missing.reshape(x.shape)] = 0
         x *= mask
     return Pictures(x, mask, y, source.labels, array, written, notes)
+
+
+def binarized(x, rng):
+    """Pixels drawn as 0 or 1 with their grey value."""
+    return (rng.random(x.shape, np.float32) < x).astype(np.float32)
 
 
 # Folders

@@ -1,5 +1,7 @@
 """The model that a run's config describes, with fresh weights or those of its checkpoint."""
 
+import math
+
 from parts import conditions
 from parts.errors import UserError
 from parts.flows import FLOWS
@@ -24,6 +26,11 @@ def from_config(config):
     likelihood = LIKELIHOODS[config["likelihood"]]
     columns = [Column(**column) for column in config["columns"]]
     y_dim = sum(conditions.sizes(conditions.of(columns)))
+    if config["network"] == "conv" and y_dim >= math.prod(config["shape"][-2:]):
+        raise UserError(
+            f"--condition: it has {y_dim} numbers and a picture {config['shape'][-2:]} pixels, "
+            "expected fewer with --network conv; use --network mlp"
+        )
     options = {name: config[name] for name in likelihood.options}
     likelihood = likelihood.of(modelled(columns), **options)
     if config["mask_features"]:

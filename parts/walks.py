@@ -9,6 +9,7 @@ ACTIVE_VARIANCE = 0.01  # of a latent's posterior mean over rows (Burda et al. 2
 N_UNITS, N_STEPS, FARTHEST = 20, 11, 3.0  # of a traversal: most rows, columns, and its ends
 N_PAIRS, N_BETWEEN = 8, 9  # of an interpolation: rows, columns
 N_MANIFOLD = 20  # rows and columns
+N_PRIOR = 10_000  # draws of a learned p(z), for its mean and standard deviation
 
 
 @torch.no_grad()
@@ -16,7 +17,7 @@ def decoded(model, code, y=None):
     """Name -> means of p(x|z) [down, across, D], and where they were taken, as NumPy arrays.
 
     `code` [N, Z] is the middle of q(z|x) of some rows, y [N, C] their condition; the first row is
-    the start of the traversal. A manifold is only of two latents.
+    the start of the traversal. A manifold is only of two latents. Both go as far as p(z) does.
     """
     codebook = getattr(model, "codebook", None)
 
@@ -32,27 +33,40 @@ def decoded(model, code, y=None):
     def everywhere(z):  # the first row's condition
         return None if y is None else y[0].expand(*z.shape[:2], -1)
 
-    units, at, z = traversal(code) if codebook is None else traversal_of_codes(code, codebook)
+    if codebook is None:
+        center, spread = spread_of_prior(model, code, y)
+        units, at, z = traversal(code, center, spread)
+    else:
+        units, at, z = traversal_of_codes(code, codebook)
     found = {"latent_traversal": pictures(z, everywhere(z)), "traversed": units, "traversed_at": at}
     if len(code) > 1:
         z, between = (None if ends is None else interpolation(ends) for ends in (code, y))
         found["interpolations"] = pictures(z, between)
     if code.shape[1] == 2 and codebook is None:
-        at, z = manifold(code)
+        at, steps = manifold(code)
+        z = center + spread * steps
         found |= {"manifold": pictures(z, everywhere(z)), "manifold_at": at}
     return {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
 
 
-def traversal(code):
-    """The active units [U], those that vary most first (where none is, that one), values [S], and
-    the first row's z with each of these units set to each value in turn, [U, S, Z].
+def spread_of_prior(model, code, y=None):
+    """Mean and standard deviation [Z] of p(z), by draws where it is learned; given the first y."""
+    if model.prior is None:
+        return torch.zeros_like(code[0]), torch.ones_like(code[0])
+    z = model.sample_z(N_PRIOR, None if y is None else y[:1].expand(N_PRIOR, -1))
+    return z.mean(0), z.std(0)
+
+
+def traversal(code, center, spread):
+    """The active units [U], those that vary most first (where none is, that one), numbers of
+    standard deviations [S], and the first row's z with each unit so far from its mean, [U, S, Z].
     """
     variance = code.var(0, correction=0)
     n_active = int((variance > ACTIVE_VARIANCE).sum())
     units = variance.argsort(descending=True)[: min(N_UNITS, max(1, n_active))]
     at = torch.linspace(-FARTHEST, FARTHEST, N_STEPS, dtype=code.dtype, device=code.device)
     z = code[0].repeat(len(units), N_STEPS, 1)
-    z[torch.arange(len(units)), :, units] = at
+    z[torch.arange(len(units)), :, units] = (center + spread * at[:, None])[:, units].T
     return units, at, z
 
 
@@ -78,7 +92,7 @@ def interpolation(ends):
 
 
 def manifold(code):
-    """Values at even steps of the normal distribution [S], and the grid of them: z1 to the right,
+    """Even steps of the normal distribution [S], and the grid of them: z1 to the right,
     z2 upwards, [S, S, 2] (Kingma & Welling 2014, appendix A).
     """
     shares = (torch.arange(N_MANIFOLD, dtype=code.dtype, device=code.device) + 0.5) / N_MANIFOLD

@@ -10,6 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
+from parts import conditions
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, train):
@@ -64,6 +66,12 @@ def test_pictures_given_a_label_are_its_means_or_draws_and_can_be_read_again(bar
         assert ((x > 0) & (x < 1)).mean() > 0.9
     said("detect", "generated.npz", "--run", "b")
     assert pd.read_csv("generated.scored.csv")["is_anomaly"].mean() < 0.2
+
+
+def test_an_unknown_label_is_written_as_unknown():
+    np.testing.assert_array_equal(conditions.as_labels(["7", "", "12"]), [7, np.nan, 12])
+    assert conditions.as_labels(["7", "12"]).dtype == np.int64
+    np.testing.assert_array_equal(conditions.as_labels(["a", ""]), ["a", ""])
 
 
 def test_the_wrong_label_makes_a_picture_odd(bars, said):

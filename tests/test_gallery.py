@@ -39,6 +39,21 @@ def test_only_active_units_are_traversed():
     np.testing.assert_array_equal(walks.decoded(model, code / 100)["traversed"], [1])
 
 
+def test_under_a_learned_prior_a_walk_goes_as_far_as_that_does():
+    torch.manual_seed(0)
+    model, means = linear_model(2, prior=PRIORS["mixture"](2, 12, 3, 0))
+    with torch.no_grad():
+        model.prior.mu.add_(torch.tensor([4.0, 0.0]))
+    mu, logvar = model.prior.components(None)
+    share = model.prior.logits.softmax(-1)[:, None]
+    center = (share * mu).sum(0)
+    spread = ((share * (mu.square() + logvar.exp())).sum(0) - center.square()).sqrt()
+    found = walks.decoded(model, torch.randn(50, 2))
+    z = (center + spread * torch.tensor(norm.ppf([0.025, 0.975]))[[0, 1], None]).float().detach()
+    corners = found["manifold"][[-1, 0], [0, -1]]
+    np.testing.assert_allclose(corners, means(z), atol=0.02)
+
+
 def test_a_vqvae_is_traversed_from_code_to_code():
     torch.manual_seed(0)
     model = VQVAE(Bernoulli(12), hidden_dims=(8,), z_dim=2, n_codes=5, code_dim=3)

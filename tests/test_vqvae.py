@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from generate import resample
 from parts import training as training_loop
 from parts.codes import DEAD, DECAY, Codebook, CodePrior, perplexity
 from parts.errors import UserError
@@ -344,6 +345,26 @@ def trained(tmp_path_factory, train, table):
     train(folder / "runs", "a", "--data", table, *FLAGS, "--epochs", 40, "--val-fraction", 0.1)
     (folder / "t.csv").write_bytes(table.read_bytes())
     return folder
+
+
+def test_rows_given_some_cells_and_no_condition_are_of_the_joint_distribution():
+    """p(x, y | two cells), y drawn half and half: against the sum over all codes, x and y."""
+    torch.manual_seed(1)
+    model = tiny(y_dim=2).eval()
+    x, mask = ROWS[5:6].double(), torch.tensor([[1.0, 0, 0, 1]]).double()
+    each_y = torch.eye(2).double()
+    by_y = torch.stack([joint(model, x, mask, y)[0].logsumexp(0)[0] for y in each_y])
+    exact = by_y.logsumexp(0) - math.log(2)
+    y = each_y[torch.randint(2, (40_000,))]
+    rows, drawn_y, log_p, ess = resample(model, 2000, x, mask, y, len(y))
+    assert abs(log_p - exact) < 0.03
+    assert ess > 2000
+    assert (rows[:, [0, 3]] == x[0, [0, 3]]).all()
+    assert abs(drawn_y[:, 0].mean() - by_y.softmax(0)[0]) < 0.05
+    both = [joint(model, x, mask, y) for y in each_y]
+    weights = torch.cat([log_p_z for log_p_z, _ in both]).softmax(0)  # [2 x 9, 1]
+    means = torch.cat([model.likelihood.mean(params) for _, params in both])[:, 0]
+    torch.testing.assert_close(rows.mean(0)[1:3], (weights * means).sum(0)[1:3], atol=0.05, rtol=0)
 
 
 def test_every_verb_works_on_a_run(folder, call):
