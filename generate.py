@@ -216,7 +216,7 @@ def make_parser():
     add("--n", type=positive_int, default=1000, help="rows or pictures (default: 1000)")
     add("--out", metavar="FILE", help="what to write (default: generated.csv, pictures: .npz)")
     add("--overwrite", action="store_true", help="replace an existing output")
-    add("--given", metavar="CELLS", help='fix some columns, as in "job=nurse,age=40"')
+    add("--given", metavar="CELLS", help='fix some columns, as in "job=nurse,age=40" or label=7')
     add("--keep-missing", action="store_true", help="leave the cells empty that a real row lacks")
     add(
         "--marginals",

@@ -165,7 +165,7 @@ def make_parser():
         "--interval", type=open_fraction, help="add NAME_low and NAME_high that hold this share"
     )
     parser.add_argument(
-        "--check", action="store_true", help="hide a tenth of the cells and measure the error"
+        "--check", action="store_true", help="hide some cells, of pictures quarters, and measure"
     )
     datasets.add_kind_flags(parser)
     add_device_flags(parser)

@@ -48,15 +48,17 @@ def training_curves(log, arrays):
     names = {"val": "held-out rows", "test": "test rows (not used in training)"}
     figure, axes = subplots(1, 3, width=10, height=3.2)
     epochs = [record["epoch"] for record in log]
+    dot = "o" if len(epochs) == 1 else ""
     for axis, key, title in zip(
         axes.flat,
         ("loss", "log_px_z", "kl"),
         ("Loss", "log p(x|z)", "KL(q(z|x) || p(z))"),
         strict=True,
     ):
-        axis.plot(epochs, column(log, key), color=BLUE, label="training rows")
+        axis.plot(epochs, column(log, key), color=BLUE, marker=dot, label="training rows")
         if part:
-            axis.plot(epochs, column(log, f"{part}_{key}"), "--", color=ORANGE, label=names[part])
+            held = column(log, f"{part}_{key}")
+            axis.plot(epochs, held, "--", color=ORANGE, marker=dot, label=names[part])
         axis.set(title=title, xlabel="epoch", ylabel="nats per row")
     legend_below(figure, axes.flat[0])
     return figure
@@ -198,7 +200,10 @@ def latent_kl(log, arrays):
     if not np.isclose(kl.sum(), arrays["kl"], rtol=0.01):  # a flow, or a learned prior
         title = f"KL of the Gaussian from N(0, I); of q(z|x) from p(z) {arrays['kl']:.2f} nats"
     axis.set_title(title)
-    axis.set(xlabel="latent dimension, largest first", ylabel="KL (nats per test row)")
+    axis.set(
+        xlabel=f"latent dimension{'' if len(kl) <= 30 else 's by rank'}, largest first",
+        ylabel="KL (nats per test row)",
+    )
     return figure
 
 

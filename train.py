@@ -282,7 +282,13 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
             raise UserError(
                 "--kind and --columns belong to training, and --run names a trained run"
             )
-        return runs.find_run(args.runs_dir, args.run)
+        run, form = runs.find_run(args.runs_dir, args.run), datasets.form_of(args.file)
+        if form != "pictures" and len(shape := run.config().get("shape", ())) > 1:
+            raise UserError(
+                f"{args.file} holds rows, and run {run.name} was trained on pictures of "
+                f"{' x '.join(map(str, shape[-2:]))}; give an array [N, H, W] or a folder"
+            )
+        return run
     if datasets.form_of(args.file) == "pictures":
         raise UserError(
             f"{args.file} holds pictures, which need a run: train one on complete pictures, as by "

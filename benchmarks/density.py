@@ -49,7 +49,7 @@ SETTINGS = {
     "plain, 240 epochs": ("--preset mnist --epochs 240", 1),
     "mixture prior, 60 epochs": ("--preset mnist --prior mixture --epochs 60", 1),
     "mixture prior, 300 epochs": ("--preset mnist --prior mixture --epochs 300", 1),
-    "static": ("--preset mnist --binarize static", 1),
+    "static binarisation": ("--preset mnist --binarize static", 1),
     "no flow": (ELBO, 3),
     "planar": (ELBO + " --flow planar:10", 3),
     "iaf": (ELBO + " --flow iaf:4", 3),
@@ -138,7 +138,7 @@ def draw(rows, path):
     axis.axhline(PAPER, color="black", linestyle=":", label="Burda et al. 2016, VAE")
     axis.set(title="MNIST: lines of every tenth test picture, dots of all")
     axis.set(xlabel="training, s", ylabel="log p(x), nats", xscale="log", ylim=(-100, None))
-    figures.legend_below(figure, axis)
+    axis.legend(loc="lower right", frameon=False, fontsize=8)
     runs.write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
 
 

@@ -120,10 +120,13 @@ def add_run_flags(parser):
 
 def add_file_flags(parser, word):
     """Those of a verb that reads a user's file and writes one beside it, `name.word.csv`."""
-    parser.add_argument("file", help="a .csv, .tsv, .parquet, .npy or .npz file")
+    forms = "a .csv, .tsv, .parquet, .npy or .npz file; pictures: an array, or to score a folder"
+    parser.add_argument("file", help=forms)
     parser.add_argument("--run", help="use this trained run (default: fit a new one to the file)")
     parser.add_argument("--runs-dir", default="runs", help="where runs live (default: runs)")
-    parser.add_argument("--out", metavar="FILE", help=f"what to write (default: FILE.{word}.csv)")
+    parser.add_argument(
+        "--out", metavar="FILE", help=f"what to write (default: NAME.{word} and FILE's ending)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     parser.add_argument(
         "--n-samples", type=positive_int, default=100, help="importance samples (default: 100)"

@@ -113,7 +113,9 @@ def reconstructions(arrays):
         *(as_colour(arrays[name][:n], shape, colors, low, high) for name in ("x", "recon")),
         as_colour(two_sigma, shape, colors, 0, high - low),
     ])  # fmt: skip
-    return panel(shown, "Test pictures", rows=["original", "reconstructed", "2σ"], inch=0.8)
+    binary = ((arrays["x"] == 0) | (arrays["x"] == 1)).all()
+    title = "Test pictures, each pixel drawn as 0 or 1" if binary else "Test pictures"
+    return panel(shown, title, rows=["original", "reconstructed", "2σ"], inch=0.8)
 
 
 def latent_traversal(arrays):

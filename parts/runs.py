@@ -21,6 +21,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.pictures import packed, unpacked
 
+N_NAMED = 20  # runs in a message
 FORMAT = 2  # of checkpoint.pt; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
@@ -301,8 +302,9 @@ def find_run(runs_dir, name=None):
             if (path / "config.json").is_file():
                 return Run(path)
         known = sorted(p.parent.name for p in runs_dir.glob("[!.]*/config.json"))
-        known = ", ".join(known[-10:]) or "none"
-        raise UserError(f"--run {name}: no such run in {runs_dir}; there are: {known}")
+        shown = ", ".join(known[:N_NAMED]) or "none"
+        more = f" and {len(known) - N_NAMED} more" if len(known) > N_NAMED else ""
+        raise UserError(f"{name}: no such run in {runs_dir}; there are: {shown}{more}")
     found = list(runs_dir.glob("[!.]*/checkpoint.pt"))
     if not found:
         raise UserError(f"no runs in {runs_dir}; make one with: python train.py")
