@@ -26,7 +26,7 @@ def from_config(config):
     likelihood = LIKELIHOODS[config["likelihood"]]
     columns = [Column(**column) for column in config["columns"]]
     y_dim = sum(conditions.sizes(conditions.of(columns)))
-    if config["network"] == "conv" and y_dim >= math.prod(config["shape"][-2:]):
+    if config["network"] == "conv" and y_dim and y_dim >= math.prod(config["shape"][-2:]):
         raise UserError(
             f"--condition: it has {y_dim} numbers and a picture {config['shape'][-2:]} pixels, "
             "expected fewer with --network conv; use --network mlp"

@@ -570,6 +570,35 @@ def test_scores_of_a_folder_name_its_pictures(call, folder):
     assert list(found)[:3] == ["index", "file", "label"]
 
 
+@pytest.mark.parametrize("verb", ["detect", "impute"])
+def test_rows_are_no_pictures(call, folder, verb):
+    """Scored as rows they would be another quantity than as pictures."""
+    np.save("flat.npy", np.zeros((3, 30)))
+    result = call(verb, "flat.npy", "--run", "grey")
+    assert result.code == 2
+    assert "flat.npy holds rows, and run grey was trained on pictures of 6 x 6" in result.err
+
+
+def test_pictures_for_a_static_run_are_drawn_once_as_its_own_were(folder):
+    config = Run("runs/grey").config()
+    columns = [tables.Column(**column) for column in config["columns"]]
+    drawn = [images.of_run("pngs", config | {"binarize": "static"}, columns).x for _ in range(2)]
+    grey = images.of_run("pngs", config, columns).x
+    assert set(np.unique(drawn[0])) == {0.0, 1.0}
+    np.testing.assert_array_equal(*drawn)
+    assert abs(drawn[0].mean() - grey.mean()) < 0.05
+    assert (drawn[0][grey == 0] == 0).all()
+
+
+def test_a_condition_as_large_as_a_plane_is_refused_by_convolutions(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("many.npz", X=np.random.default_rng(0).random((300, 8, 8)), y=np.arange(300) % 70)
+    flags = ("--data", "many.npz", "--condition", "label", "--epochs", 1, "--network", "conv")
+    result = call("train", *flags, "--hidden-dims", 4, 8)
+    assert result.code == 2
+    assert "numbers and a picture [8, 8] pixels, expected fewer with --network conv" in result.err
+
+
 @pytest.mark.parametrize("name", ["colour", "scaled"])
 def test_a_run_of_pictures_resumes_to_the_same_bits(train, folder, name):
     config = Run(f"runs/{name}").config()

@@ -274,7 +274,7 @@ def test_a_run_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no runs in .*python train.py"):
         runs.find_run(tmp_path / "none")
     make(tmp_path, "a")
-    with pytest.raises(UserError, match="--run b: no such run in .*there are: a$") as error:
+    with pytest.raises(UserError, match="b: no such run in .*there are: a$") as error:
         runs.find_run(tmp_path, "b")
     assert one_line(error)
 
