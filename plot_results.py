@@ -49,10 +49,12 @@ def training_curves(log, arrays):
     figure, axes = subplots(1, 3, width=10, height=3.2)
     epochs = [record["epoch"] for record in log]
     dot = "o" if len(epochs) == 1 else ""
+    loss, kl, log_px_z = (column(log, key)[-1] for key in ("loss", "kl", "log_px_z"))
+    same = not part or np.isclose(loss, kl - log_px_z, rtol=1e-3)  # as on the other rows
     for axis, key, title in zip(
         axes.flat,
         ("loss", "log_px_z", "kl"),
-        ("Loss", "log p(x|z)", "KL(q(z|x) || p(z))"),
+        ("Loss" if same else "Loss (dashed: -ELBO)", "log p(x|z)", "KL(q(z|x) || p(z))"),
         strict=True,
     ):
         axis.plot(epochs, column(log, key), color=BLUE, marker=dot, label="training rows")

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import data as datasets
+import plot_results
 from parts import cells, example, presets
 from parts.kinds import KINDS
 from parts.runs import Run
@@ -109,6 +110,26 @@ def test_the_readme_states_the_rules_by_which_kinds_are_told():
         assert f"| `{kind}` | {rule} |" in text
     for mark in cells.MISSING:
         assert f"`{mark}`" in text
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--data digits --capacity 5",
+        "--data digits --val-fraction 0 --model vqvae",
+        "--data synthetic --model vaegan",
+        "--data sprites --prior vamp --likelihood logistic",
+    ],
+)
+def test_the_readme_explains_every_logged_name(tmp_path, train, call, flags):
+    run = train(tmp_path, "a", *flags.split(), "--epochs", "1", "--batch-size", "full")
+    factors = ["--factors"] if "sprites" in flags else []
+    assert call("evaluate", "--runs-dir", tmp_path, "--n-samples", "2", *factors).code == 0
+    names = set(json.loads((run / "metrics.json").read_text()))
+    names |= set(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8").split("\n## Metrics\n")[1]
+    rows = [line.split(" | ")[0] for line in text.split("\n## ")[0].splitlines() if "`" in line]
+    assert names <= set(re.findall(r"`(\w+)`", " ".join(rows))), names
 
 
 def test_readme_has_the_three_basic_commands():
@@ -585,3 +606,14 @@ def test_figures_need_no_torch_and_change_nothing_else(tmp_path, call, monkeypat
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     for line in result.stdout.splitlines()[1:]:
         assert (tmp_path / line.removeprefix("Wrote ")).is_file()
+
+
+@pytest.mark.parametrize("beta", [1.0, 4.0])
+@pytest.mark.parametrize("part", ["val", "test", None])
+def test_a_loss_unlike_the_held_out_one_is_named(beta, part):
+    record = {"epoch": 1, "loss": 5 + beta * 2, "log_px_z": -5.0, "kl": 2.0}
+    if part:
+        record |= {f"{part}_{key}": value for key, value in record.items() if key != "epoch"}
+    title = plot_results.training_curves([record], {}).axes[0].get_title()
+    assert title == ("Loss (dashed: -ELBO)" if part and beta != 1 else "Loss")
+    plot_results.training_curves([record | {"loss": None, "kl": None, "log_px_z": None}], {})
