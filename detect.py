@@ -263,7 +263,7 @@ def main(argv=None):
     )  # fmt: skip
     files.write(tables.as_held(frame, columns, file, out), out, file)
     report(scores, threshold, rank, why, held)
-    conclude(run, scorer, rows, train, (scores, held, threshold), labels)
+    conclude(run, scorer, rows, train, (scores, held, threshold), labels, "rows")
     print(f"Wrote {out}")
     print(f"Score other files with: python detect.py FILE {run.flags(args.runs_dir)}")
 
@@ -275,10 +275,10 @@ def ranks(scores):
     return rank
 
 
-def conclude(run, scorer, rows, train, found, labels):
-    """Say how the scores (also held-out ones, threshold) compare with others', and keep them."""
+def conclude(run, scorer, rows, train, found, labels, what):
+    """Say how the scores (also held-out ones, threshold) of `what` compare, and keep them."""
     scores, held, threshold = found
-    kept = {"scores": scores, "held": held, "threshold": np.array(threshold)}
+    kept = {"scores": scores, "held": held, "threshold": np.array(threshold), "of": np.array(what)}
     if labels is not None:
         results = compare(labels, scores, scorer, rows, train)
         print(baselines.comparison_table(results, int((labels == 1).sum()), len(train[0])))
@@ -294,8 +294,7 @@ def score_pictures(args):
     out = Path(args.out or files.output_of(args.file.rstrip("/"), "scored", ".csv"))
     files.refuse_output(out, args.overwrite, args.file, text=True)
     sheet = out.with_suffix(".png")
-    if sheet.exists() and not args.overwrite:
-        raise UserError(f"{sheet} exists; add --overwrite to replace it, or name another by --out")
+    files.refuse_existing(sheet, args.overwrite)
     run = run_of(args)
     scorer, columns, train, held_out = scorer_of(run, args)
     torch.set_num_threads(choose_threads(args.threads, 2**30))
@@ -323,7 +322,7 @@ def score_pictures(args):
     frame = frame.assign(**dict(zip(COLUMNS, found_of, strict=False)))
     files.write(frame, out, files.File(out, frame.iloc[:0]))
     report(scores, threshold, rank, [""] * len(scores), held, what="picture", first=0)
-    conclude(run, scorer, found, train, (scores, held, threshold), labels)
+    conclude(run, scorer, found, train, (scores, held, threshold), labels, "pictures")
     odd = found.x[np.argsort(rank)][:SHOWN]
     x_train, x = (tables.to_user(a, scorer.columns) for a in (train[0], odd))
     shown = gallery.as_colour(x, config["shape"], pictures.grey_map(x_train))

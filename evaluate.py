@@ -27,6 +27,7 @@ from parts.cli import (
     seed,
 )
 from parts.errors import UserError
+from parts.figures import of_columns
 from parts.models import load_model
 from parts.pixels import bits_per_dim
 from vae import CHUNK_FLOATS, Batch, in_chunks
@@ -336,11 +337,7 @@ def save_figures_data(run, data, figures):
     figures = figures | {name: data.decode(x)[:, drawn] for name, x in rows.items()}
     found = [name for name in walks.PICTURES if name in figures]
     figures |= {name: pictures.as_bytes(data.decode(figures[name])) for name in found}
-    figures |= {
-        "columns": np.array([column.name for column in columns]),
-        "drawn": np.array(list(drawn)),
-        "shape": np.array(data.shape),
-    }
+    figures |= of_columns(columns) | {"drawn": np.array(list(drawn)), "shape": np.array(data.shape)}
     if data.test.label is not None:
         figures["label"] = data.test.label[: len(figures["mu"])]
     runs.write_atomic(run.evaluation, lambda file: np.savez_compressed(file, **figures))

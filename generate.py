@@ -250,8 +250,8 @@ def main(argv=None):
     out = Path(args.out or ("generated.npz" if picture else "generated.csv"))
     files.refuse_output(out, args.overwrite)
     grid = out.with_suffix(".png")
-    if picture and grid.exists() and not args.overwrite:
-        raise UserError(f"{grid} exists; add --overwrite to replace it, or name another by --out")
+    if picture:
+        files.refuse_existing(grid, args.overwrite)
     fixed = conditions.of(columns)
     known = [*kept, *fixed]
     given, as_given = (

@@ -226,15 +226,15 @@ def fill_pictures(args):
         files.refuse_output(path, args.overwrite, args.file)
         if path.suffix.lower() not in arrays.READERS:
             raise UserError(f"--out {path}: expected a name ending in .npy or .npz for pictures")
-    if sheet.exists() and not args.overwrite:
-        raise UserError(f"{sheet} exists; add --overwrite to replace it, or name another by --out")
+    files.refuse_existing(sheet, args.overwrite)
     model, checkpoint = load_model(run, choose_device(args.device))
     config = checkpoint["config"]
     columns = [tables.Column(**column) for column in config["columns"]]
     found = images.of_run(args.file, config, columns, run.read_y()[0], holes=True)
     columns, x_train = tables.modelled(columns), run.read_rows()[0]
     model.likelihood.check(found.x, [column.name for column in columns])
-    for note in found.notes:
+    whole = f"run {run.name} was trained on whole pictures; --hide-rate 0.9 makes better fills"
+    for note in found.notes + [whole] * (not config["hide_rate"]):
         print(f"Note: {note}")
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     holes = found.mask == 0

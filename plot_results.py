@@ -19,6 +19,7 @@ from parts.figures import (
     ORANGE,
     VERB_FIGURES,
     VERMILION,
+    as_dates,
     legend_below,
     name_columns,
     shorten,
@@ -39,7 +40,7 @@ CLASS_COLORS = (
 )
 CLASS_MARKERS = "os^Dv<>phX"
 N_SAMPLES = 6  # test rows shown beside their reconstruction
-COMMON_SCALE = 30  # columns whose spreads differ by more than this factor get an axis each
+COMMON_SCALE = 30  # columns of spreads that differ more get an axis each, and outliers a log one
 
 
 def training_curves(log, arrays):
@@ -110,10 +111,16 @@ def column_panels(arrays):
     figure, axes = subplots(down, across, width=2.4 * across, height=1.7 * down, sharex=True)
     at = np.arange(1, n + 1)
     for i, axis in enumerate(axes.flat[:n_columns]):
-        band(axis, at, *(arrays[name][:n, i] for name in ("recon", "low", "high")))
-        axis.plot(at, arrays["x"][:n, i], "o", color=BLUE, markersize=4, label="original")
-        axis.set_title(shorten(arrays["columns"][arrays["drawn"][i]], 24), fontsize=8)
+        shown = [arrays[name][:n, i] for name in ("recon", "low", "high", "x")]
+        if np.nanmin(shown) > 0 and np.nanmax(shown) > COMMON_SCALE * np.nanmedian(shown):
+            axis.set_yscale("log")
+        band(axis, at, *shown[:3])
+        axis.plot(at, shown[3], "o", color=BLUE, markersize=4, label="original")
+        j = arrays["drawn"][i]
+        axis.set_title(shorten(arrays["columns"][j], 24), fontsize=8)
         axis.tick_params(labelsize=7)
+        if arrays["dates"][j]:
+            as_dates(axis.yaxis)
         axis.set_xticks(at[::4])
         if i >= n_columns - across:  # the lowest panel of its column of panels
             axis.set_xlabel("test row", fontsize=8)

@@ -14,6 +14,7 @@ MOST_SETTINGS = 4  # shown of a search
 def anomaly_scores(arrays):
     """How the scores of a file lie to those of held-out rows, and to the threshold."""
     scores, held, threshold = arrays["scores"], arrays["held"], float(arrays["threshold"])
+    what = str(arrays.get("of", "rows"))  # or "pictures"
     figure, axes = subplots(1, 1, width=7.5, height=3.6)
     axis = axes.flat[0]
     inner = np.concatenate([held, scores[scores <= np.quantile(scores, 0.98)], [threshold]])
@@ -21,7 +22,7 @@ def anomaly_scores(arrays):
     bins = np.linspace(low, high + 1e-9, 60)
     step = bins[1] - bins[0]
     last = high + 2 * step  # one bar, set apart, for all that lie farther out
-    groups = [("rows of the file", scores, BLUE, "stepfilled")]
+    groups = [(f"{what} of the file", scores, BLUE, "stepfilled")]
     if "labels" in arrays:
         odd = arrays["labels"] == 1
         groups = [("not labelled odd", scores[~odd], BLUE, "stepfilled"),
@@ -32,14 +33,15 @@ def anomaly_scores(arrays):
         beyond = (values > bins[-1]).sum() / len(scores)
         axis.bar(last, beyond, width=2 * step, color=color, alpha=0.6)
     share = np.full(len(held), 1 / len(held))
-    axis.hist(held, bins, weights=share, histtype="step", color="black", label="held-out rows")
+    axis.hist(held, bins, weights=share, histtype="step", color="black", label=f"held-out {what}")
     axis.axvline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:.1f}")
     if n_beyond := (scores > bins[-1]).sum():
-        text = f"{n_beyond} rows\nbeyond, to\n{scores.max():.0f}"
+        text = f"{n_beyond} {what}\nbeyond, to\n{scores.max():.0f}"
         place = {"xycoords": axis.get_xaxis_transform(), "ha": "center", "fontsize": 8}
         axis.annotate(text, (last, 0.75), **place)
     axis.set_yscale("log")
-    axis.set(title="Anomaly scores", xlabel="-log p(row), nats", ylabel="share of rows")
+    score = {"rows": "-log p(row)", "pictures": "anomaly score"}[what]  # less a grey one's entropy
+    axis.set(title="Anomaly scores", xlabel=f"{score}, nats", ylabel=f"share of {what}")
     legend_below(figure, axis)
     return figure
 

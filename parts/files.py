@@ -225,6 +225,10 @@ def refuse_output(path, overwrite, source=None, text=False):
         raise UserError(f"--out {path} is a folder, expected the name of a file")
     if source is not None and path.exists() and path.samefile(source):
         raise UserError(f"--out {path} is the file that is read; choose another name")
+    refuse_existing(path, overwrite)
+
+
+def refuse_existing(path, overwrite):
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; add --overwrite to replace it, or name another by --out")
 

@@ -28,7 +28,7 @@ CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng",
 # What plot_results.py finds in evaluation.npz; `label` where there are any.
 EVALUATION_KEYS = (
     *("x", "recon", "low", "high", "mu", "kl_per_dim", "mse_per_column", "mse_per_column_mean"),
-    *("columns", "drawn", "shape", "epoch", "unit", "kl"),
+    *("columns", "dates", "drawn", "shape", "epoch", "unit", "kl"),
 )
 
 

@@ -617,3 +617,17 @@ def test_a_loss_unlike_the_held_out_one_is_named(beta, part):
     title = plot_results.training_curves([record], {}).axes[0].get_title()
     assert title == ("Loss (dashed: -ELBO)" if part and beta != 1 else "Loss")
     plot_results.training_curves([record | {"loss": None, "kl": None, "log_px_z": None}], {})
+
+
+def test_columns_of_unlike_scale_have_axes_of_their_own():
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.normal(size=12), rng.uniform(1e3, 2e3, 12), rng.uniform(1e4, 2e4, 12)], 1)
+    x[5, 1] = 1e6
+    x[3, 0] = np.nan  # a hole
+    arrays = {"x": x, "recon": np.nan_to_num(x), "low": np.nan_to_num(0.9 * x), "high": 1.1 * x,
+              "columns": np.array(["a", "b", "day"]), "drawn": np.arange(3), "shape": np.array([3]),
+              "dates": np.array([False, False, True])}  # fmt: skip
+    a, b, day = plot_results.reconstructions([], arrays).axes
+    assert [axis.get_yscale() for axis in (a, b, day)] == ["linear", "log", "linear"]
+    years = day.yaxis.get_major_formatter().format_ticks([0.0, 366.0, 1000.0])
+    assert years == ["1970", "1971", "1972"]

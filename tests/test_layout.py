@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "train": {"parts", "data", "vae", "parts.kinds", "parts.likelihoods", "parts.models",
               "parts.presets", "parts.settings", "parts.training"} | VERB,
     "evaluate": {"parts", "data", "vae", "parts.conditions", "parts.disentanglement",
-                 "parts.models", "parts.pictures", "parts.pixels", "parts.tables",
+                 "parts.figures", "parts.models", "parts.pictures", "parts.pixels", "parts.tables",
                  "parts.walks"} | VERB,
     "detect": {"parts", "data", "train", "vae", "parts.baselines", "parts.cells",
                "parts.conditions", "parts.explanations", "parts.files", "parts.gallery",

@@ -11,7 +11,7 @@ from scipy.special import xlogy
 from scipy.stats import multivariate_normal
 from sklearn.neighbors import KNeighborsRegressor
 
-from parts import quadrants
+from parts import figures, quadrants
 from parts.runs import Run
 from parts.settings import LIKELIHOODS
 from vae import VAE, Batch, Bernoulli, Gaussian
@@ -168,6 +168,7 @@ def test_the_same_of_colours_and_of_a_convolution(call, folder):
         np.save(f"{run}.npy", x)
         result = call("impute", f"{run}.npy", "--run", run, "--out", f"{run}.out.npy")
         assert (result.code, result.err) == (0, "")
+        assert ("trained on whole pictures" in result.out) == (run == "colours")
         filled = np.load(f"{run}.out.npy", allow_pickle=False)
         assert (filled.shape, filled.dtype) == (x.shape, x.dtype)
         assert np.isfinite(filled).all()
@@ -203,6 +204,9 @@ def test_the_oddest_pictures_are_found_and_drawn(call, folder):
     assert all(row[3] == "1" for row in (lines[8], lines[32]))
     sheet = np.asarray(Image.open("odd.scored.png"))
     assert sheet.shape == (6 * (5 * 7 + 1), 6 * (8 * 6 + 1), 3)
+    with np.load("runs/bars/scores.npz") as arrays:
+        axis = figures.anomaly_scores(dict(arrays)).axes[0]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("anomaly score, nats", "share of pictures")
     again = call("detect", "odd.npz", "--run", "bars", "--overwrite")
     assert again.code == 0
     assert lines == [line.split(",") for line in Path("odd.scored.csv").read_text().split()]
