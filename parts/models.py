@@ -69,7 +69,19 @@ def fit_to_model(config, given):
             fit = fit if values != (None,) else f"no {dashed}"
             raise UserError(f"{dashed} {config[flag]}: --model {name} takes {fit}")
         config = config | {flag: values[0]}
-    return config
+    return config | {flag: v for flag, v in other_than_preset(config).items() if flag not in given}
+
+
+def other_than_preset(config):
+    """Of flags that a preset chose, what a flow, a learned prior or another loss needs instead."""
+    needs = {}
+    if config["free_bits"] or config["capacity"] is not None:
+        needs["objective"] = "elbo"
+    elif config["flow"] is not None and config["objective"] == "dreg":
+        needs["objective"] = "iwae"
+    if config["flow"] is not None or config["prior"] != "normal":
+        needs["members"] = 1
+    return needs
 
 
 def flow_of(config):

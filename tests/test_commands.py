@@ -442,6 +442,27 @@ def test_given_flags_win_over_the_preset(tmp_path, train):
     assert config["batch_size"] == "full"
 
 
+@pytest.mark.parametrize(
+    ("flags", "objective", "members"),
+    [
+        ("", "dreg", 3),
+        ("--flow iaf:2", "iwae", 1),
+        ("--flow iaf:2 --objective elbo", "elbo", 1),
+        ("--prior mixture", "dreg", 1),
+        ("--capacity 0", "elbo", 3),
+        ("--free-bits 0.1 --preset impute", "elbo", 3),
+        ("--prior vamp --preset impute", "dreg", 1),
+        ("--model vqvae", "elbo", 1),
+    ],
+)
+def test_a_preset_gives_way_to_a_variant(tmp_path, train, monkeypatch, flags, objective, members):
+    monkeypatch.setattr(presets, "N_STEPS", 2)
+    np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).normal(size=(50, 3)), delimiter=",",
+               header="a,b,c", comments="")  # fmt: skip
+    config = Run(train(tmp_path, "a", "--data", tmp_path / "t.csv", *flags.split())).config()
+    assert (config["objective"], config["members"]) == (objective, members)
+
+
 def test_every_flag_is_saved(tmp_path, train):
     flags = {
         "--data": "wine",
