@@ -143,13 +143,13 @@ def binarized(x, rng):
 def listed(folder):
     """The pictures under `folder`, as paths in it, in the order of their names."""
     folder = Path(folder)
-    inside = [path.relative_to(folder) for path in sorted(folder.rglob("*"))]
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     inside = [
         path
-        for path in inside
+        for path in found
         if path.suffix.lower() in ENDINGS
+        and not path.name.endswith(".scored.png")  # a sheet of detect.py, beside what it scored
         and not any(part.startswith(".") for part in path.parts)
-        and (folder / path).is_file()
     ]
     if not inside:
         raise UserError(

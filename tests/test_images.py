@@ -223,6 +223,7 @@ def test_a_folder_is_the_array_of_its_pictures(tmp_path, pictures):
     folder = write_folder(tmp_path / "p", pictures)
     (folder / "notes.txt").write_text("no picture")
     (folder / "._000.png").write_bytes(b"no picture either")
+    (folder / "some.scored.png").write_bytes(b"a sheet")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "thumb.png").write_bytes(b"nor this")
     np.save(tmp_path / "a.npy", pictures)
