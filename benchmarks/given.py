@@ -48,6 +48,7 @@ DIGITS = {
 TEN = "--hidden-dims 200 200 --latent-dim 16 --epochs 10 --batch-size 128 --lr 0.002 "
 TEN += "--schedule onecycle"
 MNIST = {
+    "MNIST, the defaults": "",
     "MNIST": TEN,
     "MNIST, learned prior": f"{TEN} --prior vamp",
     "MNIST, beta 4": f"{TEN} --beta 4",
@@ -94,7 +95,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     todo = {name: f"--data digits {flags}".strip() for name, flags in DIGITS.items()}
     folder = [] if args.data_dir is None else [f" --data-dir {args.data_dir}"]
-    todo |= {name: f"--data mnist {flags}" for name, flags in MNIST.items() if folder}
+    todo |= {name: f"--data mnist {flags}".strip() for name, flags in MNIST.items() if folder}
     rows = []
     for name, flags in todo.items():
         if args.only not in (None, name):
