@@ -40,6 +40,7 @@ FEWER_SAMPLES = 1000  # where several seeds are compared
 LOOKS, LOOK_AT, LOOK_SAMPLES = 10, slice(None, None, 10), 100
 PAPER = -86.76  # Burda et al. 2016, table 1: VAE, one stochastic layer, one sample
 LIMIT_SIZE, LIMIT_TRIES = 2048, 5  # of the matrix product that stands for the device's limit
+COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.VERMILION, "#CC79A7", figures.GREY)
 MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds", "rows_per_second",
          "share_of_limit")  # fmt: skip
 ELBO = "--preset mnist --objective elbo --n-samples 1 --epochs 30"
@@ -49,6 +50,10 @@ SETTINGS = {
     "plain, 240 epochs": ("--preset mnist --epochs 240", 1),
     "mixture prior, 60 epochs": ("--preset mnist --prior mixture --epochs 60", 1),
     "mixture prior, 300 epochs": ("--preset mnist --prior mixture --epochs 300", 1),
+    "mixture prior, 480 epochs, 300-300": (
+        "--preset mnist --prior mixture --epochs 480 --hidden-dims 300 300",
+        1,
+    ),
     "static binarisation": ("--preset mnist --binarize static", 1),
     "no flow": (ELBO, 3),
     "planar": (ELBO + " --flow planar:10", 3),
@@ -129,9 +134,8 @@ def draw(rows, path):
     matplotlib.use("Agg")
     figure, axes = figures.subplots(1, 1, width=6.4, height=3.8)
     axis = axes.flat[0]
-    colors = [figures.BLUE, figures.ORANGE, figures.GREEN, figures.VERMILION, figures.GREY]
     single = [(name, row) for name, row in rows.items() if row["seeds"] == 1]
-    for (name, row), color in zip(single, colors, strict=False):
+    for (name, row), color in zip(single, COLORS[: len(single)], strict=True):
         seconds, nats = zip(*[(p["seconds"], p["rough_log_px"]) for p in row["curve"]], strict=True)
         axis.plot(seconds, nats, color=color, label=name)
         axis.plot(seconds[-1], row["log_px"], "o", color=color)
