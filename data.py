@@ -249,7 +249,7 @@ def add_data_flags(parser):
     add_kind_flags(parser)
     add = parser.add_argument
     add("--condition", action="append", metavar="NAME",
-        help="columns, or label for the data's labels, that are y of p(x | y)")  # fmt: skip
+        help="columns (a,b,c), or label for the data's labels, that are y of p(x | y)")  # fmt: skip
     add("--n-rows", type=positive_int, help="synthetic, sprites: rows (default: 1000, all)")
     add("--n-columns", type=positive_int, default=20, help="synthetic: columns (default: 20)")
     add("--n-informative", type=positive_int, help="synthetic: columns that tell classes")

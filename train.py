@@ -33,7 +33,7 @@ from parts.cli import (
 )
 from parts.errors import UserError
 from parts.likelihoods import LIKELIHOOD_OPTIONS
-from parts.models import fit_to_model, from_config
+from parts.models import fit_to_model, from_config, refuse_damaged
 from parts.presets import PRESETS, fitted_settings
 from parts.settings import add_model_flags
 from parts.training import Position, Training
@@ -233,6 +233,7 @@ def resumed_training(args, given, held):
     if config["patience"] and not len(data.val.x):
         raise UserError("--patience needs held-out rows, and this run has none")
     training = Training(from_config(config).to(config["device"]), config["lr"], config["seed"])
+    refuse_damaged(checkpoint["model"], training.model, run)
     training.load_state(checkpoint)
     at = training.position
     if config["epochs"] < at.epoch:
@@ -311,6 +312,11 @@ def run_of(args, kinds_too=(), preset="table", held_out=0.1):
 def introduce(config, data, training, run):
     print(data.describe())
     print(f"{training.model.describe()}, on {config['device']}, threads: {config['threads']}")
+    if config["warmup_epochs"] > (cycle := config["epochs"] / config["cycles"]):
+        print(
+            f"Note: the warm-up of {config['warmup_epochs']} epochs is longer than the {cycle:g} "
+            "that it has, and stops short of its end"
+        )
     if note := training.model.note(data.train.x):
         print(note)
     if (at := training.position) != Position():

@@ -5,6 +5,7 @@ import numpy as np
 from parts.tables import as_numbers
 
 N_COMPARED = 2000  # generated rows whose neighbours are looked for
+N_SPLITS = 10  # of real rows into halves; one may lie far from their mean
 
 
 def column_distances(columns, a, b):
@@ -85,7 +86,8 @@ def compare(columns, generated, train, held, embed, seed=0):
     """
     rng = np.random.default_rng(seed)
     real = tuple(np.concatenate(parts) for parts in zip(train, held, strict=True))
-    one, other = halves(*real, rng)
+    pairs = [halves(*real, rng) for _ in range(N_SPLITS)]
+    apart = [column_distances(columns, *pair) for pair in pairs]
     # Generated rows have no holes and real ones may: they get the holes of real rows to compare.
     holes = real[1][rng.integers(len(real[1]), size=len(generated[0]))]
     with_holes = generated[0], generated[1] * holes
@@ -93,16 +95,21 @@ def compare(columns, generated, train, held, embed, seed=0):
         "n_generated": len(generated[0]),
         "n_real": len(real[0]),
         "columns": column_distances(columns, with_holes, real),
-        "columns_real": column_distances(columns, one, other),
+        "columns_real": {name: mean_of(found[name] for found in apart) for name in apart[0]},
         "correlation_error": correlation_error(columns, with_holes, real),
-        "correlation_error_real": correlation_error(columns, one, other),
+        "correlation_error_real": mean_of(correlation_error(columns, *pair) for pair in pairs),
         "correlation_error_independent": correlation_error(columns, shuffled(*real, rng), real),
     }
     result |= copies(embed(*with_holes), embed(*train), embed(*held) if len(held[0]) else None)
     for name in ("columns", "columns_real"):
-        known = [value for value in result[name].values() if value is not None]
-        result[f"{name}_mean"] = float(np.mean(known)) if known else None
+        result[f"{name}_mean"] = mean_of(result[name].values())
     return result
+
+
+def mean_of(values):
+    """The mean of those that are known, None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def report(columns, result):
@@ -127,7 +134,7 @@ def report(columns, result):
         )
     )
     lines = [
-        f"Distance to {result['n_real']} real rows (beside it that between two halves of them):",
+        f"Distance to {result['n_real']} real rows (beside it the mean of two halves of them):",
         *columns_lines,
         f"  {'mean':<{width}}      {mean}  ({mean_real})",
         f"  {'correlations':<{width}}      {apart}  ({apart_real}; "

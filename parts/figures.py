@@ -64,14 +64,15 @@ def imputations(arrays):
             ends = [truth.min(), truth.max()]
             axis.plot(ends, ends, "--", color=ORANGE)
             if kinds[j] == "positive" and truth.min() > 0:
-                axis.set(xscale="log", yscale="log")
+                log_ticks(axis, truth.min(), truth.max(), both=True)
             if arrays["dates"][j]:
                 as_dates(axis.xaxis), as_dates(axis.yaxis)
         axis.set_title(shorten(names[j], 26), fontsize=9)
         axis.tick_params(labelsize=7)
     share = f"{float(arrays['interval']):.0%}"
     figure.supxlabel("observed, then hidden", fontsize=9)
-    figure.supylabel(f"imputed; bars: {share} interval; grey: share of each row", fontsize=9)
+    text = f"imputed; bars: {share} interval; dashed: as observed; black: all cells of a column"
+    figure.supylabel(text, fontsize=9)
     return figure
 
 
@@ -136,15 +137,17 @@ def histograms(axis, real, new, kind):
         axis.hist(values, bins, weights=weights, histtype="step", color=color, label=label, lw=1.5)
 
 
-def log_ticks(axis, low, high):
-    """A logarithmic x axis with a few plain numbers, also where it spans less than a decade."""
+def log_ticks(axis, low, high, both=False):
+    """A logarithmic x axis, or both, with few plain numbers, also where it spans under a decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_xscale("log")
     subs = (1, 2, 5) if high < 50 * low else (1,)
-    axis.xaxis.set_major_locator(LogLocator(subs=subs))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    for side in ("x", "y")[: 1 + both]:
+        axis.set(**{f"{side}scale": "log"})
+        ticks = getattr(axis, f"{side}axis")
+        ticks.set_major_locator(LogLocator(subs=subs))
+        ticks.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+        ticks.set_minor_formatter(NullFormatter())
 
 
 def generated_correlations(arrays):

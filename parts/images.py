@@ -237,14 +237,14 @@ def read_idx(folder, part, what):
         raise UserError(f"{path} cannot be read: {error}") from error
     start = 4 * (1 + n_axes)
     found = int.from_bytes(content[:4], "big")
-    if len(content) < start or found != magic:
-        raise UserError(f"{path} begins with {found}, expected {magic}, the mark of idx {what}")
+    if found != magic or len(content) < start:
+        header = f"the mark of idx {what}, and {start} bytes or more, not {len(content)}"
+        raise UserError(f"{path} begins with {found}, expected {magic}, {header}")
     shape = struct.unpack(f">{n_axes}I", content[4:start])
-    if len(content) - start != math.prod(shape) or 0 in shape:
+    n_bytes = len(content) - start
+    if n_bytes != math.prod(shape) or 0 in shape:
         of = " x ".join(map(str, shape))
-        raise UserError(
-            f"{path} holds {len(content) - start} bytes after its header, expected {of}"
-        )
+        raise UserError(f"{path} holds {n_bytes} bytes after its header, expected {of}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 

@@ -122,8 +122,23 @@ def load_model(run, device="cpu"):
     """The model of a run, at its best epoch where early stopping kept one; and the checkpoint."""
     checkpoint = run.load_checkpoint()
     model = from_config(checkpoint["config"])
-    model.load_state_dict((checkpoint["best"] or checkpoint)["model"])
+    weights = (checkpoint["best"] or checkpoint)["model"]
+    refuse_damaged(weights, model, run)
+    model.load_state_dict(weights)
     return model.to(device).eval(), checkpoint
+
+
+def refuse_damaged(weights, model, run):
+    """Weights of a file that is whole but does not hold those of this model."""
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    wrong = [name for name in own | found if own.get(name) != found.get(name)]
+    wrong = wrong or [name for name, value in weights.items() if value.isnan().any()]
+    if wrong:
+        raise UserError(
+            f"{run.checkpoint} does not hold the weights of its model ({wrong[0]}): it is damaged, "
+            "or of another version; train again"
+        )
 
 
 MODELS = {"vae": VAE, "vqvae": VQVAE, "vaegan": VAEGAN}
