@@ -63,6 +63,7 @@ def training_curves(log, arrays):
             held = column(log, f"{part}_{key}")
             axis.plot(epochs, held, "--", color=ORANGE, marker=dot, label=names[part])
         axis.set(title=title, xlabel="epoch", ylabel="nats per row")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     legend_below(figure, axes.flat[0])
     return figure
 

@@ -96,6 +96,12 @@ def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5)
     return figure
 
 
+def with_originals(title, arrays):
+    """The title, and what is to be known of originals beside means: most often drawn from greys."""
+    binary = ((arrays["x"] == 0) | (arrays["x"] == 1)).all()
+    return f"{title}\n(originals: each pixel drawn as 0 or 1)" if binary else title
+
+
 def originals(arrays, rows):
     return as_colour(arrays["x"][rows], *scale_of(arrays))
 
@@ -113,8 +119,7 @@ def reconstructions(arrays):
         *(as_colour(arrays[name][:n], shape, colors, low, high) for name in ("x", "recon")),
         as_colour(two_sigma, shape, colors, 0, high - low),
     ])  # fmt: skip
-    binary = ((arrays["x"] == 0) | (arrays["x"] == 1)).all()
-    title = "Test pictures, each pixel drawn as 0 or 1" if binary else "Test pictures"
+    title = with_originals("Test pictures", arrays)
     return panel(shown, title, rows=["original", "reconstructed", "2σ"], inch=0.8)
 
 
@@ -130,7 +135,7 @@ def latent_traversal(arrays):
     codes = np.issubdtype(at.dtype, np.integer)
     names = [str(code) for code in at] if codes else texts(at)
     columns, rows = ["original", *names], [f"z{unit + 1}" for unit in units]
-    title = "One latent at a time, the most active first"
+    title = with_originals("One latent at a time, the most active first", arrays)
     return panel(shown, title, columns, rows, xlabel="its code" if codes else SPREAD)
 
 
@@ -140,7 +145,8 @@ def interpolations(arrays):
     ends = originals(arrays, slice(0, 2 * len(shown)))[:, None]
     shown = np.concatenate([ends[::2], shown, ends[1::2]], 1)
     columns = ["original", *[""] * (shown.shape[1] - 2), "original"]
-    return panel(shown, "Between test pictures, straight in z", columns)
+    title = with_originals("Between test pictures, straight in z", arrays)
+    return panel(shown, title, columns)
 
 
 def manifold(arrays):

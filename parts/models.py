@@ -121,6 +121,8 @@ def refuse_unfit(config):
 def load_model(run, device="cpu"):
     """The model of a run, at its best epoch where early stopping kept one; and the checkpoint."""
     checkpoint = run.load_checkpoint()
+    if not (checkpoint["position"]["epoch"] or checkpoint["position"]["row"]):
+        raise UserError(f"{run.path} holds no training yet: resume it, or train another")
     model = from_config(checkpoint["config"])
     weights = (checkpoint["best"] or checkpoint)["model"]
     refuse_damaged(weights, model, run)

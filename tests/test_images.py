@@ -365,6 +365,7 @@ def test_idx_files_without_labels(tmp_path):
             {"train_images": idx(GREY[:20])[:-1]},
             "holds 399 bytes after its header, expected 20 x 5",
         ),
+        ({"train_images": idx(GREY[:20])[:6]}, "16 bytes or more, not 6"),
         ({"train_images": idx(GREY[:20]) + b"1"}, "holds 401 bytes"),
         ({"train_images": idx(GREY[:0])}, "holds 0 bytes"),
         (

@@ -556,3 +556,23 @@ def test_overwrite_leaves_a_folder_that_is_no_run(tmp_path):
         make(tmp_path, "thesis", overwrite=True)
     assert (tmp_path / "thesis" / "a.txt").read_text() == "years of work"
     assert entries(tmp_path) == ["thesis"]
+
+
+@pytest.mark.parametrize("damage", ["shape", "absent", "more", "nan"])
+def test_a_checkpoint_of_other_weights_is_refused(tmp_path, train, call, damage):
+    run = train(tmp_path, "a", "--epochs", 1)
+    checkpoint = runs.Run(run).load_checkpoint()
+    weights = checkpoint["model"]
+    name, weight = next(iter(weights.items()))
+    if damage == "absent":
+        del weights[name]
+    else:
+        other = {"shape": weight[:1], "more": weight, "nan": torch.full_like(weight, torch.nan)}
+        weights[f"{name}2" if damage == "more" else name] = other[damage]
+    torch.save(checkpoint, run / "checkpoint.pt")
+    for flags in (("evaluate", "--run", "a"), ("train", "--resume", "a")):
+        result = call(*flags, "--runs-dir", tmp_path)
+        assert result.code == 2
+        assert "checkpoint.pt does not hold the weights of its model" in result.err
+        assert result.err.count("\n") == 1
+    assert not (run / "metrics.json").exists()

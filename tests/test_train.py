@@ -637,3 +637,23 @@ def test_a_step_takes_no_time_over_denormal_numbers():
         training.update(Batch(torch.randn(4, 2)), 0.1, {})
     assert seen == [0, 0]
     assert (torch.tensor([1e-39]) * 0.5).item() > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "short"),
+    [("", None), ("--warmup 2", None), ("--warmup 3", 2), ("--warmup 2 --cycles 2", 1)],
+)
+def test_a_warm_up_without_an_end_is_noted(tmp_path, call, flags, short):
+    result = call("train", "--runs-dir", tmp_path, "--epochs", 2, *flags.split())
+    assert (f"longer than the {short} that it has" in result.out) == (short is not None)
+    assert ("Note: the warm-up" in result.out) == (short is not None)
+
+
+def test_what_diverged_at_once_is_not_evaluated(tmp_path, call):
+    where = ("--runs-dir", tmp_path, "--run", "a")
+    result = call("train", *where, "--lr", 1e9, "--epochs", 2, "--data", "digits")
+    assert result.code == 2
+    assert "try a lower --lr in a new run, or with --overwrite" in result.err
+    result = call("evaluate", *where)
+    assert (result.code, result.out) == (2, "")
+    assert "a holds no training yet" in result.err
