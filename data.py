@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parts import conditions, files, images, kinds, pictures, tables
-from parts.cli import Parser, fraction, kind_of, positive_int, run_script, seed
+from parts.cli import Parser, fraction, image_size, kind_of, positive_int, run_script, seed
 from parts.errors import UserError
 from parts.sources import Source, bundled, digits, sprites_of, synthetic
 
@@ -255,7 +255,7 @@ def add_data_flags(parser):
     add("--n-informative", type=positive_int, help="synthetic: columns that tell classes")
     add("--data-seed", type=seed, default=42, help="synthetic, sprites: seed (default: 42)")
     add("--data-dir", metavar="DIR", help="mnist, fashion: where their idx files are")
-    add("--image-size", type=positive_int, metavar="N",
+    add("--image-size", type=image_size, metavar="N",
         help="folder: resize the middle square of each picture to N x N")  # fmt: skip
     add("--grey", action="store_true", help="folder: drop the pictures' colour")
     add("--test-fraction", type=fraction,

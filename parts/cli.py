@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 
@@ -30,9 +31,13 @@ def run_script(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, OSError, MemoryError, RuntimeError) as error:  # a full disk, for example
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not re.search("to allocate|out of mem", str(error)):
             raise
-        message = str(error) or "out of memory"
+        message = str(error)
+        if isinstance(error, (MemoryError, RuntimeError)):
+            wanted = re.search(r"to allocate ([\d.]+ ?\w+)", message)
+            message = "out of memory" + (f", {wanted[1]} more were wanted" if wanted else "")
+            message += ": a smaller model, smaller pictures, or fewer rows or samples need less"
         print("error: " + message.replace("\n", "\\n").replace("\r", "\\r"), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -57,6 +62,10 @@ def positive_int(text):
 
 def count(text):
     return _number(text, int, f"a whole number from 0 to {MOST}", lambda v: 0 <= v <= MOST)
+
+
+def image_size(text):
+    return _number(text, int, "a whole number from 1 to 4096", lambda v: 1 <= v <= 4096)
 
 
 def batch_size(text):

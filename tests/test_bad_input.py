@@ -17,6 +17,7 @@ import torch
 
 import data as datasets
 from parts import cells, files, tables
+from parts.cli import run_script as cli_run_script
 
 ROWS = "".join(f"{i},{i * i % 7}\n" for i in range(20))
 GOOD = "a,b\n" + ROWS
@@ -951,3 +952,26 @@ def test_a_row_of_only_holes_has_the_score_of_knowing_nothing(call):
     frame.loc[2] = ""
     _, result = scored(call, frame)
     assert abs(result["anomaly_score"][2]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (RuntimeError("can't allocate memory: you tried to allocate 512 bytes."), "512 bytes"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.5 GiB."), "2.5 GiB"),
+        (MemoryError("Unable to allocate 7.3 TiB for an array"), "7.3 TiB"),
+        (RuntimeError("CUDA error: out of memory"), None),
+        (MemoryError(), None),
+    ],
+)
+def test_too_little_memory_is_said_in_a_line(capsys, error, wanted):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        cli_run_script(main)
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    wanted = f", {wanted} more were wanted" if wanted else ""
+    assert err.startswith(f"error: out of memory{wanted}: a smaller model")
+    assert err.count("\n") == 1
