@@ -208,7 +208,8 @@ class Run:
         if not self.log.exists():
             return []
         try:
-            records = [json.loads(line) for line in self.log.read_text().splitlines()]
+            # What follows the last line break is a line that is being written, or a full disk cut.
+            records = [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
             if not all(isinstance(r, dict) and isinstance(r.get("epoch"), int) for r in records):
                 raise ValueError
         except ValueError:
