@@ -112,16 +112,15 @@ def column_panels(arrays):
     figure, axes = subplots(down, across, width=2.4 * across, height=1.7 * down, sharex=True)
     at = np.arange(1, n + 1)
     for i, axis in enumerate(axes.flat[:n_columns]):
-        shown = [arrays[name][:n, i] for name in ("recon", "low", "high", "x")]
-        if np.nanmin(shown) > 0 and np.nanmax(shown) > COMMON_SCALE * np.nanmedian(shown):
-            axis.set_yscale("log")
+        j, shown = arrays["drawn"][i], [arrays[k][:n, i] for k in ("recon", "low", "high", "x")]
         band(axis, at, *shown[:3])
         axis.plot(at, shown[3], "o", color=BLUE, markersize=4, label="original")
-        j = arrays["drawn"][i]
         axis.set_title(shorten(arrays["columns"][j], 24), fontsize=8)
         axis.tick_params(labelsize=7)
         if arrays["dates"][j]:
             as_dates(axis.yaxis)
+        elif np.nanmin(shown) > 0 and np.nanmax(shown) > COMMON_SCALE * np.nanmedian(shown):
+            axis.set_yscale("log")
         axis.set_xticks(at[::4])
         if i >= n_columns - across:  # the lowest panel of its column of panels
             axis.set_xlabel("test row", fontsize=8)

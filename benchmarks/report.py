@@ -79,7 +79,8 @@ def variants(result):
         flags = f"`{row['flags']}`" if row["flags"] else ""
         cells = [row["name"], flags, row["changes"], row["source"], row["use"]]
         rows.append([*cells, *figures, value(row["train_seconds"], 0)])
-    return markdown([*header, "active units", "s"], rows)
+    table = markdown([*header, "active units", "s"], rows)
+    return f"All with `{result['base']}`.\n\n{table}"
 
 
 def samples(result):

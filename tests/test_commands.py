@@ -643,7 +643,7 @@ def test_a_loss_unlike_the_held_out_one_is_named(beta, part):
 def test_columns_of_unlike_scale_have_axes_of_their_own():
     rng = np.random.default_rng(0)
     x = np.stack([rng.normal(size=12), rng.uniform(1e3, 2e3, 12), rng.uniform(1e4, 2e4, 12)], 1)
-    x[5, 1] = 1e6
+    x[5, 1:] = 1e6  # an outlier, and a date in the far future
     x[3, 0] = np.nan  # a hole
     arrays = {"x": x, "recon": np.nan_to_num(x), "low": np.nan_to_num(0.9 * x), "high": 1.1 * x,
               "columns": np.array(["a", "b", "day"]), "drawn": np.arange(3), "shape": np.array([3]),
