@@ -13,10 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts import conditions, files, images, kinds, pictures, tables
-from parts.cli import Parser, fraction, image_size, kind_of, positive_int, run_script, seed
+from parts.console.flags import Parser, fraction, image_size, kind_of, positive_int, seed
+from parts.console.script import run_script
 from parts.errors import UserError
-from parts.sources import Source, bundled, digits, sprites_of, synthetic
+from parts.forms import conditions
+from parts.forms.builtin import Source, bundled, digits, sprites_of, synthetic
+from parts.forms.pictures import picture_files, shapes
+from parts.forms.tables import encoding, kinds, table_files
 
 
 class Split(NamedTuple):
@@ -59,17 +62,17 @@ class Data:
     @property
     def modelled(self):
         """The columns of x: all but the ignored."""
-        return tables.modelled(self.columns)
+        return encoding.modelled(self.columns)
 
     def decode(self, x):
         """Model units -> the user's units, float64 [..., D]."""
-        return tables.to_user(x, self.modelled)
+        return encoding.to_user(x, self.modelled)
 
     def describe(self):
         n = [len(split.x) for split in (self.train, self.val, self.test)]
         holes = 0 if self.train.mask is None else 1 - self.train.mask.mean()
         constant = sum(np.ptp(self.train.x, 0) == 0) if not holes else 0
-        form = f"{pictures.describe(self.shape)}, " if len(self.shape) > 1 else ""
+        form = f"{shapes.describe(self.shape)}, " if len(self.shape) > 1 else ""
         lines = [
             f"Data: {self.name}, {form}{len(self.modelled)} columns; "
             f"rows: {n[0]} train, {n[1]} held out, {n[2]} test"
@@ -91,7 +94,7 @@ def load(config):
 
     With `columns` in it these are used; else they are fitted to the training rows.
     """
-    images.check_flags(config)
+    picture_files.check_flags(config)
     if config["scaling"] == "kinds":
         return load_table(config)
     x, names, labels, shape, n_test, factors = load_source(config)
@@ -102,16 +105,18 @@ def load(config):
     if shape is None:
         train_x = x[parts[0]]
         columns = (
-            tables.standardize(train_x, names) if standard else [tables.Column(n) for n in names]
+            encoding.standardize(train_x, names)
+            if standard
+            else [encoding.Column(n) for n in names]
         )
         for rows in parts:
-            tables.check_distance(x[rows], columns)
-        arrays = [tables.to_model(x[rows], columns) for rows in parts]
+            encoding.check_distance(x[rows], columns)
+        arrays = [encoding.to_model(x[rows], columns) for rows in parts]
     else:
-        columns, arrays = images.scaled(x, parts, names, standard)
+        columns, arrays = picture_files.scaled(x, parts, names, standard)
     if config.get("binarize") == "static":
         rng = np.random.default_rng(config["data_seed"])
-        arrays = [images.binarized(a, rng) for a in arrays]
+        arrays = [picture_files.binarized(a, rng) for a in arrays]
     others = Split(None, given.y, label=labels, factors=factors)
     splits = [
         others.take(rows)._replace(x=array) for array, rows in zip(arrays, parts, strict=True)
@@ -133,17 +138,17 @@ def load_table(config):
         x, names, labels, *_, factors = DATASETS[config["data"]](config)
         frame, fingerprint = pd.DataFrame(x, columns=names), data_hash(x, names)
     else:
-        file = files.read(source_path(config))
-        frame, fingerprint = file.frame, files.fingerprint(file.path)
+        file = table_files.read(source_path(config))
+        frame, fingerprint = file.frame, table_files.fingerprint(file.path)
         labels, factors = file.labels, file.factors
     parts, names = split_of(len(frame), config), list(frame.columns)
     given = conditions.read(config, names, frame.get, labels, parts[0])
     if "columns" in config:
-        columns = [tables.Column(**column) for column in config["columns"]]
+        columns = [encoding.Column(**column) for column in config["columns"]]
     else:
         left = frame.iloc[np.sort(parts[0]), given.rest(names)]
         columns = given.among(kinds.fit(left, given.others(config["kinds"])), names)
-    x, mask, impossible, notes = tables.encode(frame, columns)
+    x, mask, impossible, notes = encoding.encode(frame, columns)
     whole = Split(x, given.y, None if mask.all() else mask, labels, factors)
     splits = [whole.take(rows) for rows in parts]
     return Data(config["data"], *splits, columns, (x.shape[1],), fingerprint, notes + given.notes)
@@ -154,11 +159,11 @@ def load_source(config):
     if config["data"] in DATASETS:
         return DATASETS[config["data"]](config)
     path = source_path(config)
-    if images.are_in(path):
-        return images.read(path, config)
-    file = files.read(path)
+    if picture_files.are_in(path):
+        return picture_files.read(path, config)
+    file = table_files.read(path)
     x = np.column_stack(
-        [tables.numeric(file.frame[name], file.path) for name in file.frame.columns]
+        [encoding.numeric(file.frame[name], file.path) for name in file.frame.columns]
     )
     return Source(x, list(map(str, file.frame.columns)), file.labels, factors=file.factors)
 
@@ -243,8 +248,8 @@ def add_data_flags(parser):
     parser.add_argument(
         "--data",
         default="synthetic",
-        help=f"{', '.join(DATASETS)}, a file ending in {', '.join(files.READERS)}, or a folder of "
-        "pictures, whose sub-folders are labels (default: synthetic)",
+        help=f"{', '.join(DATASETS)}, a file ending in {', '.join(table_files.READERS)}, or a "
+        "folder of pictures, whose sub-folders are labels (default: synthetic)",
     )
     add_kind_flags(parser)
     add = parser.add_argument
@@ -271,7 +276,7 @@ def form_of(name):
         return "pictures" if name in PICTURES else "numbers"
     if Path(name).suffix.lower() in (".csv", ".tsv", ".parquet"):
         return "table"
-    return "pictures" if images.are_in(name) else "numbers"
+    return "pictures" if picture_files.are_in(name) else "numbers"
 
 
 def resolve(config):
@@ -280,7 +285,7 @@ def resolve(config):
     defaults = {
         "n_rows": 1000 if name == "synthetic" else None,
         "val_fraction": 0.0 if name == "synthetic" else 0.1,
-        "test_fraction": None if name in images.IDX else 0.2,
+        "test_fraction": None if name in picture_files.IDX else 0.2,
         "likelihood": DEFAULT_LIKELIHOOD[form_of(name)],
     }
     keys = ["data_dir"] if name in DATASETS else ["data", "data_dir"]
@@ -297,9 +302,9 @@ DATASETS = {
     "wine": bundled("wine"),
     "iris": bundled("iris"),
     "diabetes": bundled("diabetes", scaled=False),
-    **images.SETS,
+    **picture_files.SETS,
 }
-PICTURES = ("digits", "sprites", "sprites32", *images.SETS)
+PICTURES = ("digits", "sprites", "sprites32", *picture_files.SETS)
 DEFAULT_LIKELIHOOD = {"table": "mixed", "pictures": "bernoulli", "numbers": "gaussian"}
 
 
@@ -330,11 +335,11 @@ def main(argv=None):
 
 
 def write_example(path, overwrite, data_seed):
-    from parts.example import survey
+    from parts.forms.tables.example import survey
 
-    files.refuse_output(path, overwrite)
+    table_files.refuse_output(path, overwrite)
     frame = survey(data_seed)
-    files.write(frame, path, files.File(Path(path), frame))
+    table_files.write(frame, path, table_files.File(Path(path), frame))
     print(f"Wrote {path}: {len(frame)} rows, {len(frame.columns)} columns")
     return 0
 

@@ -16,31 +16,18 @@ import numpy as np
 import torch
 
 from data import add_kind_flags, form_of
-from parts import (
-    baselines,
-    cells,
-    conditions,
-    explanations,
-    files,
-    gallery,
-    images,
-    pictures,
-    runs,
-    tables,
-)
-from parts.cli import (
-    Parser,
-    add_device_flags,
-    add_file_flags,
-    choose_device,
-    choose_threads,
-    open_fraction,
-    progress_bar,
-    run_script,
-)
+from parts import files, randomness
+from parts.console.devices import choose_device, choose_threads
+from parts.console.flags import Parser, add_device_flags, add_file_flags, open_fraction
+from parts.console.progress import progress_bar
+from parts.console.script import run_script
 from parts.errors import UserError
-from parts.hidden_cells import N_DRAWS, find_rows
-from parts.models import load_model
+from parts.forms import conditions
+from parts.forms.pictures import picture_files, shapes, sheets
+from parts.forms.tables import cells, encoding, explanations, table_files
+from parts.measure import baselines
+from parts.measure.hidden_cells import N_DRAWS, find_rows
+from parts.model.build import load_model
 from train import run_of
 from vae import Batch
 
@@ -61,12 +48,12 @@ class Scorer:
 
     Rows are (x, mask) [N, D] and, of a run with conditions, y [N, C]: all is then given y.
 
-    p(z) of a score is the aggregated posterior of these rows, not N(0, I): see parts/priors.py. A
-    row that is among them is scored by the others.
+    p(z) of a score is the aggregated posterior of these rows, not N(0, I), see
+    model/aggregated.py. A row that is among them is scored by the others.
     """
 
     def __init__(self, model, columns, rows, n_samples=100, seed=0):
-        self.model, self.columns = model, tables.modelled(columns)
+        self.model, self.columns = model, encoding.modelled(columns)
         self.device = next(model.parameters()).device
         n_score = max(N_SCORE, n_samples // 5)
         self.eps, self.few, self.more = (
@@ -93,7 +80,7 @@ class Scorer:
         return scores
 
     def scores_of(self, rows, bar=None):
-        """The same of a file's `tables.Rows`, impossible cells counted."""
+        """The same of a file's `encoding.Rows`, impossible cells counted."""
         return self(rows.x, rows.mask, rows.y, bar) + IMPOSSIBLE * rows.impossible.sum(1)
 
     def beyond_entropy(self, x, mask, y=None, bar=None):
@@ -113,7 +100,7 @@ class Scorer:
             batch = self.batch(x[rows], mask[rows], None if y is None else y[rows])
             number = None if own is None else torch.from_numpy(own[rows]).to(self.device)
             found = self.model.importance(*batch, eps=eps, prior=prior, own=number)
-            curve = tables.log_det(x[rows], self.columns, mask[rows], user=False)
+            curve = encoding.log_det(x[rows], self.columns, mask[rows], user=False)
             scores[rows] = -(found.log_px.double().cpu().numpy() + curve)
             ess[rows] = found.ess.cpu().numpy()
             if bar is not None:
@@ -207,7 +194,7 @@ def scorer_of(run, args):
     or, with conditions, (x, mask, y).
     """
     model, checkpoint = load_model(run, choose_device(args.device))
-    columns = [tables.Column(**column) for column in checkpoint["config"]["columns"]]
+    columns = [encoding.Column(**column) for column in checkpoint["config"]["columns"]]
     x_train, train_mask, x_held, held_mask = run.read_rows()
     y_train, y_held = run.read_y()
     train, held = (x_train, train_mask.astype(np.float32)), (x_held, held_mask.astype(np.float32))
@@ -221,10 +208,10 @@ def main(argv=None):
     args = make_parser().parse_args(argv)
     if form_of(args.file) == "pictures":
         return score_pictures(args)
-    file = files.read(args.file)
+    file = table_files.read(args.file)
     ending = ".csv" if args.file.endswith((".npy", ".npz")) else None
-    out = args.out or files.output_of(args.file, "scored", ending)
-    files.refuse_output(out, args.overwrite, args.file, text=True)
+    out = args.out or table_files.output_of(args.file, "scored", ending)
+    table_files.refuse_output(out, args.overwrite, args.file, text=True)
     for name in COLUMNS:
         if name in file.frame:
             raise UserError(f"{args.file} has a column named {name!r} already; rename it")
@@ -254,14 +241,14 @@ def main(argv=None):
     why = np.full(len(scores), "", dtype=object)
     for start in range(0, len(explained), N_EXPLAINED_AT_A_TIME):
         some = explained[start : start + N_EXPLAINED_AT_A_TIME]
-        with runs.fixed_randomness(args.seed):
+        with randomness.fixed_randomness(args.seed):
             why[some] = explanations.explain(scorer, rows, some, typical)
 
     frame = file.frame.assign(
         anomaly_score=scores.round(4), is_anomaly=flagged.astype(int), anomaly_rank=rank,
         anomaly_why=why.astype(str),
     )  # fmt: skip
-    files.write(tables.as_held(frame, columns, file, out), out, file)
+    table_files.write(encoding.as_held(frame, columns, file, out), out, file)
     report(scores, threshold, rank, why, held)
     conclude(run, scorer, rows, train, (scores, held, threshold), labels, "rows")
     print(f"Wrote {out}")
@@ -282,34 +269,34 @@ def conclude(run, scorer, rows, train, found, labels, what):
     if labels is not None:
         results = compare(labels, scores, scorer, rows, train)
         print(baselines.comparison_table(results, int((labels == 1).sum()), len(train[0])))
-        runs.write_json(run.path / "detection.json", results)
+        files.write_json(run.path / "detection.json", results)
         kept["labels"] = labels
-    runs.write_atomic(run.scores, lambda f: np.savez_compressed(f, **kept))
+    files.write_atomic(run.scores, lambda f: np.savez_compressed(f, **kept))
 
 
 def score_pictures(args):
     """A line for each picture of a folder or an array, and a sheet of the oddest ones."""
     import pandas as pd
 
-    out = Path(args.out or files.output_of(args.file.rstrip("/"), "scored", ".csv"))
-    files.refuse_output(out, args.overwrite, args.file, text=True)
+    out = Path(args.out or table_files.output_of(args.file.rstrip("/"), "scored", ".csv"))
+    table_files.refuse_output(out, args.overwrite, args.file, text=True)
     sheet = out.with_suffix(".png")
-    files.refuse_existing(sheet, args.overwrite)
+    table_files.refuse_existing(sheet, args.overwrite)
     run = run_of(args)
     scorer, columns, train, held_out = scorer_of(run, args)
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     config = run.config()
     if args.labels in conditions.names(columns):
         raise UserError(f"--labels {args.labels}: run {run.name} takes it as given")
-    found = images.of_run(args.file, config, columns, run.read_y()[0])
+    found = picture_files.of_run(args.file, config, columns, run.read_y()[0])
     scorer.model.likelihood.check(found.x, [column.name for column in scorer.columns])
     for note in found.notes:
         print(f"Note: {note}")
     frame = pd.DataFrame({"index": np.arange(len(found.x))})
     if Path(args.file).is_dir():
-        frame = frame.assign(file=[path.as_posix() for path in images.listed(args.file)])
+        frame = frame.assign(file=[path.as_posix() for path in picture_files.listed(args.file)])
     frame = frame if found.labels is None else frame.assign(label=found.labels)
-    labels = None if args.labels is None else read_labels(files.File(out, frame), args.labels)
+    labels = None if args.labels is None else read_labels(table_files.File(out, frame), args.labels)
     if not len(held_out[0]):
         print("Note: the run held no pictures out, so the threshold is set by training pictures")
         held_out = train
@@ -320,13 +307,13 @@ def score_pictures(args):
     flagged = (scores > threshold).astype(int)
     found_of = (scores.round(4), flagged, rank)
     frame = frame.assign(**dict(zip(COLUMNS, found_of, strict=False)))
-    files.write(frame, out, files.File(out, frame.iloc[:0]))
+    table_files.write(frame, out, table_files.File(out, frame.iloc[:0]))
     report(scores, threshold, rank, [""] * len(scores), held, what="picture", first=0)
     conclude(run, scorer, found, train, (scores, held, threshold), labels, "pictures")
     odd = found.x[np.argsort(rank)][:SHOWN]
-    x_train, x = (tables.to_user(a, scorer.columns) for a in (train[0], odd))
-    shown = gallery.as_colour(x, config["shape"], pictures.grey_map(x_train))
-    gallery.write(sheet, gallery.rows_of(shown, min(ACROSS, len(shown))))
+    x_train, x = (encoding.to_user(a, scorer.columns) for a in (train[0], odd))
+    shown = sheets.as_colour(x, config["shape"], shapes.grey_map(x_train))
+    sheets.write(sheet, sheets.rows_of(shown, min(ACROSS, len(shown))))
     print(f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row", sep="\n")
     print(f"Score other pictures with: python detect.py FILE {run.flags(args.runs_dir)}")
 

@@ -14,22 +14,20 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import conditions, disentanglement, pictures, runs, tables, walks
-from parts.cli import (
-    Parser,
-    add_device_flags,
-    add_run_flags,
-    choose_device,
-    choose_threads,
-    positive_int,
-    progress_bar,
-    run_script,
-    seed,
-)
+from parts import files, randomness, runs
+from parts.console.devices import choose_device, choose_threads
+from parts.console.flags import Parser, add_device_flags, add_run_flags, positive_int, seed
+from parts.console.progress import progress_bar
+from parts.console.script import run_script
 from parts.errors import UserError
-from parts.figures import of_columns
-from parts.models import load_model
-from parts.pixels import bits_per_dim
+from parts.forms import conditions
+from parts.forms.pictures import shapes
+from parts.forms.tables import encoding
+from parts.measure import disentanglement
+from parts.model.build import load_model
+from parts.model.likelihoods.pixels import bits_per_dim
+from parts.plots.style import of_columns
+from parts.tasks import walks
 from vae import CHUNK_FLOATS, Batch, in_chunks
 
 KL_SAMPLES = 100  # of z for the KL where it is not exact: its mean over rows errs little
@@ -120,7 +118,7 @@ def pca_reconstruction(train, test, n_components):
 
 def estimates(model, batch, n_samples, draw_seed):
     """KL, log p(x), ELBO and effective sample size of each row, float64 [N]."""
-    with runs.fixed_randomness(draw_seed), progress_bar(len(batch.x), 0) as bar:
+    with randomness.fixed_randomness(draw_seed), progress_bar(len(batch.x), 0) as bar:
 
         def estimate(piece):
             bar.update(len(piece.x))
@@ -137,7 +135,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
     `columns`, where given, say how model units came from the user's.
     """
     device = next(model.parameters()).device
-    with runs.fixed_randomness(draw_seed):
+    with randomness.fixed_randomness(draw_seed):
         train, test = (rows._replace(x=model.likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
     recon, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
@@ -145,7 +143,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
     kl, log_px, elbo, ess = estimates(model, batch, n_samples, draw_seed)
     x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
     curve, jacobian = (
-        tables.log_det(x, columns, mask, user) if columns else 0.0 for user in (False, True)
+        encoding.log_det(x, columns, mask, user) if columns else 0.0 for user in (False, True)
     )
     mean_recon, pca_recon = baseline_reconstructions(model, train, test)
     marginals = model.likelihood.baselines(train, test)
@@ -270,7 +268,7 @@ def known_factors(data, model, rows_seed):
 
 
 def measure_factors(model, batch, codes, draw_seed):
-    """The metrics of `parts/disentanglement.py`."""
+    """The metrics of `parts/measure/disentanglement.py`."""
     device = next(model.parameters()).device
 
     @torch.no_grad()
@@ -310,14 +308,14 @@ def main(argv=None):
         metrics |= measure_factors(model, *known, args.seed)
     if len(data.shape) > 1 and model.members == 1:  # each member has latents of its own
         code = Batch(torch.from_numpy(figures["mu"]), test.y)
-        with runs.fixed_randomness(args.seed):
+        with randomness.fixed_randomness(args.seed):
             figures |= walks.decoded(model, *(t if t is None else t.to(device) for t in code[:2]))
     epoch = (checkpoint["best"] or {"epoch": checkpoint["position"]["epoch"]})["epoch"]
     unit = unit_of(config)
     save_figures_data(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
     given = ", ".join(conditions.names(data.columns))
     unit_of_each = units(unit, given) | (disentanglement.UNITS if known else {})
-    runs.write_json(run.metrics, metrics | {"epoch": epoch, "units": unit_of_each})
+    files.write_json(run.metrics, metrics | {"epoch": epoch, "units": unit_of_each})
 
     print(f"Test MSE: {metrics['test_mse']:.4f}")
     print(f"{metrics['n_test']} test rows, after epoch {epoch}; per row, in {unit}"
@@ -336,11 +334,11 @@ def save_figures_data(run, data, figures):
     rows = {"x": figures["x"], "recon": recon, "low": recon - 2 * std, "high": recon + 2 * std}
     figures = figures | {name: data.decode(x)[:, drawn] for name, x in rows.items()}
     found = [name for name in walks.PICTURES if name in figures]
-    figures |= {name: pictures.as_bytes(data.decode(figures[name])) for name in found}
+    figures |= {name: shapes.as_bytes(data.decode(figures[name])) for name in found}
     figures |= of_columns(columns) | {"drawn": np.array(list(drawn)), "shape": np.array(data.shape)}
     if data.test.label is not None:
         figures["label"] = data.test.label[: len(figures["mu"])]
-    runs.write_atomic(run.evaluation, lambda file: np.savez_compressed(file, **figures))
+    files.write_atomic(run.evaluation, lambda file: np.savez_compressed(file, **figures))
 
 
 if __name__ == "__main__":

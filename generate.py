@@ -15,21 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parts import arrays, closeness, conditions, figures, files, gallery, pictures, runs, tables
-from parts.batches import CHUNK_FLOATS, Batch, in_chunks
-from parts.cli import (
-    Parser,
-    add_device_flags,
-    add_run_flags,
-    choose_device,
-    choose_threads,
-    positive_int,
-    run_script,
-    seed,
-)
+from parts import files, randomness, runs
+from parts.console.devices import choose_device, choose_threads
+from parts.console.flags import Parser, add_device_flags, add_run_flags, positive_int, seed
+from parts.console.script import run_script
 from parts.errors import UserError
-from parts.marginals import with_marginals
-from parts.models import load_model
+from parts.forms import arrays, conditions
+from parts.forms.pictures import shapes, sheets
+from parts.forms.tables import encoding, table_files
+from parts.forms.tables.marginals import with_marginals
+from parts.measure import closeness
+from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
+from parts.model.build import load_model
+from parts.plots import style
 
 N_AT_A_TIME = 50_000  # rows drawn
 PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
@@ -144,7 +142,7 @@ def as_frame(x, mask, columns):
     """
     import pandas as pd
 
-    kept = [column.name for column in (*tables.modelled(columns), *conditions.of(columns))]
+    kept = [column.name for column in (*encoding.modelled(columns), *conditions.of(columns))]
     frame = {}
     for column in columns:
         if column.kind == "ignore":
@@ -166,8 +164,10 @@ def write(frame, columns, out):
         if not all(c.kind == "ignore" or c.style or not c.levels for c in columns):
             raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
     if ending not in (".csv", ".tsv"):
-        frame = tables.typed(frame, columns)
-    files.write(frame, out, files.File(out, frame.iloc[:0], as_written={"others": others}))
+        frame = encoding.typed(frame, columns)
+    table_files.write(
+        frame, out, table_files.File(out, frame.iloc[:0], as_written={"others": others})
+    )
     print(f"Wrote {out}: {len(frame)} rows, {len(columns)} columns" + (" and y" if others else ""))
 
 
@@ -204,9 +204,9 @@ def write_pictures(x, y, fixed, shape, out):
     if fixed:
         label, known = (part[:, 0] for part in conditions.from_y(y, fixed))
         others = {"y": conditions.as_labels(np.where(known > 0, texts(fixed[0], label), ""))}
-    arrays.write(out, pictures.unflattened(x.astype(np.float32), shape), {"others": others})
+    arrays.write(out, shapes.unflattened(x.astype(np.float32), shape), {"others": others})
     named = " and y" if others and out.suffix.lower() == ".npz" else ""
-    print(f"Wrote {out}: {len(x)} {pictures.describe((1, *shape)[-3:])}{named}")
+    print(f"Wrote {out}: {len(x)} {shapes.describe((1, *shape)[-3:])}{named}")
 
 
 def make_parser():
@@ -242,16 +242,16 @@ def main(argv=None):
     model, checkpoint = load_model(run, choose_device(args.device))
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     config = checkpoint["config"]
-    columns = [tables.Column(**column) for column in config["columns"]]
-    kept = tables.modelled(columns)
+    columns = [encoding.Column(**column) for column in config["columns"]]
+    kept = encoding.modelled(columns)
     picture = len(config["shape"]) > 1
     if args.pixels and not picture:
         raise UserError(f"--pixels goes with pictures, and run {run.name} is of a table")
     out = Path(args.out or ("generated.npz" if picture else "generated.csv"))
-    files.refuse_output(out, args.overwrite)
+    table_files.refuse_output(out, args.overwrite)
     grid = out.with_suffix(".png")
     if picture:
-        files.refuse_existing(grid, args.overwrite)
+        table_files.refuse_existing(grid, args.overwrite)
     fixed = conditions.of(columns)
     known = [*kept, *fixed]
     given, as_given = (
@@ -268,7 +268,7 @@ def main(argv=None):
     if fixed:
         draw_y = conditions_drawer(y_train, fixed, given, args.keep_missing, args.seed)
     x_of = choose_pixels(model.likelihood, args.pixels, x_train) if picture else None
-    with runs.fixed_randomness(args.seed):
+    with randomness.fixed_randomness(args.seed):
         x, y = draw(model, args.n, asked, draw_y, x_of)
     marginals = "model" if picture else args.marginals  # a pixel is no column of a table
     if marginals == "data":
@@ -278,14 +278,14 @@ def main(argv=None):
         mask = train_mask[rng.integers(len(train_mask), size=len(x))].astype(np.float32)
         mask = mask if asked is None else np.maximum(mask, asked[1])
     if picture and out.suffix.lower() in arrays.READERS:
-        write_pictures(tables.to_user(x, kept), y, fixed, config["shape"], out)
+        write_pictures(encoding.to_user(x, kept), y, fixed, config["shape"], out)
     else:
         frame = as_frame(*conditions.beside(x, mask, y, fixed), columns).assign(**as_given)
         write(frame, columns, out)
     if picture:
-        grey_map = pictures.grey_map(tables.to_user(x_train, kept))
-        shown = tables.to_user(x[:GRID], kept)
-        gallery.write(grid, gallery.square_of(shown, config["shape"], grey_map))
+        grey_map = shapes.grey_map(encoding.to_user(x_train, kept))
+        shown = encoding.to_user(x[:GRID], kept)
+        sheets.write(grid, sheets.square_of(shown, config["shape"], grey_map))
         print(f"Wrote {grid}")
     if given is None and picture:
         draws = model.likelihood.draw if x_of == model.likelihood.sample else None
@@ -302,14 +302,14 @@ def compare_pictures(run, x, train, held, draws=None):
     in colour alone take gigabytes.
     """
     if draws is not None:
-        with runs.fixed_randomness():
+        with randomness.fixed_randomness():
             train, held = (draws(torch.from_numpy(real)).numpy() for real in (train, held))
     n_real = len(train) + len(held)
     x = x[:n_real]
     result = {"n_generated": len(x), "n_real": n_real, "marginals": "model"}
     result |= closeness.copies(x, train, held if len(held) else None)
     print(closeness.report_copies(result, "picture"))
-    runs.write_json(run.path / "generation.json", result)
+    files.write_json(run.path / "generation.json", result)
 
 
 def compare(run, model, columns, generated, train, held, marginals):
@@ -330,15 +330,15 @@ def compare(run, model, columns, generated, train, held, marginals):
     print(closeness.report(columns, result))
     if marginals == "data" and not all(column.levels for column in columns):
         print("Numbers were mapped to the training rows' marginals (--marginals model: as drawn)")
-    runs.write_json(run.path / "generation.json", result)
+    files.write_json(run.path / "generation.json", result)
     real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))
-    arrays = figures.of_columns(columns) | {
-        "real": np.where(real[1] > 0, tables.to_user(real[0], columns), np.nan),
-        "generated": tables.to_user(generated[0], columns),
+    arrays = style.of_columns(columns) | {
+        "real": np.where(real[1] > 0, encoding.to_user(real[0], columns), np.nan),
+        "generated": encoding.to_user(generated[0], columns),
         "correlation_real": closeness.correlations(columns, *real),
         "correlation_generated": closeness.correlations(columns, *generated),
     }
-    runs.write_atomic(run.generated, lambda f: np.savez_compressed(f, **arrays))
+    files.write_atomic(run.generated, lambda f: np.savez_compressed(f, **arrays))
 
 
 if __name__ == "__main__":

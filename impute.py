@@ -3,7 +3,7 @@
 python impute.py survey.csv                          # fits on the file; writes survey.imputed.csv
 python impute.py survey.csv --run 0001 --draws 20    # and 20 plausible completed tables
 python impute.py survey.csv --check                  # and measures itself on hidden cells
-python impute.py pictures.npz --run 0001             # floats [N, H, W], NaN: a missing pixel
+python impute.py shapes.npz --run 0001             # floats [N, H, W], NaN: a missing pixel
 """
 
 import parts  # noqa: F401  first: before torch is loaded
@@ -16,33 +16,19 @@ import numpy as np
 import torch
 
 import data as datasets
-from parts import (
-    arrays,
-    conditions,
-    figures,
-    files,
-    gallery,
-    hidden_cells,
-    images,
-    pictures,
-    quadrants,
-    runs,
-    tables,
-)
-from parts.cli import (
-    Parser,
-    add_device_flags,
-    add_file_flags,
-    choose_device,
-    choose_threads,
-    count,
-    open_fraction,
-    progress_bar,
-    run_script,
-)
+from parts import files, randomness
+from parts.console.devices import choose_device, choose_threads
+from parts.console.flags import Parser, add_device_flags, add_file_flags, count, open_fraction
+from parts.console.progress import progress_bar
+from parts.console.script import run_script
 from parts.errors import UserError
-from parts.hidden_cells import N_DRAWS, half_sample_mode
-from parts.models import load_model
+from parts.forms import arrays, conditions
+from parts.forms.pictures import picture_files, shapes, sheets
+from parts.forms.tables import encoding, table_files
+from parts.measure import hidden_cells, quarters
+from parts.measure.hidden_cells import N_DRAWS, half_sample_mode
+from parts.model.build import load_model
+from parts.plots import style
 from train import N_KEPT_ROWS, run_of
 from vae import Batch
 
@@ -54,7 +40,7 @@ class Imputer:
     """A run's model, and what to report of a missing cell: its mean, median or mode."""
 
     def __init__(self, model, columns, n_samples=100, seed=0, statistic="mean"):
-        self.model, self.columns = model, tables.modelled(columns)
+        self.model, self.columns = model, encoding.modelled(columns)
         self.seed, self.statistic = seed, statistic
         self.device = next(model.parameters()).device
         self.eps = model.grid(n_samples, seed).to(self.device)
@@ -73,16 +59,16 @@ class Imputer:
 
         Cells that lie too far out to tell anything of the others in their row are passed over.
         """
-        mask = mask * ~tables.far(x, self.columns)
+        mask = mask * ~encoding.far(x, self.columns)
         n_rows = max(1, CHUNK_CELLS // (x.shape[1] * max(1, n_draws)))
-        with runs.fixed_randomness(self.seed):
+        with randomness.fixed_randomness(self.seed):
             for start in range(0, len(x), n_rows):
                 rows = slice(start, start + n_rows)
                 batch = [a if a is None else
                          torch.as_tensor(a[rows], dtype=torch.float32, device=self.device)
                          for a in (x, mask, y)]  # fmt: skip
                 filled = self.model.impute(*batch, draws=n_draws, eps=self.eps, unit=self.unit)
-                draws = tables.to_user(filled.draws.cpu().numpy(), self.columns)
+                draws = encoding.to_user(filled.draws.cpu().numpy(), self.columns)
                 yield rows, self.point(filled.mean.cpu().numpy(), draws), draws
 
     def point(self, mean, draws):
@@ -104,8 +90,8 @@ def fill(rows, columns, imputer, n_tables=0, interval=None):
 
     With `interval` the first has columns NAME_low and NAME_high of the numbers that had holes.
     """
-    frame, kept = rows.file.frame, tables.modelled(columns)
-    holes = np.column_stack([tables.holes(frame, c.name) for c in kept])
+    frame, kept = rows.file.frame, encoding.modelled(columns)
+    holes = np.column_stack([encoding.holes(frame, c.name) for c in kept])
     todo = np.flatnonzero(holes.any(1))
     n_draws = max(imputer.n_draws, n_tables, N_DRAWS if interval else 0)
     found, drawn, bounds = np.empty((len(todo), len(kept))), [], []
@@ -176,31 +162,31 @@ def main(argv=None):
     args = make_parser().parse_args(argv)
     if datasets.form_of(args.file) == "pictures":
         return fill_pictures(args)
-    file = files.read(args.file)
-    out = Path(args.out or files.output_of(args.file, "imputed"))
+    file = table_files.read(args.file)
+    out = Path(args.out or table_files.output_of(args.file, "imputed"))
     digits = len(str(args.draws))
-    drawn = [files.output_of(out, f"{i:0{digits}d}") for i in range(1, args.draws + 1)]
+    drawn = [table_files.output_of(out, f"{i:0{digits}d}") for i in range(1, args.draws + 1)]
     text = any(kind.kind not in "biuf" for kind in file.frame.dtypes)
     for path in (out, *drawn):
-        files.refuse_output(path, args.overwrite, args.file, text=text)
+        table_files.refuse_output(path, args.overwrite, args.file, text=text)
     run = run_of(args, preset="impute", held_out=0.1 if args.check else 0.0)
     model, checkpoint = load_model(run, choose_device(args.device))
     config = checkpoint["config"]
-    columns = [tables.Column(**column) for column in config["columns"]]
+    columns = [encoding.Column(**column) for column in config["columns"]]
     if args.interval:
         refuse_names(file, columns)
     torch.set_num_threads(choose_threads(args.threads, 2**30))
     rows = conditions.read_rows(file, columns, run.read_y()[0])
-    far = tables.far(rows.x, tables.modelled(columns)) & (rows.mask > 0)
-    for note in [*rows.notes, *far_notes(far, tables.modelled(columns))]:
+    far = encoding.far(rows.x, encoding.modelled(columns)) & (rows.mask > 0)
+    for note in [*rows.notes, *far_notes(far, encoding.modelled(columns))]:
         print(f"Note: {note}")
     imputer = Imputer(model, columns, args.n_samples, args.seed, args.statistic)
     fresh, trained = rows_to_check(run, rows, config) if args.check else (None, None)
     outputs, holes = fill(rows, columns, imputer, args.draws, args.interval)
     for path, frame in zip((out, *drawn), outputs, strict=True):
-        files.write(tables.as_held(frame, columns, file, path), path, file)
-    kept = tables.modelled(columns)
-    left = sum(int(tables.holes(file.frame, c.name).sum()) for c in columns if c not in kept)
+        table_files.write(encoding.as_held(frame, columns, file, path), path, file)
+    kept = encoding.modelled(columns)
+    left = sum(int(encoding.holes(file.frame, c.name).sum()) for c in columns if c not in kept)
     print(f"Filled {holes.sum()} cells in {holes.any(1).sum()} of {len(holes)} rows"
           + (f"; {left} in columns that are not modelled stay empty" if left else ""))  # fmt: skip
     if args.check:
@@ -218,20 +204,20 @@ def fill_pictures(args):
     if Path(args.file).is_dir():
         raise UserError(f"{args.file} is a folder, whose pictures have no holes; give an array")
     run = run_of(args)
-    out = Path(args.out or files.output_of(args.file, "imputed"))
+    out = Path(args.out or table_files.output_of(args.file, "imputed"))
     digits = len(str(args.draws))
-    drawn = [files.output_of(out, f"{i:0{digits}d}") for i in range(1, args.draws + 1)]
+    drawn = [table_files.output_of(out, f"{i:0{digits}d}") for i in range(1, args.draws + 1)]
     sheet = out.with_suffix(".png")
     for path in (out, *drawn):
-        files.refuse_output(path, args.overwrite, args.file)
+        table_files.refuse_output(path, args.overwrite, args.file)
         if path.suffix.lower() not in arrays.READERS:
             raise UserError(f"--out {path}: expected a name ending in .npy or .npz for pictures")
-    files.refuse_existing(sheet, args.overwrite)
+    table_files.refuse_existing(sheet, args.overwrite)
     model, checkpoint = load_model(run, choose_device(args.device))
     config = checkpoint["config"]
-    columns = [tables.Column(**column) for column in config["columns"]]
-    found = images.of_run(args.file, config, columns, run.read_y()[0], holes=True)
-    columns, x_train = tables.modelled(columns), run.read_rows()[0]
+    columns = [encoding.Column(**column) for column in config["columns"]]
+    found = picture_files.of_run(args.file, config, columns, run.read_y()[0], holes=True)
+    columns, x_train = encoding.modelled(columns), run.read_rows()[0]
     model.likelihood.check(found.x, [column.name for column in columns])
     whole = f"run {run.name} was trained on whole pictures; --hide-rate 0.9 makes better fills"
     for note in found.notes + [whole] * (not config["hide_rate"]):
@@ -248,7 +234,7 @@ def fill_pictures(args):
     at = holes[todo]
     for output, values in zip(outputs, [mean, *draws], strict=True):
         some = output.reshape(holes.shape)[todo]
-        some[at] = tables.to_user(values, columns)[at]
+        some[at] = encoding.to_user(values, columns)[at]
         output.reshape(holes.shape)[todo] = some
     for path, output in zip((out, *drawn), outputs, strict=False):
         arrays.write(path, output, found.as_written)
@@ -259,8 +245,8 @@ def fill_pictures(args):
         print(f"Wrote {path}")
     if len(todo):
         shown = [a.reshape(holes.shape)[todo[:N_SHOWN]] for a in (found.array, *outputs[:3])]
-        grey_map = pictures.grey_map(tables.to_user(x_train, columns))
-        gallery.write(sheet, gallery.as_colour(np.stack(shown), config["shape"], grey_map))
+        grey_map = shapes.grey_map(encoding.to_user(x_train, columns))
+        sheets.write(sheet, sheets.as_colour(np.stack(shown), config["shape"], grey_map))
         print(f"Wrote {sheet}: as it was, filled, and two draws")
     print(f"Fill other pictures with: python impute.py FILE {run.flags(args.runs_dir)}")
     return 0
@@ -274,7 +260,7 @@ def fill_rows(model, batch, n_draws, args, x_of=None):
     device = next(model.parameters()).device
     pieces, n_rows = [], max(1, CHUNK_CELLS // (x.shape[1] * n_draws))
     eps = model.grid(args.n_samples, args.seed).to(device)
-    with runs.fixed_randomness(args.seed), progress_bar(len(x), 0) as bar:
+    with randomness.fixed_randomness(args.seed), progress_bar(len(x), 0) as bar:
         for start in range(0, len(x), n_rows):
             piece = Batch.of(batch.take(slice(start, start + n_rows)), device)
             filled = model.impute(piece.x, piece.mask, piece.y, draws=n_draws, eps=eps, x_of=x_of)
@@ -291,10 +277,10 @@ def check_quarters(run, model, config, args):
         raise UserError(f"--check: {run.path} has no test pictures")
     device = next(model.parameters()).device
     train, test = (Batch.of(split, device) for split in (data.train, data.test))
-    with runs.fixed_randomness(args.seed):
-        result = quadrants.check(model, train, test, data.shape, args.n_samples)
-    print(quadrants.report(result))
-    runs.write_json(run.path / "quadrants.json", result)
+    with randomness.fixed_randomness(args.seed):
+        result = quarters.check(model, train, test, data.shape, args.n_samples)
+    print(quarters.report(result))
+    files.write_json(run.path / "quadrants.json", result)
 
 
 def far_notes(far, columns):
@@ -317,7 +303,7 @@ def rows_to_check(run, rows, config):
     # The held-out rows where the file is the run's own, and where the run keeps only some of the
     # rows it was trained on, so that they cannot all be told.
     whole = len(x_train) < N_KEPT_ROWS
-    if not whole or config["data_hash"] == files.fingerprint(rows.file.path):
+    if not whole or config["data_hash"] == table_files.fingerprint(rows.file.path):
         fresh = held[0], held[1].astype(np.float32)
         rows = rows._replace(y=y_held)
     if y_train is not None:
@@ -333,14 +319,14 @@ def measure(run, imputer, fresh, trained, interval, draw_seed):
     x, mask, *y = fresh
     result, cells = hidden_cells.check(imputer, x, mask, trained, interval, draw_seed, *y)
     print(hidden_cells.report(result))
-    runs.write_json(run.path / "imputation.json", result)
-    cells |= figures.of_columns(imputer.columns) | {"interval": np.array(interval)}
-    runs.write_atomic(run.imputed, lambda f: np.savez_compressed(f, **cells))
+    files.write_json(run.path / "imputation.json", result)
+    cells |= style.of_columns(imputer.columns) | {"interval": np.array(interval)}
+    files.write_atomic(run.imputed, lambda f: np.savez_compressed(f, **cells))
 
 
 def refuse_names(file, columns):
     """Before any work: a column that --interval would write is there already."""
-    for column in tables.modelled(columns):
+    for column in encoding.modelled(columns):
         for name in (f"{column.name}_low", f"{column.name}_high"):
             if name in file.frame:
                 raise UserError(f"{file.path} has a column named {name!r} already; rename it")

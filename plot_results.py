@@ -9,15 +9,16 @@ from functools import partial
 
 import numpy as np
 
-from parts import gallery, pictures, runs
-from parts.cli import Parser, add_run_flags, run_script
+from parts import files, runs
+from parts.console.flags import Parser, add_run_flags
+from parts.console.script import run_script
 from parts.errors import UserError
-from parts.figures import (
+from parts.forms.pictures import figures, shapes
+from parts.plots.style import (
     BLUE,
     GREEN,
     GREY,
     ORANGE,
-    VERB_FIGURES,
     VERMILION,
     as_dates,
     legend_below,
@@ -25,6 +26,7 @@ from parts.figures import (
     shorten,
     subplots,
 )
+from parts.plots.verbs import VERB_FIGURES
 
 CLASS_COLORS = (
     BLUE,
@@ -75,7 +77,7 @@ def column(log, key):
 def reconstructions(log, arrays):
     """Original against reconstructed test rows, with the model's two sigma around the latter."""
     if len(arrays["shape"]) > 1:
-        return gallery.reconstructions(arrays)
+        return figures.reconstructions(arrays)
     spread = np.ptp(np.where(np.isnan(arrays["x"]), arrays["recon"], arrays["x"]), 0)
     spread = spread[spread > 0]
     common = len(spread) == 0 or spread.max() / spread.min() < COMMON_SCALE
@@ -177,7 +179,7 @@ def column_errors(log, arrays):
     """Error of each column beside that of predicting the training mean."""
     model, mean = arrays["mse_per_column"], arrays["mse_per_column_mean"]
     if len(arrays["shape"]) > 1:
-        maps = [pictures.error_map(errors, arrays["shape"]) for errors in (model, mean)]
+        maps = [shapes.error_map(errors, arrays["shape"]) for errors in (model, mean)]
         figure, axes = subplots(1, 2, width=7, height=3.2)
         for axis, errors, title in zip(axes.flat, maps, ("VAE", "training mean"), strict=True):
             shown = axis.imshow(errors, cmap="viridis", vmin=0, vmax=maps[1].max())
@@ -230,7 +232,7 @@ def load_evaluation(run, runs_dir):
     again = f"run python evaluate.py {run.flags(runs_dir)} first"
     if not run.evaluation.is_file():
         raise UserError(f"{run.evaluation} is missing: {again}")
-    arrays = runs.read_arrays(run.evaluation, again, runs.EVALUATION_KEYS)
+    arrays = files.read_arrays(run.evaluation, again, runs.EVALUATION_KEYS)
     if run.checkpoint.stat().st_mtime_ns > run.evaluation.stat().st_mtime_ns:
         raise UserError(f"{run.evaluation} is older than the run's checkpoint: {again}")
     return arrays
@@ -245,10 +247,10 @@ def drawings(run, log, runs_dir):
     else:
         arrays = load_evaluation(run, runs_dir)
         found = {name: partial(draw, log, arrays) for name, draw in FIGURES.items()}
-        shown = {name: draw for name, draw in gallery.FIGURES.items() if name in arrays}
+        shown = {name: draw for name, draw in figures.FIGURES.items() if name in arrays}
         found |= {name: partial(draw, arrays) for name, draw in shown.items()}
     for kind, path in left.items():
-        arrays = runs.read_arrays(path, f"delete it, or run the verb that wrote {path.name} again")
+        arrays = files.read_arrays(path, f"delete it, or run the verb that wrote {path.name} again")
         found |= {name: partial(draw, arrays) for name, draw in VERB_FIGURES[kind].items()}
     return found
 
@@ -277,7 +279,7 @@ def main(argv=None):
         path = run.figures / f"{name}.png"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            runs.write_atomic(path, partial(figure.savefig, format="png", dpi=130))
+            files.write_atomic(path, partial(figure.savefig, format="png", dpi=130))
         boxes = any("missing from font" in str(warning.message) for warning in caught)
         print(f"Wrote {path}" + (" (boxes stand for letters the font lacks)" if boxes else ""))
         if not args.show:

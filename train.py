@@ -18,25 +18,18 @@ import time
 import torch
 
 import data as datasets
-from parts import kinds, runs
-from parts.cli import (
-    INTERRUPTED,
-    Parser,
-    choose_device,
-    choose_threads,
-    count,
-    flags_in,
-    non_negative,
-    progress_bar,
-    run_script,
-    stop_signals,
-)
+from parts import files, randomness, runs
+from parts.console.devices import choose_device, choose_threads
+from parts.console.flags import Parser, count, flags_in, non_negative
+from parts.console.progress import progress_bar
+from parts.console.script import INTERRUPTED, run_script, stop_signals
+from parts.console.settings import add_model_flags
 from parts.errors import UserError
-from parts.likelihoods import LIKELIHOOD_OPTIONS
-from parts.models import fit_to_model, from_config, refuse_damaged
-from parts.presets import PRESETS, fitted_settings
-from parts.settings import add_model_flags
-from parts.training import Position, Training
+from parts.forms.tables import kinds
+from parts.model.build import fit_to_model, from_config, refuse_damaged
+from parts.model.likelihoods import LIKELIHOOD_OPTIONS
+from parts.training.loop import Position, Training
+from parts.training.presets import PRESETS, fitted_settings
 from vae import LIKELIHOODS, Batch
 
 # Of training and of held-out rows so many are kept in the run, to compare other rows with.
@@ -112,7 +105,7 @@ def held_out_terms(model, rows, part):
     if not len(rows.x):
         return {}
     n_samples = max(1, min(8, 4096 // len(rows.x)))
-    with runs.fixed_randomness():
+    with randomness.fixed_randomness():
         rows = rows._replace(x=model.likelihood.draw(rows.x))
         elbo, log_px_z, kl = (t.mean().item() for t in model.terms(rows, n_samples))
     return {f"{part}_loss": -elbo, f"{part}_log_px_z": log_px_z, f"{part}_kl": kl}
@@ -148,7 +141,7 @@ def parse(argv, parser=None):
     blank = dict.fromkeys(defaults, unset) | appended
     namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     if (path := namespace.get("config", unset)) is not unset:
-        argv = [*flags_in(runs.read_json(path), parser, path), *argv]
+        argv = [*flags_in(files.read_json(path), parser, path), *argv]
         namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     given = {name: v for name, v in namespace.items() if v is not unset and v is not None}
     likelihood = datasets.resolve(defaults | given)["likelihood"]
@@ -190,7 +183,7 @@ def build(config, data):
     for split in (data.train, data.val, data.test):
         if len(split.x):
             model.likelihood.check(split.x, [column.name for column in data.modelled])
-    with runs.fixed_randomness(config["seed"]):
+    with randomness.fixed_randomness(config["seed"]):
         model.start_at(*Batch.of(data.train, config["device"]).take(slice(N_STARTED_AT)))
     return Training(model, config["lr"], config["seed"])
 

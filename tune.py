@@ -28,22 +28,20 @@ import torch
 
 import data as datasets
 import train
-from parts import figures, runs, search, tables, workers
-from parts.cli import (
-    INTERRUPTED,
-    Parser,
-    n_cores,
-    positive_int,
-    progress_bar,
-    run_script,
-    stop_signals,
-)
-from parts.distributions import LEARNED_VARIANCES
+from parts import files, randomness
+from parts.console.devices import n_cores
+from parts.console.flags import Parser, positive_int
+from parts.console.progress import progress_bar
+from parts.console.script import INTERRUPTED, run_script, stop_signals
+from parts.console.settings import add_model_flags
 from parts.errors import UserError
-from parts.likelihoods import LIKELIHOOD_OPTIONS
-from parts.models import MODEL_OPTIONS, MODELS, from_config
-from parts.presets import spiked
-from parts.settings import add_model_flags
+from parts.forms.tables import encoding
+from parts.model.build import MODEL_OPTIONS, MODELS, from_config
+from parts.model.likelihoods import LIKELIHOOD_OPTIONS
+from parts.model.likelihoods.gaussian import LEARNED_VARIANCES
+from parts.plots.tuning import search_figure
+from parts.training import search, workers
+from parts.training.presets import spiked
 from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
 
 HELD_OUT = 0.2  # of the rows, where train.py would hold back none
@@ -64,11 +62,11 @@ def score(model, data, device, n_rows=N_SCORED, n_samples=SCORE_SAMPLES):
     The bound and the units of `log_px` in evaluate.py.
     """
     rows = Batch.of(data.val, device).take(slice(n_rows))
-    with runs.fixed_randomness():
+    with randomness.fixed_randomness():
         rows = rows._replace(x=model.likelihood.draw(rows.x))
         log_px = model.log_px(*rows, n_samples=n_samples).double().cpu().numpy()
     mask = None if data.val.mask is None else data.val.mask[:n_rows]
-    return log_px + tables.log_det(data.val.x[:n_rows], data.modelled, mask, user=False)
+    return log_px + encoding.log_det(data.val.x[:n_rows], data.modelled, mask, user=False)
 
 
 def attempt(trial, config, data, share, stopped, to_beat):
@@ -253,8 +251,8 @@ def write(folder, study, flags):
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    runs.write_atomic(folder / "trials.csv", lambda file: file.write(text.getvalue().encode()))
-    runs.write_json(folder / "best.json", flags)
+    files.write_atomic(folder / "trials.csv", lambda file: file.write(text.getvalue().encode()))
+    files.write_json(folder / "best.json", flags)
     draw(folder / "search.png", rows, search.importances(study))
 
 
@@ -265,8 +263,8 @@ def draw(path, rows, importances):
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
-        figure = figures.search(rows, importances)
-        runs.write_atomic(path, partial(figure.savefig, format="png", dpi=130))
+        figure = search_figure(rows, importances)
+        files.write_atomic(path, partial(figure.savefig, format="png", dpi=130))
         plt.close(figure)
 
 
@@ -319,7 +317,7 @@ def main(argv=None):
     settings |= {"seeds": search.seeds(base["seed"])}
     path = folder / "study.db"
     busy = f"{folder} is being searched by another process"
-    with runs.locked(folder, busy), search.opened(path, base["epochs"]) as study:
+    with files.locked(folder, busy), search.opened(path, base["epochs"]) as study:
         search.claim(study, settings, folder)
         print(f"Searching {', '.join(axes)}; study: {path}, "
               f"{len(search.finished(study))} of {args['trials']} trials finished")  # fmt: skip

@@ -14,12 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from parts.batches import CHUNK_FLOATS, Batch, hide, in_chunks
-from parts.distributions import LOG_2PI, kl_normal, log_normal
-from parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Mixed
-from parts.networks import NETWORKS
-from parts.objectives import OBJECTIVES
-from parts.priors import Aggregated, normal_grid
+from parts.model.aggregated import Aggregated
+from parts.model.batches import CHUNK_FLOATS, Batch, hide, in_chunks
+from parts.model.likelihoods import LIKELIHOODS
+from parts.model.likelihoods.mixed import Bernoulli, Gaussian, Mixed
+from parts.model.networks import NETWORKS
+from parts.model.noise import normal_grid
+from parts.model.normal import LOG_2PI, kl_normal, log_normal
+from parts.model.objectives import OBJECTIVES
 
 __all__ = ["LIKELIHOODS", "NETWORKS", "OBJECTIVES", "VAE", "Batch", "Bernoulli", "Gaussian",
            "Importance", "Imputation", "Mixed", "Terms", "kl_normal", "normal_grid"]  # fmt: skip
@@ -61,7 +63,8 @@ class Imputation(NamedTuple):
 class VAE(nn.Module):
     """q(z|x) = N(mu(x), exp(logvar(x))), p(z) = N(0, I), and p(x|z) given by `likelihood`.
 
-    A `flow` (parts/flows.py) takes q(z|x) further, a `prior` (parts/priors.py) replaces N(0, I).
+    A `flow` (parts/model/flows.py) takes q(z|x) further, a `prior` (parts/model/priors.py)
+    replaces N(0, I).
     Several `members` are an even mixture of VAEs that share what the likelihood learns, trained in
     one pass: their axis M comes first in mu and logvar [M, B, Z], z [M, K, B, Z] and params.
     """
@@ -212,7 +215,7 @@ class VAE(nn.Module):
 
     def loss(self, phase, batch, beta=1.0, objective="elbo", n_samples=1, hide_rate=0.0,
              free_bits=0.0, capacity=None):  # fmt: skip
-        """What phase `phase` minimises, and its parts as detached scalars: parts/objectives.py."""
+        """What phase `phase` minimises, and its parts as detached scalars: see objectives.py."""
         batch = batch._replace(x=self.likelihood.draw(batch.x))
         if hide_rate:
             batch = hide(batch, hide_rate)
@@ -243,7 +246,7 @@ class VAE(nn.Module):
 
         Burda et al. 2016, eq. 8; ESS = (sum w)^2 / sum w^2. Memory is bounded whatever B and K.
         n_samples in all, evenly of each member; or as many as `eps` [K, 1, Z], see `grid`, which
-        is then the noise of every row. `prior`: see parts/priors.py, `own` [B] is for it.
+        is then the noise of every row. `prior`: see parts/model/priors.py, `own` [B] is for it.
         """
         n_samples = math.ceil(n_samples / self.members) if eps is None else len(eps)
         cells = CHUNK_FLOATS // (self.members * max(self.width, prior.n_rows if prior else 0))

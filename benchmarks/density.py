@@ -20,19 +20,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import parts  # noqa: E402, F401  before torch
+import parts  # noqa: F401  before torch
 
 # isort: split
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-import train  # noqa: E402
-from evaluate import estimates  # noqa: E402
-from parts import figures, runs  # noqa: E402
-from parts.cli import Parser, n_cores, positive_int, run_script  # noqa: E402
-from parts.errors import UserError  # noqa: E402
-from vae import Batch  # noqa: E402
+import train
+from evaluate import estimates
+from parts import (
+    files,
+    randomness,
+    runs,
+)
+from parts.console.devices import n_cores
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.errors import UserError
+from parts.plots import (
+    style,
+)
+from vae import Batch
 
 RESULTS = ROOT / "benchmarks/results"
 N_TEST_SAMPLES = 5000  # of Burda et al. 2016
@@ -40,7 +49,7 @@ FEWER_SAMPLES = 1000  # where several seeds are compared
 LOOKS, LOOK_AT, LOOK_SAMPLES = 10, slice(None, None, 10), 100
 PAPER = -86.76  # Burda et al. 2016, table 1: VAE, one stochastic layer, one sample
 LIMIT_SIZE, LIMIT_TRIES = 2048, 5  # of the matrix product that stands for the device's limit
-COLORS = (figures.BLUE, figures.ORANGE, figures.GREEN, figures.VERMILION, "#CC79A7", figures.GREY)
+COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, "#CC79A7", style.GREY)
 MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds", "rows_per_second",
          "share_of_limit")  # fmt: skip
 ELBO = "--preset mnist --objective elbo --n-samples 1 --epochs 30"
@@ -62,7 +71,7 @@ SETTINGS = {
 
 
 def rough(model, rows):
-    with runs.fixed_randomness():
+    with randomness.fixed_randomness():
         rows = rows._replace(x=model.likelihood.draw(rows.x))
         return model.log_px(*rows, n_samples=LOOK_SAMPLES).mean().item()
 
@@ -109,7 +118,7 @@ def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
     rows_per_second = len(rows.x) * config["epochs"] / seconds
     work = rows_per_second * multiply_adds(training.model, config["n_samples"])
     start = time.perf_counter()
-    with runs.fixed_randomness(seed):
+    with randomness.fixed_randomness(seed):
         test = test._replace(x=training.model.likelihood.draw(test.x))
     _, log_px, _, _ = estimates(training.model, test, n_test_samples, seed)
     return {
@@ -132,7 +141,7 @@ def draw(rows, path):
     import matplotlib
 
     matplotlib.use("Agg")
-    figure, axes = figures.subplots(1, 1, width=6.4, height=3.8)
+    figure, axes = style.subplots(1, 1, width=6.4, height=3.8)
     axis = axes.flat[0]
     single = [(name, row) for name, row in rows.items() if row["seeds"] == 1]
     for (name, row), color in zip(single, COLORS[: len(single)], strict=True):
@@ -143,7 +152,7 @@ def draw(rows, path):
     axis.set(title="MNIST: lines of every tenth test picture, dots of all")
     axis.set(xlabel="training, s", ylabel="log p(x), nats", xscale="log", ylim=(-100, None))
     axis.legend(loc="lower right", frameon=False, fontsize=8)
-    runs.write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    files.write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
 
 
 def summary(found):
@@ -166,7 +175,7 @@ def main(argv=None):
     if args.epochs and not args.out:
         raise UserError("--epochs is a quick look: name its file by --out")
     out = Path(args.out or RESULTS / "density.json")
-    found = runs.read_json(out)["rows"] if out.exists() else {}
+    found = files.read_json(out)["rows"] if out.exists() else {}
     for name in args.only or SETTINGS:
         flags, n_seeds = SETTINGS[name]
         flags += f" --epochs {args.epochs}" if args.epochs else ""
@@ -183,7 +192,7 @@ def main(argv=None):
         found = {key: (found | {name: row})[key] for key in SETTINGS if key in {*found, name}}
         command = "python benchmarks/density.py --data-dir DIR"
         result = {"command": command, "cores": n_cores(), "rows": found}
-        runs.write_json(out, result | {"versions": runs.versions()})
+        files.write_json(out, result | {"versions": runs.versions()})
     draw(found, out.with_suffix(".png"))
     return 0
 

@@ -24,18 +24,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import parts  # noqa: E402, F401  before torch
+import parts  # noqa: F401  before torch
 
 # isort: split
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-import detect  # noqa: E402
-from parts import baselines, files, tables  # noqa: E402
-from parts.cli import Parser, positive_int, run_script  # noqa: E402
-from parts.errors import UserError  # noqa: E402
-from parts.runs import versions, write_json  # noqa: E402
+import detect
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.errors import UserError
+from parts.files import write_json
+from parts.forms.tables import (
+    encoding,
+    table_files,
+)
+from parts.measure import baselines
+from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
 MOST = 5000  # normal rows to train on, and as many to test on
@@ -64,7 +70,7 @@ def ours(train, test, folder, seed):
         start = time.perf_counter()
         run = detect.run_of(args)
         scorer, columns, *_ = detect.scorer_of(run, args)
-        rows = tables.read_rows(files.read(str(folder / "test.csv")), columns)
+        rows = encoding.read_rows(table_files.read(str(folder / "test.csv")), columns)
         scores = scorer.scores_of(rows)
     return scores, time.perf_counter() - start
 

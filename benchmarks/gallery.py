@@ -16,11 +16,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import evaluate  # noqa: E402
-import generate  # noqa: E402
-import plot_results  # noqa: E402
-import train  # noqa: E402
-from parts.cli import Parser, run_script  # noqa: E402
+import evaluate
+import generate
+import plot_results
+import train
+from parts.console.flags import Parser
+from parts.console.script import run_script
 
 RESULTS = ROOT / "benchmarks/results"
 FLAGS = "--data mnist --preset mnist --epochs 20 --latent-dim 16 --prior mixture --run mnist"

@@ -34,17 +34,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import generate  # noqa: E402  first: before numpy and torch
+import generate  # first: before numpy and torch
 
 # isort: split
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import train  # noqa: E402
-from parts import cells, closeness, files, tables  # noqa: E402
-from parts.cli import Parser, choose_device, positive_int, run_script  # noqa: E402
-from parts.errors import UserError  # noqa: E402
-from parts.runs import versions, write_json  # noqa: E402
+import train
+from parts.console.devices import choose_device
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.errors import UserError
+from parts.files import write_json
+from parts.forms.tables import (
+    cells,
+    encoding,
+    table_files,
+)
+from parts.measure import closeness
+from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
 COMMITTED = ("hivae_adult", "c9", 3)  # table, target and seeds of results/generation.json
@@ -60,7 +68,7 @@ KIND_OF = {  # in a file of types beside the table (HI-VAE's words)
 
 def read_table(path):
     """The rows without a missing cell, as text, and name -> kind from the types beside it or {}."""
-    frame = files.read(path).frame
+    frame = table_files.read(path).frame
     frame = frame.set_axis(list(map(str, frame.columns)), axis=1)
     whole = ~np.any([cells.missing(frame[name]) for name in frame.columns], axis=0)
     frame = frame[whole].reset_index(drop=True)
@@ -117,8 +125,8 @@ def ours(folder, wanted, n, seed):
             raise KeyboardInterrupt
         seconds.append(time.perf_counter() - start)
     config = json.loads((folder / "runs/adult/config.json").read_text())
-    columns = tables.modelled([tables.Column(**column) for column in config["columns"]])
-    return files.read(made).frame, seconds, columns
+    columns = encoding.modelled([encoding.Column(**column) for column in config["columns"]])
+    return table_files.read(made).frame, seconds, columns
 
 
 def tvae(frame, columns, n, seed):
@@ -146,7 +154,7 @@ def tvae(frame, columns, n, seed):
 def numbers_of(frame, columns):
     """Rows as float64 [n, D]: numbers as they are, levels by their code; NaN where neither."""
     values = [
-        tables.codes(frame[c.name], c) if c.levels else cells.numbers(frame[c.name], c.style)
+        encoding.codes(frame[c.name], c) if c.levels else cells.numbers(frame[c.name], c.style)
         for c in columns
     ]
     return np.stack(values, -1)

@@ -21,18 +21,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import parts  # noqa: E402, F401  before torch
+import parts  # noqa: F401  before torch
 
 # isort: split
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import data as datasets  # noqa: E402
-import generate  # noqa: E402
-import train  # noqa: E402
-from benchmarks.quality import RESULTS, summary  # noqa: E402
-from parts.cli import Parser, positive_int, run_script  # noqa: E402
-from parts.runs import versions, write_json  # noqa: E402
+import data as datasets
+import generate
+import train
+from benchmarks.quality import RESULTS, summary
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.files import write_json
+from parts.runs import versions
 
 FITTED = 10_000  # pictures that the classifier learns from
 N = 100  # pictures of each digit

@@ -45,18 +45,30 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import impute  # noqa: E402  first: before torch is loaded
+import impute  # first: before torch is loaded
 
 # isort: split
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks.report import value  # noqa: E402
-from benchmarks.survey import RESULTS  # noqa: E402
-from parts import baselines, cells, files, hidden_cells, kinds, tables  # noqa: E402
-from parts.cli import Parser, n_cores, positive_int, run_script  # noqa: E402
-from parts.errors import UserError  # noqa: E402
-from parts.runs import read_arrays, versions, write_json  # noqa: E402
+from benchmarks.report import value
+from benchmarks.survey import RESULTS
+from parts.console.devices import n_cores
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.errors import UserError
+from parts.files import read_arrays, write_json
+from parts.forms.tables import (
+    cells,
+    encoding,
+    kinds,
+    table_files,
+)
+from parts.measure import (
+    baselines,
+    hidden_cells,
+)
+from parts.runs import versions
 
 DROPPED = {"banknote": "class", "breast": "target", "concrete": "strength_mpa",
            "winequality-red": None}  # fmt: skip
@@ -73,9 +85,9 @@ METHODS = ("VAE", "mean / mode", "k-NN", "iterative regression", *FORESTS)
 
 def read_table(path, holes=False):
     """The cells of a CSV as text, and their numbers [N, D]; NaN in holes, where there may be."""
-    frame = files.read(path).frame
+    frame = table_files.read(path).frame
     x = np.column_stack([cells.numbers(frame[name], {}) for name in frame])
-    empty = np.column_stack([tables.holes(frame, name) for name in frame])
+    empty = np.column_stack([encoding.holes(frame, name) for name in frame])
     for row, j in np.argwhere(np.isnan(x) & ~(empty & holes))[:1]:
         cell = f"row {row + 1}, column {frame.columns[j]!r} holds {frame.iloc[row, j]!r}"
         raise UserError(f"{path}: {cell}, expected a number")
@@ -206,7 +218,7 @@ def read_adult(folder, n_draws):
     """Adult: cells as text, numbers [N, D], each column's type and its levels, masks by name."""
     path, types_path, masks_path = (folder / name for name in ADULT)
     frame, x = read_table(path, holes=True)
-    types = files.read(types_path).frame
+    types = table_files.read(types_path).frame
     if not {"type", "nclass"} <= set(types) or len(types) != x.shape[1]:
         raise UserError(f"{types_path}: expected type and nclass of each of {x.shape[1]} columns")
     names = [f"m{rate}_{draw}" for rate in RATES for draw in range(1, n_draws + 1)]
@@ -244,7 +256,7 @@ def middle_of(types, x):
 def learnt(frame, specs, seed):
     """k-NN and iterative regression on a frame of text with holes, values [N, D] by name."""
     columns = kinds.fit(frame, specs)
-    x, mask, _, _ = tables.encode(frame, columns)
+    x, mask, _, _ = encoding.encode(frame, columns)
     rows = np.random.default_rng(seed).permutation(len(x))[:N_LEARNT]
     found = hidden_cells.others(columns, (x[rows], mask[rows]), x, mask)
     del found["mean / mode"]

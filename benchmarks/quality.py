@@ -19,15 +19,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import data as datasets  # noqa: E402
-import evaluate  # noqa: E402
-import plot_results  # noqa: E402
-import train  # noqa: E402
-from parts import figures  # noqa: E402
-from parts.cli import Parser, positive_int, run_script  # noqa: E402
-from parts.runs import find_run, versions, write_atomic, write_json  # noqa: E402
+import data as datasets
+import evaluate
+import plot_results
+import train
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.files import write_atomic, write_json
+from parts.plots import (
+    style,
+)
+from parts.runs import find_run, versions
 
 RESULTS = ROOT / "benchmarks/results"
 DIGITS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
@@ -121,27 +125,27 @@ def draw_rate_distortion(result, path, unit):
     import matplotlib
 
     matplotlib.use("Agg")
-    figure, axes = figures.subplots(1, 1, width=6.4, height=3.8)
+    figure, axes = style.subplots(1, 1, width=6.4, height=3.8)
     axis = axes.flat[0]
     kl, mse = ([p[key]["mean"] for p in result["points"]] for key in ("kl", "test_mse"))
     sd = [p["test_mse"]["sd"] or 0 for p in result["points"]]
-    style = {"marker": "o", "color": figures.BLUE, "capsize": 3}
-    axis.errorbar(kl, mse, sd, label="VAE, beta as written", **style)
+    marks = {"marker": "o", "color": style.BLUE, "capsize": 3}
+    axis.errorbar(kl, mse, sd, label="VAE, beta as written", **marks)
     for point, x, y in zip(result["points"], kl, mse, strict=True):
         axis.annotate(f"{point['beta']:g}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
     right = max(kl) * 1.12
     pca = result["pca_mse"]
     label = "PCA, k components: no finite rate"
-    style = {"color": figures.ORANGE, "clip_on": False}
+    marks = {"color": style.ORANGE, "clip_on": False}
     if pca:
-        axis.plot([right] * len(pca), list(pca.values()), "D", label=label, **style)
+        axis.plot([right] * len(pca), list(pca.values()), "D", label=label, **marks)
     for k, y in pca.items():
         beside = {"textcoords": "offset points", "fontsize": 8, "annotation_clip": False}
         axis.annotate(f"k={k}", (right, y), (8, -3), **beside)
     axis.set(title="What a reconstruction costs", xlim=(-0.5, right))
     axis.set_xlabel("rate: KL(q(z|x) || p(z)), nats per row")
     axis.set_ylabel(f"distortion: test MSE ({unit}²)")
-    figures.legend_below(figure, axis)
+    style.legend_below(figure, axis)
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
 
 

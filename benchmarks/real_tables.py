@@ -19,12 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from benchmarks.survey import RESULTS, run  # noqa: E402
-from parts.cli import Parser, run_script  # noqa: E402
-from parts.errors import UserError  # noqa: E402
-from parts.runs import versions, write_json  # noqa: E402
+from benchmarks.survey import RESULTS, run
+from parts.console.flags import Parser
+from parts.console.script import run_script
+from parts.errors import UserError
+from parts.files import write_json
+from parts.runs import versions
 
 TABLES = ("banknote", "breast", "concrete", "winequality-red", "hivae_adult")
 

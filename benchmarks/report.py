@@ -12,9 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from parts.cli import Parser, run_script  # noqa: E402
-from parts.errors import UserError  # noqa: E402
-from parts.runs import write_atomic  # noqa: E402
+from parts.console.flags import Parser
+from parts.console.script import run_script
+from parts.errors import UserError
+from parts.files import write_atomic
 
 RESULTS = ROOT / "benchmarks/results"
 

@@ -4,12 +4,13 @@
 
 Protocol: half of the labelled pictures is trained on, the other half is what samples are held
 against. A sample is the likelihood's mean at a z from p(z): no pixel noise. One for each held-out
-picture, 5000 at most. The judge is an MLP (parts/fidelity.py) that learned the classes from the
-training pictures; `confidence`, `class_entropy` and `inception_score` come from its probabilities,
-`precision` and `recall` (Kynkaanniemi et al. 2019, k = 3) from its hidden layer, and `told_apart`
-is the accuracy of an SVM that learns samples from held-out pictures on one half of both and is
-tested on the other. `real` stands for training pictures in place of samples: what is right. Mean
-and standard deviation over seeds 0, 1, 2, of weights, training order, samples and judge.
+picture, 5000 at most. The judge is an MLP (parts/measure/fidelity.py) that learned the classes from
+the training pictures; `confidence`, `class_entropy` and `inception_score` come from its
+probabilities, `precision` and `recall` (Kynkaanniemi et al. 2019, k = 3) from its hidden layer, and
+`told_apart` is the accuracy of an SVM that learns samples from held-out pictures on one half of
+both and is tested on the other. `real` stands for training pictures in place of samples: what is
+right. Mean and standard deviation over seeds 0, 1, 2, of weights, training order, samples and
+judge.
 
 `log_px` (nats, 500 importance samples) and `mse` of held-out pictures are beside them: what the
 VAE/GAN gives up, or gains. `accuracy` is the discriminator's in the last epoch, 0.5 where it cannot
@@ -27,19 +28,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import parts  # noqa: E402, F401  before torch
+import parts  # noqa: F401  before torch
 
 # isort: split
 
-import torch  # noqa: E402
+import torch
 
-import data as datasets  # noqa: E402
-import train  # noqa: E402
-from parts.cli import Parser, positive_int, run_script  # noqa: E402
-from parts.errors import UserError  # noqa: E402
-from parts.fidelity import Judge  # noqa: E402
-from parts.models import load_model  # noqa: E402
-from parts.runs import fixed_randomness, versions, write_json  # noqa: E402
+import data as datasets
+import train
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.errors import UserError
+from parts.files import write_json
+from parts.measure.fidelity import Judge
+from parts.model.build import load_model
+from parts.randomness import fixed_randomness
+from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
 MOST = 5000  # pictures on each side

@@ -34,14 +34,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import numpy as np
+import torch
+from torch import nn
 
-from parts.cli import Parser, choose_threads, n_cores, run_script  # noqa: E402
-from parts.runs import versions, write_json  # noqa: E402
-from train import fit  # noqa: E402
-from vae import VAE, Gaussian  # noqa: E402
+from parts.console.devices import choose_threads, n_cores
+from parts.console.flags import Parser
+from parts.console.script import run_script
+from parts.files import write_json
+from parts.runs import versions
+from train import fit
+from vae import VAE, Gaussian
 
 D, Z, LR = 20, 8, 1e-3
 NETWORKS = {"20-64-8": (64,), "20-128-64-8": (128, 64)}

@@ -19,8 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from parts.cli import Parser, positive_int, run_script  # noqa: E402
-from parts.runs import versions, write_json  # noqa: E402
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.files import write_json
+from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
 COMMANDS = (  # and the file that each leaves

@@ -26,15 +26,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import data as datasets  # noqa: E402
-import train  # noqa: E402
-import tune  # noqa: E402
-from benchmarks.quality import RESULTS, summary  # noqa: E402
-from parts.cli import Parser, positive_int, run_script  # noqa: E402
-from parts.models import load_model  # noqa: E402
-from parts.runs import find_run, versions, write_json  # noqa: E402
+import data as datasets
+import train
+import tune
+from benchmarks.quality import RESULTS, summary
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.files import write_json
+from parts.model.build import load_model
+from parts.runs import find_run, versions
 
 TASKS = {"digits": "--data digits", "synthetic": "", "survey": "--data survey.csv"}
 FIGURE = "tuning_digits.png"

@@ -18,13 +18,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import generate  # noqa: E402
-from benchmarks.quality import RESULTS, draw_rate_distortion, run, summary  # noqa: E402
-from parts import gallery  # noqa: E402
-from parts.cli import Parser, positive_int, run_script  # noqa: E402
-from parts.runs import versions, write_json  # noqa: E402
+import generate
+from benchmarks.quality import RESULTS, draw_rate_distortion, run, summary
+from parts.console.flags import Parser, positive_int
+from parts.console.script import run_script
+from parts.files import write_json
+from parts.forms.pictures import sheets
+from parts.runs import versions
 
 BASE = "--data digits --epochs 100 --batch-size 64 --hidden-dims 256 --latent-dim 16"
 KEYS = ("log_px", "elbo", "kl", "active_units", "test_mse", "train_seconds")
@@ -84,7 +86,7 @@ def draw(flags, folder, run_name, path):
         generate.main([*argv, "--overwrite", *given])
     with np.load(out, allow_pickle=False) as arrays:
         x = arrays["X"].reshape(N_DRAWN, -1)
-    gallery.write(path, gallery.as_colour(x, SHAPE, "gray_r", 0.0, x.max())[None])
+    sheets.write(path, sheets.as_colour(x, SHAPE, "gray_r", 0.0, x.max())[None])
 
 
 def main(argv=None):

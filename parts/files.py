@@ -1,295 +1,78 @@
-"""A user's file <-> a DataFrame: CSV, TSV, Parquet and NumPy arrays, read strictly, written whole.
+"""Files that are written whole or not at all, read with one line on what is wrong, and locked."""
 
-Cells of text files stay the text they were, so that what goes out is what came in.
-"""
-
-import csv
-import hashlib
-import itertools
-import re
-import warnings
-from dataclasses import dataclass, field
-from functools import partial
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from parts import arrays, parquet
 from parts.errors import UserError
-from parts.runs import write_atomic
-
-DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-N_SNIFFED = 2**16  # bytes looked at to tell how a text file is written
 
 
-@dataclass
-class File:
-    """A table as it stands in a file: numeric columns, or the text of the cells ("" where empty).
-
-    `as_written` keeps what writing needs to give the same form back.
-    """
-
-    path: Path
-    frame: object  # pandas.DataFrame
-    labels: np.ndarray | None = None
-    factors: np.ndarray | None = None  # structured [N], a field for each factor that made a row
-    as_written: dict = field(default_factory=dict)
-
-
-def read(path):
-    """The File at `path`; a UserError that says in one line what is wrong with it."""
-    file = parse(path, READERS)
-    n_rows, n_columns = file.frame.shape
-    if not n_rows and file.as_written.get("header"):
-        raise UserError(f"{path} has a header but no rows")
-    if not n_rows or not n_columns:
-        raise UserError(
-            f"{path}: {n_rows} rows and {n_columns} columns, expected at least one of each"
-        )
-    return file
-
-
-def parse(path, readers):
-    """What the reader of the path's ending makes of it, or a UserError."""
+def write_atomic(path, write):
+    """Call `write(file)` on a temporary binary file, then rename it to `path`."""
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, expected a file ending in {', '.join(readers)}")
-    ending = path.suffix.lower()
-    if ending not in readers:
-        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(readers)}")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        return readers[ending](path)
-    except UserError:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-    # Everything a parser says of a broken file; its first line is the useful one.
-    except (*arrays.BROKEN, csv.Error) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
 
 
-def fingerprint(path):
-    """A short hash of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def write_json(path, value):
+    text = json.dumps(value, indent=2) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
 
 
-def _read_text(path):
-    import pandas as pd
-
-    with path.open("rb") as raw:
-        start = raw.read(N_SNIFFED)
-    if b"\0" in start:
-        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8")
-    delimiter, header, spaced, n_above = _header(path, start)
-    names = _names(header, path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
-        frame = pd.read_csv(
-            path,
-            sep=delimiter,
-            dtype=str,
-            keep_default_na=False,  # only what is not there at all is missing
-            encoding="utf-8-sig",
-            skipinitialspace=spaced,
-            skiprows=n_above,
-            index_col=False,
-            skip_blank_lines=False,
-        )
-    frame.columns = names
-    frame = frame.fillna("")
-    if len(names) > 1 and (frame.iloc[:, -1] == "").any():  # pandas pads short rows in silence
-        frame = frame.iloc[: _n_whole_rows(path, delimiter, len(names), n_above + 1)]
-    newline = "\r\n" if b"\r\n" in start else "\n"
-    written = {"header": header, "delimiter": delimiter, "newline": newline}
-    return File(path, frame, as_written=written | {"bom": start[:3] == b"\xef\xbb\xbf"})
-
-
-def _n_whole_rows(path, delimiter, n_columns, n_above):
-    """Rows without the empty lines at the end; a UserError for a row that lacks cells."""
-    n_rows, n_empty = 0, 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=delimiter)
-        for row in itertools.islice(rows, n_above, None):
-            if not row:
-                n_empty += 1
-                continue
-            if n_empty or len(row) < n_columns:
-                number = n_rows + 1
-                short = f"has fewer cells than the header's {n_columns}"
-                what = "is an empty line" if n_empty else short
-                raise UserError(f"{path}: row {number} {what}; mend or delete it")
-            n_rows += 1
-    return n_rows
-
-
-def _header(path, start):
-    """The delimiter, the header's cells, whether quotes follow a space, and lines above it."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        line = next(file, "")
-        said = re.fullmatch(r"sep=(.)\r?\n?", line)  # as spreadsheets name the delimiter
-        line = next(file, "") if said else line
-        if not line.strip():
-            raise UserError(f"{path} is empty, expected a header and rows")
-
-        def cells(delimiter, **options):
-            file.seek(0)
-            rows = csv.reader(file, delimiter=delimiter, **options)
-            return next(itertools.islice(rows, int(bool(said)), None), [])
-
-        n_cells = {delimiter: len(cells(delimiter)) for delimiter in DELIMITERS}
-        best = said[1] if said else max(n_cells, key=n_cells.get)  # the first of equals: commas
-        if not said and n_cells[best] == 1 and path.suffix.lower() == ".tsv":
-            best = "\t"
-        spaced = f'{best} "'.encode() in start  # such quotes still quote
-        return best, cells(best, skipinitialspace=spaced), spaced, int(bool(said))
-
-
-def _names(header, path):
-    names = [name.strip() for name in header]
-    # pandas heads a bare array with 0,1,2,...; any other line of numbers could be a row of data.
-    numbers = all(_is_number(name) or not name for name in names)
-    if numbers and any(names) and names != [str(i) for i in range(len(names))]:
-        first = ",".join(names)[:40]
-        raise UserError(f"{path}: its first line is {first!r}, expected the columns' names")
-    names = [name or f"unnamed {i + 1}" for i, name in enumerate(names)]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise UserError(f"{path} has more than one column named {duplicates[0]!r}; rename them")
-    return names
-
-
-def _is_number(text):
+def read_arrays(path, again, needed=()):
+    """The arrays of an .npz file of ours, as a dict; a damaged file says what to do `again`."""
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            archive.testzip()
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        missing = [name for name in needed if name not in arrays]
+        if missing:
+            raise ValueError(f"no {missing}")
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged: {again}") from error
+    return arrays
 
 
-def _read_parquet(path):
-    import pandas as pd
-
-    with path.open("rb") as file:
-        table, columns = parquet.read(file)
-    header = list(columns)
-    frame = pd.DataFrame(dict(zip(_names(header, path), columns.values(), strict=True)))
-    return File(path, frame, as_written={"table": table, "header": header})
-
-
-def _read_array(path):
-    array, labels, factors, as_written = arrays.READERS[path.suffix.lower()](path)
-    return File(path, _matrix(array, path), labels, factors, as_written)
+def read_json(path):
+    """What a user's JSON file holds."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
 
 
-def _matrix(array, path):
-    import pandas as pd
-
-    if not isinstance(array, np.ndarray) or array.ndim != 2:
-        shape = getattr(array, "shape", "no array")
-        raise UserError(
-            f"{path}: shape {shape}, expected [rows, columns], or pictures [N, H, W] or "
-            "[N, C, H, W]"
-        )
-    if array.dtype.kind not in "biuf":
-        raise UserError(f"{path}: values of type {array.dtype}, expected numbers")
-    with np.errstate(over="ignore"):  # a long double may become inf, which is refused later
-        array = array.astype(np.float64)
-    return pd.DataFrame(array, columns=[f"c{i}" for i in range(array.shape[1])])
-
-
-def write(frame, path, like):
-    """Write a DataFrame of text or numbers to `path`, in the form of the File `like` where it can.
-
-    A text file keeps its delimiter, line ends and header; Parquet its types and index.
-    """
-    path = Path(path)
-    write_atomic(path, partial(WRITERS[path.suffix.lower()], frame, like, path))
-
-
-def refuse_output(path, overwrite, source=None, text=False):
-    """Before any work: an output that exists, cannot be written, or would replace its source.
-
-    `text` says that some of its cells will be no numbers, so that an array cannot hold them.
-    """
-    path = Path(path)
-    endings = [ending for ending in WRITERS if not (text and ending in (".npy", ".npz"))]
-    if path.suffix.lower() not in endings:
-        raise UserError(f"--out {path}: expected a name ending in one of {endings}")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UserError(f"--out {path} is a folder, expected the name of a file")
-    if source is not None and path.exists() and path.samefile(source):
-        raise UserError(f"--out {path} is the file that is read; choose another name")
-    refuse_existing(path, overwrite)
-
-
-def refuse_existing(path, overwrite):
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists; add --overwrite to replace it, or name another by --out")
-
-
-def output_of(path, word, ending=None):
-    """`orders.csv` -> `orders.scored.csv`, beside it."""
-    path = Path(path) if Path(path).name else Path(path).resolve()
-    return path.with_name(f"{path.stem}.{word}{ending or path.suffix}")
-
-
-def _write_text(frame, like, path, file):
-    import pandas as pd
-
-    same = path.suffix.lower() == like.path.suffix.lower()
-    form = like.as_written if same and "delimiter" in like.as_written else {}
-    if "table" in like.as_written:
-        frame = parquet.untyped(frame, like.as_written["table"])
-    delimiter = form.get("delimiter", "\t" if path.suffix.lower() == ".tsv" else ",")
-    header = _header_as_written(frame, like)
-    if form.get("bom"):
-        file.write(b"\xef\xbb\xbf")
-    text = [header, *(frame[name] for name in frame if frame[name].dtype.kind not in "biuf")]
-    # pandas does not quote a lone carriage return, and no reader would take it for a cell's.
-    returns = any(pd.Series(cells, dtype="str").str.contains(r"\r(?!\n)").any() for cells in text)
-    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-    newline = form.get("newline", "\n")
-    frame.to_csv(
-        file, sep=delimiter, index=False, header=header, lineterminator=newline, quoting=quoting
-    )
-
-
-def _header_as_written(frame, like):
-    """The header of the file where a column is one of its own, else the column's name."""
-    own = dict(zip(like.frame.columns, like.as_written.get("header", ()), strict=False))
-    return [own.get(name, name) for name in frame.columns]
-
-
-def _write_parquet(frame, like, path, file):
-    parquet.write(frame, file, like.as_written.get("table"), like.frame)
-
-
-def _write_npy(frame, like, path, file):
-    np.save(file, frame.to_numpy(np.float64))
-
-
-def _write_npz(frame, like, path, file):
-    name, others = like.as_written.get("name", "X"), like.as_written.get("others", {})
-    np.savez_compressed(file, **others | {name: frame.to_numpy(np.float64)})
-
-
-READERS = {
-    ".csv": _read_text,
-    ".tsv": _read_text,
-    ".parquet": _read_parquet,
-    ".npy": _read_array,
-    ".npz": _read_array,
-}
-WRITERS = {
-    ".csv": _write_text,
-    ".tsv": _write_text,
-    ".parquet": _write_parquet,
-    ".npy": _write_npy,
-    ".npz": _write_npz,
-}
+@contextlib.contextmanager
+def locked(folder, busy):
+    """Inside, no other process is; else a UserError says `busy`. The lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: unprotected
+        yield
+        return
+    handle = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(busy) from None
+    finally:
+        os.close(handle)

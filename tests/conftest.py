@@ -16,8 +16,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-from parts import cli
-from parts.cli import run_script as cli_run_script
+from parts.console import flags
+from parts.console.script import run_script as cli_run_script
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")
@@ -155,7 +155,7 @@ def parser_of(monkeypatch):
             raise SystemExit
 
         with monkeypatch.context() as patch:
-            patch.setattr(cli.Parser, "parse_args", stop)
+            patch.setattr(flags.Parser, "parse_args", stop)
             with pytest.raises(SystemExit):
                 importlib.import_module(name).main([])
         return found[0]

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import data as datasets
-from parts import cells, files, tables
-from parts.cli import run_script as cli_run_script
+from parts.console.script import run_script as cli_run_script
+from parts.forms.tables import cells, encoding, table_files
 
 ROWS = "".join(f"{i},{i * i % 7}\n" for i in range(20))
 GOOD = "a,b\n" + ROWS
@@ -869,18 +869,18 @@ def test_odd_tables_work(tmp_path, monkeypatch, call, train, name):
     source = tmp_path / "t.csv"
     source.write_bytes(ODD_TABLES[name].encode())
     train("runs", "a", "--data", source, "--epochs", 1, "--threads", 1, "--test-fraction", 0)
-    before = files.read(source)
+    before = table_files.read(source)
     flags = ("--run", "a", "--n-samples", 5, "--threads", 1)
     for args in (("detect", source, *flags), ("impute", source, *flags, "--out", "full.csv")):
         result = call(*args)
         assert (result.code, result.err) == (0, ""), result.err
     assert call("generate", "--run", "a", "--n", 9, "--threads", 1).code == 0
-    scored, full = files.read("t.scored.csv"), files.read("full.csv")
+    scored, full = table_files.read("t.scored.csv"), table_files.read("full.csv")
     names = list(before.frame.columns)
     assert list(scored.frame.columns)[: len(names)] == list(full.frame.columns) == names
     pd.testing.assert_frame_equal(scored.frame[names], before.frame)
     assert np.isfinite(scored.frame["anomaly_score"].astype(float)).all()
-    columns = [tables.Column(**c) for c in json.loads(
+    columns = [encoding.Column(**c) for c in json.loads(
         Path("runs/a/config.json").read_text())["columns"]]  # fmt: skip
     for column in columns:
         there = ~cells.missing(before.frame[column.name])
@@ -888,7 +888,7 @@ def test_odd_tables_work(tmp_path, monkeypatch, call, train, name):
         assert (old[there] == new[there]).all()
         if column.kind != "ignore":
             assert not cells.missing(new).any()
-            _, mask, _, notes = tables.encode(full.frame[~there], [column])
+            _, mask, _, notes = encoding.encode(full.frame[~there], [column])
             assert mask.all(), notes  # what was filled in can be read again
     assert source.read_bytes() == ODD_TABLES[name].encode()
 

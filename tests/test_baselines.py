@@ -7,7 +7,7 @@ from sklearn.impute import KNNImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from parts import baselines
+from parts.measure import baselines
 
 # Rankings
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import detection
-from parts import presets
 from parts.errors import UserError
+from parts.training import presets
 
 
 def table(folder, name, n=120):

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from benchmarks import generation
-from parts import presets
-from parts.cli import run_script
+from parts.console.script import run_script
 from parts.errors import UserError
-from parts.tables import Column
+from parts.forms.tables.encoding import Column
+from parts.training import presets
 
 COLUMNS = [
     Column("x", kind="real"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import imputation
-from parts import presets
+from parts.training import presets
 
 TYPES = ["count", "pos", "cat", "cat", "ordinal"]
 N_LEVELS = np.array([1, np.nan, 3, 2, 4])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from parts import cells
+from parts.forms.tables import cells
 
 
 def series(values):

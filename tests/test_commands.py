@@ -15,9 +15,10 @@ from PIL import Image
 
 import data as datasets
 import plot_results
-from parts import cells, example, presets
-from parts.kinds import KINDS
+from parts.forms.tables import cells, example
+from parts.forms.tables.kinds import KINDS
 from parts.runs import Run
+from parts.training import presets
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")

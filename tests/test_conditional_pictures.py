@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
-from parts import conditions
+from parts.forms import conditions
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from scipy.stats import multivariate_normal, norm
 import data as datasets
 import detect
 import generate
-from parts import conditions, files, kinds, tables
 from parts.errors import UserError
-from parts.models import from_config, load_model
+from parts.forms import conditions
+from parts.forms.tables import encoding, kinds, table_files
+from parts.model.build import from_config, load_model
 from parts.runs import Run
 from vae import VAE, Batch, Gaussian
 
@@ -85,7 +86,7 @@ COLUMNS = [
     kinds.fit_column("visits", pd.Series(["0", "1", "3", "8"] * 9, dtype="str"), "count"),
     kinds.fit_column("member", pd.Series(["yes", "no"] * 9, dtype="str")),
 ]
-COLUMNS = [tables.Column(**(column.to_dict() | {"condition": True})) for column in COLUMNS]
+COLUMNS = [encoding.Column(**(column.to_dict() | {"condition": True})) for column in COLUMNS]
 
 
 def test_levels_are_one_hot_numbers_scaled_with_a_1_and_the_unknown_0():
@@ -242,7 +243,7 @@ def test_the_prior_of_a_score_is_that_of_the_rows_with_their_own_y():
     rng = np.random.default_rng(3)
     rows = (rng.normal(size=(9, 3)).astype(np.float32), np.ones((9, 3), np.float32),
             np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)])  # fmt: skip
-    scorer = detect.Scorer(model, [tables.Column(n) for n in "abc"], rows, n_samples=20_000)
+    scorer = detect.Scorer(model, [encoding.Column(n) for n in "abc"], rows, n_samples=20_000)
     x, y = rng.normal(size=(4, 3)).astype(np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
     # The last is a row of the run, and scored by the others.
     x[3], y[3] = rows[0][5], rows[2][5]
@@ -319,7 +320,7 @@ def test_columns_of_numbers_and_labels_of_arrays_can_be_conditions(tmp_path):
 
 
 def data_parser():
-    from parts.cli import Parser
+    from parts.console.flags import Parser
 
     parser = Parser(prog="data.py")
     datasets.add_data_flags(parser)
@@ -537,8 +538,8 @@ def test_conditions_that_cannot_be_are_refused(flags, said, call, folder):
 
 
 def test_of_many_columns_an_error_lists_conditions_and_some():
-    columns = [tables.Column(f"pixel_{i}") for i in range(784)]
-    columns.append(tables.Column("label", kind="categorical", levels=["3", "7"], condition=True))
+    columns = [encoding.Column(f"pixel_{i}") for i in range(784)]
+    columns.append(encoding.Column("label", kind="categorical", levels=["3", "7"], condition=True))
     said = conditions.no_pair("lable=7", columns)
     assert "NAME one of label, pixel_0, pixel_1," in said
     assert "pixel_10, ... (785 in all); a cell" in said
@@ -573,12 +574,12 @@ def test_arrays_bring_their_labels(tmp_path):
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(30, 2)), rng.integers(0, 3, 30)
     label = conditions.fit("label", pd.Series(labels), is_label=True)
-    columns = [tables.Column("a"), tables.Column("b"), label]
+    columns = [encoding.Column("a"), encoding.Column("b"), label]
     np.savez(tmp_path / "t.npz", X=x, y=labels)
-    rows = conditions.read_rows(files.read(tmp_path / "t.npz"), columns)
+    rows = conditions.read_rows(table_files.read(tmp_path / "t.npz"), columns)
     np.testing.assert_array_equal(rows.y, labels[:, None] == [0, 1, 2])
     np.testing.assert_allclose(rows.x, x, rtol=1e-6)
     assert list(rows.file.frame) == ["a", "b"]
     np.savez(tmp_path / "t.npz", X=x)
     with pytest.raises(UserError, match="has no column 'label' nor labels"):
-        conditions.read_rows(files.read(tmp_path / "t.npz"), columns)
+        conditions.read_rows(table_files.read(tmp_path / "t.npz"), columns)

@@ -15,9 +15,11 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import detect
-from parts import explanations, hidden_cells, presets, tables
-from parts.files import read
+from parts.forms.tables import encoding, explanations
+from parts.forms.tables.table_files import read
+from parts.measure import hidden_cells
 from parts.runs import Run
+from parts.training import presets
 from vae import VAE, Gaussian
 
 # a, b and c are jointly Gaussian; jobs and visits depend on one another and on nothing else.
@@ -151,7 +153,7 @@ def test_missing_cells_are_marginalised(score, scorer, prior):
     """-log p of the observed cells by plain sampling of many z from the prior."""
     frame = with_holes(survey(25, 6), 0.4, 7).drop(columns="id")
     vae = scorer.model
-    x, mask, _, _ = tables.encode(frame, scorer.columns)
+    x, mask, _, _ = encoding.encode(frame, scorer.columns)
     torch.manual_seed(0)
     z = torch.randn(100_000, 1, vae.z_dim)
     if prior == "aggregated":
@@ -191,7 +193,7 @@ def linear(members=1):
     to_params = torch.cat([to_mu, 0.05 * torch.randn_like(to_mu)], -2)
     model.encoder[0].weight.copy_(to_params.mT if members > 1 else to_params)
     model.encoder[0].bias[..., 2:] = 0.3
-    return model, [tables.Column(name) for name in "abcd"]
+    return model, [encoding.Column(name) for name in "abcd"]
 
 
 def mixture_log_prob(model, x, mask, rows, leave_out=None):
@@ -292,7 +294,7 @@ def test_rows_that_few_samples_agree_on_are_scored_without_themselves_too(monkey
 
 
 def test_scores_of_a_file_count_its_impossible_cells(scorer):
-    x, mask, _, _ = tables.encode(survey(5, 2), scorer.columns)
+    x, mask, _, _ = encoding.encode(survey(5, 2), scorer.columns)
     impossible = np.zeros(x.shape, bool)
     impossible[1, 0] = impossible[3, 1] = impossible[3, 4] = True
     rows = SimpleNamespace(x=x, mask=mask, y=None, impossible=impossible)
@@ -302,7 +304,7 @@ def test_scores_of_a_file_count_its_impossible_cells(scorer):
 
 def test_the_file_that_a_run_was_trained_on_is_found_again_in_it(scorer, trained):
     """Read a second time its rows are the same to the bit; else each would score itself."""
-    rows = tables.read_rows(read(str(trained / "t.csv")), scorer.columns)
+    rows = encoding.read_rows(read(str(trained / "t.csv")), scorer.columns)
     own = hidden_cells.find_rows(rows.x, rows.mask, *scorer.rows)
     assert sorted(own[own >= 0]) == list(range(700))
     for seen, kept in zip((rows.x * rows.mask, rows.mask), scorer.rows, strict=True):
@@ -351,7 +353,7 @@ def test_a_row_of_holes_is_no_surprise(score):
 
 
 def test_what_stands_in_a_missing_cell_does_not_matter(scorer):
-    x, mask, _, _ = tables.encode(with_holes(survey(40, 2), 0.3, 3), scorer.columns)
+    x, mask, _, _ = encoding.encode(with_holes(survey(40, 2), 0.3, 3), scorer.columns)
     other = np.where(mask > 0, x, np.float32(1.0))
     np.testing.assert_allclose(scorer(other, mask), scorer(x, mask), atol=1e-4)
 
@@ -368,7 +370,7 @@ def test_the_farthest_cell_is_the_oddest(score):
 
 def test_rows_on_which_few_samples_agree_get_more_of_them(scorer):
     frame, *_ = planted()
-    x, mask, _, _ = tables.encode(frame, scorer.columns)
+    x, mask, _, _ = encoding.encode(frame, scorer.columns)
     assert len(scorer.few) == detect.N_SCORE
     assert len(scorer.more) == detect.MORE * detect.N_SCORE
     quick, ess = scorer.quick(x, mask, scorer.few, scorer.prior)
@@ -411,7 +413,7 @@ def test_the_threshold_is_the_stated_quantile_of_held_out_rows(score, scorer):
     batch = scorer.batch(x, mask)
     torch.manual_seed(1)
     log_px = scorer.model.importance(*batch, n_samples=5000, prior=scorer.prior).log_px
-    log_px = log_px.double().numpy() + tables.log_det(x, scorer.columns, mask, user=False)
+    log_px = log_px.double().numpy() + encoding.log_det(x, scorer.columns, mask, user=False)
     errors = np.abs(held + log_px)
     assert np.median(errors) < 0.15
     assert np.quantile(errors, 0.95) < 0.6
@@ -500,7 +502,7 @@ def test_the_planted_column_comes_first_with_what_stands_there_and_what_was_expe
 def test_expectations_have_the_closed_forms_width_on_average(scorer):
     """Half the width that holds 68 %: a Gaussian's standard deviation."""
     frame = survey(150, 12)
-    x, mask, _, _ = tables.encode(frame, scorer.columns)
+    x, mask, _, _ = encoding.encode(frame, scorer.columns)
     mean, draws = scorer.expected(x, mask, 0)
     assert draws.shape == (detect.N_DRAWS, 150)
     words = explanations.expectations(scorer.columns[0], mean, draws)
@@ -514,15 +516,15 @@ def test_expectations_have_the_closed_forms_width_on_average(scorer):
 
 def test_expectations_in_the_columns_own_words():
     draws = norm.ppf(np.linspace(0.0005, 0.9995, 2001))[:, None]
-    column = tables.Column("a", shift=41.0, scale=12.0, style={"decimals": 0}, whole=True)
+    column = encoding.Column("a", shift=41.0, scale=12.0, style={"decimals": 0}, whole=True)
     assert explanations.expectations(column, None, draws) == ["41±12"]
-    money = tables.Column("m", 41.0, 12.0, style={"prefix": "$", "decimals": 1})
+    money = encoding.Column("m", 41.0, 12.0, style={"prefix": "$", "decimals": 1})
     assert explanations.expectations(money, None, draws) == ["$41.0±$11.9"]
-    date = tables.Column("d", shift=15.0, scale=3.0, style={"date": "%Y-%m-%d"})
+    date = encoding.Column("d", shift=15.0, scale=3.0, style={"date": "%Y-%m-%d"})
     assert explanations.expectations(date, None, draws) == ["1970-01-16±3 days"]
-    level = tables.Column("s", kind="binary", levels=["F", "M"])
+    level = encoding.Column("s", kind="binary", levels=["F", "M"])
     assert explanations.expectations(level, np.zeros(1), (draws > 1.0) * 1.0) == ["F (84%)"]
-    array = tables.Column("x", 41.0, 12.0)
+    array = encoding.Column("x", 41.0, 12.0)
     assert explanations.expectations(array, None, draws) == ["41±11.9"]
 
 
@@ -537,7 +539,7 @@ def test_at_most_three_cells_and_none_where_nothing_is_odd(score):
 def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(scorer):
     """Cells that are rarely certain, such as a wide column's, are not odd for that."""
     frame, _, big, _ = planted()
-    x, mask, _, _ = tables.encode(frame, scorer.columns)
+    x, mask, _, _ = encoding.encode(frame, scorer.columns)
     surprise = scorer.surprise(x, mask)
     gone = mask.copy()
     gone[:, 0] = 0

@@ -9,8 +9,9 @@ import scipy.special
 import scipy.stats
 from numpy.lib.recfunctions import unstructured_to_structured
 
-from parts import disentanglement
-from parts.disentanglement import (
+from parts.errors import UserError
+from parts.measure import disentanglement
+from parts.measure.disentanglement import (
     batches,
     beta_vae_accuracy,
     codes_of,
@@ -21,7 +22,6 @@ from parts.disentanglement import (
     pairs,
     table_rows,
 )
-from parts.errors import UserError
 
 
 def grid(*sizes, times=1):

@@ -14,12 +14,14 @@ from torch.distributions import Normal
 import data as datasets
 import evaluate as evaluate_script
 from evaluate import baseline_reconstructions, describe_rows, evaluate, table, units
-from parts import disentanglement, sprites, tables
-from parts.distributions import MIN_VARIANCE
-from parts.likelihoods import Mixed
-from parts.models import load_model
+from parts.forms.pictures import sprites
+from parts.forms.tables import encoding
+from parts.forms.tables.encoding import Column
+from parts.measure import disentanglement
+from parts.model.build import load_model
+from parts.model.likelihoods.gaussian import MIN_VARIANCE
+from parts.model.likelihoods.mixed import Mixed
 from parts.runs import Run
-from parts.tables import Column
 from vae import VAE, Batch, Bernoulli, Gaussian, kl_normal
 
 Z_DIM = 3
@@ -321,7 +323,7 @@ def test_baselines_of_a_table_know_each_columns_marginal_and_no_gaussian():
             std = (known.var() + 0.01) ** 0.5
             total += scipy.stats.norm(known.mean(), std).logpdf(cells).sum()
             center.append(known.mean())
-    bend = tables.log_det(y, COLUMNS, there, user=False).sum()
+    bend = encoding.log_det(y, COLUMNS, there, user=False).sum()
     assert bend < -1
     assert metrics["baseline_log_px_diagonal"] == pytest.approx((total + bend) / 40, rel=1e-5)
     assert metrics["baseline_log_px_gaussian"] is metrics["baseline_mse_pca"] is None

@@ -1,4 +1,4 @@
-"""parts/fidelity.py on hand-made sets, and benchmarks/samples.py at a tiny scale."""
+"""parts/measure/fidelity.py on hand-made sets, and benchmarks/samples.py at a tiny scale."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import samples
-from parts import fidelity
+from parts.measure import fidelity
 
 
 def gaussian(n, seed=0, at=0.0):

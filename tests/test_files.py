@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parts import files, kinds
 from parts.errors import UserError
-from parts.parquet import NESTED
+from parts.forms.tables import kinds, table_files
+from parts.forms.tables.parquet import NESTED
 
 
 def save(path, content):
@@ -23,9 +23,9 @@ def save(path, content):
 
 def copy(path, frame=None):
     """The bytes of the file read and written again."""
-    file = files.read(path)
+    file = table_files.read(path)
     out = path.with_name(f"out{path.suffix}")
-    files.write(file.frame if frame is None else frame, out, file)
+    table_files.write(file.frame if frame is None else frame, out, file)
     return out.read_bytes()
 
 
@@ -91,21 +91,21 @@ CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 
 @given(
     rows=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=6),
-    delimiter=st.sampled_from(list(files.DELIMITERS)),
+    delimiter=st.sampled_from(list(table_files.DELIMITERS)),
 )
 def test_any_cells_come_back(tmp_path_factory, rows, delimiter):
     path = tmp_path_factory.getbasetemp() / "cells.csv"
     frame = pd.DataFrame(rows, columns=["a", "b", "c"], dtype="str")
     form = {"header": ["a", "b", "c"], "delimiter": delimiter}
-    files.write(frame, path, files.File(path, frame, as_written=form))
+    table_files.write(frame, path, table_files.File(path, frame, as_written=form))
     spaced = f'{delimiter} "' in path.read_text(encoding="utf-8")
-    read = files.read(path).frame
+    read = table_files.read(path).frame
     assert read.map(str.lstrip).equals(frame.map(str.lstrip)) if spaced else read.equals(frame)
 
 
 def test_changed_cells_and_new_columns_are_written(tmp_path):
     path = save(tmp_path / "t.csv", "\ufeff a;b \r\n1,5;\r\n;x\r\n")
-    frame = files.read(path).frame
+    frame = table_files.read(path).frame
     assert list(frame.columns) == ["a", "b"]
     frame.loc[0, "b"], frame.loc[1, "a"] = "=y;", "2,5"
     assert copy(path, frame.assign(score=[0.25, 3.0])).decode() == (
@@ -115,18 +115,18 @@ def test_changed_cells_and_new_columns_are_written(tmp_path):
 
 def test_another_ending_has_its_own_form(tmp_path):
     path = save(tmp_path / "t.csv", "\ufeffa;b\r\n1,5;x\r\n")
-    file = files.read(path)
-    files.write(file.frame, tmp_path / "t.tsv", file)
+    file = table_files.read(path)
+    table_files.write(file.frame, tmp_path / "t.tsv", file)
     assert (tmp_path / "t.tsv").read_bytes() == b"a\tb\n1,5\tx\n"
 
 
 def test_a_text_file_holds_text(tmp_path):
-    frame = files.read(save(tmp_path / "t.csv", "a,b\n1,\nTrue,NA\n")).frame
+    frame = table_files.read(save(tmp_path / "t.csv", "a,b\n1,\nTrue,NA\n")).frame
     assert frame.to_numpy().tolist() == [["1", ""], ["True", "NA"]]
 
 
 def test_names_without_blanks_are_what_a_column_is_called(tmp_path):
-    file = files.read(save(tmp_path / "t.csv", ' a , "b, c" ,,d\n1,2,3,4\n'))
+    file = table_files.read(save(tmp_path / "t.csv", ' a , "b, c" ,,d\n1,2,3,4\n'))
     assert list(file.frame.columns) == ["a", "b, c", "unnamed 3", "d"]
 
 
@@ -144,20 +144,20 @@ def test_names_without_blanks_are_what_a_column_is_called(tmp_path):
     ],
 )
 def test_the_delimiter_is_what_parts_the_header_most(tmp_path, header, row, delimiter):
-    file = files.read(save(tmp_path / "t.csv", f"{header}\n{row}\n"))
+    file = table_files.read(save(tmp_path / "t.csv", f"{header}\n{row}\n"))
     assert file.as_written["delimiter"] == delimiter
     assert file.frame.iloc[0].tolist() == row.split(delimiter)
 
 
 def test_a_spreadsheets_line_that_names_the_delimiter_is_no_header(tmp_path):
-    file = files.read(save(tmp_path / "t.csv", "sep=;\na;b\n1;2\n"))
+    file = table_files.read(save(tmp_path / "t.csv", "sep=;\na;b\n1;2\n"))
     assert list(file.frame.columns) == ["a", "b"]
 
 
 def test_an_empty_line_between_rows_is_not_dropped_in_silence(tmp_path):
     path = save(tmp_path / "t.csv", "a,b\n1,2\n\n3,4\n")
     try:
-        n_rows = len(files.read(path).frame)
+        n_rows = len(table_files.read(path).frame)
     except UserError:
         return
     assert n_rows == 3
@@ -168,7 +168,7 @@ def test_a_short_row_is_refused(tmp_path, at):
     rows = ["1,2,3"] * 20
     rows[at] = "1,2"
     with pytest.raises(UserError, match=f"row {at + 1} has fewer cells than the header's 3"):
-        files.read(save(tmp_path / "t.csv", "\n".join(["a,b,c", *rows]) + "\n"))
+        table_files.read(save(tmp_path / "t.csv", "\n".join(["a,b,c", *rows]) + "\n"))
 
 
 @pytest.mark.parametrize("at", [0, 5, 19])
@@ -176,7 +176,7 @@ def test_a_long_row_is_refused(tmp_path, at):
     rows = ["1,2,3"] * 20
     rows[at] = "1,2,3,4"
     with pytest.raises(UserError, match=r"t\.csv: cannot be read as \.csv: "):
-        files.read(save(tmp_path / "t.csv", "\n".join(["a,b,c", *rows]) + "\n"))
+        table_files.read(save(tmp_path / "t.csv", "\n".join(["a,b,c", *rows]) + "\n"))
 
 
 # Parquet: types, nulls, metadata, index
@@ -229,9 +229,9 @@ def same_table(path, table):
 def test_parquet_that_is_not_changed_stays_as_it_is(parquet, tmp_path):
     table = arrow_table().replace_schema_metadata({"made by": "hand"})
     path = parquet(table)
-    file = files.read(path)
+    file = table_files.read(path)
     assert list(file.frame.columns) == table.column_names
-    files.write(file.frame, tmp_path / "out.parquet", file)
+    table_files.write(file.frame, tmp_path / "out.parquet", file)
     assert same_table(tmp_path / "out.parquet", table).schema.metadata == {b"made by": b"hand"}
 
 
@@ -248,14 +248,14 @@ FILLED = {
 @pytest.mark.parametrize("name", FILLED)
 def test_a_filled_hole_has_the_type_of_its_column(parquet, tmp_path, name):
     table = arrow_table()
-    file = files.read(parquet(table))
+    file = table_files.read(parquet(table))
     frame = file.frame.copy()
     row = table.column(name).to_pylist().index(None)
     cell, value = FILLED[name]
     frame[name] = frame[name].astype(object)
     frame.loc[row, name] = cell
     frame[name] = frame[name].astype(float if isinstance(cell, float) else str)
-    files.write(frame, tmp_path / "out.parquet", file)
+    table_files.write(frame, tmp_path / "out.parquet", file)
     found = pa.parquet.read_table(tmp_path / "out.parquet")
     assert found.schema.equals(table.schema)
     expected = table.column(name).to_pylist()
@@ -267,9 +267,9 @@ def test_a_filled_hole_has_the_type_of_its_column(parquet, tmp_path, name):
 
 def test_columns_are_added_to_parquet_behind_its_own(parquet, tmp_path):
     table = arrow_table()
-    file = files.read(parquet(table))
+    file = table_files.read(parquet(table))
     frame = file.frame.assign(score=[0.5, 1.5, 2.5], why=["", "x", "y"], flag=[0, 1, 0])
-    files.write(frame, tmp_path / "out.parquet", file)
+    table_files.write(frame, tmp_path / "out.parquet", file)
     found = pa.parquet.read_table(tmp_path / "out.parquet")
     assert found.column_names == [*table.column_names, "score", "why", "flag"]
     assert found.column("score").to_pylist() == [0.5, 1.5, 2.5]
@@ -287,10 +287,10 @@ def test_an_index_is_no_column_and_comes_back(tmp_path, index):
         "range": pd.RangeIndex(3),
     }[index]
     frame.to_parquet(tmp_path / "t.parquet")
-    file = files.read(tmp_path / "t.parquet")
+    file = table_files.read(tmp_path / "t.parquet")
     assert list(file.frame.columns) == ["a", "b"]
     filled = file.frame.assign(a=[1.5, 2.0, 2.5], score=[1.0, 2.0, 3.0])
-    files.write(filled, tmp_path / "out.parquet", file)
+    table_files.write(filled, tmp_path / "out.parquet", file)
     found = pd.read_parquet(tmp_path / "out.parquet")
     expected = frame.assign(a=[1.5, 2.0, 2.5], score=[1.0, 2.0, 3.0])
     pd.testing.assert_frame_equal(found, expected, check_freq=False)
@@ -307,11 +307,11 @@ def test_pandas_types_come_back(tmp_path):
         }
     )
     frame.to_parquet(tmp_path / "t.parquet")
-    file = files.read(tmp_path / "t.parquet")
-    files.write(file.frame, tmp_path / "same.parquet", file)
+    file = table_files.read(tmp_path / "t.parquet")
+    table_files.write(file.frame, tmp_path / "same.parquet", file)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "same.parquet"), frame)
     filled = file.frame.assign(Int64=[1.0, 2.0, 3.0], boolean=["true", "false", "false"])
-    files.write(filled, tmp_path / "out.parquet", file)
+    table_files.write(filled, tmp_path / "out.parquet", file)
     found = pd.read_parquet(tmp_path / "out.parquet")
     assert found.dtypes.equals(frame.dtypes)
     assert found["Int64"].tolist() == [1, 2, 3]
@@ -319,7 +319,7 @@ def test_pandas_types_come_back(tmp_path):
 
 
 def test_cells_of_parquet_are_numbers_or_text(parquet):
-    frame = files.read(parquet(arrow_table())).frame
+    frame = table_files.read(parquet(arrow_table())).frame
     numbers = ["int64", "int8", "uint16", "float64", "float32", "decimal"]
     assert [name for name in frame if frame[name].dtype.kind == "f"] == numbers
     np.testing.assert_array_equal(frame["int64"], [1, np.nan, 3])
@@ -334,26 +334,26 @@ def test_cells_of_parquet_are_numbers_or_text(parquet):
 
 def test_parquet_becomes_csv_and_csv_parquet(parquet, tmp_path):
     table = arrow_table().select(["int64", "float64", "bool", "string", "date"])
-    file = files.read(parquet(table))
-    files.write(file.frame, tmp_path / "out.csv", file)
+    file = table_files.read(parquet(table))
+    table_files.write(file.frame, tmp_path / "out.csv", file)
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert lines[0] == "int64,float64,bool,string,date"
     assert lines[2] == ",,,,"
-    file = files.read(save(tmp_path / "t.csv", "a;b\n1;x\n;y\n"))
-    files.write(file.frame, tmp_path / "out.parquet", file)
+    file = table_files.read(save(tmp_path / "t.csv", "a;b\n1;x\n;y\n"))
+    table_files.write(file.frame, tmp_path / "out.parquet", file)
     assert pa.parquet.read_table(tmp_path / "out.parquet").to_pylist() == [
         {"a": "1", "b": "x"}, {"a": "", "b": "y"}]  # fmt: skip
 
 
 def test_csv_of_nested_values_can_be_read_again(parquet, tmp_path):
-    file = files.read(parquet(arrow_table().select(["int64", "list"])))
-    files.write(file.frame, tmp_path / "out.csv", file)
-    assert len(files.read(tmp_path / "out.csv").frame) == 3
+    file = table_files.read(parquet(arrow_table().select(["int64", "list"])))
+    table_files.write(file.frame, tmp_path / "out.csv", file)
+    assert len(table_files.read(tmp_path / "out.csv").frame) == 3
 
 
 def test_whole_numbers_of_parquet_are_whole_in_csv(parquet, tmp_path):
-    file = files.read(parquet(pa.table({"a": [1, None, 3], "b": [True, False, None]})))
-    files.write(file.frame, tmp_path / "out.csv", file)
+    file = table_files.read(parquet(pa.table({"a": [1, None, 3], "b": [True, False, None]})))
+    table_files.write(file.frame, tmp_path / "out.csv", file)
     assert (tmp_path / "out.csv").read_text() == "a,b\n1,true\n,false\n3,\n"
 
 
@@ -361,8 +361,8 @@ def test_a_filled_category_keeps_its_categories(tmp_path):
     kind = pd.CategoricalDtype(["low", "middle", "high"], ordered=True)
     frame = pd.DataFrame({"a": pd.Categorical(["high", None, "low"], dtype=kind)})
     frame.to_parquet(tmp_path / "t.parquet")
-    file = files.read(tmp_path / "t.parquet")
-    files.write(file.frame.assign(a=["high", "low", "low"]), tmp_path / "out.parquet", file)
+    file = table_files.read(tmp_path / "t.parquet")
+    table_files.write(file.frame.assign(a=["high", "low", "low"]), tmp_path / "out.parquet", file)
     found = pd.read_parquet(tmp_path / "out.parquet")["a"]
     assert found.tolist() == ["high", "low", "low"]
     assert found.dtype == kind
@@ -371,7 +371,7 @@ def test_a_filled_category_keeps_its_categories(tmp_path):
 def test_moments_of_parquet_with_a_time_zone_are_dates(tmp_path):
     moments = pd.date_range("2024-03-01", periods=60, freq="7h", tz="UTC")
     pd.DataFrame({"a": moments}).to_parquet(tmp_path / "t.parquet")
-    column = kinds.fit_column("a", files.read(tmp_path / "t.parquet").frame["a"])
+    column = kinds.fit_column("a", table_files.read(tmp_path / "t.parquet").frame["a"])
     assert "date" in column.style
 
 
@@ -387,8 +387,8 @@ def test_arrays_come_back(tmp_path, ending):
         np.save(path, x)
     else:
         np.savez(path, x=x, y=np.arange(5), weights=np.ones(3))
-    file = files.read(path)
-    files.write(file.frame, tmp_path / f"out{ending}", file)
+    file = table_files.read(path)
+    table_files.write(file.frame, tmp_path / f"out{ending}", file)
     found = np.load(tmp_path / f"out{ending}")
     if ending == ".npz":
         assert set(found) == {"x", "y", "weights"}
@@ -402,17 +402,17 @@ def test_arrays_come_back(tmp_path, ending):
 
 
 def test_an_output_is_named_after_its_source():
-    assert str(files.output_of("d/orders.csv", "scored")) == "d/orders.scored.csv"
-    assert str(files.output_of("a.b.parquet", "imputed")) == "a.b.imputed.parquet"
-    assert str(files.output_of("t.npz", "scored", ".csv")) == "t.scored.csv"
+    assert str(table_files.output_of("d/orders.csv", "scored")) == "d/orders.scored.csv"
+    assert str(table_files.output_of("a.b.parquet", "imputed")) == "a.b.imputed.parquet"
+    assert str(table_files.output_of("t.npz", "scored", ".csv")) == "t.scored.csv"
 
 
 def test_an_output_appears_whole_or_not_at_all(tmp_path):
     path = save(tmp_path / "t.csv", "a,b\n1,2\n")
-    file = files.read(path)
+    file = table_files.read(path)
     out = save(tmp_path / "out.npy", "mine")
     with pytest.raises(ValueError, match="could not convert"):
-        files.write(file.frame.assign(a="x"), out, file)
+        table_files.write(file.frame.assign(a="x"), out, file)
     assert out.read_text() == "mine"
     assert {p.name for p in tmp_path.iterdir()} == {"t.csv", "out.npy"}
 
@@ -435,16 +435,16 @@ def test_an_output_that_cannot_be_is_refused(tmp_path, name, fragment):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "link.csv").symlink_to(source)
     with pytest.raises(UserError, match=fragment):
-        files.refuse_output(tmp_path / name, False, source)
+        table_files.refuse_output(tmp_path / name, False, source)
     if name == "other.csv":
-        files.refuse_output(tmp_path / name, True, source)
+        table_files.refuse_output(tmp_path / name, True, source)
     else:
         with pytest.raises(UserError, match=fragment):
-            files.refuse_output(tmp_path / name, True, source)
-    files.refuse_output(tmp_path / "new.PARQUET", False, source)
+            table_files.refuse_output(tmp_path / name, True, source)
+    table_files.refuse_output(tmp_path / "new.PARQUET", False, source)
 
 
 def test_a_lone_carriage_return_in_a_cell_is_read_again(tmp_path):
     frame = pd.DataFrame({"a": ["x\ry", "z"], "b": ["1", "2"]}, dtype="str")
-    files.write(frame, tmp_path / "out.csv", files.File(tmp_path / "t.csv", frame))
-    assert files.read(tmp_path / "out.csv").frame.equals(frame)
+    table_files.write(frame, tmp_path / "out.csv", table_files.File(tmp_path / "t.csv", frame))
+    assert table_files.read(tmp_path / "out.csv").frame.equals(frame)

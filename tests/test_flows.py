@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal
 from torch.testing import assert_close as close
 
-from parts.flows import FLOWS, IAF, MIN_STRETCH, Flow, Planar
+from parts.model.flows import FLOWS, IAF, MIN_STRETCH, Flow, Planar
 
 each_flow = pytest.mark.parametrize("name", FLOWS)
 each_size = pytest.mark.parametrize(("z_dim", "n_layers"), [(1, 1), (2, 3), (5, 4)])

@@ -6,10 +6,11 @@ import torch
 from PIL import Image
 from scipy.stats import norm
 
-from parts import gallery, walks
-from parts.flows import FLOWS
-from parts.priors import PRIORS
-from parts.vqvae import VQVAE
+from parts.forms.pictures import sheets
+from parts.model.flows import FLOWS
+from parts.model.priors import PRIORS
+from parts.model.vqvae import VQVAE
+from parts.tasks import walks
 from vae import VAE, Bernoulli
 
 
@@ -127,32 +128,32 @@ def test_one_row_has_a_traversal_and_chunks_change_nothing(monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 2, 3), (2, 3)])
 def test_grey_pictures_between_their_ends(shape):
     x = np.array([[0.0, 0.5, 1.0, 2.0, 1.5, np.nan]])
-    shown = gallery.as_colour(x, shape, "gray", 0.0, 2.0)
+    shown = sheets.as_colour(x, shape, "gray", 0.0, 2.0)
     assert shown.shape == (1, 2, 3, 3)
     np.testing.assert_allclose(shown[0, :, :, 0].flat[:5], [0, 0.25, 0.5, 1, 0.75])
-    np.testing.assert_array_equal(shown[0, 1, 2], gallery.HOLE)
-    ink = gallery.as_colour(x, shape, "gray_r", 0.0, 2.0)
+    np.testing.assert_array_equal(shown[0, 1, 2], sheets.HOLE)
+    ink = sheets.as_colour(x, shape, "gray_r", 0.0, 2.0)
     np.testing.assert_allclose(ink[0, :, :, 2].flat[:5], [1, 0.75, 0.5, 0, 0.25])
 
 
 def test_colours_are_as_they_are_and_cut_off():
     x = np.arange(12.0).reshape(2, 6)[::-1] / 10
-    shown = gallery.as_colour(x, (3, 1, 2), "gray")
+    shown = sheets.as_colour(x, (3, 1, 2), "gray")
     np.testing.assert_allclose(shown[1, 0], [[0, 0.2, 0.4], [0.1, 0.3, 0.5]])
     np.testing.assert_allclose(shown[0, 0], [[0.6, 0.8, 1], [0.7, 0.9, 1]])
     x[0, 2] = np.nan  # one channel of the left pixel
-    np.testing.assert_array_equal(gallery.as_colour(x, (3, 1, 2), "gray")[0, 0, 0], gallery.HOLE)
+    np.testing.assert_array_equal(sheets.as_colour(x, (3, 1, 2), "gray")[0, 0, 0], sheets.HOLE)
 
 
 def test_a_sheet_is_in_rows_with_lines_between(tmp_path):
-    shown = gallery.rows_of(np.arange(3.0)[:, None, None, None] * np.ones((3, 2, 4, 3)) / 4, 2)
+    shown = sheets.rows_of(np.arange(3.0)[:, None, None, None] * np.ones((3, 2, 4, 3)) / 4, 2)
     assert shown.shape == (2, 2, 2, 4, 3)
-    np.testing.assert_array_equal(shown[1, 1, 0, 0], gallery.LINES)  # blank
-    canvas = gallery.sheet(shown)
+    np.testing.assert_array_equal(shown[1, 1, 0, 0], sheets.LINES)  # blank
+    canvas = sheets.sheet(shown)
     assert canvas.shape == (2 * 3 + 1, 2 * 5 + 1, 3)
     np.testing.assert_array_equal(canvas[1:3, 6:10], 0.25)
-    np.testing.assert_array_equal(canvas[3], np.broadcast_to(gallery.LINES, (11, 3)))
-    gallery.write(tmp_path / "a.png", shown)
+    np.testing.assert_array_equal(canvas[3], np.broadcast_to(sheets.LINES, (11, 3)))
+    sheets.write(tmp_path / "a.png", shown)
     image = np.asarray(Image.open(tmp_path / "a.png"))
     assert image.shape == (42, 66, 3)
     np.testing.assert_array_equal(image[3::6, 3::6], np.round(255 * canvas))

@@ -13,9 +13,11 @@ from scipy.stats import ks_2samp, norm, spearmanr
 
 import data as datasets
 import generate
-from parts import closeness, conditions, kinds, marginals, tables
-from parts.discrete import Bernoulli
-from parts.example import CITIES, JOBS, survey
+from parts.forms import conditions
+from parts.forms.tables import encoding, kinds, marginals
+from parts.forms.tables.example import CITIES, JOBS, survey
+from parts.measure import closeness
+from parts.model.likelihoods.discrete import Bernoulli
 from parts.runs import Run
 
 # x and y are jointly Gaussian; the others depend on one another and on neither.
@@ -189,11 +191,11 @@ def test_nothing_lies_outside_the_training_cells():
 
 def test_only_observed_cells_of_numbers_decide():
     columns = [
-        tables.Column("a"),
-        tables.Column("n", kind="count", whole=True),
-        tables.Column("k", kind="ordinal", levels=["1", "2", "3"]),
-        tables.Column("same"),
-        tables.Column("none"),
+        encoding.Column("a"),
+        encoding.Column("n", kind="count", whole=True),
+        encoding.Column("k", kind="ordinal", levels=["1", "2", "3"]),
+        encoding.Column("same"),
+        encoding.Column("none"),
     ]
     rng = np.random.default_rng(4)
     x_train = np.column_stack([rng.normal(5, 1, 900), rng.poisson(3, 900), *np.ones((3, 900))])
@@ -222,12 +224,14 @@ def test_the_map_is_that_of_the_run_whatever_rows_it_maps():
     train = rng.gamma(2, size=(500, 1)), np.ones((500, 1))
     x, source = rng.normal(size=(300, 1)), Source(lambda n: torch.randn(n, 1))
     torch.manual_seed(0)
-    one = marginals.with_marginals(x, source, [tables.Column("a")], train, np.random.default_rng(0))
+    one = marginals.with_marginals(
+        x, source, [encoding.Column("a")], train, np.random.default_rng(0)
+    )
     first = torch.rand(1)  # the random state outside is as it was
     torch.manual_seed(0)
     assert torch.equal(first, torch.rand(1))
     torch.manual_seed(1)
-    other = marginals.with_marginals(x[40:90], source, [tables.Column("a")], train,
+    other = marginals.with_marginals(x[40:90], source, [encoding.Column("a")], train,
                                     np.random.default_rng(1))  # fmt: skip
     np.testing.assert_array_equal(one[40:90], other)
 
@@ -247,13 +251,13 @@ def test_the_command_maps_each_number_by_one_rising_function(made):
 
 def test_generated_columns_have_the_marginals_of_the_table(made):
     run = Run("runs/r")
-    columns = tables.modelled([tables.Column(**c) for c in run.config()["columns"]])
+    columns = encoding.modelled([encoding.Column(**c) for c in run.config()["columns"]])
     x_train, mask, *_ = run.read_rows()
     found, apart, results = {}, {}, {}
     for choice in ("model", "data"):
         found[choice] = made("--n", 4000, "--marginals", choice)
         assert ("Numbers were mapped" in made.out) == (choice == "data")
-        x, there, *_ = tables.encode(found[choice], columns)
+        x, there, *_ = encoding.encode(found[choice], columns)
         apart[choice] = closeness.column_distances(columns, (x, there), (x_train, mask))
         results[choice] = json.loads((run.path / "generation.json").read_text())
         assert results[choice]["marginals"] == choice
@@ -273,7 +277,7 @@ def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
     columns = [
         kinds.fit_column("a", pd.Series(wide)),
         kinds.fit_column("a", pd.Series(np.abs(wide)), "positive"),
-        *tables.standardize(wide[:, None], "a"),
+        *encoding.standardize(wide[:, None], "a"),
     ]
     for column in columns:
         cells = np.array([0.0, 40, 0.5, 12.25, 3210])
@@ -282,7 +286,7 @@ def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
         x = column.to_model(np.abs(wide)).astype(np.float32)
         found = np.array(generate.texts(column, x), float)
         np.testing.assert_allclose(found, np.abs(wide), rtol=1e-5, atol=0.02)
-    level = tables.Column("k", kind="binary", levels=["no", "yes"])
+    level = encoding.Column("k", kind="binary", levels=["no", "yes"])
     assert generate.texts(level, np.array([1.0, 0])) == ["yes", "no"]
 
 
@@ -368,9 +372,9 @@ def test_conditions_that_are_none_are_refused(call, folder, given, said):
 
 def test_commas_and_names_within_names_are_understood():
     columns = [
-        tables.Column("x"),
-        tables.Column("x=1", shift=1.0),
-        tables.Column("city, land", kind="categorical", levels=["Bern, CH", "Oslo, NO"]),
+        encoding.Column("x"),
+        encoding.Column("x=1", shift=1.0),
+        encoding.Column("city, land", kind="categorical", levels=["Bern, CH", "Oslo, NO"]),
     ]
     (x, mask), cells = conditions.given_cells('"city, land=Oslo, NO", x=2.5', columns)
     assert x.tolist() == [[2.5, 0, 1]]
@@ -392,9 +396,9 @@ def test_the_kolmogorov_smirnov_distance_is_that_of_scipy():
 
 def test_column_distances_by_hand():
     columns = [
-        tables.Column("n"),
-        tables.Column("k", kind="categorical", levels=["p", "q", "r"]),
-        tables.Column("e"),
+        encoding.Column("n"),
+        encoding.Column("k", kind="categorical", levels=["p", "q", "r"]),
+        encoding.Column("e"),
     ]
     a = np.array([[0, 0, 1], [1, 0, 1], [2, 1, 1], [9, 2, 1.0]]), np.ones((4, 3))
     b = np.array([[0, 1, 1], [1, 1, 1], [2, 0, 1.0]]), np.ones((3, 3))
@@ -409,14 +413,14 @@ def test_column_distances_by_hand():
 def test_rank_correlations_are_those_of_scipy():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(60, 2)) @ np.array([[1.0, 0.5], [0.0, 1.0]])
-    columns = [tables.Column("a"), tables.Column("b", curve="log", kind="positive")]
+    columns = [encoding.Column("a"), encoding.Column("b", curve="log", kind="positive")]
     mask = np.ones_like(x)
     mask[:15, 0] = 0
     found = closeness.correlations(columns, x, mask)
     rank = pd.DataFrame(np.where(mask > 0, x, np.nan)).rank()
     assert found[0, 1] == pytest.approx(rank.corr().iloc[0, 1])
     assert found[0, 1] == pytest.approx(spearmanr(*x[15:].T).statistic, abs=0.03)
-    level = [tables.Column("k", kind="categorical", levels=["p", "q"]), columns[0]]
+    level = [encoding.Column("k", kind="categorical", levels=["p", "q"]), columns[0]]
     assert closeness.correlations(level, (x > 0) * 1.0, mask).shape == (3, 3)
     # The mean over pairs of different columns of how far two tables' correlations are apart.
     apart = closeness.correlation_error(columns, (x, mask), (-x * [1, -1], mask))
@@ -453,9 +457,9 @@ def test_copies_are_nearer_than_neighbours_and_fresh_rows_half_the_time():
 def test_a_tables_own_rows_are_as_near_as_can_be():
     """The yardsticks are of the real rows; a copy of them has no distance but looks like copies."""
     columns = [
-        tables.Column("a"),
-        tables.Column("b"),
-        tables.Column("k", kind="categorical", levels=["p", "q"]),
+        encoding.Column("a"),
+        encoding.Column("b"),
+        encoding.Column("k", kind="categorical", levels=["p", "q"]),
     ]
     rng = np.random.default_rng(4)
 
@@ -485,7 +489,7 @@ def test_a_tables_own_rows_are_as_near_as_can_be():
 def test_real_rows_holes_do_not_count_as_a_distance():
     """Most cells of the real rows are missing: generated rows get the holes of real ones."""
     rng = np.random.default_rng(5)
-    columns = [tables.Column(name) for name in "abcd"]
+    columns = [encoding.Column(name) for name in "abcd"]
     x = rng.normal(size=(1000, 4))
     mask = np.ones_like(x)
     mask[:, 1:] = rng.random((1000, 3)) < 0.1
@@ -498,7 +502,7 @@ def test_real_rows_holes_do_not_count_as_a_distance():
 
 def test_a_distance_that_cannot_be_told_is_left_out():
     rng = np.random.default_rng(6)
-    columns = [tables.Column(name) for name in "ab"]
+    columns = [encoding.Column(name) for name in "ab"]
     x, mask = rng.normal(size=(40, 2)), np.ones((40, 2))
     mask[:38, 1] = 0
     train, held = (x[:30], mask[:30]), (x[30:], mask[30:])

@@ -20,8 +20,11 @@ from sklearn.preprocessing import StandardScaler
 
 import data as datasets
 import evaluate
-from parts import distributions, images, pictures, tables
 from parts.errors import UserError
+from parts.forms.pictures import picture_files, shapes
+from parts.forms.tables import encoding
+from parts.model import batches
+from parts.model.likelihoods import gaussian
 from parts.runs import Run
 from vae import Batch
 
@@ -63,10 +66,10 @@ def test_bytes_become_floats_channels_first(tmp_path, pictures):
 
 
 def test_names_say_where_a_pixel_is():
-    assert pictures.names((1, 2, 2)) == ["pixel_0_0", "pixel_0_1", "pixel_1_0", "pixel_1_1"]
-    assert pictures.names((3, 2, 2))[7] == "pixel_1_1_1"
+    assert shapes.names((1, 2, 2)) == ["pixel_0_0", "pixel_0_1", "pixel_1_0", "pixel_1_1"]
+    assert shapes.names((3, 2, 2))[7] == "pixel_1_1_1"
     x = np.arange(12).reshape(1, 3, 2, 2)
-    assert x.reshape(-1)[pictures.names((3, 2, 2)).index("pixel_2_0_1")] == x[0, 2, 0, 1]
+    assert x.reshape(-1)[shapes.names((3, 2, 2)).index("pixel_2_0_1")] == x[0, 2, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "?", "u1"])
@@ -190,7 +193,7 @@ FORMS = {
 def test_png_of_every_form(tmp_path, form):
     content, expected = FORMS[form]
     (tmp_path / "a.png").write_bytes(content)
-    found = images.read_picture(tmp_path / "a.png")
+    found = picture_files.read_picture(tmp_path / "a.png")
     assert found.dtype == np.uint8
     np.testing.assert_allclose(found, expected, atol=form == "half")
     assert found.shape == np.shape(expected)
@@ -202,7 +205,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
     picture = np.zeros((16, 32), np.uint8)
     picture[:, :16] = 255  # white on the left, so on top when it is turned
     Image.fromarray(picture).save(tmp_path / "a.JPG", "JPEG", exif=exif)
-    found = images.read_picture(tmp_path / "a.JPG")
+    found = picture_files.read_picture(tmp_path / "a.JPG")
     assert found.shape == (32, 16)
     assert found[:14].min() > 240
     assert found[18:].max() < 15
@@ -247,11 +250,11 @@ def test_sub_folders_are_labels(tmp_path):
 
 def test_one_coloured_picture_makes_all_of_them_rgb(tmp_path):
     write_folder(tmp_path, [*GREY[:20], *COLOUR[:10]])
-    source = images.read(tmp_path, {})
+    source = picture_files.read(tmp_path, {})
     assert source.shape == (3, 5, 4)
     np.testing.assert_array_equal(source.x[0], np.tile(GREY[0].ravel(), 3))
     np.testing.assert_array_equal(source.x[20], COLOUR[0].ravel())
-    grey = images.read(tmp_path, {"grey": True})
+    grey = picture_files.read(tmp_path, {"grey": True})
     assert grey.shape == (1, 5, 4)
     luma = np.tensordot(COLOUR[0].astype(float), [0.299, 0.587, 0.114], (0, 0)).ravel()
     np.testing.assert_allclose(grey.x[20], luma, atol=1)  # ITU-R 601-2
@@ -262,7 +265,7 @@ def test_the_middle_square_is_resized(tmp_path):
     wide[:, 4:8] = LEVELS[:4]
     Image.fromarray(wide).save(tmp_path / "wide.png")
     Image.fromarray(np.full((40, 30), 77, np.uint8)).save(tmp_path / "tall.png")
-    source = images.read(tmp_path, {"image_size": 4})
+    source = picture_files.read(tmp_path, {"image_size": 4})
     assert source.shape == (1, 4, 4)
     np.testing.assert_array_equal(source.x, [np.full(16, 77), LEVELS[:4].ravel()])
 
@@ -289,7 +292,7 @@ def test_damaged_pictures_are_named(tmp_path):
     for content in contents:
         (tmp_path / "a.png").write_bytes(content)
         try:
-            images.read_picture(tmp_path / "a.png")
+            picture_files.read_picture(tmp_path / "a.png")
         except UserError as error:
             messages.append(str(error))
     assert len(messages) > len(contents) // 2
@@ -403,7 +406,7 @@ def test_fetched_sets(fetchers, monkeypatch):
     x, labels = in_order(data)
     np.testing.assert_array_equal(np.round(x.ravel() * 255), np.arange(30 * 784) % 256)
     np.testing.assert_array_equal(labels, list(range(10)) * 3)
-    source = images.openml("mnist", "mnist_784", {})
+    source = picture_files.openml("mnist", "mnist_784", {})
     assert (source.shape, source.n_test) == ((1, 28, 28), 10_000)
     assert source.x.dtype == np.uint8
     faces = load("olivetti")
@@ -442,7 +445,7 @@ def test_no_network_is_one_line(call, monkeypatch, name, error):
 
 
 def test_standardised_pixels_are_scikit_learns(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "BLOCK", 48)  # many blocks, of rows and of columns
+    monkeypatch.setattr(picture_files, "BLOCK", 48)  # many blocks, of rows and of columns
     pictures = COLOUR.copy()
     pictures[:, 1, 2, 3] = 200  # constant
     np.save(tmp_path / "a.npy", pictures)
@@ -479,13 +482,15 @@ def test_rows_are_made_once(tmp_path, scaling):
     load(tmp_path / "a.npy", scaling)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    blocks = 8 * 8 * images.BLOCK  # of float64, a few at a time while scales are fitted
-    assert peak < size + 4 * size + (blocks if scaling == "standard" else 4 * 8 * images.BLOCK)
+    blocks = 8 * 8 * picture_files.BLOCK  # of float64, a few at a time while scales are fitted
+    assert peak < size + 4 * size + (
+        blocks if scaling == "standard" else 4 * 8 * picture_files.BLOCK
+    )
 
 
 def test_the_fingerprint_copies_nothing():
     x = np.zeros((2000, 2000), np.uint8)
-    names = pictures.names((1, 40, 50))
+    names = shapes.names((1, 40, 50))
     tracemalloc.start()
     datasets.data_hash(x, names)
     peak = tracemalloc.get_traced_memory()[1]
@@ -498,18 +503,18 @@ def test_the_fingerprint_copies_nothing():
 
 def test_a_config_holds_columns_in_little():
     shape = [3, 64, 64]
-    plain = [tables.Column(name) for name in pictures.names(shape)]
+    plain = [encoding.Column(name) for name in shapes.names(shape)]
     rng = np.random.default_rng(0)
-    scaled = [tables.Column(c.name, *map(float, rng.random(2))) for c in plain]
+    scaled = [encoding.Column(c.name, *map(float, rng.random(2))) for c in plain]
     for columns, most in ((plain, 100), (scaled, 40 * 2 * 12288)):
         config = {"shape": shape, "columns": [column.to_dict() for column in columns], "lr": 0.1}
-        small = json.loads(json.dumps(pictures.packed(config)))
+        small = json.loads(json.dumps(shapes.packed(config)))
         assert len(json.dumps(small)) < most
-        whole = pictures.unpacked(small)
-        assert [tables.Column(**column) for column in whole["columns"]] == columns
-        assert pictures.packed(whole) == small
-    table = {"shape": [2], "columns": [tables.Column("a").to_dict()]}
-    assert pictures.packed(table) == pictures.unpacked(table) == table
+        whole = shapes.unpacked(small)
+        assert [encoding.Column(**column) for column in whole["columns"]] == columns
+        assert shapes.packed(whole) == small
+    table = {"shape": [2], "columns": [encoding.Column("a").to_dict()]}
+    assert shapes.packed(table) == shapes.unpacked(table) == table
 
 
 @pytest.fixture(scope="module")
@@ -583,9 +588,11 @@ def test_rows_are_no_pictures(call, folder, verb):
 
 def test_pictures_for_a_static_run_are_drawn_once_as_its_own_were(folder):
     config = Run("runs/grey").config()
-    columns = [tables.Column(**column) for column in config["columns"]]
-    drawn = [images.of_run("pngs", config | {"binarize": "static"}, columns).x for _ in range(2)]
-    grey = images.of_run("pngs", config, columns).x
+    columns = [encoding.Column(**column) for column in config["columns"]]
+    drawn = [
+        picture_files.of_run("pngs", config | {"binarize": "static"}, columns).x for _ in range(2)
+    ]
+    grey = picture_files.of_run("pngs", config, columns).x
     assert set(np.unique(drawn[0])) == {0.0, 1.0}
     np.testing.assert_array_equal(*drawn)
     assert abs(drawn[0].mean() - grey.mean()) < 0.05
@@ -636,13 +643,13 @@ def test_data_describes_pictures(call, folder):
 
 def test_errors_by_pixel_are_means_over_channels():
     x = np.arange(12.0)
-    np.testing.assert_array_equal(pictures.error_map(x, (3, 2, 2)), [[4, 5], [6, 7]])
-    np.testing.assert_array_equal(pictures.error_map(x, (3, 4)), x.reshape(3, 4))  # runs of before
+    np.testing.assert_array_equal(shapes.error_map(x, (3, 2, 2)), [[4, 5], [6, 7]])
+    np.testing.assert_array_equal(shapes.error_map(x, (3, 4)), x.reshape(3, 4))  # runs of before
 
 
 def test_faces_are_no_negatives():
-    assert pictures.grey_map(np.full((2, 9), 0.6)) == "gray"
-    assert pictures.grey_map(load("digits").train.x) == "gray_r"
+    assert shapes.grey_map(np.full((2, 9), 0.6)) == "gray"
+    assert shapes.grey_map(load("digits").train.x) == "gray_r"
 
 
 # What evaluation needs of many columns
@@ -653,7 +660,7 @@ def test_sums_in_pieces(monkeypatch):
     x = torch.from_numpy(rng.normal(size=(20, 2**18)).astype(np.float32))  # five pieces
     mask = (torch.rand(20, 1) > 0.4).float().expand_as(x)
     expected = (x.numpy().astype(np.float64) * mask.numpy()).sum(0)
-    np.testing.assert_allclose(distributions.column_sums(x, mask), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(batches.column_sums(x, mask), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_large_pca_is_the_small_one(monkeypatch):
@@ -671,19 +678,19 @@ def test_no_covariance_of_very_many_columns(monkeypatch):
     x = rng.normal(size=(200, 5)) @ rng.normal(size=(5, 5))
     rows = [Batch(torch.from_numpy(part.astype(np.float32))) for part in (x[:150], x[150:])]
     train, test = (batch.x.numpy().astype(np.float64) for batch in rows)
-    found = distributions.Gaussian(5, "shared").baselines(*rows)
-    floor = distributions.MIN_VARIANCE
+    found = gaussian.Gaussian(5, "shared").baselines(*rows)
+    floor = gaussian.MIN_VARIANCE
     full = np.cov(train.T, bias=True) + floor * np.eye(5)
     for name, covariance in (("gaussian", full), ("diagonal", np.diag(np.diag(full)))):
         exact = multivariate_normal(train.mean(0), covariance).logpdf(test).mean()
         assert found[name] == pytest.approx(exact, rel=1e-9)
-    monkeypatch.setattr(distributions, "MOST_COVARIED", 4)
-    assert distributions.Gaussian(5, "shared").baselines(*rows) == {"diagonal": found["diagonal"]}
+    monkeypatch.setattr(gaussian, "MOST_COVARIED", 4)
+    assert gaussian.Gaussian(5, "shared").baselines(*rows) == {"diagonal": found["diagonal"]}
 
 
 def test_the_change_of_units_of_linear_columns():
     rng = np.random.default_rng(0)
-    columns = [tables.Column(str(j), *map(float, rng.random(2))) for j in range(7)]
+    columns = [encoding.Column(str(j), *map(float, rng.random(2))) for j in range(7)]
     x = rng.normal(size=(4, 7))
     exact = sum(column.log_det(x[:, j]) for j, column in enumerate(columns))
-    np.testing.assert_allclose(tables.log_det(x, columns), exact, rtol=1e-12)
+    np.testing.assert_allclose(encoding.log_det(x, columns), exact, rtol=1e-12)

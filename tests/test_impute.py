@@ -12,9 +12,11 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 import impute
-from parts import hidden_cells, presets, tables
-from parts.models import load_model
+from parts.forms.tables import encoding
+from parts.measure import hidden_cells
+from parts.model.build import load_model
 from parts.runs import Run
+from parts.training import presets
 
 # a, b and c are jointly Gaussian; the others depend on one another and on none of these.
 MIXING = np.array([[2.0, -1.0, 0.7], [0.0, 0.5, 0.6]])
@@ -59,7 +61,7 @@ def trained(tmp_path_factory, train):
 @pytest.fixture(scope="module")
 def imputer(trained):
     model, checkpoint = load_model(Run(trained / "runs" / "r"))
-    columns = [tables.Column(**c) for c in checkpoint["config"]["columns"]]
+    columns = [encoding.Column(**c) for c in checkpoint["config"]["columns"]]
     return impute.Imputer(model, columns)
 
 
@@ -218,7 +220,7 @@ def test_means_are_in_the_users_units(imputer):
     frame = survey(40, 5).assign(pay="", visits="")
     columns = [c.name for c in imputer.columns]
     j = columns.index("pay")
-    x, mask, _, _ = tables.encode(frame, imputer.columns)
+    x, mask, _, _ = encoding.encode(frame, imputer.columns)
     (_, mean, draws), *rest = imputer.chunks(x, mask, 20_000)
     assert not rest
     np.testing.assert_allclose(mean[:, j], draws[..., j].mean(0), rtol=0.05)
@@ -233,7 +235,7 @@ def test_means_are_in_the_users_units(imputer):
 
 def test_categories_get_the_most_probable_level_and_ordered_ones_the_median(imputer):
     frame = survey(60, 6).assign(job="", grade="")
-    x, mask, _, _ = tables.encode(frame, imputer.columns)
+    x, mask, _, _ = encoding.encode(frame, imputer.columns)
     names = [c.name for c in imputer.columns]
     (_, point, draws), *_ = imputer.chunks(x, mask, 4000)
     job, grade = names.index("job"), names.index("grade")
@@ -343,7 +345,7 @@ def test_draws_are_plausible_tables(filled):
 def test_draws_of_a_row_are_drawn_together(imputer):
     """a and b are missing in each row: their draws correlate as the closed form says."""
     frame = survey(1, 13).assign(a="", b="", c="0.0")
-    x, mask, _, _ = tables.encode(frame, imputer.columns)
+    x, mask, _, _ = encoding.encode(frame, imputer.columns)
     (_, _, draws), *_ = imputer.chunks(x, mask, 4000)
     assert draws.shape == (4000, 1, len(imputer.columns))
     weights = COVARIANCE[2, :2] / COVARIANCE[2, 2]
@@ -433,8 +435,8 @@ def test_the_check_is_on_held_out_rows_of_the_training_file(checked, trained):
     assert 0.98 * held_mask.sum() <= result["n_hidden"] <= held_mask.sum()
     assert arrays["hidden"].sum() == result["n_hidden"]
     assert sum(entry["n"] for entry in result["columns"].values()) == result["n_hidden"]
-    columns = [tables.Column(**c) for c in run.config()["columns"]]
-    known = tables.to_user(held, tables.modelled(columns))
+    columns = [encoding.Column(**c) for c in run.config()["columns"]]
+    known = encoding.to_user(held, encoding.modelled(columns))
     at = list(arrays["columns"]).index("a")
     hidden = arrays["hidden"][:, at]
     expected = np.sort(known[held_mask[:, at], at])
@@ -508,7 +510,7 @@ class Oracle:
         self.columns, self.truth, self.off = columns, truth, off
 
     def chunks(self, x, mask, n_draws):
-        truth = tables.to_user(self.truth, self.columns)
+        truth = encoding.to_user(self.truth, self.columns)
         at = [int(np.flatnonzero((self.truth == row).all(1))[0]) for row in x]
         value = truth[at] + self.off * (mask == 0)
         yield slice(0, len(x)), value, np.repeat(value[None], n_draws, 0)
@@ -521,14 +523,14 @@ def numeric(n, seed):
 
 
 def test_the_truth_has_no_error_and_a_standard_deviation_has_one():
-    columns = [tables.Column(f"c{j}", shift=3.0 * j, scale=2.0**j) for j in range(4)]
+    columns = [encoding.Column(f"c{j}", shift=3.0 * j, scale=2.0**j) for j in range(4)]
     (x, mask), train = numeric(40, 1), numeric(200, 2)
     result, cells = hidden_cells.check(Oracle(columns, x), x, mask, train)
     assert result["error"]["VAE"] == 0
     assert result["coverage"] == 1
     assert result["n_hidden"] == 160
     np.testing.assert_array_equal(cells["truth"], cells["imputed"])
-    spread = tables.to_user(train[0], columns).std(0)
+    spread = encoding.to_user(train[0], columns).std(0)
     off = Oracle(columns, x, off=spread)
     result, _ = hidden_cells.check(off, x, mask, train)
     for j in range(4):
@@ -539,12 +541,12 @@ def test_the_truth_has_no_error_and_a_standard_deviation_has_one():
 
 def test_baselines_are_those_of_scikit_learn_on_numbers():
     """Standardised by the training rows, as a user of them would."""
-    columns = [tables.Column(f"c{j}", shift=3.0 * j, scale=10.0**j) for j in range(4)]
+    columns = [encoding.Column(f"c{j}", shift=3.0 * j, scale=10.0**j) for j in range(4)]
     train, (x, mask) = numeric(150, 3), numeric(30, 4)
     train[1][:20, 1] = 0
     mask[np.random.default_rng(5).random(mask.shape) < 0.3] = 0
     found = hidden_cells.others(columns, train, x, mask)
-    known, test = (np.where(m > 0, tables.to_user(v, columns), np.nan)
+    known, test = (np.where(m > 0, encoding.to_user(v, columns), np.nan)
                    for v, m in (train, (x, mask)))  # fmt: skip
     mean, std = np.nanmean(known, 0), np.nanstd(known, 0)
     by_hand = {
@@ -559,10 +561,10 @@ def test_baselines_are_those_of_scikit_learn_on_numbers():
 
 def test_baselines_give_codes_of_categories_and_ranks():
     columns = [
-        tables.Column("n"),
-        tables.Column("k", kind="categorical", levels=["p", "q", "r"]),
-        tables.Column("o", kind="ordinal", levels=["1", "2", "3", "4"]),
-        tables.Column("b", kind="binary", levels=["no", "yes"]),
+        encoding.Column("n"),
+        encoding.Column("k", kind="categorical", levels=["p", "q", "r"]),
+        encoding.Column("o", kind="ordinal", levels=["1", "2", "3", "4"]),
+        encoding.Column("b", kind="binary", levels=["no", "yes"]),
     ]
     rng = np.random.default_rng(6)
     code = rng.choice(3, 200, p=[0.2, 0.3, 0.5])
@@ -583,9 +585,9 @@ def test_baselines_give_codes_of_categories_and_ranks():
 
 def test_the_error_of_a_cell_by_hand():
     truth, guess = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.4, 1.0, 0.0, 3.0])
-    real = tables.Column("a")
-    ordinal = tables.Column("o", kind="ordinal", levels=list("1234"))
-    categorical = tables.Column("k", kind="categorical", levels=list("pqrs"))
+    real = encoding.Column("a")
+    ordinal = encoding.Column("o", kind="ordinal", levels=list("1234"))
+    categorical = encoding.Column("k", kind="categorical", levels=list("pqrs"))
     error = hidden_cells.cell_error
     assert error(real, truth, guess, 2.0) == pytest.approx(np.sqrt((0.16 + 4) / 4) / 2)
     assert error(ordinal, truth, guess, 1.0) == pytest.approx(2 / 4 / 3)
@@ -679,7 +681,7 @@ def test_a_run_that_is_fitted_here_learns_from_every_row_it_may(
 
 
 def test_randomness_outside_is_left_alone(imputer):
-    x, mask, _, _ = tables.encode(survey(5, 2).assign(a=""), imputer.columns)
+    x, mask, _, _ = encoding.encode(survey(5, 2).assign(a=""), imputer.columns)
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data as datasets
-from parts import cells, kinds, parquet, tables
 from parts.errors import UserError
+from parts.forms.tables import cells, encoding, kinds, parquet
 
 RNG = np.random.default_rng(0)
 N = 200
@@ -224,7 +224,7 @@ def test_levels_are_in_the_order_given():
 def test_levels_that_are_numbers_are_matched_as_numbers(texts, levels, expected):
     found = column(texts * 20, {"kind": "ordinal", "levels": levels})
     assert found.levels == expected
-    codes = tables.codes(pd.Series(texts, dtype="str"), found)
+    codes = encoding.codes(pd.Series(texts, dtype="str"), found)
     assert [found.levels[int(code)] for code in codes] == texts
 
 
@@ -232,7 +232,7 @@ def test_levels_of_a_column_of_floats_are_matched_as_numbers():
     """As Parquet gives it: no cell has a spelling."""
     series = pd.Series([1.0, 2.0, 2.0, np.nan])
     found = kinds.fit_column("x", series, {"kind": "binary", "levels": ["2.0", "1"]})
-    np.testing.assert_array_equal(tables.codes(series, found), [1, 0, 0, np.nan])
+    np.testing.assert_array_equal(encoding.codes(series, found), [1, 0, 0, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_spec_of_an_unknown_column_is_refused():
 def test_columns_keep_their_order():
     frame = pd.DataFrame({n: ["1.5", "2", "4"] for n in "cab"} | {"id": list("xyz")}, dtype="str")
     assert [c.name for c in kinds.fit(frame)] == ["c", "a", "b", "id"]
-    assert [c.name for c in tables.modelled(kinds.fit(frame))] == ["c", "a", "b"]
+    assert [c.name for c in encoding.modelled(kinds.fit(frame))] == ["c", "a", "b"]
 
 
 def test_flags_win_over_the_file_of_kinds(tmp_path):
@@ -432,7 +432,7 @@ def test_what_a_run_has_fitted_is_used_again_without_fitting(tmp_path):
     stored = [column.to_dict() for column in first.columns]
     other = datasets.load(config | {"columns": stored, "split_seed": 1})
     assert other.columns == first.columns
-    assert all(isinstance(tables.Column(**c), tables.Column) for c in stored)
+    assert all(isinstance(encoding.Column(**c), encoding.Column) for c in stored)
 
 
 # What is said of it
@@ -461,7 +461,7 @@ def test_every_kind_is_described():
         "Kept but not modelled: id (an identifier or free text: every cell is different), "
         "one (constant)",
     ]
-    many = kinds.describe([tables.Column(f"c{i}") for i in range(45)])
+    many = kinds.describe([encoding.Column(f"c{i}") for i in range(45)])
     assert len(many) == 41
     assert many[-1] == "  and 5 more"
 

@@ -9,19 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parts.discrete import FAR, Bernoulli, Categorical, NegativeBinomial, Ordinal
-from parts.distributions import (
-    MIN_DF,
-    MIN_VARIANCE,
-    Gaussian,
-    StudentT,
-    log_normal,
-    sum_columns,
-)
 from parts.errors import UserError
-from parts.likelihoods import LIKELIHOODS, TABLE_MAX_VARIANCE, TABLE_MIN_VARIANCE, Mixed
-from parts.pixels import DiscretizedLogistic
-from parts.tables import Column
+from parts.forms.tables.encoding import Column
+from parts.model.batches import sum_columns
+from parts.model.likelihoods import LIKELIHOODS
+from parts.model.likelihoods.discrete import FAR, Bernoulli, Categorical, NegativeBinomial, Ordinal
+from parts.model.likelihoods.gaussian import MIN_DF, MIN_VARIANCE, Gaussian, StudentT
+from parts.model.likelihoods.mixed import TABLE_MAX_VARIANCE, TABLE_MIN_VARIANCE, Mixed
+from parts.model.likelihoods.pixels import DiscretizedLogistic
+from parts.model.normal import log_normal
 from vae import Batch
 
 CASES = {  # what every law below is asked of: registry name, options

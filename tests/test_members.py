@@ -12,11 +12,11 @@ from torch.testing import assert_close as close
 
 import vae
 from evaluate import describe_rows
-from parts.likelihoods import Mixed
-from parts.models import from_config
-from parts.networks import Linears, mlp
+from parts.forms.tables.encoding import Column
+from parts.model.build import from_config
+from parts.model.likelihoods.mixed import Mixed
+from parts.model.networks import Linears, mlp
 from parts.runs import Run
-from parts.tables import Column
 from vae import VAE, Batch, Gaussian, kl_normal, normal_grid
 
 M = 3

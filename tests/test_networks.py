@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch.testing import assert_close as close
 
 from parts.errors import UserError
-from parts.networks import NETWORKS, ConvDecoder, ConvEncoder, halved, mlp
-from parts.optim import Adam
+from parts.model.networks import NETWORKS, ConvDecoder, ConvEncoder, halved, mlp
+from parts.training.adam import Adam
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 9, 13), (3, 32, 32), (2, 17, 8), (1, 128, 50)]
 each_shape = pytest.mark.parametrize("shape", SHAPES)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from parts.objectives import OBJECTIVES, log_mean_exp
+from parts.model.objectives import OBJECTIVES, log_mean_exp
 from vae import VAE, Batch, Gaussian
 
 

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from torch.testing import assert_close as close
 
 from parts.errors import UserError
-from parts.pixels import MAX_LOG_SCALE, DiscretizedLogistic, bits_per_dim, level_counts
+from parts.model.likelihoods.pixels import (
+    MAX_LOG_SCALE,
+    DiscretizedLogistic,
+    bits_per_dim,
+    level_counts,
+)
 from vae import Batch
 
 LEVELS = np.arange(256) / 255

@@ -15,7 +15,8 @@ from torch.distributions import (
 from torch.testing import assert_close as close
 
 import vae
-from parts.priors import MIN_LOGVAR, PRIORS, Aggregated, Mixture, VampPrior
+from parts.model.aggregated import Aggregated
+from parts.model.priors import MIN_LOGVAR, PRIORS, Mixture, VampPrior
 from vae import VAE, Gaussian, normal_grid
 
 

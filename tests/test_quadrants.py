@@ -11,19 +11,20 @@ from scipy.special import xlogy
 from scipy.stats import multivariate_normal
 from sklearn.neighbors import KNeighborsRegressor
 
-from parts import figures, quadrants
+from parts.measure import quarters
+from parts.model.likelihoods import LIKELIHOODS
+from parts.plots import verbs
 from parts.runs import Run
-from parts.settings import LIKELIHOODS
 from vae import VAE, Batch, Bernoulli, Gaussian
 
 # Quarters
 
 
 def test_quarters_are_pyros():
-    quarters = [quadrants.hidden((2, 2, 2), n).reshape(2, 2, 2).int().tolist() for n in (1, 2, 3)]
+    found = [quarters.hidden((2, 2, 2), n).reshape(2, 2, 2).int().tolist() for n in (1, 2, 3)]
     expected = [[[1, 1], [0, 1]], [[0, 1], [0, 1]], [[0, 0], [0, 1]]]
-    assert quarters == [[plane, plane] for plane in expected]
-    assert quadrants.hidden((3, 5), 3).sum() == 2 * 3  # odd sizes; a run of before
+    assert found == [[plane, plane] for plane in expected]
+    assert quarters.hidden((3, 5), 3).sum() == 2 * 3  # odd sizes; a run of before
 
 
 def linear_model(n_columns=4, noise=0.5):
@@ -45,7 +46,7 @@ def test_log_px_hidden_is_the_conditional_of_a_gaussian():
     exact = multivariate_normal(mean, covariance).logpdf(x)
     exact = exact - multivariate_normal(mean[seen], covariance[seen][:, seen]).logpdf(x[:, seen])
     batch = Batch(torch.from_numpy(x).float())
-    ratio, within, ess = quadrants.log_px_hidden(model, batch, hidden, 100_000)
+    ratio, within, ess = quarters.log_px_hidden(model, batch, hidden, 100_000)
     np.testing.assert_allclose(ratio, exact, atol=0.03)
     np.testing.assert_allclose(within, exact, atol=0.03)
     assert (ess > 100).all()
@@ -56,7 +57,7 @@ def test_neighbours_are_scikit_learns(monkeypatch):
     train, x = rng.random((50, 12)), rng.random((9, 12))
     y, y_new = np.eye(2)[rng.integers(2, size=50)], np.eye(2)[rng.integers(2, size=9)]
     hidden = np.arange(12) % 3 == 0
-    monkeypatch.setattr(quadrants, "N_COMPARED", 200)  # four rows at a time
+    monkeypatch.setattr(quarters, "N_COMPARED", 200)  # four rows at a time
     alone = []
     for given in ((), (y, y_new)):  # to it labels are seen numbers like the others
         seen = [np.hstack(a) for a in zip((train[:, ~hidden], x[:, ~hidden]), given, strict=True)
@@ -64,7 +65,7 @@ def test_neighbours_are_scikit_learns(monkeypatch):
         knn = KNeighborsRegressor(1).fit(seen[0], train[:, hidden])
         pairs = [(train, *given[:1]), (x, *given[1:])]
         batches = [Batch(*map(torch.from_numpy, pair)) for pair in pairs]
-        alone.append(quadrants.nearest(*batches, torch.from_numpy(hidden)))
+        alone.append(quarters.nearest(*batches, torch.from_numpy(hidden)))
         np.testing.assert_allclose(alone[-1], knn.predict(seen[1]))
     assert not torch.equal(*alone)
 
@@ -74,9 +75,9 @@ def test_errors_and_the_report_are_of_hidden_pixels():
     rng = np.random.default_rng(1)
     train, test = (torch.from_numpy(rng.multivariate_normal(mean, covariance, n)).float()
                    for n in (400, 300))  # fmt: skip
-    result = quadrants.check(model, Batch(train), Batch(test), (1, 2, 2), 2000)
+    result = quarters.check(model, Batch(train), Batch(test), (1, 2, 2), 2000)
     for n_seen in (1, 2, 3):
-        cut = quadrants.hidden((1, 2, 2), n_seen).numpy()
+        cut = quarters.hidden((1, 2, 2), n_seen).numpy()
         gain = covariance[cut][:, ~cut] @ np.linalg.inv(covariance[~cut][:, ~cut])
         guess = mean[cut] + (test.numpy()[:, ~cut] - mean[~cut]) @ gain.T
         errors = result["quarters"][n_seen]["mse"]
@@ -84,7 +85,7 @@ def test_errors_and_the_report_are_of_hidden_pixels():
         assert errors["VAE"] == pytest.approx(exact, rel=0.02)
         alone = np.square(train.numpy()[:, cut].mean(0) - test.numpy()[:, cut]).mean()
         assert errors["mean"] == pytest.approx(alone, rel=1e-5)
-    lines = quadrants.report(result).splitlines()
+    lines = quarters.report(result).splitlines()
     assert len(lines) == 2 + 3
     assert f"{errors['VAE']:.4f}" in lines[-1]
 
@@ -205,7 +206,7 @@ def test_the_oddest_pictures_are_found_and_drawn(call, folder):
     sheet = np.asarray(Image.open("odd.scored.png"))
     assert sheet.shape == (6 * (5 * 7 + 1), 6 * (8 * 6 + 1), 3)
     with np.load("runs/bars/scores.npz") as arrays:
-        axis = figures.anomaly_scores(dict(arrays)).axes[0]
+        axis = verbs.anomaly_scores(dict(arrays)).axes[0]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("anomaly score, nats", "share of pictures")
     again = call("detect", "odd.npz", "--run", "bars", "--overwrite")
     assert again.code == 0

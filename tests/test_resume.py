@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from parts import training as training_loop
 from parts.runs import Run
+from parts.training import loop as training_loop
 
 # 360 steps an epoch, saved every 64: most kills fall inside an epoch.
 FLAGS = ("--n-rows", 1000, "--val-fraction", 0.1, "--batch-size", 2, "--hidden-dims", 16)

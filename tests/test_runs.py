@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from parts import runs
+from parts import files, randomness, runs
 from parts.errors import UserError
-from parts.tables import Column
+from parts.forms.tables.encoding import Column
 
 CONFIG = {"data": "iris", "lr": 0.001}
 
@@ -54,7 +54,7 @@ def test_write_atomic_leaves_what_was_there(tmp_path, error, before):
         raise error
 
     with pytest.raises(error):
-        runs.write_atomic(path, half)
+        files.write_atomic(path, half)
     assert entries(tmp_path) == (["file"] if before else [])
     assert not before or path.read_bytes() == before
 
@@ -62,7 +62,7 @@ def test_write_atomic_leaves_what_was_there(tmp_path, error, before):
 def test_write_atomic_replaces_and_is_readable_by_others(tmp_path):
     path = tmp_path / "file"
     for content in (b"first", b"second, longer", b"3"):
-        runs.write_atomic(path, lambda file, content=content: file.write(content))
+        files.write_atomic(path, lambda file, content=content: file.write(content))
         assert path.read_bytes() == content
     assert entries(tmp_path) == ["file"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o644  # a temporary file's own mode is 0600
@@ -78,18 +78,18 @@ def test_write_atomic_shows_nothing_before_the_end(tmp_path):
         file.flush()
         seen.append(path.read_bytes())
 
-    runs.write_atomic(path, write)
+    files.write_atomic(path, write)
     assert seen == [b"old"]
     assert path.read_bytes() == b"new"
 
 
 def test_a_reader_sees_whole_files_only(tmp_path):
     path, sizes = tmp_path / "file", (10, 200_000)
-    runs.write_atomic(path, lambda file: file.write(b"0" * sizes[0]))
+    files.write_atomic(path, lambda file: file.write(b"0" * sizes[0]))
     with ThreadPoolExecutor(1) as pool:
         reads = pool.submit(lambda: {len(path.read_bytes()) for _ in range(300)})
         for i in range(40):
-            runs.write_atomic(path, lambda file, i=i: file.write(b"1" * sizes[i % 2]))
+            files.write_atomic(path, lambda file, i=i: file.write(b"1" * sizes[i % 2]))
         assert reads.result() <= set(sizes)
 
 
@@ -515,15 +515,15 @@ def states():
 
 def test_fixed_randomness_leaves_no_trace():
     before = states()
-    with runs.fixed_randomness():
+    with randomness.fixed_randomness():
         first = torch.randn(1000)
     assert states() == before
-    with runs.fixed_randomness():
+    with randomness.fixed_randomness():
         assert torch.randn(1000).equal(first)
-    with runs.fixed_randomness(1):
+    with randomness.fixed_randomness(1):
         assert not torch.randn(1000).equal(first)
     assert states() == before
-    with contextlib.suppress(ZeroDivisionError), runs.fixed_randomness():
+    with contextlib.suppress(ZeroDivisionError), randomness.fixed_randomness():
         raise ZeroDivisionError(torch.randn(1))
     assert states() == before
 
@@ -532,7 +532,7 @@ def test_fixed_randomness_does_not_depend_on_what_was_drawn_before():
     draws = []
     for n in (0, 1, 17):
         torch.randn(n)
-        with runs.fixed_randomness():
+        with randomness.fixed_randomness():
             draws.append(torch.randn(5))
     assert draws[0].equal(draws[1])
     assert draws[0].equal(draws[2])
@@ -540,10 +540,10 @@ def test_fixed_randomness_does_not_depend_on_what_was_drawn_before():
 
 def test_random_state_goes_through_a_file(tmp_path):
     torch.randn(3)
-    run = make(tmp_path, rng=runs.random_state())
+    run = make(tmp_path, rng=randomness.random_state())
     # An odd number of normals: their generator keeps the second of a pair for the next call.
     expected = torch.rand(4), torch.randn(3), torch.randperm(10)
-    runs.set_random_state(run.load_checkpoint()["rng"])
+    randomness.set_random_state(run.load_checkpoint()["rng"])
     for value, draw in zip(
         expected, (torch.rand(4), torch.randn(3), torch.randperm(10)), strict=True
     ):

@@ -1,13 +1,14 @@
-"""parts/search.py: the axes around a default, and a study that is claimed, refused and counted."""
+"""parts/training/search.py: axes around a default; a study that is claimed, refused, counted."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 import pytest
 
-from parts import figures, search
 from parts.errors import UserError
-from parts.networks import NETWORKS
+from parts.model.networks import NETWORKS
+from parts.plots.tuning import search_figure
+from parts.training import search
 
 BASE = {
     "hidden_dims": [64],
@@ -282,7 +283,7 @@ def drawn(axis):
 
 
 def test_the_figure_shows_every_trial_and_keeps_poor_ones_from_pressing_the_rest():
-    figure = figures.search(ROWS, {})
+    figure = search_figure(ROWS, {})
     history, importance = figure.axes
     points = drawn(history)
     assert points["o"] == [[0, -5], [1, -4], [5, -4.5]]
@@ -296,7 +297,7 @@ def test_the_figure_shows_every_trial_and_keeps_poor_ones_from_pressing_the_rest
 
 
 def test_the_figure_shows_scores_over_the_settings_that_mattered_most():
-    figure = figures.search(ROWS, {"lr": 0.9, "network": 0.1})
+    figure = search_figure(ROWS, {"lr": 0.9, "network": 0.1})
     _, importance, lr, network = figure.axes
     assert [bar.get_width() for bar in importance.patches] == [0.1, 0.9]  # from below
     assert [axis.get_xlabel() for axis in (lr, network)] == ["lr", "network"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import data as datasets
-from parts import sprites
 from parts.errors import UserError
+from parts.forms.pictures import sprites
 
 
 def drawn(size=16, n_rows=None, data_seed=0):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from parts import cells, files, kinds, tables
 from parts.errors import UserError
-from parts.tables import KNEE, LARGEST, Column
+from parts.forms.tables import cells, encoding, kinds, table_files
+from parts.forms.tables.encoding import KNEE, LARGEST, Column
 
 
 def fit(texts, wanted=None, name="x"):
@@ -20,7 +20,7 @@ def fit(texts, wanted=None, name="x"):
 
 def encode(texts, column, **options):
     frame = pd.DataFrame({column.name: pd.Series(texts, dtype="str")})
-    return tables.encode(frame, [column], **options)
+    return encoding.encode(frame, [column], **options)
 
 
 def there_and_back(texts, wanted=None):
@@ -297,14 +297,14 @@ def test_log_det_of_rows_sums_observed_columns():
     x = np.random.default_rng(0).normal(size=(5, len(columns)))
     mask = (x > 0).astype(float)
     each = np.stack([c.log_det(x[:, j]) for j, c in enumerate(columns)], 1)
-    np.testing.assert_allclose(tables.log_det(x, columns), each.sum(1))
-    np.testing.assert_allclose(tables.log_det(x, columns, mask), (each * mask).sum(1))
+    np.testing.assert_allclose(encoding.log_det(x, columns), each.sum(1))
+    np.testing.assert_allclose(encoding.log_det(x, columns, mask), (each * mask).sum(1))
     curve = np.stack([c.log_det(x[:, j], user=False) for j, c in enumerate(columns)], 1)
-    found = tables.log_det(x, columns, mask, user=False)
+    found = encoding.log_det(x, columns, mask, user=False)
     np.testing.assert_allclose(found, (curve * mask).sum(1))
     linear = [Column("a", scale=2.0), Column("b")]
-    np.testing.assert_array_equal(tables.log_det(x, linear, user=False), np.zeros(5))
-    np.testing.assert_allclose(tables.log_det(x[:, :2], linear), -np.log(2) * np.ones(5))
+    np.testing.assert_array_equal(encoding.log_det(x, linear, user=False), np.zeros(5))
+    np.testing.assert_allclose(encoding.log_det(x[:, :2], linear), -np.log(2) * np.ones(5))
 
 
 # Encoding, and what is said of cells that cannot be encoded
@@ -324,7 +324,7 @@ COLUMNS = kinds.fit(TABLE, {"visits": "count", "word": "categorical"})
 
 
 def test_encode_gives_the_modelled_columns_in_their_order():
-    x, mask, impossible, notes = tables.encode(TABLE, COLUMNS)
+    x, mask, impossible, notes = encoding.encode(TABLE, COLUMNS)
     assert (x.dtype, mask.dtype, impossible.dtype) == (np.float32, np.float32, bool)
     np.testing.assert_array_equal(mask, [[1, 1, 1], [0, 1, 1], [1, 1, 1], [1, 0, 1], [1, 1, 1]])
     np.testing.assert_array_equal(x[:, 1], [0, 1, 2, 0, 0])
@@ -332,7 +332,7 @@ def test_encode_gives_the_modelled_columns_in_their_order():
     assert (x[mask == 0] == 0).all()
     assert not impossible.any()
     assert notes == []
-    again = tables.encode(TABLE[TABLE.columns[::-1]].assign(more="1"), COLUMNS)
+    again = encoding.encode(TABLE[TABLE.columns[::-1]].assign(more="1"), COLUMNS)
     for a, b in zip((x, mask, impossible), again[:3], strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -356,12 +356,12 @@ def test_a_cell_that_cannot_be_encoded_is_missing_and_noted(name, row, cell, not
     frame = TABLE.copy()
     frame.loc[row, name] = cell
     j = ["real", "word", "visits"].index(name)
-    x, mask, impossible, notes = tables.encode(frame, COLUMNS)
+    x, mask, impossible, notes = encoding.encode(frame, COLUMNS)
     assert len(notes) == 1
     assert note in notes[0]
     assert mask[row, j] == x[row, j] == 0
     assert impossible.sum() == impossible[row, j] == ("impossible" in note)
-    base = tables.encode(TABLE, COLUMNS)
+    base = encoding.encode(TABLE, COLUMNS)
     others = np.ones_like(impossible)
     others[row, j] = False
     np.testing.assert_array_equal(mask[others], base[1][others])
@@ -370,7 +370,7 @@ def test_a_cell_that_cannot_be_encoded_is_missing_and_noted(name, row, cell, not
 
 def test_several_unreadable_cells_are_one_note():
     frame = TABLE.assign(word=["u", "v", "x", "w", ""])
-    (note,) = tables.encode(frame, COLUMNS)[3]
+    (note,) = encoding.encode(frame, COLUMNS)[3]
     assert "3 cells taken as missing, such as 'u' in row 1" in note
 
 
@@ -387,7 +387,7 @@ def test_a_number_outside_a_logarithm_is_impossible():
 
 
 def test_a_column_that_is_not_there_is_missing():
-    x, mask, _, notes = tables.encode(TABLE.drop(columns=["word", "gone"]), COLUMNS)
+    x, mask, _, notes = encoding.encode(TABLE.drop(columns=["word", "gone"]), COLUMNS)
     assert notes == ["column 'word' is not in the file: taken as missing"]
     assert not mask[:, 1].any()
     assert not x[:, 1].any()
@@ -397,7 +397,7 @@ def test_a_column_that_is_not_there_is_missing():
 def test_cells_beyond_all_numbers_are_refused_with_their_row(cell):
     frame = TABLE.assign(real=["1.5", "2.5", "", cell, "1"])
     with pytest.raises(UserError, match="row 4, column 'real' is "):
-        tables.encode(frame, COLUMNS)
+        encoding.encode(frame, COLUMNS)
 
 
 def test_levels_that_are_numbers_are_matched_as_numbers():
@@ -417,7 +417,7 @@ def test_levels_that_are_text_are_matched_as_text():
 def test_a_text_column_may_come_as_numbers():
     """A Parquet of another day has the type that its cells allowed."""
     column = fit(["1", "2", "30"] * 5, "ordinal")
-    x, mask, _, _ = tables.encode(pd.DataFrame({"x": [30.0, np.nan, 1.0]}), [column])
+    x, mask, _, _ = encoding.encode(pd.DataFrame({"x": [30.0, np.nan, 1.0]}), [column])
     np.testing.assert_array_equal(x[:, 0] * mask[:, 0], [2, 0, 0])
     np.testing.assert_array_equal(mask[:, 0], [1, 0, 1])
 
@@ -425,10 +425,10 @@ def test_a_text_column_may_come_as_numbers():
 def test_categories_stay_codes_in_the_users_units():
     columns = [CURVES["asinh"], fit(["x", "y", "z"] * 5, "categorical")]
     x = np.array([[0.5, 2], [-0.5, 0]])
-    back = tables.to_user(x, columns)
+    back = encoding.to_user(x, columns)
     np.testing.assert_allclose(back[:, 0], columns[0].to_user(x[:, 0]))
     np.testing.assert_array_equal(back[:, 1], [2, 0])
-    assert tables.to_user(x[None, None], columns).shape == (1, 1, 2, 2)
+    assert encoding.to_user(x[None, None], columns).shape == (1, 1, 2, 2)
 
 
 def test_codes_out_of_range_are_the_nearest_level():
@@ -441,7 +441,7 @@ def test_rows_as_plain_numbers():
                fit(["a", "b"] * 5, "binary")]  # fmt: skip
     x = np.array([[0.0, 2, 1], [0.0, 0, 0]])
     mask = np.array([[1, 1, 1], [0, 0, 1]])
-    found = tables.as_numbers(columns, x, mask)
+    found = encoding.as_numbers(columns, x, mask)
     expected = [[columns[0].to_user(0.0), 0, 0, 1, 1], [np.nan] * 4 + [0]]
     np.testing.assert_allclose(found, expected)
 
@@ -450,7 +450,7 @@ def test_rows_as_plain_numbers():
 
 
 def read_rows(frame, columns, name="t.csv"):
-    return tables.read_rows(files.File(files.Path(name), frame), columns)
+    return encoding.read_rows(table_files.File(table_files.Path(name), frame), columns)
 
 
 def test_a_file_of_another_table_is_refused():
@@ -483,5 +483,5 @@ def test_an_infinite_cell_names_the_file():
     ("style", "whole", "least"), [({"decimals": 0}, True, "1"), ({"decimals": 1}, False, "0.1")]
 )
 def test_a_positive_cell_is_not_rounded_to_nothing(style, whole, least):
-    column = tables.Column("p", kind="positive", curve="log", style=style, whole=whole, low=0.0)
+    column = encoding.Column("p", kind="positive", curve="log", style=style, whole=whole, low=0.0)
     assert column.text_of(np.array([0.001])) == [least]

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from data import Data, Split
-from parts import runs
-from parts import training as training_loop
+from parts import randomness
 from parts.errors import UserError
-from parts.optim import Adam
-from parts.presets import fitted_settings
-from parts.tables import Column
-from parts.training import SCHEDULES, Training, beta_at, lr_at, permutation
+from parts.forms.tables.encoding import Column
+from parts.training import loop as training_loop
+from parts.training.adam import Adam
+from parts.training.loop import SCHEDULES, Training, beta_at, lr_at, permutation
+from parts.training.presets import fitted_settings
 from train import PRESETS, fit, held_out_terms, parse
 from vae import VAE, Batch, Gaussian
 
@@ -342,7 +342,7 @@ def test_how_often_the_losses_are_looked_at_changes_nothing(steps, seconds, monk
 def test_evaluating_during_training_does_not_change_it():
     def evaluate(training):
         held_out_terms(training.model, ROWS, "val")
-        with runs.fixed_randomness(3):
+        with randomness.fixed_randomness(3):
             training.model.log_px(ROWS.x, n_samples=5)
             training.model.sample(4)
 
@@ -354,7 +354,7 @@ def test_held_out_terms_are_the_bound_of_all_rows_the_same_every_time():
     terms = held_out_terms(model, ROWS, "val")
     torch.rand(7)
     assert held_out_terms(model, ROWS, "val") == terms
-    with runs.fixed_randomness():
+    with randomness.fixed_randomness():
         elbo, log_px_z, kl = (t.mean().item() for t in model.elbo(*ROWS, n_samples=8))
     assert terms == pytest.approx({"val_loss": -elbo, "val_log_px_z": log_px_z, "val_kl": kl})
     assert held_out_terms(model, Batch(ROWS.x[:0]), "val") == {}

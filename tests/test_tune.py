@@ -17,11 +17,13 @@ import torch
 import data as datasets
 import train as train_script
 import tune
-from parts import runs, search, tables
-from parts.cli import progress_bar
+from parts import files, randomness
+from parts.console.progress import progress_bar
 from parts.errors import UserError
-from parts.models import load_model
+from parts.forms.tables import encoding
+from parts.model.build import load_model
 from parts.runs import Run
+from parts.training import search
 
 TINY = ("--data", "iris", "--epochs", 2, "--threads", 1)
 TRAINING = ("depth", "width", "latent_dim", "lr", "beta", "batch_size", "n_samples")
@@ -193,12 +195,12 @@ def test_the_score_is_log_px_in_the_units_of_evaluate(tiny_run):
     before = torch.get_rng_state()
     score = tune.score(model, data, "cpu", n_rows=5, n_samples=200)
     assert torch.equal(torch.get_rng_state(), before)
-    with runs.fixed_randomness(0):
+    with randomness.fixed_randomness(0):
         log_px = model.log_px(torch.from_numpy(data.val.x[:5]), n_samples=200)
     np.testing.assert_array_equal(score, log_px.double().numpy())
-    bent = [tables.Column(c.name, curve="asinh", scale=1.0, spread=1.0) for c in data.columns]
+    bent = [encoding.Column(c.name, curve="asinh", scale=1.0, spread=1.0) for c in data.columns]
     data.columns = bent
-    curve = -np.log(np.cosh(data.val.x[:5].astype(np.float64) / tables.KNEE)).sum(-1)
+    curve = -np.log(np.cosh(data.val.x[:5].astype(np.float64) / encoding.KNEE)).sum(-1)
     np.testing.assert_allclose(
         tune.score(model, data, "cpu", 5, 200) - score, curve, rtol=1e-5, atol=1e-6
     )
@@ -349,7 +351,7 @@ def test_ctrl_c_leaves_a_study_that_goes_on(whole, call, tuned, tmp_path, monkey
 
 def test_two_searches_do_not_share_a_folder(whole, call):
     folder, _ = whole
-    with runs.locked(folder, "busy"):
+    with files.locked(folder, "busy"):
         result = call("tune", "--study", folder, *TINY, "--trials", 5)
     assert result.code == 2
     assert "is being searched by another process" in result.err

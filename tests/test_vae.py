@@ -15,10 +15,10 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.testing import assert_close as close
 
 import vae
-from parts.likelihoods import Mixed
-from parts.models import from_config
-from parts.optim import Adam
-from parts.tables import Column
+from parts.forms.tables.encoding import Column
+from parts.model.build import from_config
+from parts.model.likelihoods.mixed import Mixed
+from parts.training.adam import Adam
 from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, hide, kl_normal, normal_grid
 
 VARIANCE = 0.5

@@ -1,4 +1,4 @@
-"""parts/vaegan.py: each phase's loss by hand, what it moves, stable training, and one run of it."""
+"""parts/model/vaegan.py: each phase's loss by hand, what it moves, stable training, a run of it."""
 
 import copy
 import math
@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from parts import training as training_loop
-from parts.batches import Batch
-from parts.flows import FLOWS
-from parts.likelihoods import Mixed
-from parts.priors import PRIORS
-from parts.tables import Column
-from parts.training import Training
-from parts.vaegan import N_FEATURES, VAEGAN
+from parts.forms.tables.encoding import Column
+from parts.model.batches import Batch
+from parts.model.flows import FLOWS
+from parts.model.likelihoods.mixed import Mixed
+from parts.model.priors import PRIORS
+from parts.model.vaegan import N_FEATURES, VAEGAN
+from parts.training import loop as training_loop
+from parts.training.loop import Training
 from tests.test_resume import assert_same_run, differences
 from vae import VAE, Bernoulli, Gaussian
 

@@ -5,10 +5,10 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from parts.errors import UserError
-from parts.flows import FLOWS
-from parts.models import flow_of, from_config
-from parts.priors import Mixture, VampPrior
-from parts.training import beta_at
+from parts.model.build import flow_of, from_config
+from parts.model.flows import FLOWS
+from parts.model.priors import Mixture, VampPrior
+from parts.training.loop import beta_at
 from vae import VAE, Batch, Gaussian, kl_normal
 
 LINEAR = {"hidden_dims": (), "z_dim": 2}

@@ -9,12 +9,12 @@ import torch
 from scipy.spatial.distance import cdist
 
 from generate import resample
-from parts import training as training_loop
-from parts.codes import DEAD, DECAY, Codebook, CodePrior, perplexity
 from parts.errors import UserError
+from parts.model.codebook import DEAD, DECAY, Codebook, CodePrior, perplexity
+from parts.model.vqvae import VQVAE, straight_through
 from parts.runs import Run
-from parts.training import Training
-from parts.vqvae import VQVAE, straight_through
+from parts.training import loop as training_loop
+from parts.training.loop import Training
 from tests.test_resume import assert_same_run
 from vae import Batch, Bernoulli, Gaussian
 

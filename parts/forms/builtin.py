@@ -1,0 +1,76 @@
+"""Data sets that scikit-learn makes or brings with it, as they are before splitting and scaling."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms.pictures import sprites
+
+
+class Source(NamedTuple):
+    """x [N, D] in user units, names [D], labels, factors [N] or None; of pictures their (C, H, W).
+
+    Pictures may be bytes, 255 for 1. `n_test`: so many rows at the end are an official test split.
+    """
+
+    x: np.ndarray
+    names: list
+    labels: np.ndarray | None = None
+    shape: tuple | None = None
+    n_test: int | None = None
+    factors: np.ndarray | None = None
+
+
+def synthetic(config):
+    from sklearn.datasets import make_classification
+
+    if config["n_informative"] is not None and config["n_informative"] > config["n_columns"]:
+        raise UserError(
+            f"--n-informative {config['n_informative']}, expected at most {config['n_columns']}"
+        )
+    informative = (
+        min(2, config["n_columns"]) if config["n_informative"] is None else config["n_informative"]
+    )
+    redundant = min(2, config["n_columns"] - informative)
+    clusters = 2 if 2**informative >= 4 else 1
+    x, labels = make_classification(
+        n_samples=config["n_rows"],
+        n_features=config["n_columns"],
+        n_informative=informative,
+        n_redundant=redundant,
+        n_clusters_per_class=clusters,
+        n_classes=2,
+        random_state=config["data_seed"],
+    )
+    return Source(x, [f"x{i}" for i in range(config["n_columns"])], labels)
+
+
+def bundled(name, **options):
+    """A loader for one of scikit-learn's data sets; labels are kept where they are classes."""
+
+    def load(config):
+        import sklearn.datasets
+
+        bunch = getattr(sklearn.datasets, f"load_{name}")(**options)
+        classes = getattr(bunch, "target_names", None)
+        labels = None if classes is None else np.asarray(classes)[bunch.target]
+        return Source(bunch.data.astype(np.float64), [str(n) for n in bunch.feature_names], labels)
+
+    return load
+
+
+def digits(config):
+    """8x8 grey pictures, 0..16 divided by 16."""
+    source = bundled("digits")(config)
+    return source._replace(x=source.x / 16, shape=(1, 8, 8))
+
+
+def sprites_of(size):
+    """A loader for pictures of size x size with known factors."""
+
+    def load(config):
+        x, names, labels, shape, factors = sprites.load(config, size)
+        return Source(x, names, labels, (1, *shape), factors=factors)
+
+    return load

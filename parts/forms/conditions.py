@@ -1,0 +1,322 @@
+"""Conditions of p(x | y): columns of a table, or labels, as the numbers y that a model is given.
+
+Of a category y holds the levels one-hot, of a number its model units and a 1 that says it is known.
+Where a cell is not known all of its numbers are 0: a value of its own, which the model learns if
+training rows have it.
+"""
+
+import csv
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms.tables import cells, encoding, kinds
+from parts.forms.tables.encoding import Column
+from parts.model.limits import FARTHEST_SEEN
+
+LABEL = "label"  # what the labels of a data set are called, where no column is
+MOST_NAMED = 12  # columns that an error lists
+NEAREST = 100  # training rows that stand for those with a given number
+
+
+class Conditions(NamedTuple):
+    """Their columns, y [N, C] (None: no conditions), and sentences on cells that are not known."""
+
+    columns: list
+    y: np.ndarray | None
+    notes: list
+
+    @property
+    def names(self):
+        return [column.name for column in self.columns]
+
+    def rest(self, names):
+        """The numbers of the columns that are left to model."""
+        return [j for j, name in enumerate(names) if name not in self.names]
+
+    def apart(self, x, names):
+        """x [N, D] and the names of its columns without the conditions."""
+        left = self.rest(names)
+        return (x, names) if len(left) == len(names) else (x[:, left], [names[j] for j in left])
+
+    def others(self, specs):
+        """Of the kinds that were asked for, those of columns that are left to model."""
+        return {name: spec for name, spec in specs.items() if name not in self.names}
+
+    def among(self, columns, names):
+        """The other columns and these, in the order of the table; labels come last."""
+        found = {column.name: column for column in (*columns, *self.columns)}
+        return [found.pop(name) for name in names] + list(found.values())
+
+
+def of(columns):
+    """The columns that are conditions."""
+    return [column for column in columns if column.condition]
+
+
+def read(config, names, column, labels, rows):
+    """The Conditions that a config asks for, fitted to the training `rows` or taken from it.
+
+    `names` are the columns that can be one, `column(name)` gives cells [N].
+    """
+    wanted = chosen(config, names, labels)
+    if not wanted:
+        return Conditions([], None, [])
+    import pandas as pd
+
+    frame = pd.DataFrame({name: column(name) if name in names else labels for name in wanted})
+    if "columns" in config:
+        columns = of([Column(**column) for column in config["columns"]])
+    else:
+        specs, train = config.get("kinds") or {}, frame.iloc[np.sort(rows)]
+        columns = [fit(n, train[n], specs.get(n), n not in names) for n in wanted]
+    y, notes = encode(frame, columns)
+    return Conditions(columns, y, notes)
+
+
+def chosen(config, names, labels):
+    """The names in `--condition`, each time one or several with commas; all are there.
+
+    In the order of the table, labels last, however they were given: y is in this order too.
+    """
+    there = [*names] if labels is None or LABEL in names else [*names, LABEL]
+    wanted = []
+    for text in config.get("condition") or []:
+        several = next(csv.reader([text], skipinitialspace=True), []) or [text]
+        wanted += [text] if text in there else several
+    for name in wanted:
+        if name not in there:
+            shown = ", ".join(map(str, there))[:200] or "nothing that can be one"
+            raise UserError(
+                f"--condition {name or repr(name)}: --data {config['data']} has no such column"
+                f"{'' if LABEL in there else ' and no labels'}, it has {shown}"
+            )
+    if names and set(names) <= set(wanted):
+        raise UserError(
+            f"--condition {','.join(map(str, wanted))}: these are all the columns of --data "
+            f"{config['data']}, expected at least one to be left to model"
+        )
+    return [name for name in there if name in wanted]
+
+
+def fit(name, series, spec=None, is_label=False):
+    """The Column of a condition from its training cells; labels of few values are categories."""
+    if is_label and spec is None:
+        values = series[~cells.missing(series)]
+        whole = cells.is_text(values) or (values == values.round()).all()
+        spec = "categorical" if whole and values.nunique() <= kinds.MAX_LEVELS else None
+    column = kinds.fit_column(name, series, spec)
+    if column.kind == "ignore":
+        raise UserError(
+            f"--condition {name}: it is {column.why}, expected a column that tells rows apart; "
+            f"if it does, add --kind {name}=categorical"
+        )
+    return replace(column, condition=True)
+
+
+def encode(frame, columns):
+    """y [N, C] of the cells of a table, and notes on those that are not known."""
+    x, mask, _, notes = encoding.encode(frame, [replace(c, condition=False) for c in columns])
+    for column, n in zip(columns, (mask == 0).sum(0), strict=True):
+        if n:
+            notes.append(f"condition {column.name!r}: {n} cells are not known, and y is 0 there")
+    return to_y(x, mask, columns), notes
+
+
+def sizes(columns):
+    """How many numbers of y stand for each condition."""
+    return [len(column.levels) or 2 for column in columns]
+
+
+def to_y(x, mask, columns):
+    """y [N, C] float32 of cells in model units, x and mask [N, number of conditions]."""
+    parts = []
+    for j, column in enumerate(columns):
+        cell, known = x[:, j, None], mask[:, j, None] > 0
+        if column.levels:
+            parts.append((cell == np.arange(len(column.levels))) & known)
+        else:
+            if column.kind == "count":  # as the network of a modelled count sees it
+                cell = (np.log1p(np.where(known, cell, 0)) - column.centre) / column.spread
+            cell = np.clip(cell, -FARTHEST_SEEN, FARTHEST_SEEN)
+            parts += [np.where(known, cell, 0), known]
+    return np.hstack([np.zeros((len(x), 0)), *parts]).astype(np.float32)
+
+
+def from_y(y, columns):
+    """The inverse: x and mask [N, number of conditions] in model units."""
+    x, mask = np.zeros((2, len(y), len(columns)), np.float32)
+    for j, (column, part) in enumerate(zip(columns, blocks(columns), strict=True)):
+        piece = y[:, part]
+        if column.levels:
+            mask[:, j], x[:, j] = piece.sum(1), piece.argmax(1)
+        else:
+            cell, mask[:, j] = piece.T
+            if column.kind == "count":
+                cell = np.round(np.expm1(cell * column.spread + column.centre))
+            x[:, j] = np.where(mask[:, j] > 0, cell, 0)
+    return x, mask
+
+
+def blocks(columns):
+    """The slice of y that stands for each condition."""
+    ends = np.cumsum([0, *sizes(columns)])
+    return [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
+
+
+def beside(x, mask, y, columns):
+    """Rows (x, mask) with their conditions as further columns, in model units."""
+    if y is None:
+        return x, mask
+    pairs = zip((x, mask), from_y(y, columns), strict=True)
+    return tuple(np.hstack(pair).astype(np.float32) for pair in pairs)
+
+
+def read_rows(file, columns, y_train=None):
+    """`encoding.read_rows` with the conditions of the rows, see `beside_rows`."""
+    labelled = file.labels is not None and LABEL not in file.frame
+    # Labels that are no column: an array's own columns have no names to find them by.
+    own = [c for c in columns if not (c.condition and c.name == LABEL) or LABEL in file.frame]
+    rows = encoding.read_rows(file, own)
+    frame = file.frame.assign(**{LABEL: file.labels}) if labelled else file.frame
+    y, notes = beside_rows(frame, file.path, columns, y_train)
+    return rows._replace(y=y, notes=[*rows.notes, *notes])
+
+
+def beside_rows(frame, path, columns, y_train=None):
+    """y [N, C] of the cells in a file's frame, or None where nothing is given; and notes.
+
+    `y_train` are those of training rows, by which a note says what was never seen there.
+    """
+    given = of(columns)
+    if not given:
+        return None, []
+    for column in given:
+        if column.name not in frame:
+            what = " nor labels" if column.name == LABEL else ""
+            raise UserError(
+                f"{path} has no column {column.name!r}{what}, which the run takes as given "
+                "(--condition); add it, its cells may be empty"
+            )
+    y, notes = encode(frame, given)
+    if y_train is not None:
+        new = (from_y(y_train, given)[1] > 0).all(0) & (from_y(y, given)[1] == 0).any(0)
+        notes += [
+            f"condition {column.name!r} was known in every training row: rely on no row without it"
+            for column in np.array(given, dtype=object)[new]
+        ]
+    return y, notes
+
+
+def of_labels(labels, path, columns, y_train=None):
+    """The same of pictures, whose labels [N] (None: none) are all that can be given."""
+    import pandas as pd
+
+    if not of(columns):
+        return None, []
+    if labels is None:
+        raise UserError(
+            f"{path} has no labels, which the run takes as given (--condition {LABEL}); expected "
+            "an .npz with labels y beside the pictures, or a folder with a sub-folder for each"
+        )
+    return beside_rows(pd.DataFrame({LABEL: labels}), path, columns, y_train)
+
+
+def given_cells(text, columns):
+    """From "job=nurse,age=40": x and mask [1, D] in model units, and name -> cell as it was given.
+
+    A pair with a comma in its cell is quoted.
+    """
+    import pandas as pd
+
+    names = {column.name: j for j, column in enumerate(columns)}
+    x, mask = np.zeros((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
+    cells = {}
+    for pair in next(csv.reader([text], skipinitialspace=True), []):
+        name = next((n for n in names if pair.startswith(f"{n}=")), None)
+        if name is None:
+            raise UserError(no_pair(pair, columns))
+        j, cell = names[name], pair[len(name) + 1 :]
+        column = columns[j]
+        if mask[0, j]:
+            raise UserError(f"--given {text!r}: {name!r} is given twice")
+        one = pd.DataFrame({name: [cell]}, dtype="str")
+        row, seen, impossible, _ = encoding.encode(one, [replace(column, condition=False)])
+        if not seen[0, 0] or impossible[0, 0]:
+            what = f"one of {', '.join(column.levels)}" if column.levels else "a number"
+            if "date" in column.style:
+                what = f"a date such as {column.text_of([column.centre])[0]}"
+            raise UserError(f"--given {pair!r}: {cell!r} is no {column.kind} cell, expected {what}")
+        x[0, j], mask[0, j], cells[name] = row[0, 0], 1, cell.strip()
+    if not mask.any():
+        raise UserError(f"--given {text!r}: expected NAME=VALUE, or several with commas")
+    return (x, mask), cells
+
+
+def no_pair(pair, columns):
+    """What is wrong with a --given that names none of the columns, in a line."""
+    if pair.startswith(f"{LABEL}="):
+        return f"--given {pair!r}: the run knows no labels; train one with --condition {LABEL}"
+    names = [column.name for column in sorted(columns, key=lambda column: not column.condition)]
+    shown = ", ".join(names[:MOST_NAMED])
+    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMED else ""
+    return (
+        f"--given {pair!r}: expected NAME=VALUE, NAME one of {shown}{more}; "
+        "a cell that holds a comma is quoted, as in '\"income=50,000\",job=nurse'"
+    )
+
+
+def agreeing(y, cell, mask, columns):
+    """Numbers of the rows of y [N, C] whose categories are the given ones, [1, n conditions]."""
+    x, known = from_y(y, columns)
+    levels = [j for j, column in enumerate(columns) if column.levels and mask[0, j]]
+    return np.flatnonzero(((x == cell) & (known > 0))[:, levels].all(1))
+
+
+def draw(n, y, cell, mask, columns, rng):
+    """y [n, C]: the given cells [1, number of conditions], the others of random rows of y [N, C].
+
+    These rows agree in the given categories, where any do, and are nearest in the given numbers.
+    """
+    rows = agreeing(y, cell, mask, columns)
+    rows = rows if len(rows) else np.arange(len(y))
+    wanted = to_y(cell, mask, columns)
+    parts = blocks(columns)
+    numbers = [p.start for p, c, m in zip(parts, columns, mask[0], strict=True)
+               if m and not c.levels]  # fmt: skip
+    if numbers and not mask.all():
+        distance = np.square(y[rows][:, numbers] - wanted[:, numbers]).sum(1)
+        rows = rows[np.argsort(distance, kind="stable")[:NEAREST]]
+    drawn = y[rows[rng.integers(len(rows), size=n)]]
+    for part, given in zip(parts, mask[0], strict=True):
+        if given:
+            drawn[:, part] = wanted[:, part]
+    return drawn
+
+
+def as_labels(texts):
+    """Cells of text as an array of labels: numbers where all are whole ones, unknown ones NaN."""
+    texts = np.array(list(texts), dtype=str)
+    unknown = texts == ""
+    if not np.char.isdecimal(texts[~unknown]).all():
+        return texts
+    return np.where(unknown, "nan", texts).astype(float if unknown.any() else np.int64)
+
+
+def whole(y, columns):
+    """The rows of y [N, C] whose conditions are all known; all rows where there are none."""
+    known = (from_y(y, columns)[1] > 0).all(1)
+    return y[known] if known.any() else y
+
+
+def describe(columns):
+    """The line that says what is given, [] where nothing is."""
+    read = [f"{column.name} ({column.kind}: {column.describe()})" for column in of(columns)]
+    return ["Given, not modelled: " + "; ".join(read)] if read else []
+
+
+def names(columns):
+    """Of the columns that are conditions."""
+    return [column.name for column in of(columns)]

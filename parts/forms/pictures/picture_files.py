@@ -1,0 +1,351 @@
+"""Pictures: a folder of them, idx files, arrays, and the sets that scikit-learn fetches.
+
+All become a Source of bytes 0..255 or float32 in [0, 1], channels first; float32 rows are made once
+for each split, and nothing is copied whole on the way.
+"""
+
+import gzip
+import math
+import struct
+import warnings
+import zlib
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms import arrays, conditions
+from parts.forms.builtin import Source
+from parts.forms.pictures.shapes import describe, names
+from parts.forms.tables import encoding, table_files
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+IDX_MAGIC = {"images": (2051, 3), "labels": (2049, 1)}  # and number of axes; of unsigned bytes
+BLOCK = 2**20  # numbers scaled at a time
+
+
+def source(x, shape, labels=None, n_test=None):
+    """The Source of pictures x [N, ...] of `shape` (C, H, W)."""
+    shape = tuple(map(int, shape))
+    return Source(x.reshape(len(x), math.prod(shape)), names(shape), labels, shape, n_test)
+
+
+def check_flags(config):
+    """Refuse flags for pictures that do not go with `--data`."""
+    name = config["data"]
+    if config.get("data_dir") is not None and name not in IDX:
+        raise UserError(f"--data-dir goes with --data {' or '.join(IDX)}, not --data {name}")
+    for flag in ("image_size", "grey"):
+        if config.get(flag) and not (name not in SETS and Path(name).is_dir()):
+            raise UserError(
+                f"--{flag.replace('_', '-')} goes with --data DIR, a folder of pictures, "
+                f"not --data {name}"
+            )
+
+
+def are_in(path):
+    """Whether `path` holds pictures: a folder, or an array of three axes or four."""
+    return Path(path).is_dir() or arrays.n_axes(path) in (3, 4)
+
+
+def read(path, config):
+    """The pictures of a folder or of a .npy or .npz file."""
+    if Path(path).is_dir():
+        return read_folder(path, config.get("image_size"), config.get("grey", False))
+    array, labels, factors, _ = table_files.parse(path, arrays.READERS)
+    return of_array(array, labels, path)._replace(factors=factors)
+
+
+# Arrays
+
+
+def of_array(array, labels, path):
+    """Pictures [N, H, W] or [N, C, H, W]: floats in [0, 1], or bytes; of 0 and 1 alone: binary."""
+    shape = array.shape
+    if array.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
+        raise UserError(
+            f"{path}: shape {shape} has its channels last, expected [N, C, H, W]: "
+            "save x.transpose(0, 3, 1, 2)"
+        )
+    if 0 in shape:
+        raise UserError(f"{path}: shape {shape} holds no pictures")
+    if array.dtype.kind not in "bf" and array.dtype != np.uint8:
+        raise UserError(
+            f"{path}: pictures of type {array.dtype}, expected bytes (uint8) of 0..255, or floats "
+            "in [0, 1]"
+        )
+    shape = (1, *shape[1:]) if array.ndim == 3 else shape[1:]
+    if array.dtype.kind == "f":
+        low, high = array.min(), array.max()
+        if not 0 <= low <= high <= 1:  # nor where one of them is NaN
+            held = "NaN" if np.isnan(low) else f"floats from {low:g} to {high:g}"
+            raise UserError(
+                f"{path} holds {held}, expected floats in [0, 1], or bytes (uint8) of 0..255"
+            )
+        return source(array.astype(np.float32, copy=False), shape, labels)
+    if array.dtype.kind == "b" or array.max() <= 1:  # binary pictures: no grey ones are so dark
+        return source(array.astype(np.float32), shape, labels)
+    return source(array, shape, labels)
+
+
+class Pictures(NamedTuple):
+    """A user's pictures as a run's model sees them: x and mask [N, D], y [N, C], labels; as they
+    stand in a file: the array, and what else is there; and notes on labels that are not known."""
+
+    x: np.ndarray
+    mask: np.ndarray
+    y: np.ndarray | None
+    labels: np.ndarray | None
+    array: np.ndarray | None
+    as_written: dict
+    notes: list
+
+
+def of_run(path, config, columns, y_train=None, holes=False):
+    """The Pictures of a file or folder for a run of that config, its columns and the y of its
+    training rows; with `holes` a NaN is missing.
+    """
+    shape = (1, *config["shape"])[-3:] if len(config["shape"]) > 1 else None
+    if shape is None:
+        raise UserError(f"{path} holds pictures, and the run was trained on a table")
+    array, written = None, {}
+    if Path(path).is_dir():
+        source = read_folder(path, config.get("image_size"), config.get("grey", False))
+    else:
+        array, labels, _, written = table_files.parse(path, arrays.READERS)
+        missing = np.isnan(array) if holes and array.dtype.kind == "f" else None
+        whole = array if missing is None else np.where(missing, array.dtype.type(0), array)
+        source = of_array(whole, labels, path)
+    if tuple(source.shape) != shape:
+        raise UserError(
+            f"{path} holds {describe(source.shape)}, and the run was trained on {describe(shape)}"
+        )
+    y, notes = conditions.of_labels(source.labels, path, columns, y_train)
+    x = _rows(source.x, np.arange(len(source.x)), encoding.modelled(columns))
+    if config.get("binarize") == "static":
+        x = binarized(x, np.random.default_rng(config["data_seed"]))
+    mask = np.ones_like(x)
+    if array is not None and missing is not None:
+        mask[missing.reshape(x.shape)] = 0
+        x *= mask
+    return Pictures(x, mask, y, source.labels, array, written, notes)
+
+
+def binarized(x, rng):
+    """Pixels drawn as 0 or 1 with their grey value."""
+    return (rng.random(x.shape, np.float32) < x).astype(np.float32)
+
+
+# Folders
+
+
+def listed(folder):
+    """The pictures under `folder`, as paths in it, in the order of their names."""
+    folder = Path(folder)
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    inside = [
+        path
+        for path in found
+        if path.suffix.lower() in ENDINGS
+        and not path.name.endswith(".scored.png")  # a sheet of detect.py, beside what it scored
+        and not any(part.startswith(".") for part in path.parts)
+    ]
+    if not inside:
+        raise UserError(
+            f"{folder} is a folder without pictures, expected some that end in "
+            f"{', '.join(ENDINGS)} (idx files: --data mnist --data-dir {folder})"
+        )
+    return inside
+
+
+def read_folder(folder, size=None, grey=False):
+    """The pictures under `folder`, in the order of their names, labelled by its sub-folders.
+
+    With `size` the middle square of each, resized to size x size. All are RGB if one has colour.
+    """
+    folder, inside = Path(folder), listed(folder)
+    pictures = []
+    for path in inside:
+        pictures.append(read_picture(folder / path, size, grey))
+        if pictures[-1].shape[:2] != pictures[0].shape[:2]:
+            first, other = (f"{p.shape[1]} x {p.shape[0]}" for p in (pictures[0], pictures[-1]))
+            raise UserError(
+                f"{folder}: {inside[0]} is {first} pixels and {path} {other}, expected one size: "
+                f"add --image-size {min(pictures[0].shape[:2])}"
+            )
+    channels = 3 if any(picture.ndim == 3 for picture in pictures) else 1
+    shape = (channels, *pictures[0].shape[:2])
+    x = np.empty((len(pictures), *shape), np.uint8)
+    for i, picture in enumerate(pictures):
+        x[i] = picture if picture.ndim == 2 else picture.transpose(2, 0, 1)
+    sorted_away = all(len(path.parts) > 1 for path in inside)
+    labels = np.array([path.parts[0] for path in inside]) if sorted_away else None
+    return source(x, shape, labels)
+
+
+def read_picture(path, size=None, grey=False):
+    """A picture as bytes, [H, W] or [H, W, 3], turned as its camera says."""
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image = plain(ImageOps.exif_transpose(image))
+        image = image.convert("L") if grey else image
+        return np.asarray(image if size is None else ImageOps.fit(image, (size, size)))
+    # What Pillow raises for damaged files; a SyntaxError is its word for a broken chunk of a PNG.
+    except (
+        *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+        *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+    ) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"{path} cannot be read as a picture: {reason[0]}") from error
+
+
+def plain(image):
+    """An image as 8-bit grey or RGB: 16 bits are rounded, and what is transparent becomes white."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion cuts off at 255
+        return Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8))
+    grey, palette = image.mode in ("1", "L", "LA", "La"), image.mode in ("P", "PA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if palette:
+        rgb = np.asarray(image.convert("RGB"))
+        grey = bool((rgb == rgb[..., :1]).all())
+    return image.convert("L" if grey else "RGB")
+
+
+# idx files, and what scikit-learn fetches
+
+
+def read_idx(folder, part, what):
+    """The array of <part>-<what>-idx<axes>-ubyte, gzipped or not; None where there is none."""
+    magic, n_axes = IDX_MAGIC[what]
+    names = [f"{part}-{what}{dot}idx{n_axes}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
+    path = next((Path(folder) / n for n in names if (Path(folder) / n).is_file()), None)
+    if path is None:
+        return None
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    start = 4 * (1 + n_axes)
+    found = int.from_bytes(content[:4], "big")
+    if found != magic or len(content) < start:
+        header = f"the mark of idx {what}, and {start} bytes or more, not {len(content)}"
+        raise UserError(f"{path} begins with {found}, expected {magic}, {header}")
+    shape = struct.unpack(f">{n_axes}I", content[4:start])
+    n_bytes = len(content) - start
+    if n_bytes != math.prod(shape) or 0 in shape:
+        of = " x ".join(map(str, shape))
+        raise UserError(f"{path} holds {n_bytes} bytes after its header, expected {of}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read_idx_set(folder, name):
+    """MNIST's four files, or those of a set in its form: training rows first, then test rows."""
+    parts = []
+    for part in ("train", "t10k"):
+        images, labels = (read_idx(folder, part, what) for what in ("images", "labels"))
+        if images is None:
+            raise UserError(
+                f"--data-dir {folder}: there is no {part}-images-idx3-ubyte, with or without .gz, "
+                f"expected the idx files of {name}"
+            )
+        if labels is not None and len(labels) != len(images):
+            raise UserError(
+                f"--data-dir {folder}: {part} has {len(images)} pictures and {len(labels)} labels"
+            )
+        parts.append((images, labels))
+    (train, train_labels), (test, test_labels) = parts
+    if train.shape[1:] != test.shape[1:]:
+        raise UserError(
+            f"--data-dir {folder}: training pictures are {train.shape[1:]}, test pictures "
+            f"{test.shape[1:]}, expected one size"
+        )
+    labels = None
+    if train_labels is not None and test_labels is not None:
+        labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
+    return source(np.concatenate([train, test]), (1, *train.shape[1:]), labels, len(test))
+
+
+def fetched(name, fetcher, /, **options):
+    """What one of scikit-learn's fetchers gives; it keeps a copy in its own data folder."""
+    import http.client
+
+    import sklearn.datasets
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of each further try
+            return getattr(sklearn.datasets, fetcher)(n_retries=1, **options)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        other = ", or name the folder of its idx files by --data-dir DIR" if name in IDX else ""
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise UserError(
+            f"--data {name} could not be fetched ({reason[0]}); the first time it needs a network: "
+            f"try again{other}"
+        ) from error
+
+
+def openml(name, openml_name, config):
+    """Of 28x28 pictures, the last 10,000 the official test rows."""
+    if config.get("data_dir") is not None:
+        return read_idx_set(config["data_dir"], name)
+    bunch = fetched(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
+    return source(bunch.data.astype(np.uint8), (1, 28, 28), bunch.target.astype(np.int64), 10_000)
+
+
+def olivetti(config):
+    """400 grey faces of 64x64, labelled by person."""
+    bunch = fetched("olivetti", "fetch_olivetti_faces")
+    x = np.clip(bunch.images, 0, 1).astype(np.float32, copy=False)
+    return source(x, (1, 64, 64), bunch.target)
+
+
+# Rows in model units
+
+
+def scaled(x, parts, names, standard):
+    """The columns of pictures x, and float32 rows of each of `parts`, in blocks of bounded size.
+
+    `standard`: every pixel gets mean 0 and variance 1 over the rows of the first part.
+    """
+    columns = [encoding.Column(name) for name in names]
+    if standard:
+        n = max(1, BLOCK // len(parts[0]))
+        cuts = [slice(start, start + n) for start in range(0, len(names), n)]
+        pieces = [encoding.standardize(unit(x[:, cut][parts[0]]), names[cut]) for cut in cuts]
+        columns = [column for piece in pieces for column in piece]
+    return columns, [_rows(x, rows, columns if standard else None) for rows in parts]
+
+
+def unit(x):
+    """Bytes 0..255 as numbers in [0, 1], float64; floats stay what they are."""
+    return x / 255 if x.dtype == np.uint8 else x.astype(np.float64)
+
+
+def _rows(x, rows, columns):
+    out = np.empty((len(rows), x.shape[1]), np.float32)
+    n = max(1, BLOCK // x.shape[1])
+    for start in range(0, len(rows), n):
+        block = unit(x[rows[start : start + n]])
+        if columns is None:
+            out[start : start + n] = block
+            continue
+        with np.errstate(over="ignore"):
+            out[start : start + n] = encoding.to_model(block, columns)
+        if not np.abs(out[start : start + n]).max() < encoding.FARTHEST:
+            encoding.check_distance(block, columns)  # column by column: it says which
+    return out
+
+
+IDX = {"mnist": "mnist_784", "fashion": "Fashion-MNIST"}  # their names at openml.org
+SETS = {name: partial(openml, name, title) for name, title in IDX.items()} | {"olivetti": olivetti}

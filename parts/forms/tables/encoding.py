@@ -1,0 +1,347 @@
+"""A DataFrame <-> what the model sees: scaling, categories, missing cells, and their inverse.
+
+Model units are numbers near 0 for `real` and `positive` columns, the count itself, or the code of a
+category. What is fitted on training rows (parts/forms/tables/kinds.py) is kept in plain `Column`s.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms.tables import cells
+from parts.model.limits import FARTHEST_SEEN
+
+DISCRETE = ("binary", "categorical", "ordinal")
+FARTHEST = 1e15  # standard deviations from the training mean, of a linearly scaled cell
+LARGEST = 8e307  # of a cell: the distance between two of them is still a number
+KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and how it becomes model units: (g(value) - shift) / scale, g by `curve`.
+
+    linear: g(v) = v. asinh: g(v) = KNEE asinh(((v - centre) / spread) / KNEE). log: ln(v + offset).
+    A count stays itself; centre and spread are then those of ln(1 + v), for the network.
+    """
+
+    name: str
+    shift: float = 0.0
+    scale: float = 1.0
+    kind: str = "real"
+    curve: str = "linear"
+    centre: float = 0.0
+    spread: float = 1.0
+    offset: float = 0.0
+    levels: list = field(default_factory=list)  # the cells of a category, by code
+    style: dict = field(default_factory=dict)
+    whole: bool = False  # all whole numbers
+    low: float | None = None  # 0 where no training cell is negative
+    why: str = ""  # it is ignored
+    condition: bool = False  # it is a part of y: parts/forms/conditions.py
+
+    def to_dict(self):
+        return dict(vars(self))  # asdict would copy deeply: pictures have many columns
+
+    def to_model(self, values):
+        """User units -> model units, float64, any shape."""
+        if self.curve == "asinh":
+            values = KNEE * np.arcsinh((values / self.spread - self.centre / self.spread) / KNEE)
+        elif self.curve == "log":
+            values = np.log(values + self.offset)
+        return (values - self.shift) / self.scale
+
+    def to_user(self, x):
+        """Model units -> user units, float64."""
+        values = np.asarray(x, np.float64) * self.scale + self.shift
+        if self.curve == "asinh":
+            values = np.sinh(np.clip(values / KNEE, -600, 600)) * KNEE * self.spread + self.centre
+        elif self.curve == "log":
+            values = np.exp(np.clip(values, -700, 700)) - self.offset
+        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+
+    def mean_to_user(self, mean, std):
+        """Mean in user units of a Gaussian in model units with that mean and std; exact."""
+        mu, sigma = mean * self.scale + self.shift, std * self.scale
+        if self.curve == "asinh":  # E sinh(a + b eps) = sinh(a) exp(b^2 / 2)
+            growth = np.exp(np.minimum(0.5 * (sigma / KNEE) ** 2, 300))
+            grown = np.sinh(np.clip(mu / KNEE, -300, 300)) * growth
+            values = grown * KNEE * self.spread + self.centre
+        elif self.curve == "log":
+            values = np.exp(np.clip(mu + 0.5 * sigma**2, -700, 700)) - self.offset
+        else:
+            values = mu
+        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+
+    def log_det(self, x, user=True):
+        """log |d model / d value| at x in model units; else of the curve alone.
+
+        Without `user` x is measured in model units, the asinh undone: neither the unit of a column
+        nor the logarithm of a positive one decides how much it weighs.
+        """
+        if self.kind in (*DISCRETE, "count"):
+            return np.zeros_like(x, np.float64)
+        g = np.asarray(x, np.float64) * self.scale + self.shift
+        unit = -np.log(self.scale) if user else 0.0
+        if self.curve == "asinh":  # d g / d z = 1 / sqrt(1 + (z / KNEE)^2) = 1 / cosh(g / KNEE)
+            unit = unit - np.log(self.spread) if user else unit
+            return unit - np.log(np.cosh(np.clip(g / KNEE, -600, 600)))
+        return unit - g if self.curve == "log" and user else np.full_like(g, unit)
+
+    def text(self, x):
+        """Model units [N] -> cells as they stand in the column."""
+        return self.text_of(x if self.levels else self.to_user(x))
+
+    def text_of(self, values):
+        """User units, or codes of levels, [N] -> cells as they stand in the column."""
+        if self.levels:
+            codes = np.clip(np.round(values), 0, len(self.levels) - 1).astype(int)
+            return np.array(self.levels, dtype=object)[codes].tolist()
+        if self.kind == "positive" and self.offset == 0:  # and stays so when it is rounded
+            decimals = 0 if self.whole else self.style.get("decimals")
+            values = values if decimals is None else np.maximum(values, 10.0**-decimals)
+        return cells.texts(values, self.style, self.whole)
+
+    def describe(self):
+        """The line of the table of kinds that says how the column is read."""
+        if self.kind == "ignore":
+            return self.why
+        if self.levels:
+            shown = ", ".join(self.levels[:6])
+            return shown if len(self.levels) <= 6 else f"{shown}, ... {len(self.levels)} levels"
+        form = self.style.get("date", "whole numbers" if self.whole else "numbers")
+        return form + {"asinh": ", robustly scaled", "log": ", in logarithms"}.get(self.curve, "")
+
+
+def standardize(x, names):
+    """Columns with the mean and standard deviation of x [N, D]; a constant column has scale 1."""
+    # Columns of 1e300 or 1e-300 are squared without overflow by dividing by a power of two first,
+    # which is exact: all others come out as without it.
+    power = np.frexp(np.abs(x).max(0))[1]
+    unit = np.ldexp(x, -power)
+    shift, scale = np.ldexp(unit.mean(0), power), np.ldexp(unit.std(0), power)
+    constant = (np.ptp(unit, 0) == 0) | (scale == 0)
+    shift[constant], scale[constant] = x[0, constant], 1.0  # exactly: a mean would be rounded
+    return [Column(n, float(a), float(s)) for n, a, s in zip(names, shift, scale, strict=True)]
+
+
+def check_finite(values, name, rows):
+    """Raise UserError for infinite and unthinkably large cells of the rows numbered `rows`."""
+    bad = np.abs(values) > LARGEST  # False for NaN
+    if bad.any():
+        at = int(bad.argmax())
+        raise UserError(
+            f"row {rows[at] + 1}, column {name!r} is {values[at]}, expected a finite number up to "
+            f"{LARGEST:g}; {bad.sum()} such cells in all: mend them or leave them empty"
+        )
+
+
+def modelled(columns):
+    return [c for c in columns if c.kind != "ignore" and not c.condition]
+
+
+def holes(frame, name):
+    """True where a column's cell is empty or a mark of a missing one, [N]; none where it is not."""
+    return cells.missing(frame[name]) if name in frame else np.zeros(len(frame), bool)
+
+
+def encode(frame, columns, dtype=np.float32):
+    """x and mask [N, D] of the modelled columns, what is impossible, and notes in words.
+
+    Missing are empty cells, unreadable ones and unknown categories; `impossible` [N, D] marks
+    numbers outside a column's support (a negative count), which are missing to the model as well.
+    """
+    n, kept = len(frame), modelled(columns)
+    x = np.zeros((n, len(kept)), dtype)
+    mask = np.zeros((n, len(kept)), np.float32)
+    impossible = np.zeros((n, len(kept)), bool)
+    notes = []
+    for j, column in enumerate(kept):
+        if column.name not in frame.columns:
+            notes.append(f"column {column.name!r} is not in the file: taken as missing")
+            continue
+        series = frame[column.name]
+        gone = cells.missing(series)
+        values = codes(series, column) if column.levels else cells.numbers(series, column.style)
+        what = "is no level it was trained on" if column.levels else "is no number"
+        if not column.levels:
+            check_finite(values, column.name, series.index)
+        unread = np.isnan(values) & ~gone
+        if unread.any():
+            row = int(unread.argmax())
+            notes.append(
+                f"column {column.name!r}: {unread.sum()} cells taken as missing, such as "
+                f"{str(series.iloc[row])[:40]!r} in row {row + 1}, which {what}"
+            )
+        if column.kind == "positive":
+            impossible[:, j] = values <= -column.offset
+        elif column.kind == "count":
+            impossible[:, j] = (values < 0) | (values != np.round(values)) & ~np.isnan(values)
+        if impossible[:, j].any():
+            row = int(impossible[:, j].argmax())
+            notes.append(
+                f"column {column.name!r}: {impossible[:, j].sum()} impossible cells, such as "
+                f"{str(series.iloc[row])[:40]} in row {row + 1}, in a {column.kind} column"
+            )
+        there = ~np.isnan(values) & ~impossible[:, j]
+        mask[:, j] = there
+        x[there, j] = values[there] if column.levels else column.to_model(values[there])
+    return x, mask, impossible, notes
+
+
+def far(x, columns):
+    """True where a number is farther out than the encoder tells apart, [N, D]."""
+    number = np.array([column.kind in ("real", "positive") for column in columns])
+    return (np.abs(x) > FARTHEST_SEEN) & number
+
+
+def codes(series, column):
+    """The codes of a category's cells, float64 [N], NaN where it is none of its levels."""
+    import pandas as pd
+
+    if column.style:  # levels that are numbers: 6 and 6.0 are the same
+        known = cells.numbers(pd.Series(column.levels, dtype="str"), column.style)
+        found = pd.Index(known).get_indexer(cells.numbers(series, column.style))
+    else:
+        text = series.astype("str") if not cells.is_text(series) else series.str.strip()
+        found = pd.Index(column.levels, dtype="str").get_indexer(text)
+    return np.where(found < 0, np.nan, found)
+
+
+def check_distance(x, columns):
+    """Refuse held-back cells so far from the training rows that float32 cannot square them."""
+    for i, column in enumerate(columns):
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
+        if not far < FARTHEST:
+            raise UserError(
+                f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "
+                f"its training rows, expected less than {FARTHEST:g}; mend or drop that row"
+            )
+
+
+def to_model(x, columns):
+    """User units [N, D] -> model units, float32, of columns that are scaled linearly."""
+    shift, scale = _shift_scale(columns)
+    return ((x - shift) / scale).astype(np.float32)
+
+
+def to_user(x, columns):
+    """Model units [..., D] -> user units, float64; a category stays its code."""
+    if all(column.curve == "linear" for column in columns):
+        shift, scale = _shift_scale(columns)
+        return np.asarray(x, np.float64) * scale + shift
+    parts = [c.to_user(x[..., j]) if not c.levels else x[..., j] for j, c in enumerate(columns)]
+    return np.stack(parts, -1).astype(np.float64)
+
+
+def as_numbers(columns, x, mask):
+    """Rows in model units as a user's numbers, one-hot categories among them; NaN where missing."""
+    parts = []
+    for j, column in enumerate(columns):
+        value = x[:, j] if column.levels else column.to_user(x[:, j])
+        value = np.where(mask[:, j] > 0, value, np.nan)[:, None]
+        if column.kind == "categorical":
+            one_hot = (value == np.arange(len(column.levels))).astype(float)
+            value = np.where(np.isnan(value), np.nan, one_hot)
+        parts.append(value)
+    return np.hstack(parts)
+
+
+def typed(frame, columns):
+    """A frame of text for a file that holds types: numbers and dates where every cell is one."""
+    import pandas as pd
+
+    frame = frame.copy()
+    for column in columns:
+        cell = frame[column.name]
+        if (
+            not cells.is_text(cell)
+            or column.kind == "ignore"
+            or (column.levels and not column.style)
+        ):
+            continue
+        number = cells.numbers(cell, column.style)
+        if (np.isnan(number) & ~cells.missing(cell)).any():
+            continue  # it stays the text it was
+        if form := column.style.get("date"):
+            frame[column.name] = pd.to_datetime(cell.str.strip(), format=form, errors="coerce")
+        else:
+            number = pd.Series(number, index=frame.index)
+            whole = bool((number.dropna() == number.dropna().round()).all()) and column.whole
+            frame[column.name] = number.astype("Int64") if whole else number
+    return frame
+
+
+def as_held(frame, columns, file, path):
+    """The frame as the file to be written holds it: with types where text becomes Parquet."""
+    if not str(path).lower().endswith(".parquet") or "table" in file.as_written:
+        return frame
+    return typed(frame, [c for c in columns if c.name in frame])
+
+
+def log_det(x, columns, mask=None, user=True):
+    """Sum over a row's observed columns of `Column.log_det`, [N]."""
+    if not user and all(column.curve == "linear" for column in columns):
+        return np.zeros(len(x))
+    if mask is None and all(c.kind == "real" and c.curve == "linear" for c in columns):
+        return np.full(len(x), -np.log(_shift_scale(columns)[1]).sum())  # the same for every row
+    per_column = np.stack([c.log_det(x[:, j], user) for j, c in enumerate(columns)], -1)
+    return (per_column if mask is None else per_column * mask).sum(-1)
+
+
+def _shift_scale(columns):
+    return np.array([(c.shift, c.scale) for c in columns]).T
+
+
+def numeric(series, path):
+    """A column as float64, or a UserError that names its first cell that is no finite number."""
+    values = cells.numbers(series, {})
+    bad = ~(np.abs(values) <= LARGEST)
+    if bad.any():
+        row = int(bad.argmax())
+        held = f"holds {str(series.iloc[row])[:40]!r}"
+        if cells.missing(series)[row]:
+            held = "is missing"
+        elif not np.isnan(values[row]):
+            held = f"is {values[row]}"
+        raise UserError(
+            f"{path}: row {row + 1}, column {series.name!r} {held}, expected a finite number up to "
+            f"{LARGEST:g}; --likelihood mixed takes holes, text and outliers"
+        )
+    return values
+
+
+class Rows(NamedTuple):
+    """A user's file as a run's model sees it: [N, D] arrays, and notes in words for the user."""
+
+    file: object
+    x: np.ndarray
+    mask: np.ndarray
+    impossible: np.ndarray
+    notes: list
+    y: np.ndarray | None = None  # the conditions, [N, C]
+
+
+def read_rows(file, columns):
+    """A File of the table that a run's `columns` describe: in any order, some missing, some new."""
+    path = file.path
+    kept = modelled(columns)
+    if path.suffix.lower() in (".npy", ".npz") and len(columns) == file.frame.shape[1]:
+        file.frame.columns = [c.name for c in columns]  # arrays name none
+    if not {column.name for column in kept} & set(file.frame.columns):
+        raise UserError(
+            f"{path} has none of the columns that the run was trained on "
+            f"({', '.join(c.name for c in kept[:5])}, ...): is it a run of another table?"
+        )
+    try:
+        x, mask, impossible, notes = encode(file.frame, columns)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    added = [name for name in file.frame.columns if name not in {c.name for c in columns}]
+    if added:
+        shown = ", ".join(map(repr, added[:5])) + (", ..." if len(added) > 5 else "")
+        notes.append(f"columns that the run does not know are kept as they are: {shown}")
+    return Rows(file, x, mask, impossible, notes)

@@ -1,0 +1,49 @@
+"""What is odd about a row, in words: its most surprising cells and what was expected of them."""
+
+import numpy as np
+
+from parts.forms.tables import cells
+
+NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
+
+
+def explain(scorer, rows, chosen, typical):
+    """For the rows numbered `chosen`: their three oddest cells, observed and expected, in words."""
+    x, mask, y = (None if a is None else a[chosen] for a in (rows.x, rows.mask, rows.y))
+    excess = scorer.surprise(x, mask, y) - typical
+    excess = np.where(rows.impossible[chosen], np.inf, excess)
+    order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
+    words = np.full(order.shape, "", dtype=object)
+    for j, column in enumerate(scorer.columns):
+        if column.name not in rows.file.frame:
+            continue
+        odd = np.take_along_axis(excess, order, 1) > NOTABLE
+        row, place = np.nonzero((order == j) & odd)
+        if len(row):
+            seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
+            given = None if y is None else y[row]
+            wanted = expectations(column, *scorer.expected(x[row], mask[row], j, given))
+            words[row, place] = [
+                # The likeliest category is no oddity: another cell has misled the others.
+                "" if want.startswith(f"{cell} (") else f"{column.name}={cell[:40]} expected {want}"
+                for cell, want in zip(seen, wanted, strict=True)
+            ]
+    return ["; ".join(word for word in three if word) for three in words]
+
+
+def expectations(column, mean, draws):
+    """Draws [M, n] of a column in words: 41±12, half the width that holds 68 %, or F (97%)."""
+    if column.levels:
+        shares = (draws == mean).mean(0)  # [n]
+        return [f"{text} ({s:.0%})" for text, s in zip(column.text(mean), shares, strict=True)]
+    low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
+    half = (column.to_user(high) - column.to_user(low)) / 2
+    if "date" in column.style:
+        widths = [f"{days:.0f} days" for days in half]
+    else:
+        short = column.style.get("decimals") is None
+        widths = [f"{v:.3g}" for v in half] if short else cells.texts(half, column.style)
+    texts = (
+        [f"{v:.4g}" for v in column.to_user(middle)] if not column.style else column.text(middle)
+    )
+    return [f"{text}±{width}" for text, width in zip(texts, widths, strict=True)]

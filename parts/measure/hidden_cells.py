@@ -1,0 +1,166 @@
+"""How well holes are filled: cells that were there are hidden, filled, and compared.
+
+Beside the usual imputers of scikit-learn, which learn from the same training rows.
+"""
+
+import numpy as np
+
+from parts.forms.tables import encoding
+from parts.measure import baselines
+
+N_FOLDS = 10  # each hides a tenth of a row's observed cells; together they hide every cell once
+N_DRAWS = 200  # behind a median, a mode and an interval
+N_CHECKED = 1000  # rows
+
+
+def find_rows(x, mask, among, among_mask):
+    """The number of each row among others that it equals cell by cell, -1 where there is none."""
+
+    def keys(x, mask):
+        return (row.tobytes() for row in (np.where(mask > 0, x, np.nan) + 0.0).astype(np.float32))
+
+    number = {key: i for i, key in enumerate(keys(among, among_mask))}
+    return np.fromiter((number.get(key, -1) for key in keys(x, mask)), np.int64, len(x))
+
+
+def without(rows, train):
+    """The rows (x, mask) or (x, mask, y) less those that are training rows, cell by cell."""
+    new = find_rows(*rows[:2], *train[:2]) < 0
+    return tuple(part[new] for part in rows)
+
+
+def hidden_cells(mask, rng):
+    """Which cells each fold hides, [N_FOLDS, n, D] bool; never all of a row."""
+    fold = rng.integers(N_FOLDS, size=mask.shape)
+    hidden = (fold == np.arange(N_FOLDS)[:, None, None]) & (mask > 0)
+    hidden[hidden.sum(-1) == mask.sum(-1)] = False
+    return hidden
+
+
+def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
+    """Error of each column on hidden cells of rows x [n, D], ours beside the baselines', as a dict.
+
+    `train` (x, mask) is what the baselines learn from; with conditions it is (x, mask, y), and y
+    [n, C] are those of the rows. Numbers: RMSE over the standard deviation of the column;
+    categories: share of wrong cells; ordinal: mean distance of ranks over the largest. Also what a
+    figure needs of these cells: truth, imputed, low and high, in the user's units.
+    """
+    x, mask = x[:N_CHECKED], mask[:N_CHECKED]
+    hidden = hidden_cells(mask, np.random.default_rng(seed))
+    some = hidden.any(-1)  # rows that a fold changes
+    if y is not None:
+        y = np.broadcast_to(y[:N_CHECKED], (*some.shape, y.shape[1]))[some]
+    x, left = np.broadcast_to(x, hidden.shape)[some], (mask * ~hidden)[some]
+    hidden, columns = hidden[some], imputer.columns
+    truth = encoding.to_user(x, columns)
+    ours, low, high = (np.empty(x.shape) for _ in range(3))
+    tail = 50 * (1 - interval)
+    for rows, values, draws in imputer.chunks(x, left, N_DRAWS, *([] if y is None else [y])):
+        ours[rows] = values
+        low[rows], high[rows] = np.percentile(draws, (tail, 100 - tail), axis=0)
+    guesses = {"VAE": ours} | others(columns, train, x, left, y)
+    result = {
+        "interval": interval,
+        "n_rows": min(len(mask), N_CHECKED),
+        "n_hidden": int(hidden.sum()),
+        "columns": {},
+    }
+    reference = encoding.to_user(train[0], columns)
+    for j, column in enumerate(columns):
+        at = hidden[:, j]
+        if not at.any():
+            continue
+        scale = reference[train[1][:, j] > 0, j].std() or 1.0
+        errors = {k: cell_error(column, truth[at, j], v[at, j], scale) for k, v in guesses.items()}
+        entry = {"kind": column.kind, "n": int(at.sum()), "error": errors}
+        if not column.levels:
+            inside = (low[at, j] <= truth[at, j]) & (truth[at, j] <= high[at, j])
+            entry["coverage"] = float(inside.mean())
+        result["columns"][column.name] = entry
+    entries = result["columns"].values()
+    result["error"] = {k: float(np.mean([e["error"][k] for e in entries])) for k in guesses}
+    covered = [(e["coverage"], e["n"]) for e in entries if "coverage" in e]
+    weighted = sum(c * n for c, n in covered) / max(1, sum(n for _, n in covered))
+    result["coverage"] = weighted if covered else None
+    cells = {"truth": truth, "imputed": ours, "low": low, "high": high, "hidden": hidden}
+    return result, cells
+
+
+def cell_error(column, truth, guess, scale):
+    if column.kind == "ordinal":
+        return float(np.abs(truth - np.round(guess)).mean() / (len(column.levels) - 1))
+    if column.levels:
+        return float((truth != np.round(guess)).mean())
+    return float(np.sqrt(np.square((truth - guess) / scale).mean()))
+
+
+def others(columns, train, x, mask, y=None):
+    """Name -> rows filled by the baselines, in the user's units and codes.
+
+    They see what a user would give them: standardised numbers, ranks, 0/1, one-hot categories.
+    """
+    blocks, at = [], 0
+    for column in columns:
+        width = len(column.levels) if column.kind == "categorical" else 1
+        blocks.append(slice(at, at + width))
+        at += width
+    known, test = (encoding.as_numbers(columns, *rows) for rows in (train[:2], (x, mask)))
+    if y is not None:
+        known, test = np.hstack([known, train[2]]), np.hstack([test, y])
+    empty = np.isnan(known).all(0)
+    shift = np.where(empty, 0, np.nanmean(np.where(empty, 0, known), 0))
+    scale = np.where(empty, 1, np.nanstd(np.where(empty, 0, known), 0))
+    scale[scale == 0] = 1
+    known, test = (known - shift) / scale, (test - shift) / scale
+    one_hot = [block for block in blocks if block.stop - block.start > 1]
+    middle = {"mean / mode": np.where(np.isnan(test), 0.0, test)}
+    found = middle | baselines.imputers(known, test, one_hot)
+    return {
+        name: np.stack(
+            [
+                as_code(column, values[:, block] * scale[block] + shift[block])
+                for column, block in zip(columns, blocks, strict=True)
+            ],
+            -1,
+        )
+        for name, values in found.items()
+    }
+
+
+def as_code(column, values):
+    """One column back from what `encoding.as_numbers` made of it, [n, width] -> [n]."""
+    value = values.argmax(1) if values.shape[1] > 1 else values[:, 0]
+    return np.clip(np.round(value), 0, len(column.levels) - 1) if column.levels else value
+
+
+def report(result):
+    """The lines that say it, column by column."""
+    names = list(result["error"])
+    width = max([len(name) for name in result["columns"]] + [6])
+    head = "".join(f"{name:>22}" for name in names)
+    lines = [
+        f"Hidden cells: {result['n_hidden']} of {result['n_rows']} rows that the run was not "
+        "trained on, a tenth at a time.",
+        "Error: RMSE / s.d. of numbers, share of wrong cells of categories, distance of ranks / "
+        "largest of ordinal columns",
+        f"  {'':<{width}}{head}{'coverage':>12}",
+    ]
+    for name, entry in [*result["columns"].items(), ("mean", result)]:
+        figures = "".join(f"{entry['error'][k]:>22.3f}" for k in names)
+        covered = entry.get("coverage")
+        covered = "" if covered is None else f"{covered:.1%}"
+        lines.append(f"  {name:<{width}}{figures}{covered:>12}")
+    lines.append(f"  coverage: share of numbers inside their {result['interval']:.0%} interval")
+    return "\n".join(lines)
+
+
+def half_sample_mode(draws):
+    """The densest point of draws [M, ...] (Robertson & Cryer 1974): halve, keep the narrower."""
+    draws = np.sort(draws, 0)
+    while len(draws) > 2:
+        half = -(-len(draws) // 2)
+        width = draws[half - 1 :] - draws[: len(draws) - half + 1]
+        start = width.argmin(0)
+        at = start + np.arange(half).reshape(-1, *[1] * start.ndim)
+        draws = np.take_along_axis(draws, at, 0)
+    return draws.mean(0)

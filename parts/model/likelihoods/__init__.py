@@ -1,0 +1,15 @@
+"""p(x|z): the likelihoods by their names on the command line."""
+
+from parts.model.likelihoods.discrete import Bernoulli
+from parts.model.likelihoods.gaussian import Gaussian, StudentT
+from parts.model.likelihoods.mixed import Mixed
+from parts.model.likelihoods.pixels import DiscretizedLogistic
+
+LIKELIHOODS = {
+    "bernoulli": Bernoulli,
+    "logistic": DiscretizedLogistic,
+    "gaussian": Gaussian,
+    "student": StudentT,
+    "mixed": Mixed,
+}
+LIKELIHOOD_OPTIONS = set().union(*(likelihood.options for likelihood in LIKELIHOODS.values()))

@@ -1,0 +1,114 @@
+"""What every likelihood p(x|z) offers.
+
+Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
+"""
+
+import torch
+from torch import nn
+
+from parts.model.batches import column_sums, observed, sum_columns
+
+
+class Likelihood(nn.Module):
+    """A distribution over x [B, D] whose parameters come from a decoder.
+
+    Subclasses set `n_params` and define `log_prob_per_column`, `mean`, `std` and `sample`.
+    """
+
+    scaling = "standard"  # what data.py gives it: columns of mean 0 and variance 1
+    preset = None  # of train.py's flags, taken where none is named
+    in_bits = False  # whether log p(x) is of whole levels, and bits per dimension mean something
+    sees_mask = False  # whether what is there of x is part of the features
+    options = ()  # the command-line flags it takes beside the number of columns
+    baseline_names = {}  # of `baselines`, each with its description
+
+    def __init__(self, n_columns, n_params):
+        super().__init__()
+        self.n_columns = n_columns
+        self.n_features = n_columns
+        self.n_params = n_params
+
+    @property
+    def width(self):
+        """Numbers of its widest intermediate result per row and sample."""
+        return self.n_params
+
+    @classmethod
+    def of(cls, columns, **options):
+        """The likelihood of a table with these Columns."""
+        return cls(len(columns), **options)
+
+    def describe(self):
+        return f"{type(self).__name__} likelihood"
+
+    def check(self, x, names):
+        """Raise UserError where x [N, D] lies outside the distribution's support."""
+
+    def note(self, x):
+        """A sentence on what log p(x) means for such data, or an empty string."""
+        return ""
+
+    def are_rates(self, x):
+        """Whether values x, a NumPy array, are rates of what is data, and no data themselves."""
+        return False
+
+    def draw(self, x):
+        """What one visit of training makes of x [B, D]: x, where it is data and not a rate."""
+        return x
+
+    def embed(self, x, mask=None):
+        """x as plain numbers of like size, [B, ...], for any method; missing cells are 0."""
+        return observed(x, mask)
+
+    def features(self, x, mask=None):
+        """What the encoder sees, [B, n_features]."""
+        seen = self.embed(x, mask)
+        if not self.sees_mask:
+            return seen
+        return torch.cat([seen, torch.ones_like(x) if mask is None else mask], -1)
+
+    def log_prob(self, params, x, mask=None):
+        """log p(x|z) over observed columns, [..., B]."""
+        return sum_columns(self.log_prob_per_column(params, observed(x, mask)), mask)
+
+    def log_prob_per_column(self, params, x):
+        """[..., B, D]; for the missing cells too."""
+        raise NotImplementedError
+
+    def entropy(self, x):
+        """What of -log p(x) is due to x being rates and no data, nats [B]: see Bernoulli."""
+        return x.new_zeros(len(x))
+
+    def mean(self, params):
+        """E[x|z], [..., B, D]."""
+        raise NotImplementedError
+
+    def std(self, params):
+        """Standard deviation of x given z, [..., B, D]."""
+        raise NotImplementedError
+
+    def sample(self, params):
+        """A draw of x given z, [..., B, D]."""
+        raise NotImplementedError
+
+    def average(self, params, weights, unit=None):
+        """What to expect of x [B, D]: the mean over components [K, B, P] with weights [K, B].
+
+        `unit`, where given, maps means and standard deviations to means in other units first.
+        """
+        mean = self.mean(params)
+        if unit is not None:
+            mean = unit(mean, self.std(params))
+        return (weights.unsqueeze(-1) * mean).sum(0)
+
+    def center(self, x, mask):
+        """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""
+        return column_sums(x, mask).div(mask.sum(0).clamp(min=1)).to(x.dtype)
+
+    def cell_errors(self, x, recon):
+        """Squared error of each cell [..., D]."""
+        return (x - recon).square()
+
+    def baselines(self, train, test):
+        """Mean log p over the Batch `test` of closed-form models fitted to `train`, by name."""
+        return {}

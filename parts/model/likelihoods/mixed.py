@@ -1,0 +1,190 @@
+"""p(x|z): what the decoder's numbers mean, from one kind of column to a table of mixed ones.
+
+Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
+"""
+
+import torch
+from torch import nn
+
+from parts.model.likelihoods.base import Likelihood
+from parts.model.likelihoods.discrete import Bernoulli, Categorical, NegativeBinomial, Ordinal
+from parts.model.likelihoods.gaussian import Gaussian, StudentT
+from parts.model.limits import FARTHEST_SEEN
+from parts.model.normal import log_normal
+
+# Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
+# with ties by going to spikes, and scores and imputations get worse for it.
+TABLE_MIN_VARIANCE = 0.01
+# And their ceiling where the decoder gives them: the mean of a log-normal grows with exp(variance).
+TABLE_MAX_VARIANCE = 4.0
+NUMBERS = ("real", "count")  # blocks whose averages are means
+
+
+class Mixed(Likelihood):
+    """A table's columns, each by its kind, independent given z; the mask is part of the features.
+
+    `real` and `positive` columns (these in logarithms) are Gaussian or Student-t by `real`, and
+    share the setting `variance`; see discrete.py for the others. A block of columns of one
+    kind is one distribution; columns may come in any order.
+    """
+
+    scaling, preset = "kinds", "table"
+    options = ("variance", "real")
+    baseline_names = {"diagonal": "independent columns"}
+
+    def __init__(self, columns, variance="shared", real="gaussian"):
+        number = {"gaussian": Gaussian, "student": StudentT}[real]
+        build = {
+            "real": lambda cs: number(len(cs), variance, TABLE_MIN_VARIANCE, TABLE_MAX_VARIANCE),
+            "count": lambda cs: NegativeBinomial([c.centre for c in cs], [c.spread for c in cs]),
+            "binary": lambda cs: Bernoulli(len(cs)),
+            "categorical": lambda cs: Categorical([len(c.levels) for c in cs]),
+            "ordinal": lambda cs: Ordinal([len(c.levels) for c in cs]),
+        }
+        block_of = ["real" if c.kind == "positive" else c.kind for c in columns]
+        members = {kind: [j for j, k in enumerate(block_of) if k == kind] for kind in build}
+        members = {kind: at for kind, at in members.items() if at}
+        blocks = {kind: build[kind]([columns[j] for j in at]) for kind, at in members.items()}
+        super().__init__(len(columns), sum(block.n_params for block in blocks.values()))
+        self.real = real
+        self.blocks = nn.ModuleDict(blocks)
+        self.n_features = len(columns) + sum(block.n_features for block in blocks.values())
+        for kind, at in members.items():
+            self.register_buffer(f"at_{kind}", torch.tensor(at), persistent=False)
+        order = torch.tensor([j for at in members.values() for j in at]).argsort()
+        self.register_buffer("order", order, persistent=False)
+        self.sizes = [block.n_params for block in blocks.values()]
+
+    @classmethod
+    def of(cls, columns, **options):
+        return cls(columns, **options)
+
+    @property
+    def width(self):
+        return max(self.n_params, *(block.width for block in self.blocks.values()))
+
+    def describe(self):
+        number = {"gaussian": "Gaussian", "student": "Student-t"}[self.real]
+        names = {"real": number, "count": "negative binomial", "binary": "Bernoulli"}
+        parts = [f"{block.n_columns} {names.get(k, k)}" for k, block in self.blocks.items()]
+        return f"Mixed likelihood ({', '.join(parts)})"
+
+    def take(self, kind, x):
+        """The columns of a block, [..., d]."""
+        if x is None or len(self.blocks) == 1:
+            return x
+        return x.index_select(-1, getattr(self, f"at_{kind}"))
+
+    def split(self, params):
+        """Kind, block and the block's parameters, of every block."""
+        if len(self.blocks) == 1:
+            return [(*next(iter(self.blocks.items())), params)]
+        pieces = params.split(self.sizes, -1)
+        return [(k, b, p) for (k, b), p in zip(self.blocks.items(), pieces, strict=True)]
+
+    def join(self, pieces):
+        """What the blocks gave per column, in the table's order."""
+        return torch.cat(pieces, -1).index_select(-1, self.order)
+
+    def embed(self, x, mask=None):
+        blocks = self.blocks.items()
+        return torch.cat([b.embed(self.take(k, x), self.take(k, mask)) for k, b in blocks], -1)
+
+    def features(self, x, mask=None):
+        there = torch.ones_like(x) if mask is None else mask
+        # One absurd cell would else send q(z|x) to where no row has been.
+        return torch.cat([self.embed(x, mask).clamp(-FARTHEST_SEEN, FARTHEST_SEEN), there], -1)
+
+    def log_prob(self, params, x, mask=None):
+        terms = [
+            block.log_prob(piece, self.take(kind, x), self.take(kind, mask))
+            for kind, block, piece in self.split(params)
+        ]
+        return sum(terms[1:], terms[0])
+
+    def log_prob_per_column(self, params, x):
+        pieces = self.split(params)
+        return self.join([b.log_prob_per_column(p, self.take(k, x)) for k, b, p in pieces])
+
+    def mean(self, params):
+        """Of numbers; of categories the most probable level, of ordered ones the median."""
+        return self.join([block.mean(piece) for _, block, piece in self.split(params)])
+
+    def std(self, params):
+        return self.join([block.std(piece) for _, block, piece in self.split(params)])
+
+    def sample(self, params):
+        return self.join([block.sample(piece) for _, block, piece in self.split(params)])
+
+    def of_numbers(self, name, params):
+        """`mean` or `std` of the columns of numbers; 0 of the others, where it would cost most."""
+        parts = []
+        for kind, block, piece in self.split(params):
+            blank = piece.new_zeros(1).expand(*piece.shape[:-1], block.n_columns)
+            parts.append(getattr(block, name)(piece) if kind in NUMBERS else blank)
+        return self.join(parts)
+
+    def average(self, params, weights, unit=None):
+        """As `mean`, over components; `unit` touches numbers only."""
+        whole = self.of_numbers("mean", params)
+        if unit is not None:
+            whole = unit(whole, self.of_numbers("std", params))
+        whole = (weights.unsqueeze(-1) * whole).sum(0)
+        parts = []
+        for kind, block, piece in self.split(params):
+            if kind in NUMBERS:
+                parts.append(self.take(kind, whole))
+            else:
+                parts.append(block.average(piece, weights).to(whole.dtype))
+                if kind == "binary":
+                    parts[-1] = (parts[-1] > 0.5).to(whole.dtype)
+        return self.join(parts)
+
+    def center(self, x, mask):
+        parts = [b.center(self.take(k, x), self.take(k, mask)) for k, b in self.blocks.items()]
+        return self.join(parts)
+
+    def cell_errors(self, x, recon):
+        """Squared for numbers (standardised), 0 or 1 for categories, share of ranks for ordinal."""
+        parts = []
+        for kind, block in self.blocks.items():
+            theirs = self.take(kind, recon)
+            theirs = theirs.round() if kind == "binary" else theirs
+            parts.append(block.cell_errors(self.take(kind, x), theirs))
+        return self.join(parts)
+
+    def baselines(self, train, test):
+        """Each column by its own distribution, fitted to the training rows without any z."""
+        total = 0.0
+        for kind, block in self.blocks.items():
+            ours = [self.take(kind, part) for part in (train.x, train.mask, test.x, test.mask)]
+            total += marginal_log_prob(kind, block, *ours)
+        return {"diagonal": total}
+
+
+def marginal_log_prob(kind, block, train, train_mask, test, test_mask):
+    """Mean over `test` rows of the log-probability of a block under its columns' marginals."""
+    ones = [
+        torch.ones_like(x) if m is None else m for x, m in ((train, train_mask), (test, test_mask))
+    ]
+    train_mask, test_mask = (m.double() for m in ones)
+    train, test = train.double(), test.double()
+    n = train_mask.sum(0).clamp(min=1)
+    if kind in ("real", "count"):
+        mu = (train * train_mask).sum(0) / n
+        variance = ((train - mu).square() * train_mask).sum(0) / n
+        if kind == "real":
+            per_cell = log_normal(test, mu, (variance + TABLE_MIN_VARIANCE).log())
+        else:  # by moments
+            r = (mu.square() / (variance - mu).clamp(min=1e-3 * mu.square() + 1e-12)).clamp(
+                1e-2, 1e5
+            )
+            count = torch.distributions.NegativeBinomial(r, probs=mu / (mu + r) + 1e-12)
+            per_cell = count.log_prob(test)
+    else:
+        n_levels = block.n_levels if kind != "binary" else torch.full((test.shape[1],), 2)
+        levels = torch.arange(int(n_levels.max()))
+        hits = ((train[..., None] == levels) * train_mask[..., None]).sum(0) + 0.5
+        share = hits / (n + 0.5 * n_levels)[:, None]
+        per_cell = share.log()[torch.arange(test.shape[1]), test.long()]
+    return (per_cell * test_mask).sum(-1).mean().item()

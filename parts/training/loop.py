@@ -1,0 +1,199 @@
+"""The training loop, and all it needs to stop anywhere and go on to the same bits."""
+
+import copy
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+
+import numpy as np
+import torch
+
+from parts import randomness
+from parts.errors import UserError
+from parts.training.adam import Adam
+
+LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
+MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
+
+
+@dataclass
+class Position:
+    """Where training is: what resuming needs beside weights, optimisers and random state."""
+
+    epoch: int = 0  # finished epochs
+    row: int = 0  # rows visited in the current epoch
+    sums: dict = field(default_factory=dict)  # of the epoch: statistic -> (sum over rows, rows)
+    skipped: int = 0  # non-finite steps so far
+    streak: int = 0  # of them in a row, up to now
+    best_epoch: int = 0
+    best_elbo: float = -math.inf  # on held-out rows
+
+    def add(self, n, stats):
+        """Count a step over n rows: `stats` are its means, and `skipped` 1 where it was skipped."""
+        if stats.pop("skipped"):
+            self.skipped, self.streak = self.skipped + 1, self.streak + 1
+            if self.streak >= MAX_BAD_STEPS:
+                raise UserError(
+                    f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
+                    "a non-finite loss or gradient; what was saved is kept; try a lower --lr "
+                    "in a new run, or with --overwrite"
+                )
+            n, stats = 0, dict.fromkeys(stats, 0.0)
+        else:
+            self.streak = 0
+        for name, value in stats.items():
+            total, rows = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + n * value, rows + n)
+
+    def finish_epoch(self):
+        """The epoch's means over rows, None where every step was skipped; starts the next epoch."""
+        means = {name: total / n if n else None for name, (total, n) in self.sums.items()}
+        self.epoch, self.row, self.sums = self.epoch + 1, 0, {}
+        return means
+
+
+def beta_at(step, beta, warmup_steps, cycle_steps=0):
+    """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016).
+
+    With cycle_steps it starts anew after so many (Fu et al. 2019).
+    """
+    step = step % cycle_steps if cycle_steps else step
+    return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
+
+
+def lr_at(step, lr, total_steps, schedule):
+    """`constant`; or `onecycle`: linear up to lr over a fifth of the steps, then a cosine to 0.
+
+    After Smith & Topin 2017, without their momentum cycle.
+    """
+    if schedule == "constant":
+        return lr
+    rise = max(1, total_steps // 5)
+    if step < rise:
+        return lr * (step + 1) / rise
+    return lr * 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (total_steps - rise + 1)))
+
+
+def permutation(n, shuffle_seed, epoch):
+    """The order of rows in an epoch, a function of seed and epoch: nothing to save."""
+    # Both through NumPy's SeedSequence: torch's own CPU generator drops all but 32 bits of a seed.
+    mixed = int(np.random.SeedSequence((shuffle_seed, epoch)).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(mixed)
+    return torch.randperm(n, generator=generator, dtype=torch.int32)
+
+
+class Training:
+    """A model in training: its optimisers, one per phase, and its position in the data."""
+
+    def __init__(self, model, lr=1e-3, seed=0):
+        self.model, self.lr, self.seed = model, lr, seed
+        self.optimizers = {phase: Adam(model.parameters_of(phase), lr) for phase in model.phases}
+        self.position = Position()
+        self.best = None  # weights and optimisers of the best epoch, where there is early stopping
+        self.pending = []  # statistics of the last steps, still on the device
+
+    def run(
+        self,
+        rows,
+        epochs,
+        batch_size=32,
+        beta=1.0,
+        warmup_epochs=0,
+        cycles=1,
+        schedule="constant",
+        capacity=None,
+        **loss_options,
+    ):
+        """Train on the Batch `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
+
+        beta rises over the first warmup_epochs of each of `cycles` equal parts of the epochs; a
+        capacity does in its place, where there is one.
+
+        A generator: it yields the epoch's means after each epoch and None every few steps. At each
+        yield the caller may save `self.state()`, from which training goes on to the same bits.
+        """
+        at, n = self.position, len(rows.x)
+        batch_size = n if batch_size == "full" else min(batch_size, n)
+        steps_per_epoch = math.ceil(n / batch_size)
+        warmup_steps = warmup_epochs * steps_per_epoch
+        cycle_steps = math.ceil(epochs * steps_per_epoch / cycles) if cycles > 1 else 0
+
+        def weights(step):
+            if capacity is None:
+                return {"beta": beta_at(step, beta, warmup_steps, cycle_steps)}
+            return {"beta": beta, "capacity": beta_at(step, capacity, warmup_steps, cycle_steps)}
+
+        while at.epoch < epochs:
+            order = permutation(n, self.seed, at.epoch).to(rows.x.device)
+            first_step = at.epoch * steps_per_epoch
+            next_look = time.monotonic() + LOOK_SECONDS
+            while at.row < n:
+                batch = rows.take(order[at.row : at.row + batch_size])
+                step = first_step + at.row // batch_size
+                lr = lr_at(step, self.lr, epochs * steps_per_epoch, schedule)
+                self.update(batch, lr, loss_options | weights(step))
+                at.row += batch_size
+                if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
+                    self.look()
+                    yield None
+                    next_look = time.monotonic() + LOOK_SECONDS
+            self.look()
+            last_step = first_step + steps_per_epoch - 1
+            yield at.finish_epoch() | weights(last_step)
+
+    def update(self, batch, lr, loss_options):
+        """One step of each phase's optimiser; skipped, to the log, where any of them was."""
+        stats, skipped = {}, []
+        # Squared weights of samples that explain nothing are denormal numbers, and a processor
+        # takes ten times as long over a product with one. For these steps only: the setting holds
+        # for NumPy and for the caller too.
+        torch.set_flush_denormal(True)
+        try:
+            for phase, optimizer in self.optimizers.items():
+                optimizer.lr = lr
+                loss, parts = self.model.loss(phase, batch, **loss_options)
+                skipped.append(optimizer.step(loss))
+                stats |= parts
+        finally:
+            torch.set_flush_denormal(False)
+        stats["skipped"] = reduce(torch.maximum, skipped)
+        self.pending.append((stats, len(batch.x)))
+
+    def look(self):
+        """Bring the pending statistics to the host, in one transfer."""
+        if not self.pending:
+            return
+        values = torch.stack([value for stats, _ in self.pending for value in stats.values()])
+        values = iter(values.tolist())
+        for stats, n in self.pending:
+            self.position.add(n, {name: next(values) for name in stats})
+        self.pending = []
+
+    def keep_best(self, elbo):
+        """Remember weights and optimisers if the held-out bound is the highest so far."""
+        at = self.position
+        if elbo > at.best_elbo:
+            at.best_elbo, at.best_epoch = elbo, at.epoch
+            self.best = copy.deepcopy(self.weights() | {"epoch": at.epoch})
+
+    def weights(self):
+        optimizers = {phase: o.state_dict() for phase, o in self.optimizers.items()}
+        return {"model": dict(self.model.state_dict()), "optimizers": optimizers}
+
+    def state(self):
+        """All that `load_state` needs, as plain types and the live tensors: save or copy it now."""
+        self.look()
+        position = {"position": asdict(self.position), "rng": randomness.random_state()}
+        return self.weights() | position | {"best": self.best}
+
+    def load_state(self, state):
+        self.model.load_state_dict(state["model"])
+        for phase, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][phase])
+        self.position = Position(**copy.deepcopy(state["position"]))
+        self.best, self.pending = state["best"], []
+        randomness.set_random_state(state["rng"])
+
+
+SCHEDULES = ("constant", "onecycle")
