@@ -9,10 +9,6 @@ samples from the same seed, in the units and above the floor of variance of one 
 that leads is trained from three seeds, and must lead in their mean. Test rows stay out of it.
 """
 
-import parts  # noqa: F401  first: before torch is loaded
-
-# isort: split
-
 import csv
 import dataclasses
 import io
@@ -24,32 +20,58 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import data as datasets
-import train
-from parts import files, randomness
-from parts.console.devices import n_cores
-from parts.console.flags import Parser, positive_int
+from parts.console import fitting
+from parts.console.devices import choose_device, n_cores, use_threads
+from parts.console.flags import Parser, add_config_flags, options_in, parse
 from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, run_script, stop_signals
-from parts.console.settings import add_model_flags
 from parts.errors import UserError
+from parts.files import locked, write_atomic, write_json
+from parts.forms import BUILTIN
+from parts.forms.base import Codec
 from parts.forms.tables import encoding
-from parts.model.build import MODEL_OPTIONS, MODELS, from_config
-from parts.model.likelihoods import LIKELIHOOD_OPTIONS
+from parts.model.batches import Batch
+from parts.model.build import MODEL_OPTIONS, MODELS, Space, build_model, refuse_unfit
+from parts.model.likelihoods import LIKELIHOOD_OPTIONS, LIKELIHOODS
 from parts.model.likelihoods.gaussian import LEARNED_VARIANCES
+from parts.model.networks import NETWORKS
+from parts.model.objectives import OBJECTIVES
+from parts.options import positive_int
 from parts.plots.tuning import search_figure
+from parts.randomness import fixed_randomness
+from parts.runs.config import Config, resolve
+from parts.tasks import fit
 from parts.training import search, workers
 from parts.training.presets import spiked
-from vae import LIKELIHOODS, NETWORKS, OBJECTIVES, Batch
 
 HELD_OUT = 0.2  # of the rows, where train.py would hold back none
 N_SCORED, SCORE_SAMPLES = 2000, 1000  # held-out rows and importance samples of a score
 N_LOOKED_AT, LOOK_SAMPLES = 500, 64  # and of the rougher one by which trials are pruned,
 N_LOOKS = 10  # which is taken so many times, evenly over the epochs
-OWN = ("trials", "workers", "study", "runs_dir")  # flags that do not go to training
-FREE = ("data", "device", "threads", "versions")  # what may differ when a study goes on
+NOT_SEARCHED = ("patience", "checkpoint_seconds")  # options of train.py that a trial has none of
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What all trials share: the default's Config, the codec and the data's fingerprint, and how
+    they are computed (threads 0: as many as a step is worth).
+    """
+
+    config: Config
+    codec: Codec
+    fingerprint: str
+    device: str
+    threads: int
+
+    @property
+    def seed(self):
+        return self.config.training.seed
+
+    @property
+    def epochs(self):
+        return self.config.training.epochs
 
 
 class Stopped(Exception):
@@ -62,22 +84,23 @@ def score(model, data, device, n_rows=N_SCORED, n_samples=SCORE_SAMPLES):
     The bound and the units of `log_px` in evaluate.py.
     """
     rows = Batch.of(data.val, device).take(slice(n_rows))
-    with randomness.fixed_randomness():
+    with fixed_randomness():
         rows = rows._replace(x=model.likelihood.draw(rows.x))
         log_px = model.log_px(*rows, n_samples=n_samples).double().cpu().numpy()
     mask = None if data.val.mask is None else data.val.mask[:n_rows]
-    return log_px + encoding.log_det(data.val.x[:n_rows], data.modelled, mask, user=False)
+    return log_px + encoding.log_det(data.val.x[:n_rows], data.codec.modelled, mask, user=False)
 
 
-def attempt(trial, config, data, share, stopped, to_beat):
+def attempt(trial, base, config, data, share, stopped, to_beat):
     """The `score` of a trial from each of its seeds, [S, N]; None where it was pruned.
 
     A trial that leads trains from other seeds too, for as long as it leads in their mean: of many
     trials the first is else the luckiest. After the races of Hutter et al. 2011 (SMAC).
     """
     log_px = []
-    for seed in search.seeds(config["seed"]):
-        rows = trained(trial, config | {"seed": seed}, data, share, stopped, look=not log_px)
+    for seed in search.seeds(base.seed):
+        seeded = config.replace(seed=seed)
+        rows = trained(trial, base, seeded, data, share, stopped, look=not log_px)
         if rows is None:
             return None
         log_px.append(rows)
@@ -86,25 +109,25 @@ def attempt(trial, config, data, share, stopped, to_beat):
     return np.stack(log_px)
 
 
-def trained(trial, config, data, share, stopped, look):
+def trained(trial, base, config, data, share, stopped, look):
     """Train on at most `share` threads; the `score`, or None where a `look` on the way prunes."""
-    training = train.build(config, data)
-    threads = train.set_threads(config, data, training.model)
-    config["threads"] = config["threads"] or min(threads, share)
-    torch.set_num_threads(config["threads"])
-    trial.set_user_attr("threads", config["threads"])
-    at, epochs = training.position, config["epochs"]
+    training = fit.start(data, config, base.device)
+    threads = fitting.set_threads(base.threads, config, data, training.model)
+    threads = base.threads or min(threads, share)
+    use_threads(threads)
+    trial.set_user_attr("threads", threads)
+    at, epochs = training.position, config.training.epochs
     looks = {round(epochs * i / N_LOOKS) for i in range(1, N_LOOKS)} if look else {}
-    options = {name: config[name] for name in train.OPTIONS}
-    for means in training.run(Batch.of(data.train, config["device"]), epochs, **options):
+    options = config.training.loop_options()
+    for means in training.run(Batch.of(data.train, base.device), epochs, **options):
         if stopped():
             raise Stopped
         if means and at.epoch in looks and at.epoch < epochs:
-            rough = score(training.model, data, config["device"], N_LOOKED_AT, LOOK_SAMPLES)
+            rough = score(training.model, data, base.device, N_LOOKED_AT, LOOK_SAMPLES)
             trial.report(rough.mean(), at.epoch)
             if trial.should_prune() and not search.is_default(trial):
                 return None
-    log_px = score(training.model, data, config["device"])
+    log_px = score(training.model, data, base.device)
     if not np.isfinite(log_px).all():
         raise UserError("log p(x) of a held-out row is not finite")
     return log_px
@@ -112,16 +135,18 @@ def trained(trial, config, data, share, stopped, look):
 
 def work(study, base, axes, data, turns, share, stopped):
     """Run a trial for each of the `turns`; a generator that yields after each."""
-    default = {name: search.params_of(base)[name] for name in axes}
+    import torch
+
+    default = {name: search.params_of(base.config.flat())[name] for name in axes}
     for turn in turns:
         if stopped():
             return
-        trial = search.ask(study, turn, axes, default, base["seed"])
-        config, log_px, note = search.config_of(base, trial.params), None, None
+        trial = search.ask(study, turn, axes, default, base.seed)
+        config, log_px, note = config_of(base.config, trial.params), None, None
         started = time.perf_counter()
         try:
             to_beat = partial(search.to_beat, study)
-            log_px = attempt(trial, config, data, share, stopped, to_beat)
+            log_px = attempt(trial, base, config, data, share, stopped, to_beat)
         except Stopped:
             search.give_up(study, trial)
             return
@@ -139,9 +164,10 @@ def worker(path, base, axes, share, turns):
     """What a process of --workers does."""
 
     def run():
-        with stop_signals() as stop, search.opened(path, base["epochs"]) as study:
+        with stop_signals() as stop, search.opened(path, base.epochs) as study:
             workers.only_sigterm()
-            data, ended = without_test(datasets.load_for(base)), lambda: stop or workers.orphaned()
+            data = datasets.load(base.config.data, base.codec, base.fingerprint)
+            data, ended = without_test(data), lambda: stop or workers.orphaned()
             for _ in work(study, base, axes, data, turns, share, ended):
                 pass
 
@@ -178,38 +204,54 @@ def without_test(data):
     return dataclasses.replace(data, test=datasets.Split(data.test.x[:0]))
 
 
+def config_of(base, params):
+    """The Config `base` with a trial's values of the axes."""
+    return base.replace(**search.config_of(base.flat(), params))
+
+
 def prepare(args, given):
-    """The default's config and the Data, with rows held out; the axes of the search."""
-    args = {name: value for name, value in args.items() if name not in OWN}
-    if not datasets.resolve(args)["val_fraction"]:
+    """The Search that the flags ask for, its Data, with rows held out, and the axes."""
+    options = options_in(given)
+    if not resolve(options).data.val_fraction:
         if "val_fraction" in given:
             raise UserError("--val-fraction 0 leaves no held-out rows to score by; give 0.1 or so")
-        args["val_fraction"] = HELD_OUT
+        options["val_fraction"] = HELD_OUT
         print(f"Holding out {HELD_OUT:.0%} of the rows, where train.py would hold out none")
-    base, data = train.settle(args, given)
+    config, data = fitting.prepare(options)
     print(data.describe())
     if len(data.val.x) < 2:
-        raise UserError(f"{len(data.val.x)} held-out rows, expected at least 2: give more rows, or "
-                        "a larger --val-fraction")  # fmt: skip
+        raise UserError(
+            f"{len(data.val.x)} held-out rows, expected at least 2: give more rows, or a larger "
+            "--val-fraction"
+        )
     choices = {"network": NETWORKS, "objective": OBJECTIVES}
-    if "variance" in LIKELIHOODS[base["likelihood"]].options:
+    if "variance" in LIKELIHOODS[config.model.likelihood].options:
         if spiked(data):
-            print("Note: variance is not searched: one value fills a third of a column, where "
-                  "log p(x) rewards the narrowest density, down to its floor")  # fmt: skip
+            print(
+                "Note: variance is not searched: one value fills a third of a column, where "
+                "log p(x) rewards the narrowest density, down to its floor"
+            )
         else:
             choices["variance"] = LEARNED_VARIANCES
-    choices = {name: [v for v in values if can_be(base | {name: v})]
-               for name, values in choices.items()}  # fmt: skip
-    axes = search.space(base, given | MODELS[base["model"]].needs, choices, len(data.train.x))
+    space = Space.of(data.codec)
+    choices = {
+        name: [value for value in values if can_be(config.replace(**{name: value}), space)]
+        for name, values in choices.items()
+    }
+    fixed = given | MODELS[config.model.model].needs
+    axes = search.space(config.flat(), fixed, choices, len(data.train.x))
     if not axes:
         raise UserError("every setting is fixed by a flag: nothing is left to search")
+    device = choose_device(args["device"]).type
+    base = Search(config, data.codec, data.fingerprint, device, args["threads"])
     return base, without_test(data), axes
 
 
-def can_be(config):
+def can_be(config, space):
     """Whether there is a model of these settings: no convolutions of tables, for one."""
     try:
-        from_config(config)
+        refuse_unfit(config)
+        build_model(config.model, space)
     except UserError:
         return False
     return True
@@ -232,16 +274,21 @@ def study_folder(args):
     return folder
 
 
-def flags_of(args, config):
-    """A config as flags for `train.py --config`, by name; only those that go together."""
-    flags = {name: config.get(name, value) for name, value in args.items() if name not in OWN}
+def flags_of(args, base, config, threads):
+    """A Config as flags for `train.py --config`, by name; only those that go together."""
+    unused = (LIKELIHOOD_OPTIONS | MODEL_OPTIONS) - {
+        *LIKELIHOODS[config.model.likelihood].options,
+        *MODELS[config.model.model].options,
+    }
+    settings = config.flat()
+    flags = {name: settings[name] for name in args if name in settings and name not in unused}
+    for name in ("data", "data_dir"):
+        if flags[name] is not None and flags[name] not in BUILTIN:
+            flags[name] = str(Path(flags[name]).resolve())
     flags["kind"] = [f"{name}={kind}" for name, kind in args["kind"] or []] or None
     flags["kinds_file"] = args["kinds_file"] and str(Path(args["kinds_file"]).resolve())
-    unused = (LIKELIHOOD_OPTIONS | MODEL_OPTIONS) - {
-        *LIKELIHOODS[config["likelihood"]].options,
-        *MODELS[config["model"]].options,
-    }
-    return {name: v for name, v in flags.items() if v is not None and name not in unused}
+    flags |= {"device": base.device, "threads": threads}
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def write(folder, study, flags):
@@ -251,8 +298,8 @@ def write(folder, study, flags):
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    files.write_atomic(folder / "trials.csv", lambda file: file.write(text.getvalue().encode()))
-    files.write_json(folder / "best.json", flags)
+    write_atomic(folder / "trials.csv", lambda file: file.write(text.getvalue().encode()))
+    write_json(folder / "best.json", flags)
     draw(folder / "search.png", rows, search.importances(study))
 
 
@@ -264,7 +311,7 @@ def draw(path, rows, importances):
 
     with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
         figure = search_figure(rows, importances)
-        files.write_atomic(path, partial(figure.savefig, format="png", dpi=130))
+        write_atomic(path, partial(figure.savefig, format="png", dpi=130))
         plt.close(figure)
 
 
@@ -293,10 +340,12 @@ def report(study, default, best, n_held_out, seconds):
 
 
 def make_parser():
-    parser = Parser(prog="tune.py", description="Search for settings by held-out log p(x). "
-                    "A flag of train.py that is given is not searched.")  # fmt: skip
-    datasets.add_data_flags(parser)
-    add_model_flags(parser)
+    parser = Parser(
+        prog="tune.py",
+        description="Search for settings by held-out log p(x). "
+        "A flag of train.py that is given is not searched.",
+    )
+    add_config_flags(parser, without=NOT_SEARCHED)
     add = parser.add_argument
     add("--trials", type=positive_int, default=30, help="finished trials in all (default: 30)")
     add("--workers", type=positive_int, default=1, help="processes that share cores (default: 1)")
@@ -305,36 +354,50 @@ def make_parser():
     return parser
 
 
+def claimed_settings(base, axes):
+    """What must be the same where a study goes on, as plain values."""
+    settings = base.config.flat()
+    del settings["data"]
+    settings |= {"columns": [column.to_dict() for column in base.codec.columns]}
+    settings |= {"data_hash": base.fingerprint, "shape": list(base.codec.shape)}
+    settings |= {"axes": {name: str(axis) for name, axis in axes.items()}}
+    settings |= {"scoring": [N_SCORED, SCORE_SAMPLES, N_LOOKED_AT, LOOK_SAMPLES, N_LOOKS]}
+    return settings | {"seeds": search.seeds(base.seed)}
+
+
 def main(argv=None):
     started = time.perf_counter()
     argv = sys.argv[1:] if argv is None else argv
-    args, given = train.parse(argv, make_parser())
+    args, given = parse(make_parser(), argv)
     base, data, axes = prepare(args, given)
     folder = study_folder(args)
-    settings = {name: value for name, value in base.items() if name not in FREE}
-    settings |= {"axes": {name: str(axis) for name, axis in axes.items()}}
-    settings |= {"scoring": [N_SCORED, SCORE_SAMPLES, N_LOOKED_AT, LOOK_SAMPLES, N_LOOKS]}
-    settings |= {"seeds": search.seeds(base["seed"])}
+    settings = claimed_settings(base, axes)
     path = folder / "study.db"
     busy = f"{folder} is being searched by another process"
-    with files.locked(folder, busy), search.opened(path, base["epochs"]) as study:
+    with locked(folder, busy), search.opened(path, base.epochs) as study:
         search.claim(study, settings, folder)
-        print(f"Searching {', '.join(axes)}; study: {path}, "
-              f"{len(search.finished(study))} of {args['trials']} trials finished")  # fmt: skip
+        n_finished = len(search.finished(study))
+        print(
+            f"Searching {', '.join(axes)}; study: {path}, "
+            f"{n_finished} of {args['trials']} trials finished"
+        )
         if not carry_out(study, path, base, axes, data, args["trials"], args["workers"]):
-            print(f"Stopped; finished trials are kept. Go on with:\n  python tune.py "
-                  f"{shlex.join(map(str, argv))}".rstrip())  # fmt: skip
+            again = shlex.join(map(str, argv))
+            print(
+                f"Stopped; finished trials are kept. Go on with:\n  python tune.py {again}".rstrip()
+            )
             return INTERRUPTED
         best = search.best(study)
         scores = search.by_seed(best)
-        seed = search.seeds(base["seed"])[scores.argmax()]
-        own = {"threads": best.user_attrs["threads"], "seed": seed}
-        config = search.config_of(base, best.params) | own
-        write(folder, study, flags_of(args, config))
+        seed = search.seeds(base.seed)[scores.argmax()]
+        config = config_of(base.config, best.params).replace(seed=seed)
+        write(folder, study, flags_of(args, base, config, best.user_attrs["threads"]))
         (reference,) = [trial for trial in search.complete(study) if search.is_default(trial)]
         report(study, reference, best, len(data.val.x), time.perf_counter() - started)
-    print(f"Wrote trials.csv, search.png and best.json in {folder}. Train the best, to its "
-          f"{scores.max():.3f} of seed {seed}:")  # fmt: skip
+    print(
+        f"Wrote trials.csv, search.png and best.json in {folder}. Train the best, to its "
+        f"{scores.max():.3f} of seed {seed}:"
+    )
     print(f"  python train.py --config {shlex.quote(str(folder / 'best.json'))}")
     return 0
 

@@ -35,6 +35,11 @@ def write_json(path, value):
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
+def write_arrays(path, arrays):
+    """Write a dict of arrays as a compressed .npz file."""
+    write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
+
+
 def read_arrays(path, again, needed=()):
     """The arrays of an .npz file of ours, as a dict; a damaged file says what to do `again`."""
     try:
@@ -76,3 +81,31 @@ def locked(folder, busy):
         raise UserError(busy) from None
     finally:
         os.close(handle)
+
+
+# Outputs
+
+
+def refuse_output(path, overwrite, source=None, endings=None):
+    """Before any work: an output that exists, cannot be written, or would replace its source."""
+    path = Path(path)
+    if endings is not None and path.suffix.lower() not in endings:
+        raise UserError(f"--out {path}: expected a name ending in one of {list(endings)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--out {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder, expected the name of a file")
+    if source is not None and path.exists() and path.samefile(source):
+        raise UserError(f"--out {path} is the file that is read; choose another name")
+    refuse_existing(path, overwrite)
+
+
+def refuse_existing(path, overwrite):
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; add --overwrite to replace it, or name another by --out")
+
+
+def output_of(path, word, ending=None):
+    """`orders.csv` -> `orders.scored.csv`, beside it."""
+    path = Path(path) if Path(path).name else Path(path).resolve()
+    return path.with_name(f"{path.stem}.{word}{ending or path.suffix}")

@@ -32,6 +32,13 @@ def choose_threads(threads, multiply_adds):
     return 1 if multiply_adds < 16_000_000 else n_cores()
 
 
+def use_threads(threads):
+    """Let torch compute with so many threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def n_cores():
     """The cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows

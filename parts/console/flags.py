@@ -1,10 +1,12 @@
-"""How every script talks to its user: flags with sentences, one-line errors, device and threads."""
+"""The command line: a parser with one-line errors, and the flags that several scripts share."""
 
 import argparse
+import sys
 
 from parts.errors import UserError
-
-MOST = 10**9  # of anything counted by a flag
+from parts.files import read_json
+from parts.forms.tables import kinds
+from parts.options import add_options, kind_of, positive_int, seed, thread_count
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,80 +19,33 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see python {self.prog} --help)")
 
 
-def _number(text, cast, expected, accept):
-    try:
-        value = cast(text)
-        accepted = accept(value)
-    except (ValueError, OverflowError):
-        accepted = False
-    if not accepted:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected {expected}")
-    return value
+def add_config_flags(parser, without=()):
+    """The flags that decide what is trained, on what and how; not where it is kept."""
+    from parts.forms.config import DataConfig
+    from parts.model.config import ModelConfig
+    from parts.training.config import TrainingConfig
+
+    for part in (DataConfig, ModelConfig, TrainingConfig):
+        add_options(parser, part, without)
+    add_kind_flags(parser)
+    add_device_flags(parser)
 
 
-def positive_int(text):
-    return _number(text, int, f"a whole number from 1 to {MOST}", lambda v: 1 <= v <= MOST)
-
-
-def count(text):
-    return _number(text, int, f"a whole number from 0 to {MOST}", lambda v: 0 <= v <= MOST)
-
-
-def image_size(text):
-    return _number(text, int, "a whole number from 1 to 4096", lambda v: 1 <= v <= 4096)
-
-
-def batch_size(text):
-    return text if text == "full" else positive_int(text)
-
-
-def thread_count(text):
-    return _number(text, int, "a whole number from 0 to 1024", lambda v: 0 <= v <= 1024)
-
-
-def seed(text):
-    return _number(text, int, "a whole number from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32)
-
-
-def positive(text):
-    return _number(text, float, "a number above 0", lambda v: 0 < v < float("inf"))
-
-
-def non_negative(text):
-    return _number(text, float, "a number of at least 0", lambda v: 0 <= v < float("inf"))
-
-
-def fraction(text):
-    return _number(text, float, "a fraction from 0 up to, not including, 1", lambda v: 0 <= v < 1)
-
-
-def kind_of(text):
-    """("age", "count") from age=count."""
-    name, sign, kind = text.rpartition("=")
-    if not (name and sign and kind):
-        raise argparse.ArgumentTypeError(f"{text!r}, expected NAME=KIND")
-    return name, kind
-
-
-def flags_in(values, parser, path):
-    """A JSON object of flags, by their names in config.json, as the words of a command line."""
-    known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config")}
-    if not isinstance(values, dict):
-        raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
-    if unknown := sorted(set(values) - set(known)):
-        raise UserError(f"{path}: unknown {unknown}, expected some of {sorted(known)}")
-    words = []
-    for name, value in values.items():
-        flag = known[name].option_strings[0]
-        if known[name].nargs == 0:
-            words += [flag] if value else []
-        elif isinstance(value, list) and known[name].nargs is None:  # as --kind: once for each
-            words += [f"{flag}={item}" for item in value]
-        elif isinstance(value, list):
-            words += [flag, *map(str, value)]
-        elif value is not None:
-            words += [f"{flag}={value}"]
-    return words
+def add_kind_flags(parser):
+    parser.add_argument(
+        "--columns",
+        dest="kinds_file",
+        metavar="FILE",
+        help='kinds of columns as JSON: {"age": "count", "size": {"kind": "ordinal", '
+        '"levels": ["S", "M", "L"]}}; the others are inferred',
+    )
+    parser.add_argument(
+        "--kind",
+        action="append",
+        type=kind_of,
+        metavar="NAME=KIND",
+        help=f"the same for one column, any number of times; one of {', '.join(kinds.KINDS)}",
+    )
 
 
 def add_run_flags(parser):
@@ -130,5 +85,68 @@ def add_device_flags(parser):
     )
 
 
-def open_fraction(text):
-    return _number(text, float, "a fraction between 0 and 1", lambda v: 0 < v < 1)
+# Flags as options of a config
+
+
+def parse(parser, argv=None):
+    """All flags as a dict, and the given ones as another: those of `--config` count as given."""
+    argv = sys.argv[1:] if argv is None else argv
+    defaults = vars(parser.parse_args([]))
+    unset = object()
+    appended = {"kind": None, "condition": None}  # None: argparse appends to it
+    blank = dict.fromkeys(defaults, unset) | appended
+    namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
+    if (path := namespace.get("config", unset)) is not unset:
+        argv = [*flags_in(read_json(path), parser, path), *argv]
+        namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
+    given = {name: v for name, v in namespace.items() if v is not unset and v is not None}
+    return defaults | given, given
+
+
+def options_in(given):
+    """The options of a Config among given flags; --columns and --kind become `kinds`."""
+    from parts.runs.config import NAMES
+
+    names = set().union(*NAMES.values())
+    found = {name: value for name, value in given.items() if name in names}
+    wanted = kinds.wanted(given.get("kinds_file"), given.get("kind"))
+    return found | ({"kinds": wanted} if wanted else {})
+
+
+def flags_in(values, parser, path):
+    """A JSON object of flags, by the names of their options, as the words of a command line.
+
+    A run's config.json, also of an earlier version, stands for the flags that were asked for.
+    """
+    known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config")}
+    if not isinstance(values, dict):
+        raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
+    if "versions" in values:
+        values = asked_in(values, known)
+    if unknown := sorted(set(values) - set(known)):
+        raise UserError(f"{path}: unknown {unknown}, expected some of {sorted(known)}")
+    words = []
+    for name, value in values.items():
+        flag = known[name].option_strings[0]
+        if known[name].nargs == 0:
+            words += [flag] if value else []
+        elif isinstance(value, list) and known[name].nargs is None:  # as --kind: once for each
+            words += [f"{flag}={item}" for item in value]
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)]
+        elif value is not None:
+            words += [f"{flag}={value}"]
+    return words
+
+
+def asked_in(config, known):
+    """The flags behind a run's config.json, as an object of flags."""
+    flat = dict(config)
+    for part in ("data", "model", "training", "execution"):
+        if isinstance(config.get(part), dict):
+            flat |= config[part]
+    absolute = config.get("source", {}).get("absolute", {})
+    named = {name: kind for name, kind in (flat.get("kinds") or {}).items() if type(kind) is str}
+    flat["kind"] = [f"{name}={kind}" for name, kind in named.items()] or None
+    own = {name: value for name, value in (flat | absolute).items() if name in known}
+    return {name: value for name, value in own.items() if name not in ("runs_dir", "run", "resume")}

@@ -1,49 +1,39 @@
-"""Data sets that scikit-learn makes or brings with it, as they are before splitting and scaling."""
+"""Data sets that scikit-learn makes, brings with it or fetches, before splitting and scaling.
 
-from typing import NamedTuple
+A loader takes a DataConfig and returns a Source. Pictures may be bytes, 255 for 1.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms.pictures import sprites
-
-
-class Source(NamedTuple):
-    """x [N, D] in user units, names [D], labels, factors [N] or None; of pictures their (C, H, W).
-
-    Pictures may be bytes, 255 for 1. `n_test`: so many rows at the end are an official test split.
-    """
-
-    x: np.ndarray
-    names: list
-    labels: np.ndarray | None = None
-    shape: tuple | None = None
-    n_test: int | None = None
-    factors: np.ndarray | None = None
+from parts.forms.base import Source
+from parts.forms.pictures import picture_files, sprites
 
 
 def synthetic(config):
     from sklearn.datasets import make_classification
 
-    if config["n_informative"] is not None and config["n_informative"] > config["n_columns"]:
+    if config.n_informative is not None and config.n_informative > config.n_columns:
         raise UserError(
             f"--n-informative {config['n_informative']}, expected at most {config['n_columns']}"
         )
     informative = (
-        min(2, config["n_columns"]) if config["n_informative"] is None else config["n_informative"]
+        min(2, config.n_columns) if config.n_informative is None else config.n_informative
     )
-    redundant = min(2, config["n_columns"] - informative)
+    redundant = min(2, config.n_columns - informative)
     clusters = 2 if 2**informative >= 4 else 1
     x, labels = make_classification(
-        n_samples=config["n_rows"],
-        n_features=config["n_columns"],
+        n_samples=config.n_rows,
+        n_features=config.n_columns,
         n_informative=informative,
         n_redundant=redundant,
         n_clusters_per_class=clusters,
         n_classes=2,
-        random_state=config["data_seed"],
+        random_state=config.data_seed,
     )
-    return Source(x, [f"x{i}" for i in range(config["n_columns"])], labels)
+    return Source(x, [f"x{i}" for i in range(config.n_columns)], labels)
 
 
 def bundled(name, **options):
@@ -63,7 +53,7 @@ def bundled(name, **options):
 def digits(config):
     """8x8 grey pictures, 0..16 divided by 16."""
     source = bundled("digits")(config)
-    return source._replace(x=source.x / 16, shape=(1, 8, 8))
+    return replace(source, x=source.x / 16, shape=(1, 8, 8))
 
 
 def sprites_of(size):
@@ -74,3 +64,17 @@ def sprites_of(size):
         return Source(x, names, labels, (1, *shape), factors=factors)
 
     return load
+
+
+# Name -> form and loader. Sets of pictures hold rows of C * H * W pixels.
+BUILTIN = {
+    "synthetic": ("tables", synthetic),
+    "digits": ("pictures", digits),
+    "sprites": ("pictures", sprites_of(16)),
+    "sprites32": ("pictures", sprites_of(32)),
+    "breast_cancer": ("tables", bundled("breast_cancer")),
+    "wine": ("tables", bundled("wine")),
+    "iris": ("tables", bundled("iris")),
+    "diabetes": ("tables", bundled("diabetes", scaled=False)),
+    **{name: ("pictures", loader) for name, loader in picture_files.SETS.items()},
+}

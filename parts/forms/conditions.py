@@ -7,13 +7,11 @@ training rows have it.
 
 import csv
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from parts.errors import UserError
 from parts.forms.tables import cells, encoding, kinds
-from parts.forms.tables.encoding import Column
 from parts.model.limits import FARTHEST_SEEN
 
 LABEL = "label"  # what the labels of a data set are called, where no column is
@@ -21,59 +19,52 @@ MOST_NAMED = 12  # columns that an error lists
 NEAREST = 100  # training rows that stand for those with a given number
 
 
-class Conditions(NamedTuple):
-    """Their columns, y [N, C] (None: no conditions), and sentences on cells that are not known."""
-
-    columns: list
-    y: np.ndarray | None
-    notes: list
-
-    @property
-    def names(self):
-        return [column.name for column in self.columns]
-
-    def rest(self, names):
-        """The numbers of the columns that are left to model."""
-        return [j for j, name in enumerate(names) if name not in self.names]
-
-    def apart(self, x, names):
-        """x [N, D] and the names of its columns without the conditions."""
-        left = self.rest(names)
-        return (x, names) if len(left) == len(names) else (x[:, left], [names[j] for j in left])
-
-    def others(self, specs):
-        """Of the kinds that were asked for, those of columns that are left to model."""
-        return {name: spec for name, spec in specs.items() if name not in self.names}
-
-    def among(self, columns, names):
-        """The other columns and these, in the order of the table; labels come last."""
-        found = {column.name: column for column in (*columns, *self.columns)}
-        return [found.pop(name) for name in names] + list(found.values())
-
-
 def of(columns):
     """The columns that are conditions."""
     return [column for column in columns if column.condition]
 
 
-def read(config, names, column, labels, rows):
-    """The Conditions that a config asks for, fitted to the training `rows` or taken from it.
+def fit(config, names, source, rows):
+    """The Columns that a DataConfig asks to be given, fitted to the training rows of a Source.
 
-    `names` are the columns that can be one, `column(name)` gives cells [N].
+    `names` are the columns that may be conditions; the labels may be one as well.
     """
-    wanted = chosen(config, names, labels)
+    wanted = chosen(config, names, source.labels)
     if not wanted:
-        return Conditions([], None, [])
+        return []
     import pandas as pd
 
-    frame = pd.DataFrame({name: column(name) if name in names else labels for name in wanted})
-    if "columns" in config:
-        columns = of([Column(**column) for column in config["columns"]])
-    else:
-        specs, train = config.get("kinds") or {}, frame.iloc[np.sort(rows)]
-        columns = [fit(n, train[n], specs.get(n), n not in names) for n in wanted]
-    y, notes = encode(frame, columns)
-    return Conditions(columns, y, notes)
+    order = np.sort(rows)
+    return [
+        fit_column(
+            name,
+            pd.Series(cells_of(source, name)).iloc[order],
+            config.kinds.get(name),
+            is_label=name not in names,
+        )
+        for name in wanted
+    ]
+
+
+def cells_of(source, name):
+    """The cells of a condition, [N]: a column of the source, or its labels."""
+    return source.cells(name) if name in source.names else source.labels
+
+
+def of_source(source, columns):
+    """y [N, C] of a Source for these condition Columns, None where there are none; and notes."""
+    if not columns:
+        return None, []
+    import pandas as pd
+
+    frame = pd.DataFrame({c.name: cells_of(source, c.name) for c in columns})
+    return encode(frame, columns)
+
+
+def in_order(columns, given, names):
+    """The modelled columns and the conditions, in the order of the table; labels come last."""
+    found = {column.name: column for column in (*columns, *given)}
+    return [found.pop(name) for name in names] + list(found.values())
 
 
 def chosen(config, names, labels):
@@ -83,25 +74,25 @@ def chosen(config, names, labels):
     """
     there = [*names] if labels is None or LABEL in names else [*names, LABEL]
     wanted = []
-    for text in config.get("condition") or []:
+    for text in config.condition or []:
         several = next(csv.reader([text], skipinitialspace=True), []) or [text]
         wanted += [text] if text in there else several
     for name in wanted:
         if name not in there:
             shown = ", ".join(map(str, there))[:200] or "nothing that can be one"
             raise UserError(
-                f"--condition {name or repr(name)}: --data {config['data']} has no such column"
+                f"--condition {name or repr(name)}: --data {config.data} has no such column"
                 f"{'' if LABEL in there else ' and no labels'}, it has {shown}"
             )
     if names and set(names) <= set(wanted):
         raise UserError(
             f"--condition {','.join(map(str, wanted))}: these are all the columns of --data "
-            f"{config['data']}, expected at least one to be left to model"
+            f"{config.data}, expected at least one to be left to model"
         )
     return [name for name in there if name in wanted]
 
 
-def fit(name, series, spec=None, is_label=False):
+def fit_column(name, series, spec=None, is_label=False):
     """The Column of a condition from its training cells; labels of few values are categories."""
     if is_label and spec is None:
         values = series[~cells.missing(series)]
@@ -172,17 +163,6 @@ def beside(x, mask, y, columns):
         return x, mask
     pairs = zip((x, mask), from_y(y, columns), strict=True)
     return tuple(np.hstack(pair).astype(np.float32) for pair in pairs)
-
-
-def read_rows(file, columns, y_train=None):
-    """`encoding.read_rows` with the conditions of the rows, see `beside_rows`."""
-    labelled = file.labels is not None and LABEL not in file.frame
-    # Labels that are no column: an array's own columns have no names to find them by.
-    own = [c for c in columns if not (c.condition and c.name == LABEL) or LABEL in file.frame]
-    rows = encoding.read_rows(file, own)
-    frame = file.frame.assign(**{LABEL: file.labels}) if labelled else file.frame
-    y, notes = beside_rows(frame, file.path, columns, y_train)
-    return rows._replace(y=y, notes=[*rows.notes, *notes])
 
 
 def beside_rows(frame, path, columns, y_train=None):

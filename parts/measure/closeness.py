@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parts.forms.tables.encoding import as_numbers
+from parts.forms.tables.encoding import as_numbers, to_user
 
 N_COMPARED = 2000  # generated rows whose neighbours are looked for
 N_SPLITS = 10  # of real rows into halves; one may lie far from their mean
@@ -37,6 +37,11 @@ def correlations(columns, x, mask):
     import pandas as pd
 
     return pd.DataFrame(as_numbers(columns, x, mask)).rank().corr(min_periods=10).to_numpy()
+
+
+def in_user_units(columns, x, mask):
+    """Rows in the user's units, codes for categories; NaN where missing."""
+    return np.where(mask > 0, to_user(x, columns), np.nan)
 
 
 def correlation_error(columns, a, b):

@@ -1,147 +1,162 @@
-"""The model that a run's config describes, with fresh weights or those of its checkpoint."""
+"""The model that a config describes, with fresh weights or given ones."""
 
 import math
+from typing import NamedTuple
 
 from parts.errors import UserError
-from parts.forms import conditions
-from parts.forms.tables.encoding import Column, modelled
+from parts.model.config import MODEL_NAMES
 from parts.model.flows import FLOWS
-from parts.model.likelihoods import LIKELIHOODS
+from parts.model.likelihoods import LIKELIHOOD_OPTIONS, LIKELIHOODS
 from parts.model.priors import PRIORS
 from parts.model.vaegan import VAEGAN
 from parts.model.vqvae import VQVAE
 from vae import VAE
 
 MOST_LAYERS = 1000  # of a flow
-# What older runs say nothing of.
-EARLIER = {"model": "vae", "members": 1, "flow": None, "prior": "normal", "prior_components": 50,
-           "binarize": "none", "components": 1, "free_bits": 0.0, "capacity": None,
-           "objective": "elbo", "mask_features": False}  # fmt: skip
 
 
-def from_config(config):
-    """The model, with fresh weights."""
-    config = EARLIER | config
-    refuse_unfit(config)
-    likelihood = LIKELIHOODS[config["likelihood"]]
-    columns = [Column(**column) for column in config["columns"]]
-    y_dim = sum(conditions.sizes(conditions.of(columns)))
-    if config["network"] == "conv" and y_dim and y_dim >= math.prod(config["shape"][-2:]):
+class Space(NamedTuple):
+    """What a model is told of its data: the columns of x, how they lie, and how long y is.
+
+    Of a column a likelihood may read `kind`, `levels`, `centre` and `spread`.
+    """
+
+    columns: list
+    shape: tuple
+    y_dim: int
+
+    @classmethod
+    def of(cls, codec):
+        return cls(codec.modelled, codec.shape, codec.y_dim)
+
+
+def build_model(config, space):
+    """The model of a ModelConfig for data in that Space, with fresh weights."""
+    likelihood = LIKELIHOODS[config.likelihood]
+    y_dim = space.y_dim
+    if config.network == "conv" and y_dim and y_dim >= math.prod(space.shape[-2:]):
         raise UserError(
-            f"--condition: it has {y_dim} numbers and a picture {config['shape'][-2:]} pixels, "
+            f"--condition: it has {y_dim} numbers and a picture {list(space.shape[-2:])} pixels, "
             "expected fewer with --network conv; use --network mlp"
         )
-    options = {name: config[name] for name in likelihood.options}
-    likelihood = likelihood.of(modelled(columns), **options)
-    if config["mask_features"]:
+    options = {name: getattr(config, name) for name in likelihood.options}
+    likelihood = likelihood.of(space.columns, **options)
+    if config.mask_features:
         likelihood.sees_mask, likelihood.n_features = True, 2 * likelihood.n_features
     n_features = likelihood.n_features + y_dim
-    sizes = config["latent_dim"], n_features, config["prior_components"], y_dim
-    prior = PRIORS[config["prior"]](*sizes)
-    model = MODELS[config["model"]]
-    parts = {"members": config["members"], "flow": flow_of(config), "prior": prior}
+    sizes = config.latent_dim, n_features, config.prior_components, y_dim
+    prior = PRIORS[config.prior](*sizes)
+    model = MODELS[config.model]
+    parts = {"members": config.members, "flow": flow_of(config), "prior": prior}
     return model(
         likelihood,
-        config["hidden_dims"],
-        config["latent_dim"],
+        config.hidden_dims,
+        config.latent_dim,
         y_dim,
-        network=config["network"],
-        shape=config.get("shape"),
+        network=config.network,
+        shape=space.shape,
         **{name: part for name, part in parts.items() if name not in model.needs},
-        **{name: config[name] for name in model.options},
+        **{name: getattr(config, name) for name in model.options},
     )
 
 
 def fit_to_model(config, given):
-    """The config with what its model needs; refuses flags that were `given` for another model."""
-    name = config["model"]
-    model = MODELS[name]
-    for flag in sorted(MODEL_OPTIONS):
-        if flag in given and flag not in model.options:
-            raise UserError(f"--{flag.replace('_', '-')} does not go with --model {name}")
-    for flag, values in model.needs.items():
-        left_to_data = config[flag] is None and len(values) > 1
-        if config[flag] in values or left_to_data:
+    """The Config with what its model and likelihood need; refuses what was `given` for another.
+
+    `given` are the names of the options that were asked for, with their values.
+    """
+    name, model = config.model.model, MODELS[config.model.model]
+    for option in sorted(MODEL_OPTIONS):
+        if option in given and option not in model.options:
+            raise UserError(f"--{option.replace('_', '-')} does not go with --model {name}")
+    settings = config.flat()
+    for option, values in model.needs.items():
+        value = settings[option]
+        left_to_data = value is None and len(values) > 1
+        if value in values or left_to_data:
             continue
-        if flag in given or len(values) > 1:
-            dashed = f"--{flag.replace('_', '-')}"
+        if option in given or len(values) > 1:
+            dashed = f"--{option.replace('_', '-')}"
             fit = f"{dashed} {' or '.join(map(str, values))}"
             fit = fit if values != (None,) else f"no {dashed}"
-            raise UserError(f"{dashed} {config[flag]}: --model {name} takes {fit}")
-        config = config | {flag: values[0]}
-    return config | {flag: v for flag, v in other_than_preset(config).items() if flag not in given}
+            raise UserError(f"{dashed} {value}: --model {name} takes {fit}")
+        config = config.replace(**{option: values[0]})
+    others = other_than_preset(config)
+    config = config.replace(**{k: v for k, v in others.items() if k not in given})
+    likelihood = LIKELIHOODS[config.model.likelihood]
+    for option in sorted(LIKELIHOOD_OPTIONS):
+        if option in given and option not in likelihood.options:
+            raise UserError(f"--{option} does not go with --likelihood {config.model.likelihood}")
+    if config.data.kinds and likelihood.scaling != "kinds":
+        raise UserError(
+            f"--kind and --columns do not go with --likelihood {config.model.likelihood}"
+        )
+    refuse_unfit(config)
+    static = config.model.binarize == "static"
+    return config.replace(scaling=likelihood.scaling, static_pixels=static)
 
 
 def other_than_preset(config):
-    """Of flags that a preset chose, what a flow, a learned prior or another loss needs instead."""
-    needs = {}
-    if config["free_bits"] or config["capacity"] is not None:
+    """Options that a preset chose and that a flow, a prior or another loss needs changed."""
+    needs, model, training = {}, config.model, config.training
+    if training.free_bits or training.capacity is not None:
         needs["objective"] = "elbo"
-    elif config["flow"] is not None and config["objective"] == "dreg":
+    elif model.flow is not None and training.objective == "dreg":
         needs["objective"] = "iwae"
-    if config["flow"] is not None or config["prior"] != "normal":
+    if model.flow is not None or model.prior != "normal":
         needs["members"] = 1
     return needs
 
 
 def flow_of(config):
     """The flow that "NAME:LAYERS" asks for, or None."""
-    if config["flow"] is None:
+    if config.flow is None:
         return None
-    name, _, layers = config["flow"].partition(":")
+    name, _, layers = config.flow.partition(":")
     if name not in FLOWS or not layers.isdecimal() or not 1 <= int(layers) <= MOST_LAYERS:
         raise UserError(
-            f"--flow {config['flow']}, expected NAME:LAYERS such as planar:10, NAME one of "
+            f"--flow {config.flow}, expected NAME:LAYERS such as planar:10, NAME one of "
             f"{', '.join(FLOWS)}, of at most {MOST_LAYERS} layers"
         )
-    return FLOWS[name](config["latent_dim"], int(layers))
+    return FLOWS[name](config.latent_dim, int(layers))
 
 
 def refuse_unfit(config):
-    """Settings that contradict each other, before anything is written."""
-    several = config["members"] > 1
-    plain = config["flow"] is None and config["prior"] == "normal"
-    for flag, value in (("flow", config["flow"]), ("prior", config["prior"])):
+    """Raise UserError for options that contradict each other, before anything is written."""
+    model, training = config.model, config.training
+    several = model.members is not None and model.members > 1
+    plain = model.flow is None and model.prior == "normal"
+    for option, value in (("flow", model.flow), ("prior", model.prior)):
         if several and value not in (None, "normal"):
             raise UserError(
-                f"--{flag} {value} goes with one member, not --members {config['members']}"
+                f"--{option} {value} goes with one member, not --members {model.members}"
             )
-    if config["flow"] is not None and config["objective"] == "dreg":
+    if model.flow is not None and training.objective == "dreg":
         # Its gradient needs log q at z with q held, and so the inverse of the flow.
         raise UserError("--flow does not go with --objective dreg; use elbo or iwae")
-    for flag, off in (("free_bits", 0.0), ("capacity", None)):
-        if config[flag] != off and config["objective"] != "elbo":
+    for option, off in (("free_bits", 0.0), ("capacity", None)):
+        if getattr(training, option) != off and training.objective != "elbo":
             raise UserError(
-                f"--{flag.replace('_', '-')} goes with --objective elbo, not {config['objective']}"
+                f"--{option.replace('_', '-')} goes with --objective elbo, not "
+                f"{training.objective}"
             )
-    if config["free_bits"] and not plain:
+    if training.free_bits and not plain:
         raise UserError("--free-bits needs a KL of each latent: no --flow, and --prior normal")
 
 
-def load_model(run, device="cpu"):
-    """The model of a run, at its best epoch where early stopping kept one; and the checkpoint."""
-    checkpoint = run.load_checkpoint()
-    if not (checkpoint["position"]["epoch"] or checkpoint["position"]["row"]):
-        raise UserError(f"{run.path} holds no training yet: resume it, or train another")
-    model = from_config(checkpoint["config"])
-    weights = (checkpoint["best"] or checkpoint)["model"]
-    refuse_damaged(weights, model, run)
-    model.load_state_dict(weights)
-    return model.to(device).eval(), checkpoint
-
-
-def refuse_damaged(weights, model, run):
-    """Weights of a file that is whole but does not hold those of this model."""
+def load_weights(model, weights, path):
+    """Load a checkpoint's weights; a UserError where they are damaged or of another model."""
     own = {name: value.shape for name, value in model.state_dict().items()}
     found = {name: value.shape for name, value in weights.items()}
     wrong = [name for name in own | found if own.get(name) != found.get(name)]
     wrong = wrong or [name for name, value in weights.items() if value.isnan().any()]
     if wrong:
         raise UserError(
-            f"{run.checkpoint} does not hold the weights of its model ({wrong[0]}): it is damaged, "
-            "or of another version; train again"
+            f"{path} does not hold the weights of its model ({wrong[0]}): it is damaged, or of "
+            "another version; train again"
         )
+    model.load_state_dict(weights)
 
 
-MODELS = {"vae": VAE, "vqvae": VQVAE, "vaegan": VAEGAN}
+MODELS = dict(zip(MODEL_NAMES, (VAE, VQVAE, VAEGAN), strict=True))
 MODEL_OPTIONS = set().union(*(model.options for model in MODELS.values()))

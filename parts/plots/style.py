@@ -21,17 +21,6 @@ def log_ticks(axis, low, high, both=False):
         ticks.set_minor_formatter(NullFormatter())
 
 
-def of_columns(columns):
-    """What a figure needs to know of columns, as arrays."""
-    return {
-        "columns": np.array([column.name for column in columns]),
-        "kinds": np.array([column.kind for column in columns]),
-        "n_levels": np.array([len(column.levels) for column in columns]),
-        "levels": np.array(["\x1f".join(column.levels) for column in columns]),
-        "dates": np.array(["date" in column.style for column in columns]),
-    }
-
-
 def level_names(arrays, j):
     return str(arrays["levels"][j]).split("\x1f")
 

@@ -17,10 +17,9 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.files import locked, read_arrays, write_atomic, write_json
-from parts.forms.pictures.shapes import packed, unpacked
 
 N_NAMED = 20  # runs in a message
-FORMAT = 2  # of checkpoint.pt; raised when a change makes old ones unreadable
+EARLIER, FORMAT = 2, 3  # of a run; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
 # What plot_results.py finds in evaluation.npz; `label` where there are any.
@@ -47,10 +46,30 @@ class Run:
         self.figures = self.path / "figures"
 
     def config(self):
-        return unpacked(self._json(self.path / "config.json"))
+        """The RunConfig."""
+        return self._config_of(self._json(self.path / "config.json"), "config.json")
 
     def save_config(self, config):
-        write_json(self.path / "config.json", packed(config))
+        write_json(self.path / "config.json", config.to_dict(self.path))
+
+    def _config_of(self, plain, name):
+        from parts.runs.config import RunConfig
+
+        self._refuse_version(plain, name)
+        try:
+            return RunConfig.from_dict(plain, self.path)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.path / name} is damaged ({error}); train again") from error
+
+    def _refuse_version(self, plain, name):
+        """Raise UserError, with the command that trains it again, for a run of another version."""
+        found = plain.get("version", EARLIER) if isinstance(plain, dict) else None
+        if found != FORMAT:
+            again = shlex.join(["--config", str(self.path / "config.json"), "--run", "NEW"])
+            raise UserError(
+                f"{self.path / name} has format {found}, expected {FORMAT}: it was written by "
+                f"another version; train again by: python train.py {again}"
+            )
 
     def read_metrics(self):
         return self._json(self.metrics)
@@ -64,18 +83,39 @@ class Run:
             raise UserError(f"{path} is damaged: it is not JSON") from None
 
     def read_rows(self):
-        """Training rows, their mask, held-out rows and theirs, [n, D] in model units."""
+        """Training rows and held-out rows of the run, each as a Reference."""
+        from parts.forms.base import Reference
+
         again = "train the run again"
         if not self.rows.is_file():
             raise UserError(f"{self.rows} is missing: {again}")
-        names = ("x", "mask", "held_x", "held_mask")
-        arrays = read_arrays(self.rows, again, names)
-        return [arrays[name] for name in names]
+        arrays = read_arrays(self.rows, again, ("x", "mask", "held_x", "held_mask"))
+        return tuple(
+            Reference(*(arrays.get(f"{prefix}{name}") for name in Reference._fields))
+            for prefix in ("", "held_")
+        )
 
-    def read_y(self):
-        """The conditions of these training and held-out rows, [n, C]; None of a run without."""
-        arrays = read_arrays(self.rows, "train the run again")
-        return arrays.get("y"), arrays.get("held_y")
+    def load(self, device="cpu"):
+        """The Fitted of this run, at its best epoch where early stopping kept one, and the epoch.
+
+        Its weights are on `device`.
+        """
+        from parts.model.build import Space, build_model, load_weights
+        from parts.tasks.fit import Fitted
+
+        checkpoint = self.load_checkpoint()
+        position, config = checkpoint["position"], checkpoint["config"]
+        if not (position["epoch"] or position["row"]):
+            raise UserError(f"{self.path} holds no training yet: resume it, or train another")
+        model = build_model(config.asked.model, Space.of(config.codec))
+        best = checkpoint["best"]
+        load_weights(model, (best or checkpoint)["model"], self.checkpoint)
+        epoch = best["epoch"] if best else position["epoch"]
+        model = model.to(device).eval()
+        train, held = self.read_rows()
+        return Fitted(
+            model, config.codec, config.asked, train, held, config.n_train, self.name
+        ), epoch
 
     def flags(self, runs_dir):
         """The flags by which a verb finds this run again, quoted for a shell."""
@@ -97,7 +137,7 @@ class Run:
     def save_checkpoint(self, checkpoint):
         import torch
 
-        small = checkpoint | {"config": packed(checkpoint["config"])}
+        small = checkpoint | {"config": checkpoint["config"].to_dict(self.path)}
         write_atomic(self.checkpoint, lambda file: torch.save(small, file))
 
     def load_checkpoint(self):
@@ -118,15 +158,11 @@ class Run:
             ) from error
         if not isinstance(checkpoint, dict) or "format" not in checkpoint:
             raise UserError(f"{path} is not a checkpoint of this project")
-        if checkpoint["format"] != FORMAT:
-            raise UserError(
-                f"{path} has format {checkpoint['format']}, expected {FORMAT}: it was written by "
-                "another version; use that version, or train again"
-            )
+        self._refuse_version({"version": checkpoint["format"]}, path.name)
         missing = CHECKPOINT_KEYS - set(checkpoint)
         if missing:
             raise UserError(f"{path} lacks {sorted(missing)}; train again")
-        return checkpoint | {"config": unpacked(checkpoint["config"])}
+        return checkpoint | {"config": self._config_of(checkpoint["config"], path.name)}
 
     def append_log(self, record):
         """One line, by one write: a kill leaves the whole line or none of it."""
@@ -158,7 +194,7 @@ class Run:
 def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
     """A new run that holds its config and first checkpoint from the moment it can be seen.
 
-    `rows`, where given, are the arrays of rows.npz: a sample to compare other rows with.
+    `rows` are two References, of training rows and of held-out ones, to compare other rows with.
     """
     runs_dir = Path(runs_dir)
     refuse_name(runs_dir, name, overwrite)
@@ -174,7 +210,13 @@ def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
         run.save_config(config)
         run.save_checkpoint(checkpoint)
         if rows is not None:
-            write_atomic(run.rows, lambda file: np.savez_compressed(file, **rows))
+            arrays = {
+                f"{prefix}{name}": array
+                for prefix, part in zip(("", "held_"), rows, strict=True)
+                for name, array in part._asdict().items()
+                if array is not None
+            }
+            write_atomic(run.rows, lambda file: np.savez_compressed(file, **arrays))
         run.log.touch()
         return Run(_move_into_place(staging, runs_dir, name, overwrite))
     except BaseException:

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from parts.forms.base import random_rows
+
 PRESETS = {
     # The recipe this project starts from, mended: one gradient step per epoch, sigma fixed at 1.
     "classic": {
@@ -57,33 +59,42 @@ ENOUGH = 1000  # rows to learn more than one variance from, and that tell member
 HIDDEN = 0.5  # most cells of a row that are missing in training: hidden ones and holes together
 
 
-def fitted_settings(config, data):
-    """Latent size, epochs, variance, members and share of hidden cells, where left to the table."""
-    n, settings = len(data.train.x), {}
-    if config["latent_dim"] is None:
+def fitted(config, data):
+    """The Config with all that is left to the training rows decided: no option is None for it."""
+    n, settings, asked = len(data.train.x), {}, config.flat()
+    pictures = len(data.shape) > 1
+    if asked["binarize"] is None:
+        drawn = pictures and asked["likelihood"] == "bernoulli"
+        settings["binarize"] = "dynamic" if drawn else "none"
+    if asked["latent_dim"] is None:
         low, high = LATENT
-        settings["latent_dim"] = min(high, max(low, math.ceil(len(data.modelled) / 2)))
-    if config["epochs"] is None:
-        per_epoch = 1 if config["batch_size"] == "full" else math.ceil(n / config["batch_size"])
+        half = math.ceil(len(data.codec.modelled) / 2)
+        settings["latent_dim"] = min(high, max(low, half))
+    if asked["epochs"] is None:
+        batch_size = asked["batch_size"]
+        per_epoch = 1 if batch_size == "full" else math.ceil(n / batch_size)
         steps = min(max(N_STEPS, N_EPOCHS * per_epoch), MOST_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MOST_STEPS // per_epoch))
-    if config["variance"] is None:
-        variance = VARIANCE[config["preset"]][n >= ENOUGH]
+    if asked["variance"] is None:
+        variance = VARIANCE[asked["preset"]][n >= ENOUGH]
         settings["variance"] = "column" if variance == "decoder" and spiked(data) else variance
-    if config["members"] is None:
+    if asked["members"] is None:
         settings["members"] = 1 if n >= ENOUGH else MEMBERS
-    if config["hide_rate"] is None:
+    if asked["hide_rate"] is None:
         holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
         settings["hide_rate"] = round(max(0.0, HIDDEN - holes), 3)
-    return settings
+    hide_rate = settings.get("hide_rate", asked["hide_rate"])
+    # Without it a hidden pixel is a black one to the encoder, and its q(z | x) is poorer.
+    settings["mask_features"] = pictures and hide_rate > 0
+    return config.replace(**settings)
 
 
 def spiked(data):
     """Whether one value fills more than SPIKE of the training cells of any column of numbers."""
-    x, mask = data.train.x[:N_LOOKED_AT], data.train.mask
-    seen = np.ones_like(x, bool) if mask is None else mask[:N_LOOKED_AT] > 0
-    numbers = [j for j, column in enumerate(data.modelled) if not column.levels]
-    for values in (x[seen[:, j], j] for j in numbers):
+    part = data.train.take(random_rows(len(data.train.x), N_LOOKED_AT))
+    seen = np.ones_like(part.x, bool) if part.mask is None else part.mask > 0
+    numbers = [j for j, column in enumerate(data.codec.modelled) if not column.levels]
+    for values in (part.x[seen[:, j], j] for j in numbers):
         if len(values) and np.unique(values, return_counts=True)[1].max() > SPIKE * len(values):
             return True
     return False

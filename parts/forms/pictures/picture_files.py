@@ -9,21 +9,20 @@ import math
 import struct
 import warnings
 import zlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms import arrays, conditions
-from parts.forms.builtin import Source
-from parts.forms.pictures.shapes import describe, names
-from parts.forms.tables import encoding, table_files
+from parts.forms import arrays
+from parts.forms.base import Source
+from parts.forms.pictures.shapes import names
+from parts.forms.tables import table_files
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 IDX_MAGIC = {"images": (2051, 3), "labels": (2049, 1)}  # and number of axes; of unsigned bytes
-BLOCK = 2**20  # numbers scaled at a time
 
 
 def source(x, shape, labels=None, n_test=None):
@@ -32,30 +31,22 @@ def source(x, shape, labels=None, n_test=None):
     return Source(x.reshape(len(x), math.prod(shape)), names(shape), labels, shape, n_test)
 
 
-def check_flags(config):
-    """Refuse flags for pictures that do not go with `--data`."""
-    name = config["data"]
-    if config.get("data_dir") is not None and name not in IDX:
-        raise UserError(f"--data-dir goes with --data {' or '.join(IDX)}, not --data {name}")
-    for flag in ("image_size", "grey"):
-        if config.get(flag) and not (name not in SETS and Path(name).is_dir()):
-            raise UserError(
-                f"--{flag.replace('_', '-')} goes with --data DIR, a folder of pictures, "
-                f"not --data {name}"
-            )
-
-
 def are_in(path):
     """Whether `path` holds pictures: a folder, or an array of three axes or four."""
     return Path(path).is_dir() or arrays.n_axes(path) in (3, 4)
 
 
-def read(path, config):
-    """The pictures of a folder or of a .npy or .npz file."""
+def read(path, size=None, grey=False, holes=False):
+    """The pictures of a folder or of a .npy or .npz file; with `holes` a NaN is a missing pixel."""
     if Path(path).is_dir():
-        return read_folder(path, config.get("image_size"), config.get("grey", False))
-    array, labels, factors, _ = table_files.parse(path, arrays.READERS)
-    return of_array(array, labels, path)._replace(factors=factors)
+        return replace(read_folder(path, size, grey), path=Path(path))
+    array, labels, factors, written = table_files.parse(path, arrays.READERS)
+    missing = np.isnan(array) if holes and array.dtype.kind == "f" else None
+    whole = array if missing is None else np.where(missing, array.dtype.type(0), array)
+    found = of_array(whole, labels, path)
+    mask = None if missing is None else ~missing.reshape(found.x.shape)
+    return replace(found, factors=factors, path=Path(path), mask=mask, original=array,
+                   as_written=written)  # fmt: skip
 
 
 # Arrays
@@ -88,54 +79,6 @@ def of_array(array, labels, path):
     if array.dtype.kind == "b" or array.max() <= 1:  # binary pictures: no grey ones are so dark
         return source(array.astype(np.float32), shape, labels)
     return source(array, shape, labels)
-
-
-class Pictures(NamedTuple):
-    """A user's pictures as a run's model sees them: x and mask [N, D], y [N, C], labels; as they
-    stand in a file: the array, and what else is there; and notes on labels that are not known."""
-
-    x: np.ndarray
-    mask: np.ndarray
-    y: np.ndarray | None
-    labels: np.ndarray | None
-    array: np.ndarray | None
-    as_written: dict
-    notes: list
-
-
-def of_run(path, config, columns, y_train=None, holes=False):
-    """The Pictures of a file or folder for a run of that config, its columns and the y of its
-    training rows; with `holes` a NaN is missing.
-    """
-    shape = (1, *config["shape"])[-3:] if len(config["shape"]) > 1 else None
-    if shape is None:
-        raise UserError(f"{path} holds pictures, and the run was trained on a table")
-    array, written = None, {}
-    if Path(path).is_dir():
-        source = read_folder(path, config.get("image_size"), config.get("grey", False))
-    else:
-        array, labels, _, written = table_files.parse(path, arrays.READERS)
-        missing = np.isnan(array) if holes and array.dtype.kind == "f" else None
-        whole = array if missing is None else np.where(missing, array.dtype.type(0), array)
-        source = of_array(whole, labels, path)
-    if tuple(source.shape) != shape:
-        raise UserError(
-            f"{path} holds {describe(source.shape)}, and the run was trained on {describe(shape)}"
-        )
-    y, notes = conditions.of_labels(source.labels, path, columns, y_train)
-    x = _rows(source.x, np.arange(len(source.x)), encoding.modelled(columns))
-    if config.get("binarize") == "static":
-        x = binarized(x, np.random.default_rng(config["data_seed"]))
-    mask = np.ones_like(x)
-    if array is not None and missing is not None:
-        mask[missing.reshape(x.shape)] = 0
-        x *= mask
-    return Pictures(x, mask, y, source.labels, array, written, notes)
-
-
-def binarized(x, rng):
-    """Pixels drawn as 0 or 1 with their grey value."""
-    return (rng.random(x.shape, np.float32) < x).astype(np.float32)
 
 
 # Folders
@@ -297,8 +240,8 @@ def fetched(name, fetcher, /, **options):
 
 def openml(name, openml_name, config):
     """Of 28x28 pictures, the last 10,000 the official test rows."""
-    if config.get("data_dir") is not None:
-        return read_idx_set(config["data_dir"], name)
+    if config.data_dir is not None:
+        return read_idx_set(config.data_dir, name)
     bunch = fetched(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
     return source(bunch.data.astype(np.uint8), (1, 28, 28), bunch.target.astype(np.int64), 10_000)
 
@@ -308,43 +251,6 @@ def olivetti(config):
     bunch = fetched("olivetti", "fetch_olivetti_faces")
     x = np.clip(bunch.images, 0, 1).astype(np.float32, copy=False)
     return source(x, (1, 64, 64), bunch.target)
-
-
-# Rows in model units
-
-
-def scaled(x, parts, names, standard):
-    """The columns of pictures x, and float32 rows of each of `parts`, in blocks of bounded size.
-
-    `standard`: every pixel gets mean 0 and variance 1 over the rows of the first part.
-    """
-    columns = [encoding.Column(name) for name in names]
-    if standard:
-        n = max(1, BLOCK // len(parts[0]))
-        cuts = [slice(start, start + n) for start in range(0, len(names), n)]
-        pieces = [encoding.standardize(unit(x[:, cut][parts[0]]), names[cut]) for cut in cuts]
-        columns = [column for piece in pieces for column in piece]
-    return columns, [_rows(x, rows, columns if standard else None) for rows in parts]
-
-
-def unit(x):
-    """Bytes 0..255 as numbers in [0, 1], float64; floats stay what they are."""
-    return x / 255 if x.dtype == np.uint8 else x.astype(np.float64)
-
-
-def _rows(x, rows, columns):
-    out = np.empty((len(rows), x.shape[1]), np.float32)
-    n = max(1, BLOCK // x.shape[1])
-    for start in range(0, len(rows), n):
-        block = unit(x[rows[start : start + n]])
-        if columns is None:
-            out[start : start + n] = block
-            continue
-        with np.errstate(over="ignore"):
-            out[start : start + n] = encoding.to_model(block, columns)
-        if not np.abs(out[start : start + n]).max() < encoding.FARTHEST:
-            encoding.check_distance(block, columns)  # column by column: it says which
-    return out
 
 
 IDX = {"mnist": "mnist_784", "fashion": "Fashion-MNIST"}  # their names at openml.org

@@ -1,4 +1,4 @@
-"""Pictures as columns: their names, how a run's files hold them in little, and how they are seen.
+"""Pictures as columns: their names, and how rows are laid out as planes of pixels.
 
 A shape is (C, H, W), channels first; a row of x is a picture's C * H * W numbers in that order.
 """
@@ -17,33 +17,6 @@ def names(shape):
 def describe(shape):
     channels, height, width = shape
     return f"pictures of {height} x {width}" + ("" if channels == 1 else f", {channels} channels")
-
-
-def packed(config):
-    """A run's config as its files hold it: of a picture's columns only what scales them, if any."""
-    if len(config.get("shape", ())) < 3:
-        return config
-    columns = [column for column in config["columns"] if not column.get("condition")]
-    given = [column for column in config["columns"] if column.get("condition")]
-    small = {key: value for key, value in config.items() if key != "columns"}
-    small |= {"conditions": given} if given else {}
-    scaling = {key: [column.get(key) for column in columns] for key in ("shift", "scale")}
-    plain = set(scaling["shift"]) == {0.0} and set(scaling["scale"]) == {1.0}
-    return small if plain else small | {"columns": scaling}
-
-
-def unpacked(config):
-    """The config again, with a dict for each column."""
-    columns = config.get("columns", {})
-    if isinstance(columns, list) or "shape" not in config:
-        return config
-    of = names(config["shape"])
-    shift, scale = columns.get("shift", [0.0] * len(of)), columns.get("scale", [1.0] * len(of))
-    keys = ("name", "shift", "scale")
-    rows = zip(of, shift, scale, strict=True)
-    small = {key: value for key, value in config.items() if key != "conditions"}
-    pixels = [dict(zip(keys, row, strict=True)) for row in rows]
-    return small | {"columns": pixels + config.get("conditions", [])}
 
 
 def error_map(errors, shape):

@@ -25,11 +25,11 @@ def load(config, size):
     All 6144 pictures in the order of their factors, or `n_rows` of them drawn by `data_seed`.
     """
     grid = np.array(list(itertools.product(*map(range, FACTORS.values()))))
-    n_rows = config["n_rows"] or len(grid)
+    n_rows = config.n_rows or len(grid)
     if n_rows > len(grid):
         raise UserError(f"--n-rows {n_rows}: there are {len(grid)} sprites, expected at most those")
     if n_rows < len(grid):
-        grid = grid[np.random.default_rng(config["data_seed"]).permutation(len(grid))[:n_rows]]
+        grid = grid[np.random.default_rng(config.data_seed).permutation(len(grid))[:n_rows]]
     factors = unstructured_to_structured(grid, names=list(FACTORS))
     names = [f"pixel_{row}_{column}" for row, column in np.ndindex(size, size)]
     return draw(factors, size), names, np.array(SHAPES)[factors["shape"]], (size, size), factors

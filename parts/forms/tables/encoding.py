@@ -5,7 +5,6 @@ category. What is fitted on training rows (parts/forms/tables/kinds.py) is kept 
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -314,23 +313,16 @@ def numeric(series, path):
     return values
 
 
-class Rows(NamedTuple):
-    """A user's file as a run's model sees it: [N, D] arrays, and notes in words for the user."""
+def encode_file(file, columns):
+    """`encode` of a File of the table that a run's `columns` describe.
 
-    file: object
-    x: np.ndarray
-    mask: np.ndarray
-    impossible: np.ndarray
-    notes: list
-    y: np.ndarray | None = None  # the conditions, [N, C]
-
-
-def read_rows(file, columns):
-    """A File of the table that a run's `columns` describe: in any order, some missing, some new."""
+    Its columns may come in any order; some may be missing, others be new, which a note says. An
+    array's columns, which have no names, get those of the run.
+    """
     path = file.path
     kept = modelled(columns)
     if path.suffix.lower() in (".npy", ".npz") and len(columns) == file.frame.shape[1]:
-        file.frame.columns = [c.name for c in columns]  # arrays name none
+        file.frame.columns = [c.name for c in columns]
     if not {column.name for column in kept} & set(file.frame.columns):
         raise UserError(
             f"{path} has none of the columns that the run was trained on "
@@ -344,4 +336,15 @@ def read_rows(file, columns):
     if added:
         shown = ", ".join(map(repr, added[:5])) + (", ..." if len(added) > 5 else "")
         notes.append(f"columns that the run does not know are kept as they are: {shown}")
-    return Rows(file, x, mask, impossible, notes)
+    return x, mask, impossible, notes
+
+
+def column_arrays(columns):
+    """What a figure needs to know of columns, as arrays."""
+    return {
+        "columns": np.array([column.name for column in columns]),
+        "kinds": np.array([column.kind for column in columns]),
+        "n_levels": np.array([len(column.levels) for column in columns]),
+        "levels": np.array(["\x1f".join(column.levels) for column in columns]),
+        "dates": np.array(["date" in column.style for column in columns]),
+    }

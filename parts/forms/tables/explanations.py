@@ -7,20 +7,25 @@ from parts.forms.tables import cells
 NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
 
 
-def explain(scorer, rows, chosen, typical):
-    """For the rows numbered `chosen`: their three oddest cells, observed and expected, in words."""
-    x, mask, y = (None if a is None else a[chosen] for a in (rows.x, rows.mask, rows.y))
+def explain(scorer, frame, encoded, chosen, typical):
+    """The three oddest cells of each row numbered `chosen`, observed and expected, in words.
+
+    `scorer` has the model's `columns`, the `surprise` of each cell of rows and what is `expected`
+    of a cell; `frame` holds the cells as they stand, `encoded` the rows in model units; `typical`
+    [D] is how surprising a cell of each column usually is.
+    """
+    x, mask, y = (None if a is None else a[chosen] for a in encoded[:3])
     excess = scorer.surprise(x, mask, y) - typical
-    excess = np.where(rows.impossible[chosen], np.inf, excess)
+    excess = np.where(encoded.impossible[chosen], np.inf, excess)
     order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
     words = np.full(order.shape, "", dtype=object)
     for j, column in enumerate(scorer.columns):
-        if column.name not in rows.file.frame:
+        if column.name not in frame:
             continue
         odd = np.take_along_axis(excess, order, 1) > NOTABLE
         row, place = np.nonzero((order == j) & odd)
         if len(row):
-            seen = rows.file.frame[column.name].iloc[chosen[row]].astype(str).str.strip()
+            seen = frame[column.name].iloc[chosen[row]].astype(str).str.strip()
             given = None if y is None else y[row]
             wanted = expectations(column, *scorer.expected(x[row], mask[row], j, given))
             words[row, place] = [

@@ -1,12 +1,6 @@
 """Generated numbers with the distribution of the training rows, column by column."""
 
 import numpy as np
-import torch
-
-from parts import randomness
-
-N_RANKED = 10_000  # rows drawn to know the model's own marginals
-RANKED_SEED = 2**31 - 1  # of those rows
 
 
 def to_marginal(values, drawn, real, ties=0.5):
@@ -22,24 +16,3 @@ def to_marginal(values, drawn, real, ties=0.5):
     between = np.interp(values, drawn, np.arange(len(drawn)) + 0.5)
     rank = np.where(low < high, low + ties * (high - low), between) / len(drawn)
     return np.interp(rank, (np.arange(len(real)) + 0.5) / len(real), real)
-
-
-def with_marginals(x, model, columns, train, rng, y_train=None):
-    """x [n, D] with the numbers' marginals of the training rows (x, mask); levels stay as drawn.
-
-    The map is a function of the run alone, whatever rows it is applied to; `rng` breaks ties.
-    """
-    with randomness.fixed_randomness(RANKED_SEED):
-        y = []
-        if y_train is not None:
-            rows = y_train[torch.randint(len(y_train), (N_RANKED,)).numpy()]
-            y = [torch.from_numpy(rows).to(next(model.parameters()).device)]
-        drawn = model.sample(N_RANKED, *y).cpu().numpy()
-    x = x.copy()
-    for j, column in enumerate(columns):
-        real = train[0][train[1][:, j] > 0, j]
-        if not column.levels and len(real):
-            x[:, j] = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
-            if column.kind == "count":
-                x[:, j] = np.round(x[:, j])
-    return x

@@ -4,7 +4,6 @@ Cells of text files stay the text they were, so that what goes out is what came 
 """
 
 import csv
-import hashlib
 import itertools
 import re
 import warnings
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from parts import files
 from parts.errors import UserError
-from parts.files import write_atomic
 from parts.forms import arrays
 from parts.forms.tables import parquet
 
@@ -70,12 +69,6 @@ def parse(path, readers):
     except (*arrays.BROKEN, csv.Error) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
-
-
-def fingerprint(path):
-    """A short hash of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _read_text(path):
@@ -208,36 +201,15 @@ def write(frame, path, like):
     A text file keeps its delimiter, line ends and header; Parquet its types and index.
     """
     path = Path(path)
-    write_atomic(path, partial(WRITERS[path.suffix.lower()], frame, like, path))
+    files.write_atomic(path, partial(WRITERS[path.suffix.lower()], frame, like, path))
 
 
 def refuse_output(path, overwrite, source=None, text=False):
-    """Before any work: an output that exists, cannot be written, or would replace its source.
-
-    `text` says that some of its cells will be no numbers, so that an array cannot hold them.
+    """As `files.refuse_output`; `text` says that some cells will be no numbers, so that an array
+    cannot hold them.
     """
-    path = Path(path)
-    endings = [ending for ending in WRITERS if not (text and ending in (".npy", ".npz"))]
-    if path.suffix.lower() not in endings:
-        raise UserError(f"--out {path}: expected a name ending in one of {endings}")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UserError(f"--out {path} is a folder, expected the name of a file")
-    if source is not None and path.exists() and path.samefile(source):
-        raise UserError(f"--out {path} is the file that is read; choose another name")
-    refuse_existing(path, overwrite)
-
-
-def refuse_existing(path, overwrite):
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists; add --overwrite to replace it, or name another by --out")
-
-
-def output_of(path, word, ending=None):
-    """`orders.csv` -> `orders.scored.csv`, beside it."""
-    path = Path(path) if Path(path).name else Path(path).resolve()
-    return path.with_name(f"{path.stem}.{word}{ending or path.suffix}")
+    endings = [ending for ending in WRITERS if not (text and ending in arrays.READERS)]
+    files.refuse_output(path, overwrite, source, endings)
 
 
 def _write_text(frame, like, path, file):

@@ -1,0 +1,221 @@
+"""Training with a user who watches: a run's folder, progress, lines, and a Ctrl-C that saves.
+
+Used by train.py, and by the verbs that fit a run to their own file.
+"""
+
+import contextlib
+import time
+from dataclasses import dataclass
+
+import torch
+
+import data as datasets
+from parts.console.devices import choose_device, choose_threads
+from parts.console.progress import progress_bar
+from parts.console.script import INTERRUPTED, stop_signals
+from parts.errors import UserError
+from parts.forms import FORMS
+from parts.forms.tables import kinds
+from parts.model.build import Space, build_model, fit_to_model, load_weights
+from parts.runs import FORMAT, create_run, find_run, refuse_name, versions
+from parts.runs.config import Execution, RunConfig, resolve
+from parts.tasks import fit
+from parts.training import presets
+from parts.training.loop import Position, Training
+
+LOG_EVERY = 10  # epochs between printed lines
+
+
+@dataclass
+class Session:
+    """A run in training: its config, Data, Training and folder, and how it ended, in a word."""
+
+    config: RunConfig
+    data: datasets.Data
+    training: Training
+    run: object
+    ended: str = ""
+
+
+def prepare(given, source=None):
+    """The Config that given options ask for, with all that is left to the data; and the Data.
+
+    `source` is a form and a Source, where a verb has read its file already.
+    """
+    config = fit_to_model(resolve(given), given)
+    data = (
+        datasets.load(config.data)
+        if source is None
+        else datasets.split_and_encode(*source, config.data)
+    )
+    return presets.fitted(config, data), data
+
+
+def new_session(given, target, device, threads, held, source=None):
+    """The Session of a new run, its lock entered into the ExitStack `held`.
+
+    `target` is the folder of runs, the run's name or None, and whether it may replace another.
+    """
+    refuse_name(*target)
+    device = choose_device(device)
+    config, data = prepare(given, source)
+    fit.refuse_without_held_out(data, config)
+    training = fit.start(data, config, device)
+    threads = set_threads(threads, config, data, training.model)
+    own = Execution(device.type, threads)
+    run_config = RunConfig(config, data.codec, data.fingerprint, len(data.train.x), own, versions())
+    state = checkpoint_of(training, run_config)
+    run = create_run(*target, run_config, state, fit.references(data))
+    held.enter_context(run.locked())
+    return Session(run_config, data, training, run)
+
+
+def resumed_session(name, runs_dir, changes, device, threads, held):
+    """The Session of a run that goes on, with some options of its training changed."""
+    run = find_run(runs_dir, name)
+    held.enter_context(run.locked())
+    checkpoint = run.load_checkpoint()
+    before = checkpoint["config"]
+    config = before.asked.replace(**changes)
+    device = choose_device(device or before.execution.device)
+    data = datasets.load(config.data, before.codec, before.fingerprint)
+    fit.refuse_without_held_out(data, config)
+    model = build_model(config.model, Space.of(before.codec)).to(device)
+    load_weights(model, checkpoint["model"], run.checkpoint)
+    training = Training(model, config.training.lr, config.training.seed)
+    training.load_state(checkpoint)
+    at, epochs = training.position, config.training.epochs
+    if epochs < at.epoch:
+        raise UserError(f"--epochs {epochs}: run {run.name} has finished {at.epoch}")
+    fit.begin_patience(training, config.training.patience, before.asked.training.patience)
+    threads = before.execution.threads if threads is None else threads
+    threads = set_threads(threads, config, data, model)
+    own = Execution(device.type, threads)
+    run_config = RunConfig(
+        config, before.codec, before.fingerprint, before.n_train, own, before.versions
+    )
+    run.clear_leftovers()
+    run.trim_log(at.epoch)
+    run.save_config(run_config)
+    session = Session(run_config, data, training, run)
+    longer = epochs > before.asked.training.epochs
+    if longer and config.training.schedule == "onecycle":
+        print(
+            f"Note: the one-cycle rate now spans {epochs} epochs: it rises again from where it had "
+            f"fallen to over {before.asked.training.epochs}"
+        )
+    return session
+
+
+def set_threads(threads, config, data, model):
+    """Fit the number of threads to a step's arithmetic, and keep it: other threads, other bits."""
+    batch_size = config.training.batch_size
+    rows = len(data.train.x) if batch_size == "full" else batch_size
+    threads = choose_threads(threads, rows * sum(p.numel() for p in model.parameters()))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def checkpoint_of(training, config):
+    return {"format": FORMAT, "config": config} | training.state()
+
+
+def train(session):
+    """Train to the last epoch, printing, logging and saving; sets how the session ended."""
+    config, data, training, run = session.config, session.data, session.training, session.run
+    options, at, n = config.asked.training, training.position, len(data.train.x)
+    total, next_save = options.epochs, time.monotonic() + options.checkpoint_seconds
+    with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
+        for record in fit.epochs(training, data, config.asked):
+            if record:
+                run.append_log(record)
+                if at.epoch % max(LOG_EVERY, total // 20) == 0 or at.epoch == total:
+                    bar.write(epoch_line(record, total))
+            bar.update(n * at.epoch + min(at.row, n) - bar.n)
+            if time.monotonic() >= next_save:
+                run.save_checkpoint(checkpoint_of(training, config))
+                next_save = time.monotonic() + options.checkpoint_seconds
+            if stop:
+                break
+    run.save_checkpoint(checkpoint_of(training, config))
+    session.ended = "done" if at.epoch >= total else "interrupted" if stop else "early"
+
+
+def epoch_line(record, total):
+    epoch, loss, log_px_z, kl = (record[key] for key in ("epoch", "loss", "log_px_z", "kl"))
+    if loss is None:
+        return f"Epoch [{epoch}/{total}], Loss: none, every step was skipped"
+    return (
+        f"Epoch [{epoch}/{total}], Loss: {loss:.4f}, log p(x|z): {log_px_z:.4f}, KL: {kl:.4f} nats"
+    )
+
+
+def introduce(session):
+    """Print what is trained, on what, and what a reader of its figures should know."""
+    options, model, at = session.config.asked.training, session.training.model, session.training
+    execution = session.config.execution
+    print(session.data.describe())
+    print(f"{model.describe()}, on {execution.device}, threads: {execution.threads}")
+    if options.warmup_epochs > (cycle := options.epochs / options.cycles):
+        print(
+            f"Note: the warm-up of {options.warmup_epochs} epochs is longer than the {cycle:g} "
+            "that it has, and stops short of its end"
+        )
+    if note := model.note(session.data.train.x):
+        print(note)
+    if (at := at.position) != Position():
+        print(f"Resuming {session.run.path} after epoch {at.epoch} of {options.epochs}")
+
+
+def conclude(session, flags):
+    """Say how training ended and what comes next; returns the exit code."""
+    at, run = session.training.position, session.run
+    if session.ended == "interrupted":
+        resume = "python train.py " + flags.replace("--run ", "--resume ", 1)
+        print(f"Stopped in epoch {at.epoch + 1} and saved. Go on with:\n  {resume}")
+        return INTERRUPTED
+    if session.ended == "early":
+        print(f"Stopped early: the held-out bound was best in epoch {at.best_epoch}, which is kept")
+    if at.skipped:
+        print(f"{at.skipped} steps with a non-finite loss or gradient were skipped")
+    print(f"Run: {run.path}", "Next:", sep="\n")
+    for command in session.data.form.next_commands(session.config.asked.data.data):
+        print(f"  python {command.format(flags=flags)}")
+    return 0
+
+
+def named_run(args, verb, form):
+    """The run that a verb's flags name, with data of its file's form; None: fit one to the file."""
+    if args.run is None:
+        form.settings_of(verb, args.file)  # refused where no run can be fitted
+        return None
+    if args.kind or args.kinds_file:
+        raise UserError("--kind and --columns belong to training, and --run names a trained run")
+    run = find_run(args.runs_dir, args.run)
+    codec = run.config().codec
+    if codec.form != form.name:
+        other = FORMS[codec.form].describe_run(codec)
+        raise UserError(f"{args.file} holds {form.rows}, and run {run.name} was trained on {other}")
+    return run
+
+
+def fitted_run(args, verb, form, source, ignored=(), held_out=0.1):
+    """A new run that is fitted to a verb's file; `ignored` columns are not modelled.
+
+    It holds back no test rows, but a share `held_out`, to set a threshold by or to measure on.
+    """
+    wanted = kinds.wanted(args.kinds_file, args.kind) | dict.fromkeys(ignored, "ignore")
+    given = form.settings_of(verb, args.file)
+    given |= {"data": args.file, "test_fraction": 0.0, "val_fraction": held_out}
+    given |= {"seed": args.seed, "kinds": wanted}
+    with contextlib.ExitStack() as held:
+        target = (args.runs_dir, None, False)
+        session = new_session(given, target, args.device, args.threads, held, (form, source))
+        introduce(session)
+        train(session)
+    if session.ended == "interrupted":
+        flags = session.run.flags(args.runs_dir)
+        code = conclude(session, flags)
+        print(f"and then give this command {flags}")
+        raise SystemExit(code)
+    return session.run

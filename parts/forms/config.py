@@ -1,0 +1,59 @@
+"""What can be asked of the data: which, how split, what is given, how a column is read."""
+
+from dataclasses import dataclass, field
+
+from parts.options import fraction, image_size, option, positive_int, seed
+
+
+def _help_for_data():
+    from parts.forms import BUILTIN, endings
+
+    return (
+        f"{', '.join(BUILTIN)}, a file ending in {', '.join(endings())}, or a folder of pictures, "
+        "whose sub-folders are labels (default: synthetic)"
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Options of the data. None: decided by the data set, see `parts.forms.resolve`."""
+
+    data: str = option("synthetic", _help_for_data)
+    condition: list | None = option(
+        None,
+        "columns (a,b,c), or label for the data's labels, that are y of p(x | y)",
+        append=True,
+        metavar="NAME",
+    )
+    n_rows: int | None = option(
+        None, "synthetic, sprites: rows (default: 1000, all)", parse=positive_int
+    )
+    n_columns: int = option(20, "synthetic: columns (default: 20)", parse=positive_int)
+    n_informative: int | None = option(
+        None, "synthetic: columns that tell classes", parse=positive_int
+    )
+    data_seed: int = option(42, "synthetic, sprites: seed (default: 42)", parse=seed)
+    data_dir: str | None = option(
+        None, "mnist, fashion: where their idx files are", metavar="DIR"
+    )
+    image_size: int | None = option(
+        None,
+        "folder: resize the middle square of each picture to N x N",
+        parse=image_size,
+        metavar="N",
+    )
+    grey: bool = option(False, "folder: drop the pictures' colour")
+    test_fraction: float | None = option(
+        None, "share of test rows (default: 0.2; mnist, fashion: the official ones)", parse=fraction
+    )
+    val_fraction: float | None = option(
+        None,
+        "share of the others held out of training (default: 0.1; synthetic: 0)",
+        parse=fraction,
+    )
+    split_seed: int = option(42, "seed of the split (default: 42)", parse=seed)
+    kinds: dict = field(default_factory=dict)  # name -> kind or dict, of --columns and --kind
+    scaling: str = "standard"  # what the likelihood takes: standard, none or kinds
+    static_pixels: bool = False  # grey pixels are drawn as 0 or 1, once
+
+

@@ -1,0 +1,224 @@
+"""Pictures: folders of them, arrays [N, H, W] or [N, C, H, W], idx files, and built-in sets."""
+
+from pathlib import Path
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.files import refuse_existing
+from parts.forms import arrays, conditions, scaling
+from parts.forms.base import Codec, Form
+from parts.forms.pictures import picture_files, shapes, sheets
+from parts.forms.tables import encoding, samples, table_files
+
+SHOWN, ACROSS = 40, 8  # pictures of a sheet of odd ones, and of its rows
+N_FILLED, N_DRAWS = 16, 2  # pictures on a sheet of filled ones, and draws of each
+N_GENERATED = 100  # pictures shown of generated ones
+
+
+class PictureCodec(Codec):
+    """The codec of pictures: every pixel is a column, so what is kept is only what scales them."""
+
+    def far(self, x):
+        """False throughout: a pixel that is seldom lit lies far out where pixels are scaled."""
+        return np.zeros(x.shape, bool)
+
+    def to_dict(self):
+        plain = {"form": self.form, "shape": list(self.shape)}
+        given = [column.to_dict() for column in self.conditions]
+        scales = [(column.shift, column.scale) for column in self.modelled]
+        if set(scales) != {(0.0, 1.0)}:
+            plain["shift"], plain["scale"] = map(list, zip(*scales, strict=True))
+        return plain | ({"conditions": given} if given else {})
+
+    @classmethod
+    def from_dict(cls, plain):
+        shape = tuple(plain["shape"])
+        names = shapes.names(shape)
+        shift = plain.get("shift", [0.0] * len(names))
+        scale = plain.get("scale", [1.0] * len(names))
+        pixels = [encoding.Column(*each) for each in zip(names, shift, scale, strict=True)]
+        given = [encoding.Column(**column) for column in plain.get("conditions", [])]
+        return cls(plain["form"], pixels + given, shape)
+
+
+class Pictures(Form):
+    """Grey and colour pictures of one size, whose pixels are the columns."""
+
+    name = "pictures"
+    row, rows = "picture", "pictures"
+    codec = PictureCodec
+    cells, files = "pixels", "pictures"
+    default_pixels = None
+    check = "quarters"
+    compares = "copies"
+    walks = True
+    n_drawn = N_DRAWS
+    default_samples = "generated.npz"
+
+    def recognises(self, path):
+        return picture_files.are_in(path)
+
+    def read(self, path, config=None, holes=False):
+        if holes and Path(path).is_dir():
+            raise UserError(f"{path} is a folder, whose pictures have no holes; give an array")
+        size, grey = (None, False) if config is None else (config.image_size, config.grey)
+        return picture_files.read(path, size, grey, holes)
+
+    def default_likelihood(self, path):
+        return "bernoulli"
+
+    def settings_of(self, verb, path):
+        raise UserError(
+            f"{path} holds pictures, which need a run: train one on complete pictures, as by "
+            "python train.py --data DATA --hide-rate 0.9 --run NAME, and add --run NAME"
+        )
+
+    def refuse(self, config):
+        if config.scaling == "kinds":
+            raise UserError(
+                f"--likelihood mixed takes tables, and --data {config.data} holds pictures; use "
+                f"--likelihood {self.default_likelihood(config.data)}"
+            )
+
+    def refuse_unlike(self, source, codec):
+        if tuple(source.shape) != tuple(codec.shape):
+            raise UserError(
+                f"{source.path} holds {shapes.describe(source.shape)}, and the run was trained on "
+                f"{shapes.describe(codec.shape)}"
+            )
+
+    # Describe
+
+    def describe_run(self, codec):
+        return f"{shapes.describe(codec.shape)}; give an array [N, H, W] or a folder"
+
+    def describe_shape(self, shape):
+        return f"{shapes.describe(shape)}, "
+
+    def describe_ranges(self, data):
+        return [f"  pixels: from {data.train.x.min():g} to {data.train.x.max():g}"]
+
+    # Score
+
+    def score_outputs(self, path, out, overwrite):
+        outputs = super().score_outputs(path, out, overwrite)
+        sheet = outputs[0].with_suffix(".png")
+        refuse_existing(sheet, overwrite)
+        return [*outputs, sheet]
+
+    def write_scores(self, source, codec, scored, outputs, fitted):
+        (out, sheet), frame = outputs, source.table()
+        if Path(source.path).is_dir():
+            inside = [path.as_posix() for path in picture_files.listed(source.path)]
+            frame.insert(1, "file", inside)
+        frame = frame.assign(**scored)
+        table_files.write(frame, out, table_files.File(out, frame.iloc[:0]))
+        order = np.argsort(scored["anomaly_rank"])[:SHOWN]
+        odd = scaling.unit(source.x[order])
+        shown = sheets.as_colour(odd, codec.shape, self.colours(codec, fitted))
+        sheets.write(sheet, sheets.rows_of(shown, min(ACROSS, len(shown))))
+        return [f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row"]
+
+    def colours(self, codec, fitted):
+        """The colour map of grey pictures like those the run was trained on."""
+        return shapes.grey_map(codec.decode(fitted.train.x))
+
+    # Fill
+
+    def fill_outputs(self, path, out, n_draws, overwrite):
+        outputs = super().fill_outputs(path, out, n_draws, overwrite)
+        for each in outputs:
+            if each.suffix.lower() not in arrays.READERS:
+                raise UserError(
+                    f"--out {each}: expected a name ending in .npy or .npz for pictures"
+                )
+        refuse_existing(outputs[0].with_suffix(".png"), overwrite)
+        return outputs
+
+    def refuse_filling(self, source, outputs, statistic, interval):
+        if interval or statistic != "mean":
+            raise UserError(
+                "--interval and --statistic go with tables: pixels are filled by the mean"
+            )
+
+    def notes_on_filling(self, encoded, codec, fitted):
+        if fitted.config.training.hide_rate:
+            return []
+        return [
+            f"run {fitted.name} was trained on whole pictures; --hide-rate 0.9 makes better fills"
+        ]
+
+    def write_filled(self, source, codec, holes, todo, filled, outputs, fitted):
+        at, arrays_out = holes[todo], []
+        for values in (filled.values, *filled.draws):
+            array = source.original.copy()
+            some = array.reshape(holes.shape)[todo]
+            some[at] = values[at]
+            array.reshape(holes.shape)[todo] = some
+            arrays_out.append(array)
+        for path, array in zip(outputs, arrays_out, strict=False):
+            arrays.write(path, array, source.as_written)
+        lines = [f"Wrote {path}" for path in outputs]
+        if len(todo):
+            shown = [source.original, *arrays_out[: 1 + N_DRAWS]]
+            shown = np.stack([a.reshape(holes.shape)[todo[:N_FILLED]] for a in shown])
+            sheet = outputs[0].with_suffix(".png")
+            sheets.write(sheet, sheets.as_colour(shown, codec.shape, self.colours(codec, fitted)))
+            lines.append(f"Wrote {sheet}: as it was, filled, and two draws")
+        return lines
+
+    # Generate
+
+    def refuse_pixels(self, asked, run):
+        """Pictures are made of them."""
+
+    def describe_samples(self, fitted, x_of):
+        likelihood = fitted.model.likelihood
+        if x_of == likelihood.sample:
+            return ["Pixels are drawn from p(x|z) (--pixels mean: its mean)"]
+        of = ", as grey values were probabilities" if likelihood.are_rates(fitted.train.x) else ""
+        return [f"Pixels are the mean of p(x|z){of} (--pixels drawn: a draw from it)"]
+
+    def sample_outputs(self, out, overwrite):
+        out = Path(out or self.default_samples)
+        table_files.refuse_output(out, overwrite)
+        sheet = out.with_suffix(".png")
+        refuse_existing(sheet, overwrite)
+        return [out, sheet]
+
+    def write_samples(self, x, mask, y, codec, given, outputs, fitted):
+        out, sheet = outputs
+        if out.suffix.lower() in arrays.READERS:
+            lines = [self._write_array(codec.decode(x), y, codec, out)]
+        else:
+            rows = conditions.beside(x, mask, y, codec.conditions)
+            frame = samples.as_frame(*rows, codec.columns).assign(**given)
+            lines = [samples.write(frame, codec.columns, out)]
+        shown = codec.decode(x[:N_GENERATED])
+        sheets.write(sheet, sheets.square_of(shown, codec.shape, self.colours(codec, fitted)))
+        return [*lines, f"Wrote {sheet}"]
+
+    def _write_array(self, x, y, codec, out):
+        """Write pictures in the user's units as an array that every script reads, labels as y."""
+        others, fixed = {}, codec.conditions
+        if fixed:
+            label, known = (part[:, 0] for part in conditions.from_y(y, fixed))
+            texts = np.where(known > 0, samples.texts(fixed[0], label), "")
+            others = {"y": conditions.as_labels(texts)}
+        pixels = shapes.unflattened(x.astype(np.float32), codec.shape)
+        arrays.write(out, pixels, {"others": others})
+        named = " and y" if others and out.suffix.lower() == ".npz" else ""
+        return f"Wrote {out}: {len(x)} {shapes.describe(codec.shape)}{named}"
+
+    # Figures
+
+    def figure_arrays(self, codec, figures):
+        found = super().figure_arrays(codec, figures)
+        walked = [name for name in WALKS if name in figures]
+        return found | {name: shapes.as_bytes(codec.decode(figures[name])) for name in walked}
+
+
+WALKS = ("latent_traversal", "interpolations", "manifold")  # of what evaluate.py keeps
+
+

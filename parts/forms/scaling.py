@@ -1,0 +1,63 @@
+"""Rows of plain numbers <-> model units, in blocks of bounded size: columns scaled linearly or not.
+
+Pictures may be bytes, 255 for 1; what comes out is float32, made once for each split.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from parts.forms.tables import encoding
+
+BLOCK = 2**20  # numbers scaled at a time
+
+
+def fit(x, rows, names, scaling):
+    """A Column for each name: as they are (`none`), or with mean 0 and variance 1 over `rows`."""
+    if scaling != "standard":
+        return [encoding.Column(name) for name in names]
+    n = max(1, BLOCK // len(rows))
+    cuts = [slice(start, start + n) for start in range(0, len(names), n)]
+    pieces = [encoding.standardize(unit(x[:, cut][rows]), names[cut]) for cut in cuts]
+    return [column for piece in pieces for column in piece]
+
+
+def unit(x):
+    """Bytes 0..255 as numbers in [0, 1], float64; floats stay what they are."""
+    return x / 255 if x.dtype == np.uint8 else x.astype(np.float64)
+
+
+def to_model(x, rows, columns=None):
+    """The rows numbered `rows` of x [N, D] in model units, float32; columns None: unscaled."""
+    out = np.empty((len(rows), x.shape[1]), np.float32)
+    n = max(1, BLOCK // x.shape[1])
+    for start in range(0, len(rows), n):
+        block = unit(x[rows[start : start + n]])
+        if columns is None:
+            out[start : start + n] = block
+            continue
+        with np.errstate(over="ignore"):
+            out[start : start + n] = encoding.to_model(block, columns)
+        if not np.abs(out[start : start + n]).max() < encoding.FARTHEST:
+            encoding.check_distance(block, columns)  # column by column: it says which
+    return out
+
+
+def binarized(x, rng):
+    """Pixels drawn as 0 or 1 with their grey value."""
+    return (rng.random(x.shape, np.float32) < x).astype(np.float32)
+
+
+def file_hash(path):
+    """A short hash of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def array_hash(x, names, labels=None):
+    """A short hash of an array, its columns' names and labels."""
+    said = "\x1f".join(names).encode()
+    digest = hashlib.sha256(said + (b"" if labels is None else np.asarray(labels).tobytes()))
+    digest.update(np.ascontiguousarray(x).data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,248 @@
+"""Tables: mixed columns with holes from .csv, .tsv, .parquet, .npy and .npz files."""
+
+import shlex
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.files import output_of
+from parts.forms import arrays, conditions, scaling
+from parts.forms.base import TEXT, Encoded, Form, Source, Split
+from parts.forms.tables import encoding, explanations, kinds, samples, table_files
+
+
+@dataclass
+class TableSource:
+    """A table as it stands in a file; see `base.Source`."""
+
+    file: table_files.File
+    encoded: tuple | None = field(default=None, repr=False)  # (codec, Encoded) of all rows
+
+    n_test = shape = mask = None
+
+    @property
+    def path(self):
+        return self.file.path
+
+    @property
+    def labels(self):
+        return self.file.labels
+
+    @property
+    def factors(self):
+        return self.file.factors
+
+    @property
+    def names(self):
+        return list(self.file.frame.columns)
+
+    def __len__(self):
+        return len(self.file.frame)
+
+    def cells(self, name):
+        return self.file.frame[name]
+
+    def table(self):
+        return self.file.frame
+
+    @cached_property
+    def x(self):
+        """All cells as float64 [N, D]; a UserError for the first that is no number."""
+        frame = self.file.frame
+        return np.column_stack([encoding.numeric(frame[n], self.path) for n in frame.columns])
+
+    @cached_property
+    def fingerprint(self):
+        return scaling.file_hash(self.path)
+
+
+class Tables(Form):
+    """Rows of a table. By the likelihood `mixed` each column has a kind; cells may be empty."""
+
+    name = "tables"
+    first_row = 1
+    given_columns = True
+    explains = True
+    marginals = True
+
+    def recognises(self, path):
+        ending = Path(path).suffix.lower()
+        return ending in table_files.READERS
+
+    def read(self, path, config=None, holes=False):
+        return TableSource(table_files.read(path))
+
+    def default_likelihood(self, path):
+        return "mixed" if Path(path).suffix.lower() in TEXT else "gaussian"
+
+    def settings_of(self, verb, path):
+        return {"likelihood": "mixed", "preset": "impute" if verb == "impute" else "table"}
+
+    def refuse(self, config):
+        """A table takes every likelihood."""
+
+    # Fit and encode
+
+    def fit(self, source, rows, config):
+        if config.scaling != "kinds":
+            return super().fit(source, rows, config)
+        given = conditions.fit(config, source.names, source, rows)
+        names = {column.name for column in given}
+        frame = frame_of(source)
+        left = [j for j, name in enumerate(frame.columns) if name not in names]
+        wanted = {name: kind for name, kind in config.kinds.items() if name not in names}
+        columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted)
+        ordered = conditions.in_order(columns, given, source.names)
+        return self.codec(self.name, ordered, (len(encoding.modelled(columns)),))
+
+    def encode(self, source, codec, parts, config):
+        if config.scaling != "kinds":
+            return super().encode(source, codec, parts, config)
+        y, notes = conditions.of_source(source, codec.conditions)
+        x, mask, impossible, own = encoding.encode(frame_of(source), codec.columns)
+        if isinstance(source, TableSource):
+            source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes])
+        whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors)
+        return [whole.take(rows) for rows in parts], [*own, *notes]
+
+    def encode_for(self, source, codec, config, y_train=None):
+        if source.encoded is not None and source.encoded[0] is codec:
+            return source.encoded[1]
+        file, label = source.file, conditions.LABEL
+        labelled = file.labels is not None and label not in file.frame
+        # Labels that are no column: an array's own columns have no names to find them by.
+        own = [
+            column
+            for column in codec.columns
+            if not (column.condition and column.name == label) or label in file.frame
+        ]
+        x, mask, impossible, notes = encoding.encode_file(file, own)
+        frame = file.frame.assign(**{label: file.labels}) if labelled else file.frame
+        y, more = conditions.beside_rows(frame, file.path, codec.columns, y_train)
+        return Encoded(x, mask, y, impossible, [*notes, *more])
+
+    # Describe
+
+    def describe(self, codec):
+        read = codec.modelled
+        if all(column.kind == "real" and column.curve == "linear" for column in read):
+            return []
+        return kinds.describe(codec.columns)
+
+    def describe_run(self, codec):
+        return "a table"
+
+    def describe_ranges(self, data):
+        lines, x = [], data.train.x
+        seen = np.ones_like(x) if data.train.mask is None else data.train.mask
+        for j, column in enumerate(data.codec.modelled[:30]):
+            values = x[seen[:, j] > 0, j]
+            if column.levels or not len(values):
+                continue
+            low, middle, high = (
+                column.text([value])[0]
+                for value in (values.min(), np.median(values), values.max())
+            )
+            lines.append(f"  {column.name}: from {low} to {high}, median {middle}")
+        return lines
+
+    def next_commands(self, data):
+        commands = super().next_commands(data)
+        if Path(data).is_file():
+            name = shlex.quote(str(data))
+            commands += [f"detect.py {name} {{flags}}", f"impute.py {name} {{flags}}"]
+        return [*commands, "generate.py {flags}"]
+
+    # Score
+
+    def score_outputs(self, path, out, overwrite):
+        ending = ".csv" if Path(path).suffix.lower() in arrays.READERS else None
+        out = Path(out or output_of(path, "scored", ending))
+        table_files.refuse_output(out, overwrite, path, text=True)
+        return [out]
+
+    def refuse_scoring(self, source, names):
+        for name in names:
+            if name in source.file.frame:
+                raise UserError(f"{source.path} has a column named {name!r} already; rename it")
+
+    def explain(self, scorer, source, encoded, chosen, typical):
+        return explanations.explain(scorer, source.file.frame, encoded, chosen, typical)
+
+    def write_scores(self, source, codec, scored, outputs, fitted):
+        (out,), file = outputs, source.file
+        frame = encoding.as_held(file.frame.assign(**scored), codec.columns, file, out)
+        table_files.write(frame, out, file)
+        return [f"Wrote {out}"]
+
+    # Fill
+
+    def fill_outputs(self, path, out, n_draws, overwrite):
+        return super().fill_outputs(path, out, n_draws, overwrite, list(table_files.WRITERS))
+
+    def refuse_filling(self, source, outputs, statistic, interval):
+        text = any(kind.kind not in "biuf" for kind in source.file.frame.dtypes)
+        for path in outputs:
+            table_files.refuse_output(path, True, text=text)
+
+    def check_filling(self, source, codec, interval):
+        for column in codec.modelled if interval else ():
+            for name in (f"{column.name}_low", f"{column.name}_high"):
+                if name in source.file.frame:
+                    raise UserError(f"{source.path} has a column named {name!r} already; rename it")
+
+    def holes(self, source, codec):
+        frame = source.file.frame
+        return np.column_stack([encoding.holes(frame, c.name) for c in codec.modelled])
+
+    def left_empty(self, source, codec):
+        """How many empty cells lie in columns that are not modelled."""
+        others = [column for column in codec.columns if column not in codec.modelled]
+        return sum(int(encoding.holes(source.file.frame, c.name).sum()) for c in others)
+
+    def notes_on_filling(self, encoded, codec, fitted):
+        far = encoding.far(encoded.x, codec.modelled) & (encoded.mask > 0)
+        return [
+            f"column {column.name!r}: {far[:, j].sum()} cells lie so far out that the holes of "
+            "their rows are filled without them"
+            for j, column in enumerate(codec.modelled)
+            if far[:, j].any()
+        ]
+
+    def write_filled(self, source, codec, holes, todo, filled, outputs, fitted):
+        frames = [
+            samples.with_cells(source.file.frame, codec.modelled, holes, todo, values)
+            for values in (filled.values, *filled.draws[: len(outputs) - 1])
+        ]
+        if filled.bounds is not None:
+            samples.add_bounds(frames[0], source.file.frame, codec.modelled, holes, todo,
+                               filled.bounds)  # fmt: skip
+        for path, frame in zip(outputs, frames, strict=True):
+            held = encoding.as_held(frame, codec.columns, source.file, path)
+            table_files.write(held, path, source.file)
+        return [f"Wrote {path}" for path in outputs]
+
+    # Generate
+
+    def sample_outputs(self, out, overwrite):
+        out = Path(out or self.default_samples)
+        table_files.refuse_output(out, overwrite)
+        return [out]
+
+    def write_samples(self, x, mask, y, codec, given, outputs, fitted):
+        (out,) = outputs
+        rows = conditions.beside(x, mask, y, codec.conditions)
+        frame = samples.as_frame(*rows, codec.columns).assign(**given)
+        return [samples.write(frame, codec.columns, out)]
+
+
+def frame_of(source):
+    """The cells of a Source as a DataFrame."""
+    if isinstance(source, Source):
+        import pandas as pd
+
+        return pd.DataFrame(source.x, columns=source.names)
+    return source.file.frame

@@ -1,0 +1,94 @@
+"""Cells that a model gives, as cells of a table: generated rows, filled holes, bounds of these."""
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms import conditions
+from parts.forms.tables import encoding, table_files
+
+
+def texts(column, x):
+    """Model units [N] -> cells; where no number of decimals is known, digits that float32 holds.
+
+    It ends at 2^-24 of a value in model units: below that a cell of 0 is 7e-6, and 40 is 39.99999.
+    """
+    if (
+        column.levels
+        or column.whole
+        or "date" in column.style
+        or column.style.get("decimals") is not None
+    ):
+        return column.text(x)
+    values = column.to_user(x)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        error = 2.0**-24 * np.maximum(np.abs(x), 1) * np.exp(-column.log_det(x))
+        step = 10.0 ** np.ceil(np.log10(3 * error))
+        rounded = np.round(values / step) * step + 0.0  # not -0
+    return column.text_of(np.where(np.isfinite(rounded), rounded, values))
+
+
+def as_frame(x, mask, columns):
+    """Rows as cells of the whole table: ignored columns are empty, constants stay constant.
+
+    x and mask [n, D + number of conditions] in model units: the conditions come last.
+    """
+    import pandas as pd
+
+    kept = [column.name for column in (*encoding.modelled(columns), *conditions.of(columns))]
+    frame = {}
+    for column in columns:
+        if column.kind == "ignore":
+            frame[column.name] = [column.levels[0] if column.levels else ""] * len(x)
+            continue
+        j = kept.index(column.name)
+        text = np.array(texts(column, x[:, j]), dtype=object)
+        frame[column.name] = np.where(mask[:, j] > 0, text, "")
+    return pd.DataFrame(frame, dtype="str")
+
+
+def write(frame, columns, out):
+    """Write generated rows; in arrays labels are y, as there they are read. Returns a line."""
+    ending, others = out.suffix.lower(), {}
+    if ending in (".npy", ".npz"):
+        if conditions.LABEL in conditions.names(columns):
+            others = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
+            columns = [c for c in columns if c.name != conditions.LABEL]
+        if not all(c.kind == "ignore" or c.style or not c.levels for c in columns):
+            raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
+    if ending not in (".csv", ".tsv"):
+        frame = encoding.typed(frame, columns)
+    like = table_files.File(out, frame.iloc[:0], as_written={"others": others})
+    table_files.write(frame, out, like)
+    named = " and y" if others else ""
+    return f"Wrote {out}: {len(frame)} rows, {len(columns)} columns{named}"
+
+
+def with_cells(frame, columns, holes, todo, values):
+    """A copy of the frame whose holes hold `values` [len(todo), D], in their columns' style."""
+    frame = frame.copy()
+    for j, column in enumerate(columns):
+        at = holes[todo, j]
+        if at.any():
+            cells = frame[column.name].to_numpy(dtype=object, copy=True)
+            written = column.text_of(values[at, j])
+            number = frame[column.name].dtype.kind == "f"
+            cells[todo[at]] = [float(text) for text in written] if number else written
+            frame[column.name] = cells.astype(float) if number else cells.astype(str)
+    return frame
+
+
+def add_bounds(output, frame, columns, holes, todo, bounds):
+    """Add columns NAME_low and NAME_high of `bounds` [2, len(todo), D] to `output`, in place.
+
+    Of the columns of numbers that had holes in `frame`; other cells are empty.
+    """
+    for j, column in enumerate(columns):
+        if not holes[:, j].any() or column.levels:
+            continue
+        at = todo[holes[todo, j]]
+        for word, values in zip(("low", "high"), bounds, strict=True):
+            number = frame[column.name].dtype.kind == "f"
+            cells = np.full(len(frame), np.nan if number else "", dtype=object)
+            written = column.text_of(values[holes[todo, j], j])
+            cells[at] = [float(text) for text in written] if number else written
+            output[f"{column.name}_{word}"] = cells.astype(float if number else str)

@@ -1,0 +1,134 @@
+"""A run's config: what was asked for, what was fitted, where the data came from, how it ran.
+
+`Config` is what was asked for, in three frozen parts; `RunConfig` adds the rest, and is what
+config.json and the checkpoint hold as nested plain values.
+"""
+
+import os
+from dataclasses import asdict, dataclass, field, fields
+from dataclasses import replace as with_fields
+from pathlib import Path
+
+import data as datasets
+from parts import forms
+from parts.errors import UserError
+from parts.forms.base import Codec
+from parts.forms.config import DataConfig
+from parts.model.config import ModelConfig
+from parts.model.likelihoods import LIKELIHOODS
+from parts.training.config import TrainingConfig
+from parts.training.presets import PRESETS
+
+VERSION = 3  # of config.json
+PARTS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
+NAMES = {part: {f.name for f in fields(made)} for part, made in PARTS.items()}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What was asked for. No name stands in two of the parts."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def replace(self, **changes):
+        """A copy with other values of options, whichever part they stand in."""
+        found = {}
+        for part, names in NAMES.items():
+            own = {name: changes.pop(name) for name in names & set(changes)}
+            found[part] = with_fields(getattr(self, part), **own)
+        if changes:
+            raise UserError(f"no option is named {', '.join(sorted(changes))}")
+        return Config(**found)
+
+    def flat(self):
+        """All options by name."""
+        return {name: getattr(getattr(self, part), name) for part in NAMES for name in NAMES[part]}
+
+
+def resolve(given):
+    """The Config that options ask for: default < preset < given; what the data decide is filled in.
+
+    `given` maps names of options to values. What is left to the training rows stays None, see
+    `presets.fitted`.
+    """
+    config = Config().replace(**given)
+    name = config.data.data
+    likelihood = config.model.likelihood or forms.form_of(name).default_likelihood(name)
+    preset = config.training.preset or LIKELIHOODS[likelihood].preset
+    config = Config().replace(**PRESETS.get(preset, {})).replace(**given)
+    likelihood = config.model.likelihood or likelihood
+    config = config.replace(preset=preset, likelihood=likelihood)
+    return with_fields(config, data=datasets.resolve(config.data))
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run was computed: other devices and threads round otherwise."""
+
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that a run was made from, as config.json holds it."""
+
+    asked: Config
+    codec: Codec
+    fingerprint: str  # of the data
+    n_train: int  # rows it was trained on
+    execution: Execution
+    versions: dict
+
+    def to_dict(self, folder):
+        """Nested plain values; the data's paths are relative to the run's `folder`."""
+        asked = {part: asdict(getattr(self.asked, part)) for part in PARTS}
+        paths = {}
+        for name in ("data", "data_dir"):
+            path = asked["data"][name]
+            if path is not None and path not in forms.BUILTIN:
+                paths[name] = os.path.realpath(path)
+                asked["data"][name] = os.path.relpath(paths[name], os.path.realpath(folder))
+        source = {"fingerprint": self.fingerprint, "n_train": self.n_train, "absolute": paths}
+        return {
+            "version": VERSION,
+            **asked,
+            "codec": self.codec.to_dict(),
+            "source": source,
+            "execution": asdict(self.execution),
+            "versions": self.versions,
+        }
+
+    @classmethod
+    def from_dict(cls, plain, folder):
+        """The inverse; `folder` is where the run lies now."""
+        parts = {}
+        for part, made in PARTS.items():
+            own = dict(plain[part])
+            if part == "data":
+                own |= _paths(own, plain["source"]["absolute"], folder)
+            parts[part] = made(**own)
+        return cls(
+            Config(**parts),
+            forms.codec_from(plain["codec"]),
+            plain["source"]["fingerprint"],
+            plain["source"]["n_train"],
+            Execution(**plain["execution"]),
+            plain["versions"],
+        )
+
+
+def _paths(own, absolute, folder):
+    """The paths of a run's data: where they lie from the run, else where they once were."""
+    found = {}
+    for name, once in absolute.items():
+        path = Path(os.path.realpath(folder), own[name]).resolve()
+        path = path if path.exists() or not Path(once).exists() else Path(once)
+        try:
+            found[name] = os.path.relpath(path)
+        except ValueError:  # on another drive
+            found[name] = str(path)
+        found[name] = min(found[name], str(path), key=len)
+    return found

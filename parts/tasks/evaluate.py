@@ -1,0 +1,236 @@
+"""Test figures of a fitted model beside honest baselines, and what the figures of a run need."""
+
+import numpy as np
+import torch
+
+from parts.errors import UserError
+from parts.forms.base import Split
+from parts.forms.tables import encoding
+from parts.measure import disentanglement
+from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
+from parts.model.likelihoods.pixels import bits_per_dim
+from parts.randomness import fixed_randomness
+from parts.tasks import walks
+
+KL_SAMPLES = 100  # of z for the KL where it is not exact: its mean over rows errs little
+N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
+MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
+N_ROWS_AT_A_TIME = 256  # between updates of a progress bar
+
+
+def describe_rows(model, batch, with_std=False):
+    """Of each row of a Batch: reconstruction [N, D], middle of q(z|x) [N, Z], KL by latent [N, Z].
+
+    On the CPU, in bounded memory; and the standard deviation of the reconstruction, which some
+    likelihoods are slow about. Of several members the latents stand side by side.
+    """
+
+    @torch.no_grad()
+    def describe(piece):
+        q = model.posterior(*piece)
+        code, kl_per_dim = model.code(q), model.kl_by_latent(q)
+        params = model.decode(code, piece.y)
+        std = [model.likelihood.std(params)] if with_std else []
+        if model.members > 1:
+            means = model.likelihood.mean(params)
+            std = [(s.square() + means.var(0, correction=0)).mean(0).sqrt() for s in std]
+            code = code.transpose(0, 1).flatten(1)
+            kl_per_dim = kl_per_dim.transpose(0, 1).flatten(1)
+        return model.expected(params), code, kl_per_dim, *std
+
+    n_rows = max(1, CHUNK_FLOATS // (model.width * model.members))
+    return [t.cpu() for t in in_chunks(describe, batch, n_rows)]
+
+
+def baseline_reconstructions(likelihood, train, test, n_components):
+    """Test rows predicted by what is expected of any row, and by PCA, where that can be.
+
+    What is expected is the mean, of categories the most frequent. PCA needs cells that are numbers
+    and all there. The Batches and the likelihood are on the CPU.
+    """
+    mask = torch.ones(()).expand_as(train.x) if train.mask is None else train.mask
+    mean = likelihood.center(train.x, mask).numpy()
+    mean = np.broadcast_to(mean, test.x.shape)
+    if likelihood.scaling == "kinds" or train.mask is not None:
+        return mean, None
+    return mean, pca_reconstruction(train.x.numpy(), test.x.numpy(), n_components)
+
+
+def pca_reconstruction(train, test, n_components):
+    """Rows of `test` [n, D] by the first principal components of `train`."""
+    from sklearn.decomposition import PCA
+
+    n_components = min(n_components, len(train) - 1, train.shape[1])
+    solver = "full" if train.size <= MOST_FOR_SVD else "auto"
+    with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
+        pca = PCA(n_components, svd_solver=solver, random_state=0).fit(train)
+    return pca.inverse_transform(pca.transform(test))
+
+
+def estimates(model, batch, n_samples, seed, progress=None):
+    """KL, log p(x), ELBO and effective sample size of each row, float64 [N]."""
+    with fixed_randomness(seed):
+
+        def estimate(piece):
+            found = model.importance(*piece, n_samples=n_samples)
+            if progress is not None:
+                progress(len(piece.x))
+            return found
+
+        found = in_chunks(estimate, batch, N_ROWS_AT_A_TIME)
+        kl = model.terms(batch, 1 if model.gaussian else min(n_samples, KL_SAMPLES)).kl
+    return [t.cpu().double().numpy() for t in (kl, *found)]
+
+
+def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=None):
+    """Metrics by name, and arrays for the figures, of Batches on the CPU in model units.
+
+    `columns`, where given, say how model units came from the user's. The model may be on any
+    device; the baselines are computed on the CPU by a copy of its likelihood.
+    """
+    device = next(model.parameters()).device
+    likelihood = on_cpu(model.likelihood)
+    with fixed_randomness(seed):
+        train, test = (rows._replace(x=likelihood.draw(rows.x)) for rows in (train, test))
+    batch = Batch(*[None if part is None else part.to(device) for part in test])
+    recon, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
+    std = describe_rows(model, batch.take(slice(N_KEPT_ROWS)), with_std=True)[-1].numpy()
+    kl, log_px, elbo, ess = estimates(model, batch, n_samples, seed, progress)
+    x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
+    curve, jacobian = (
+        encoding.log_det(x, columns, mask, user) if columns else 0.0 for user in (False, True)
+    )
+    n_latents = model.members * model.n_latents
+    mean_recon, pca_recon = baseline_reconstructions(likelihood, train, test, n_latents)
+    marginals = likelihood.baselines(train, test)
+
+    def errors(recon):
+        """Of each cell, NaN where it is missing, and their mean."""
+        if recon is None:
+            return None, None
+        per_cell = likelihood.cell_errors(test.x, torch.tensor(np.array(recon))).numpy()
+        per_cell = per_cell if mask is None else np.where(mask > 0, per_cell, np.nan)
+        return column_means(per_cell), np.nanmean(per_cell, dtype=np.float64)
+
+    per_column, test_mse = errors(recon)
+    per_column_mean, mse_mean = errors(mean_recon)
+    per_column_pca, mse_pca = errors(pca_recon)
+    kl_of_each = kl_per_dim.mean(0)
+    active = mu.var(0).reshape(n_latents, -1).sum(1) > walks.ACTIVE_VARIANCE
+    metrics = {
+        "test_mse": test_mse,
+        "elbo": (elbo + curve).mean(),
+        "log_px": (log_px + curve).mean(),
+        "log_px_se": (log_px + curve).std(ddof=1) / len(x) ** 0.5 if len(x) > 1 else None,
+        "log_px_user": (log_px + jacobian).mean() if columns else None,
+        "kl": kl.mean(),
+        "bits_per_dim": bits_per_dim(log_px.mean(), x.shape[1]) if likelihood.in_bits else None,
+        "active_units": int(active.sum()),
+        "ess": ess.mean(),
+        "n_test": len(x),
+        "n_samples": n_samples,
+        "baseline_mse_mean": mse_mean,
+        "baseline_mse_pca": mse_pca,
+        "baseline_log_px_gaussian": marginals.get("gaussian"),
+        "baseline_log_px_diagonal": marginals.get("diagonal"),
+    }
+    for name in marginals:
+        metrics[f"baseline_log_px_{name}"] += np.mean(curve)
+    kept = recon[:N_KEPT_ROWS]
+    figures = {
+        "x": x[:N_KEPT_ROWS] if mask is None else np.where(mask > 0, x, np.nan)[:N_KEPT_ROWS],
+        "recon": kept,
+        "low": kept - 2 * std,
+        "high": kept + 2 * std,
+        "mu": mu[:N_KEPT_POINTS],
+        "kl_per_dim": kl_of_each,
+        "kl": kl.mean(),
+        "mse_per_column": per_column,
+        "mse_per_column_mean": per_column_mean,
+    }
+    if per_column_pca is not None:
+        figures["mse_per_column_pca"] = per_column_pca
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in metrics.items()}, figures
+
+
+def on_cpu(module):
+    """The module, or a copy of it on the CPU where it lies elsewhere."""
+    import copy
+
+    tensors = [*module.parameters(), *module.buffers()]
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return module
+    return copy.deepcopy(module).cpu()
+
+
+def column_means(per_cell):
+    """Mean over the rows that are not NaN, 0 where all are."""
+    seen = ~np.isnan(per_cell)
+    return np.where(seen, per_cell, 0).sum(0) / np.maximum(seen.sum(0), 1)
+
+
+def units(unit, given=""):
+    """The unit of every metric, where x is in `unit`; `given` names the conditions, if any."""
+    unit, plain = f"{unit}, given y: {given}" if given else unit, unit
+    alone = f"{plain}, without y" if given else plain
+    squared = f"{plain}, squared, mean over cells (share of wrong cells where they are categories)"
+    return {
+        "test_mse": squared,
+        "elbo": f"nats per row, x in {unit}",
+        "log_px": f"nats per row, x in {unit}",
+        "log_px_se": "nats, standard error over test rows",
+        "log_px_user": "nats per row, x in the user's units",
+        "kl": "nats per row",
+        "bits_per_dim": "bits per pixel and channel, of log_px",
+        "active_units": "latent dimensions",
+        "ess": "samples, of n_samples",
+        "n_test": "rows",
+        "n_samples": "samples of z per row",
+        "baseline_mse_mean": squared,
+        "baseline_mse_pca": squared,
+        "baseline_log_px_gaussian": f"nats per row, x in {alone}",
+        "baseline_log_px_diagonal": f"nats per row, x in {alone}",
+    }
+
+
+def walks_of(model, mu, y, seed):
+    """Pictures on walks through latent space from rows with posterior means mu [N, Z]."""
+    device = next(model.parameters()).device
+    y = None if y is None else y[: len(mu)].to(device)
+    with fixed_randomness(seed):
+        return walks.decoded(model, torch.from_numpy(mu).to(device), y)
+
+
+# Known factors
+
+
+def known_factors(data, model, rows_seed):
+    """Rows of all splits as a Batch, and the codes of their factors, at most `MOST_ROWS`.
+
+    No split needs to be spared, for training sees no factors.
+    """
+    splits = [split for split in (data.train, data.val, data.test) if len(split.x)]
+    if data.train.factors is None:
+        raise UserError(
+            f"--factors: of {data.name} none are known; expected --data sprites, or an .npz file "
+            "with arrays x [rows, columns] and factors [rows, factors]"
+        )
+    model.refuse_factors()
+    order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))
+    rows = order[: disentanglement.MOST_ROWS]
+    fields = zip(*splits, strict=True)
+    known = Split(*[None if f[0] is None else np.concatenate(f)[rows] for f in fields])
+    return Batch.of(known), disentanglement.codes_of(known.factors)
+
+
+def measure_factors(model, batch, codes, seed):
+    """How well single latents stand for known factors, see `parts/measure/disentanglement.py`."""
+    device = next(model.parameters()).device
+
+    @torch.no_grad()
+    def encode(piece):
+        piece = Batch(*[None if part is None else part.to(device) for part in piece])
+        return [t.cpu() for t in model.encode(*piece)]
+
+    mu, logvar = in_chunks(encode, batch, max(1, CHUNK_FLOATS // model.width))
+    return disentanglement.measure(mu.numpy(), logvar.numpy(), codes, seed)

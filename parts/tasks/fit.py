@@ -1,0 +1,165 @@
+"""Fit a model to Data: build it, train it, and keep what the other tasks need beside it.
+
+    fitted = fit(data, config)
+
+`start` and `epochs` are its two halves, for those who save a run on the way.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from parts.errors import UserError
+from parts.forms.base import N_KEPT_CELLS, N_KEPT_ROWS, Codec, Reference, random_rows
+from parts.model.batches import Batch
+from parts.model.build import Space, build_model
+from parts.randomness import fixed_randomness
+from parts.training.loop import Training
+
+N_STARTED_AT = 5000  # training rows from which a model may begin
+BOUND_SAMPLES, MOST_DECODED = 64, 2**16  # of z per held-out row, and of all rows, for a choice
+
+
+@dataclass
+class Fitted:
+    """A model in evaluation mode, its codec, what was asked for, and rows to compare others with.
+
+    `train` and `held` are random samples of the training rows and of rows held out of training;
+    `n_train` says of how many the first is.
+    """
+
+    model: torch.nn.Module
+    codec: Codec
+    config: object
+    train: Reference
+    held: Reference
+    n_train: int
+    name: str = "this"
+
+    @property
+    def device(self):
+        return next(self.model.parameters()).device
+
+
+def fit(data, config, device="cpu"):
+    """The Fitted of a model trained on Data as the Config asks, without a run."""
+    training = start(data, config, device)
+    for _ in epochs(training, data, config):
+        pass
+    if training.best:
+        training.model.load_state_dict(training.best["model"])
+    train, held = references(data)
+    n_train = len(data.train.x)
+    return Fitted(training.model.eval(), data.codec, config, train, held, n_train)
+
+
+def fit_arrays(model, x, mask=None, epochs=50, lr=1e-3, seed=0, y=None, **options):
+    """Train `model` on arrays x, mask [N, D] in model units and conditions y [N, C].
+
+    Returns the means of each epoch. `options` as `Training.run`. `seed` decides the order of rows;
+    weights and noise draw from torch's global random state.
+    """
+    device = next(model.parameters()).device
+    tensors = [
+        None if a is None else torch.as_tensor(a, dtype=torch.float32, device=device)
+        for a in (x, y, mask)
+    ]
+    rows = Batch(*tensors)
+    if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # needs no copy of x
+        raise UserError("x holds NaN or infinite cells, expected finite numbers")
+    steps = Training(model, lr, seed).run(rows, epochs, **options)
+    return [means for means in steps if means]
+
+
+def references(data):
+    """Random samples of the training rows and of the held-out ones, which a run keeps."""
+    n_kept = max(1, min(N_KEPT_ROWS, N_KEPT_CELLS // len(data.codec.modelled)))
+    return data.train.sample(n_kept), data.val.sample(n_kept)
+
+
+def start(data, config, device="cpu"):
+    """The Training of a new model, from its seed on."""
+    torch.manual_seed(config.training.seed)
+    model = build_model(config.model, Space.of(data.codec)).to(device)
+    names = [column.name for column in data.codec.modelled]
+    for split in (data.train, data.val, data.test):
+        if len(split.x):
+            model.likelihood.check(split.x, names)
+    with fixed_randomness(config.training.seed):
+        rows = random_rows(len(data.train.x), N_STARTED_AT)
+        model.start_at(*Batch.of(data.train.take(rows), device))
+    return Training(model, config.training.lr, config.training.seed)
+
+
+def epochs(training, data, config):
+    """Train up to the last epoch; yields an epoch's record after each, and None in between.
+
+    At each yield `training.state()` may be saved, from which training goes on to the same bits.
+    With patience it ends where the held-out bound has not been better for so many epochs.
+    """
+    device = next(training.model.parameters()).device
+    part = "val" if len(data.val.x) else "test"  # test rows only to look at, never to choose by
+    held = Batch.of(getattr(data, part), device)
+    rows, options = Batch.of(data.train, device), config.training
+    at = training.position
+    if out_of_patience(at, options):
+        return
+    for means in training.run(rows, options.epochs, **options.loop_options()):
+        if means is None:
+            yield None
+            continue
+        record = {"epoch": at.epoch, **means, "skipped": at.skipped}
+        record |= held_out_terms(training.model, held, part)
+        if options.patience:
+            bound = held_out_bound(training.model, held, options)
+            record["val_bound"] = -record["val_loss"] if bound is None else bound
+            training.keep_best(record["val_bound"])
+        yield record
+        if out_of_patience(at, options):
+            return
+
+
+def out_of_patience(position, options):
+    return options.patience and position.epoch - position.best_epoch >= options.patience
+
+
+def held_out_terms(model, rows, part):
+    """Loss and its halves over rows that are not trained on, with the same draws every time."""
+    if not len(rows.x):
+        return {}
+    n_samples = max(1, min(8, 4096 // len(rows.x)))
+    with fixed_randomness():
+        rows = rows._replace(x=model.likelihood.draw(rows.x))
+        elbo, log_px_z, kl = (t.mean().item() for t in model.terms(rows, n_samples))
+    return {f"{part}_loss": -elbo, f"{part}_log_px_z": log_px_z, f"{part}_kl": kl}
+
+
+def held_out_bound(model, rows, options):
+    """The importance-weighted bound where training climbs it, nats per row; None for the ELBO.
+
+    The ELBO of a model that is trained by IWAE or DReG may fall while log p(x) rises: they leave
+    q(z|x) loose.
+    """
+    if options.objective == "elbo":
+        return None
+    most = max(1, MOST_DECODED // len(rows.x))
+    n_samples = max(options.n_samples, min(BOUND_SAMPLES, most))
+    with fixed_randomness():
+        rows = rows._replace(x=model.likelihood.draw(rows.x))
+        return model.log_px(*rows, n_samples=n_samples).mean().item()
+
+
+def refuse_without_held_out(data, config):
+    """Raise UserError where patience has no rows to choose by."""
+    if config.training.patience and not len(data.val.x):
+        raise UserError("--patience needs held-out rows, and this run has none")
+
+
+def begin_patience(training, patience, patience_before):
+    """Set where a resumed run's patience counts from."""
+    at = training.position
+    if not patience:
+        training.best, at.best_epoch, at.best_elbo = None, 0, -math.inf
+    elif not patience_before:
+        at.best_epoch = at.epoch

@@ -1,0 +1,204 @@
+"""Draw new rows from a fitted model, free or given some of their cells, and compare them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from parts.forms import conditions
+from parts.forms.tables.encoding import column_arrays
+from parts.forms.tables.marginals import to_marginal
+from parts.measure import closeness
+from parts.model.importance import resample
+from parts.randomness import fixed_randomness
+
+N_AT_A_TIME = 50_000  # rows drawn
+PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
+FEW = 50.0  # effective samples, below which what is given is too rare to be believed
+N_RANKED, RANKED_SEED = 10_000, 2**31 - 1  # rows drawn to know the model's own marginals
+
+
+class Drawn(NamedTuple):
+    """New rows x [n, D] in model units, their conditions y [n, C] or None, and notes in words."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+    notes: list
+
+
+def draw(fitted, n, given=None, draw_y=None, x_of=None):
+    """n Drawn rows of p(x | y), or of p(x | y, the given cells).
+
+    `given` are x and mask [1, D]; `draw_y(n)` gives conditions [n, C] where the model has some;
+    `x_of` makes x of the parameters of p(x|z), by default a draw.
+    """
+    model, device = fitted.model, fitted.device
+
+    def conditions_of(n):
+        return None if draw_y is None else torch.from_numpy(draw_y(n)).to(device)
+
+    sizes = [min(N_AT_A_TIME, n - start) for start in range(0, n, N_AT_A_TIME)]
+    notes = []
+    if given is None:
+        ys = map(conditions_of, sizes)
+        pieces = [(model.sample(size, y, x_of), y) for size, y in zip(sizes, ys, strict=True)]
+    else:
+        x, mask = (torch.from_numpy(a).to(device) for a in given)
+        n_samples, ess = min(max(10 * n, PROPOSALS[0]), PROPOSALS[1]), math.inf
+        pieces = []
+        for size in sizes:
+            y = conditions_of(n_samples)
+            *piece, log_p, found = resample(model, size, x, mask, y, n_samples, x_of)
+            pieces.append(piece)
+            ess = min(ess, found)
+        notes.append(f"log p(given): {log_p:.2f} nats; {ess:.0f} effective of {n_samples} samples")
+        if ess < FEW:
+            notes.append(
+                f"Note: with {ess:.0f} effective samples many rows are alike; what is given is rare"
+            )
+    x, y = zip(*pieces, strict=True)
+    y = None if draw_y is None else torch.cat(y).cpu().numpy()
+    return Drawn(torch.cat(x).cpu().numpy(), y, notes)
+
+
+def notes_on_given(fitted, given):
+    """Sentences on given numbers that lie outside all that the model was trained on."""
+    codec, train = fitted.codec, fitted.train
+    columns = [*codec.modelled, *codec.conditions]
+    x_train, seen = conditions.beside(*train, codec.conditions)
+    x, mask = given
+    notes = []
+    for j in np.flatnonzero(mask[0]):
+        known = x_train[seen[:, j] > 0, j]
+        if not columns[j].levels and len(known) and not known.min() <= x[0, j] <= known.max():
+            low, high, cell = columns[j].text(np.array([known.min(), known.max(), x[0, j]]))
+            name = columns[j].name
+            notes.append(f"{name}={cell} lies outside the training rows ({low} to {high})")
+    return notes
+
+
+def conditions_drawer(fitted, given, unknown_too, seed):
+    """A function of n that draws conditions [n, C] as in training rows, given ones fixed; notes.
+
+    None where the model has no conditions. With `unknown_too` some may be unknown, as in rows.
+    """
+    columns, y_train = fitted.codec.conditions, fitted.train.y
+    if not columns:
+        return None, []
+    rng, notes = np.random.default_rng((seed, 1)), []
+    cell, mask = np.zeros((2, 1, len(columns)), np.float32)
+    if given is not None:
+        cell, mask = (part[:, -len(columns) :] for part in given)
+        if not len(conditions.agreeing(y_train, cell, mask, columns)):
+            notes.append("no training row has the given conditions together")
+    pool = y_train if unknown_too else conditions.whole(y_train, columns)
+    return lambda n: conditions.draw(n, pool, cell, mask, columns, rng), notes
+
+
+def x_of_parameters(fitted, asked=None):
+    """The likelihood's `mean` or `sample`: what makes x of the parameters of p(x|z).
+
+    `asked` is "mean" or "drawn"; by default the mean where values of training rows are rates, as
+    grey values then are.
+    """
+    likelihood = fitted.model.likelihood
+    rates = likelihood.are_rates(fitted.train.x)
+    mean = (asked or ("mean" if rates else "drawn")) == "mean"
+    return likelihood.mean if mean else likelihood.sample
+
+
+def with_marginals(x, fitted, rng):
+    """x [n, D] with its numbers mapped to the marginals of the training rows; levels stay as drawn.
+
+    The map is a function of the run alone, whatever rows it is applied to; `rng` breaks ties.
+    """
+    y_train = fitted.train.y
+    with fixed_randomness(RANKED_SEED):
+        y = []
+        if y_train is not None:
+            rows = y_train[torch.randint(len(y_train), (N_RANKED,)).numpy()]
+            y = [torch.from_numpy(rows).to(fitted.device)]
+        drawn = fitted.model.sample(N_RANKED, *y).cpu().numpy()
+    x, train = x.copy(), fitted.train
+    for j, column in enumerate(fitted.codec.modelled):
+        real = train.x[train.mask[:, j] > 0, j]
+        if not column.levels and len(real):
+            x[:, j] = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
+            if column.kind == "count":
+                x[:, j] = np.round(x[:, j])
+    return x
+
+
+def holes_like(fitted, n, given, rng):
+    """Which cells of n rows real rows have, [n, D]; given ones are always there."""
+    train = fitted.train.mask
+    mask = train[rng.integers(len(train), size=n)].astype(np.float32)
+    return mask if given is None else np.maximum(mask, given[1])
+
+
+# Comparisons: what a form's `compares` names
+
+
+class Compared(NamedTuple):
+    """How near generated rows are to real ones: a result, lines to print, arrays of a figure."""
+
+    result: dict
+    report: str
+    arrays: dict | None
+
+
+def compare_copies(fitted, drawn, x_of, row="picture"):
+    """Whether generated rows are copies of training rows.
+
+    Column by column nothing is compared: of pixels it would say little, and the correlations of
+    64 x 64 pixels in colour alone take gigabytes.
+    """
+    likelihood = fitted.model.likelihood
+    train, held = fitted.train.x, fitted.held.x
+    if x_of == likelihood.sample:  # real rows are drawn as the generated ones are
+        with fixed_randomness():
+            train, held = (likelihood.draw(torch.from_numpy(a)).numpy() for a in (train, held))
+    n_real = len(train) + len(held)
+    x = drawn.x[:n_real]
+    result = {"n_generated": len(x), "n_real": n_real, "marginals": "model"}
+    result |= closeness.copies(x, train, held if len(held) else None)
+    return Compared(result, closeness.report_copies(result, row), None)
+
+
+def compare_columns(fitted, drawn, x_of, row="row"):
+    """How near generated rows are to real ones by column, by pair of columns, and row by row.
+
+    The conditions are columns like the others, but for the distance between rows.
+    """
+    codec, fixed = fitted.codec, fitted.codec.conditions
+    columns = [*codec.modelled, *fixed]
+    likelihood = fitted.model.likelihood
+
+    @torch.no_grad()
+    def embed(x, mask):
+        tensors = [
+            torch.as_tensor(a[:, : len(codec.modelled)], dtype=torch.float32, device=fitted.device)
+            for a in (x, mask)
+        ]
+        return likelihood.embed(*tensors).cpu().numpy()
+
+    train, held = (
+        conditions.beside(part.x, part.mask.astype(np.float32), part.y, fixed)
+        for part in (fitted.train, fitted.held)
+    )
+    generated = conditions.beside(drawn.x, np.ones_like(drawn.x), drawn.y, fixed)
+    generated = tuple(a[: len(train[0]) + len(held[0])] for a in generated)
+    result = closeness.compare(columns, generated, train, held, embed)
+    real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))
+    in_units = [closeness.in_user_units(columns, *rows) for rows in (real, generated)]
+    arrays = column_arrays(columns) | {
+        "real": in_units[0],
+        "generated": in_units[1],
+        "correlation_real": closeness.correlations(columns, *real),
+        "correlation_generated": closeness.correlations(columns, *generated),
+    }
+    return Compared(result, closeness.report(columns, result), arrays)
+
+
+COMPARISONS = {"columns": compare_columns, "copies": compare_copies}

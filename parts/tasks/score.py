@@ -1,0 +1,183 @@
+"""Score rows by how odd they are to a fitted model, and say which cells are.
+
+    scorer = Scorer(fitted)
+    scores = scorer(x, mask, y)          # -log p(row), nats; higher is odder
+    threshold = conformal_threshold(scorer.of_reference(fitted.held), 0.01)
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from parts.forms.base import Reference, random_rows
+from parts.forms.tables import encoding
+from parts.measure import baselines
+from parts.measure.hidden_cells import N_DRAWS, find_rows
+from parts.model.batches import Batch
+
+IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
+N_SCORE = 20  # samples behind a score, or a fifth of n_samples if that is more
+FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
+N_EXEMPLARS = 1000  # rows of the run whose q(z|x) together are the prior of a score
+N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
+N_ROWS_AT_A_TIME = 8192
+
+
+class Scorer:
+    """A fitted model with the noise and the rows that its scores depend on.
+
+    p(z) of a score is the aggregated posterior of a sample of the run's rows and not N(0, I), see
+    parts/model/aggregated.py. A row that is among them is scored by the others.
+    """
+
+    def __init__(self, fitted, n_samples=100, seed=0):
+        self.model, self.device = fitted.model, fitted.device
+        self.columns = fitted.codec.modelled
+        n_score = max(N_SCORE, n_samples // 5)
+        self.eps, self.few, self.more = (
+            self.model.grid(n, seed).to(self.device) for n in (n_samples, n_score, MORE * n_score)
+        )
+        pairs = zip(fitted.train, fitted.held, strict=True)
+        known = Reference(*[None if a is None else np.concatenate([a, b]) for a, b in pairs])
+        self.rows = known.take(random_rows(len(known.x), N_EXEMPLARS))
+        self.prior = self.model.aggregated(*self.batch(*self.rows))
+
+    def batch(self, x, mask, y=None):
+        """The rows as a Batch on the model's device."""
+        parts = (x, y, mask)
+        return Batch(*[
+            None if part is None else torch.as_tensor(part, dtype=torch.float32, device=self.device)
+            for part in parts
+        ])  # fmt: skip
+
+    def __call__(self, x, mask, y=None, progress=None):
+        """-log p(observed cells | y) of rows [N, D], nats [N], less the entropy of rates.
+
+        See `Column.log_det` for its units. Each row's score depends on the row alone; rows on which
+        few samples agree get more of them. Where x are the rates of binary pixels, their entropy is
+        left out: a picture would else be odd for being grey.
+        """
+        seen = with_conditions(x, mask, y), with_conditions(*self.rows)
+        own = find_rows(*seen[0], *seen[1]) if len(self.rows.x) > 1 else None
+        scores, ess = self.estimate(x, mask, self.few, self.prior, own, y, progress)
+        few = np.flatnonzero(ess < FEW)
+        own, y = (None if part is None else part[few] for part in (own, y))
+        scores[few] = self.estimate(x[few], mask[few], self.more, self.prior, own, y)[0]
+        return scores - self.entropy(x)
+
+    def of_encoded(self, encoded, progress=None):
+        """Scores of a form's Encoded rows, with IMPOSSIBLE nats for each impossible cell."""
+        scores = self(encoded.x, encoded.mask, encoded.y, progress)
+        return scores + IMPOSSIBLE * encoded.impossible.sum(1)
+
+    def of_reference(self, rows):
+        """Scores of a Reference's rows."""
+        return self(rows.x, rows.mask.astype(np.float32), rows.y)
+
+    def entropy(self, x):
+        """Nats of -log p(x) that no model avoids, because x are rates and no data: [N]."""
+        found = np.empty(len(x))
+        for start in range(0, len(x), N_ROWS_AT_A_TIME):
+            rows = slice(start, start + N_ROWS_AT_A_TIME)
+            part = self.model.likelihood.entropy(torch.from_numpy(x[rows]))
+            found[rows] = part.double().numpy()
+        return found
+
+    def estimate(self, x, mask, eps, prior=None, own=None, y=None, progress=None):
+        """-log p and the effective sample sizes, by the noise `eps`; prior None: N(0, I)."""
+        scores, ess = np.empty(len(x)), np.empty(len(x))
+        for start in range(0, len(x), N_ROWS_AT_A_TIME):
+            rows = slice(start, start + N_ROWS_AT_A_TIME)
+            batch = self.batch(x[rows], mask[rows], None if y is None else y[rows])
+            number = None if own is None else torch.from_numpy(own[rows]).to(self.device)
+            found = self.model.importance(*batch, eps=eps, prior=prior, own=number)
+            curve = encoding.log_det(x[rows], self.columns, mask[rows], user=False)
+            scores[rows] = -(found.log_px.cpu().double().numpy() + curve)
+            ess[rows] = found.ess.cpu().numpy()
+            if progress is not None:
+                progress(len(batch.x))
+        return scores, ess
+
+    # Cells
+
+    def surprise(self, x, mask, y=None):
+        """-log p(cell | the row's other cells), nats [n, D], NaN where the cell is missing.
+
+        Of the model itself, with its own p(z).
+        """
+        scores, _ = self.estimate(x, mask, self.few, y=y)
+        surprise = np.full(x.shape, np.nan)
+        for j in range(x.shape[1]):
+            without = mask.copy()
+            without[:, j] = 0
+            others, _ = self.estimate(x, without, self.few, y=y)
+            surprise[:, j] = np.where(mask[:, j] > 0, scores - others, np.nan)
+        return surprise
+
+    def typical_surprise(self, rows):
+        """The median `surprise` of each column over some rows of a Reference, [D]; at least 0."""
+        some = rows.take(slice(N_TYPICAL))
+        found = self.surprise(some.x, some.mask.astype(np.float32), some.y)
+        with_zero = np.vstack([found, np.zeros_like(found[:1])])
+        return np.nan_to_num(np.nanmedian(with_zero, 0))
+
+    def expected(self, x, mask, column, y=None):
+        """What to expect of a column's cells given the others of their rows, model units.
+
+        Their mean or most probable level [n], and draws [M, n].
+        """
+        mask = mask.copy()
+        mask[:, column] = 0
+        batch = self.batch(x, mask, y)
+        filled = self.model.impute(batch.x, batch.mask, batch.y, draws=N_DRAWS, eps=self.eps)
+        return filled.mean[:, column].cpu().numpy(), filled.draws[..., column].cpu().numpy()
+
+    # Other detectors
+
+    @torch.no_grad()
+    def embed(self, x, mask, y=None):
+        """Rows as numbers of like size [n, F], the conditions behind them."""
+        batch = self.batch(x, mask, y)
+        found = self.model.likelihood.embed(batch.x, batch.mask).cpu().numpy()
+        return found if y is None else np.hstack([found, y])
+
+
+def with_conditions(x, mask, y=None):
+    """Rows with their conditions as further cells: equal are rows that are equal in both."""
+    if y is None:
+        return x, mask
+    return np.hstack([x, y]), np.hstack([mask, np.ones_like(y)])
+
+
+def conformal_threshold(held, share):
+    """The score that fresh rows exceed with a probability of at most `share`; inf where n is small.
+
+    The ceil((n + 1)(1 - share))-th smallest of n held-out scores (Vovk et al. 2005, split conformal
+    prediction): an interpolated quantile flags more than it says where n is small.
+    """
+    n = len(held)
+    rank = math.ceil((n + 1) * (1 - share) - 1e-9)
+    return math.inf if rank > n else float(np.partition(held, rank - 1)[rank - 1])
+
+
+def ranks(scores):
+    """1 for the highest score, [N]."""
+    rank = np.empty(len(scores), int)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return rank
+
+
+def compare(labels, scores, scorer, encoded, train):
+    """AUROC and average precision of our scores and of the usual detectors', as a dict.
+
+    To these the conditions are columns like the others. `labels` are 0, 1 or NaN.
+    """
+    known = ~np.isnan(labels)
+    ours = [part[known] for part in encoded[:3] if part is not None]
+    reference = [part for part in (train.x, train.mask.astype(np.float32), train.y)
+                 if part is not None]  # fmt: skip
+    x, reference = (scorer.embed(*part) for part in (ours, reference))
+    others = baselines.detectors(reference, x)
+    scores = {"VAE (this run)": scores[known]} | others
+    return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
