@@ -24,11 +24,11 @@ from parts.forms import conditions
 from parts.forms.pictures import shapes
 from parts.forms.tables import encoding
 from parts.measure import disentanglement
+from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.model.build import load_model
 from parts.model.likelihoods.pixels import bits_per_dim
 from parts.plots.style import of_columns
 from parts.tasks import walks
-from vae import CHUNK_FLOATS, Batch, in_chunks
 
 KL_SAMPLES = 100  # of z for the KL where it is not exact: its mean over rows errs little
 FEW = 10.0  # effective samples, below which the estimate of log p(x) is a loose bound
@@ -75,7 +75,7 @@ def describe_rows(model, batch, with_std=False):
     @torch.no_grad()
     def describe(piece):
         q = model.posterior(*piece)
-        code, kl_per_dim = model.code(q), model.kl_by_latent(q)
+        code, kl_per_dim = model.posterior_mean(q), model.kl_by_latent(q)
         params = model.decode(code, piece.y)
         std = [model.likelihood.std(params)] if with_std else []
         if model.members > 1:  # their latents side by side

@@ -25,14 +25,13 @@ from parts.forms.pictures import shapes, sheets
 from parts.forms.tables import encoding, table_files
 from parts.forms.tables.marginals import with_marginals
 from parts.measure import closeness
-from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.model.build import load_model
+from parts.model.importance import resample
 from parts.plots import style
 
 N_AT_A_TIME = 50_000  # rows drawn
 PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
 FEW = 50.0  # effective samples, below which a condition is too rare to be believed
-Z_OF_CODES = 20  # proposed with each draw of a condition, by a VQ-VAE
 GRID = 100  # pictures shown at most
 
 
@@ -79,40 +78,6 @@ def draw(model, n, given=None, draw_y=None, x_of=None):
             )
     x, y = zip(*pieces, strict=True)
     return torch.cat(x).cpu().numpy(), None if draw_y is None else torch.cat(y).cpu().numpy()
-
-
-@torch.no_grad()
-def resample(model, n, x, mask, y, n_samples, x_of=None):
-    """n rows of p(x, y | the observed cells of x [1, D]) and their y, log p(these cells), and the
-    effective number of n_samples, by sampling importance resampling (Rubin 1988).
-
-    y [n_samples, C] are draws of p(y): each z is proposed with one of them, evenly by members.
-    Of a VQ-VAE several go with each, since its first is a row's own code.
-    """
-    if y is None:
-        filled = model.impute(x, mask, n_samples=n_samples, draws=n, x_of=x_of)
-        return filled.draws[:, 0], None, filled.log_px.item(), filled.ess.item()
-
-    n_z = Z_OF_CODES if hasattr(model, "codebook") else 1
-
-    def propose(piece):
-        log_px_z, log_ratio, z = model.log_w_terms(*piece, n_samples=n_z)
-        # Of members, whose axis comes first, each proposes a z: [B, M] and [B, M, Z].
-        return (log_px_z + log_ratio).flatten(0, -2).T, z.flatten(0, -3).transpose(0, 1)
-
-    n_each = math.ceil(n_samples / (model.members * n_z))
-    rows = Batch(x.expand(n_each, -1), y[:n_each], mask.expand(n_each, -1))
-    n_rows = max(1, CHUNK_FLOATS // (model.width * model.members * n_z))
-    log_w, z = in_chunks(propose, rows, n_rows)
-    weights = log_w.flatten().softmax(0)
-    chosen = torch.multinomial(weights, n, replacement=True)
-    row, member = chosen // log_w.shape[1], chosen % log_w.shape[1]
-    z, y, at = z[row, member], y[row], torch.arange(n, device=x.device)
-    params = model.decode(z, y) if model.members == 1 else (
-        model.decode(z.expand(model.members, -1, -1), y)[member, at])  # fmt: skip
-    drawn = torch.where(mask > 0, x, (x_of or model.likelihood.sample)(params))
-    log_p = log_w.logsumexp((0, 1)) - math.log(log_w.numel())
-    return drawn, y, log_p.item(), 1 / weights.square().sum().item()
 
 
 def texts(column, x):
