@@ -27,6 +27,7 @@ from parts.measure import disentanglement
 from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.model.build import load_model
 from parts.model.likelihoods.pixels import bits_per_dim
+from parts.model.traversal import ACTIVE_VARIANCE
 from parts.plots.style import of_columns
 from parts.tasks import walks
 
@@ -167,7 +168,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "bits_per_dim": bits_per_dim(log_px.mean(), x.shape[1])
         if model.likelihood.in_bits
         else None,
-        "active_units": int((mu.var(0).reshape(latents, -1).sum(1) > walks.ACTIVE_VARIANCE).sum()),
+        "active_units": int((mu.var(0).reshape(latents, -1).sum(1) > ACTIVE_VARIANCE).sum()),
         "ess": ess.mean(),
         "n_test": len(x),
         "n_samples": n_samples,
@@ -246,20 +247,7 @@ def known_factors(data, model, rows_seed):
             f"--factors: of {data.name} none are known; expected --data sprites, or an .npz file "
             "with arrays x [rows, columns] and factors [rows, factors]"
         )
-    if model.members > 1:
-        raise UserError(
-            f"--factors compares the latents of one encoder, and this run has {model.members} "
-            "members; train one with --members 1"
-        )
-    if hasattr(model, "codebook"):
-        raise UserError(
-            "--factors needs a mean and a variance of every latent, and --model vqvae has codes; "
-            "train one with --model vae"
-        )
-    if model.flow is not None:
-        raise UserError(
-            "--factors needs q(z|x) of every latent alone, which a --flow mixes; train without one"
-        )
+    model.check_latents_are_separate()
     order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))
     rows = order[: disentanglement.MOST_ROWS]
     fields = zip(*splits, strict=True)

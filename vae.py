@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from parts.model import importance
+from parts.errors import UserError
+from parts.model import importance, traversal
 from parts.model.aggregated import Aggregated
 from parts.model.batches import Batch, hide
 from parts.model.importance import Importance, Imputation
@@ -70,6 +71,7 @@ class VAE(nn.Module):
     needs = {}  # flag -> the only values of it that this model's training step knows
     heads = 2  # numbers of the encoder for each latent: mu and logvar
     n_z_per_condition = 1  # z's that `importance.resample` proposes with each draw of y
+    z_is_continuous = True  # whether p(x|z) means something at every z
 
     def __init__(
         self,
@@ -300,6 +302,25 @@ class VAE(nn.Module):
         return Aggregated(*self.encode(x, y, mask)) if self.flow is None else None
 
     # What scripts and the training loop ask
+
+    def traversal(self, z, y=None):
+        """The z's of the first row of posterior means z [N, Z] with one latent at a time changed,
+        as a Traversal; y [N, C] are the conditions of these rows.
+        """
+        return traversal.gaussian_traversal(z, *traversal.prior_mean_std(self, z, y))
+
+    def check_latents_are_separate(self):
+        """Raise UserError unless q(z|x) is one Gaussian for each latent, as --factors needs."""
+        if self.members > 1:
+            raise UserError(
+                "--factors compares the latents of one encoder, and this run has "
+                f"{self.members} members; train one with --members 1"
+            )
+        if self.flow is not None:
+            raise UserError(
+                "--factors needs q(z|x) of every latent alone, which a --flow mixes; train without "
+                "one"
+            )
 
     def parameters_of(self, phase):
         """The parameters that training phase `phase` moves."""

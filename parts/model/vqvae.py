@@ -12,7 +12,9 @@ import torch
 from parts.errors import UserError
 from parts.model.batches import Batch, hide
 from parts.model.codebook import PRIOR_DIM, Codebook, CodePrior, perplexity, pick
-from vae import VAE, Terms, normal_grid
+from parts.model.noise import normal_grid
+from parts.model.traversal import code_traversal
+from vae import VAE, Terms
 
 
 class Codes(NamedTuple):
@@ -47,6 +49,7 @@ class VQVAE(VAE):
     heads = 1
     n_z_per_condition = 20  # the first is the row's own code, the others are what p(z) would draw
     gaussian = False
+    z_is_continuous = False
 
     def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", shape=None,
                  n_codes=64, code_dim=4, commitment=0.25):  # fmt: skip
@@ -176,6 +179,16 @@ class VQVAE(VAE):
         """Mean of p(x|z_q) [B, D], and z_e and z_q [B, M, C]."""
         q = self.posterior(x, y, mask)
         return self.likelihood.mean(self.decode(self.posterior_mean(q), y)), q.z_e, q.z_q
+
+    def traversal(self, z, y=None):
+        """z [U, S, M C] of the first row with one code at a time changed, as a Traversal."""
+        return code_traversal(z, self.codebook)
+
+    def check_latents_are_separate(self):
+        raise UserError(
+            "--factors needs a mean and a variance of every latent, and --model vqvae has codes; "
+            "train one with --model vae"
+        )
 
     def aggregated(self, x, y=None, mask=None):
         """None: p(z) is learned, and covers no more than the rows' codes."""
