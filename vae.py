@@ -3,19 +3,20 @@
     from vae import VAE, Gaussian
     model = VAE(Gaussian(20), hidden_dims=(64,), z_dim=8)
 
-Shapes: B batch, K samples of z, D columns of x, Z latent, P likelihood parameters.
+Shapes: B batch, K samples of z, M members, D columns of x, Z latent, P likelihood parameters.
 Every bound and density is in nats per example, summed over columns.
 """
 
-import math
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from parts.errors import UserError
+from parts.model import importance, traversal
 from parts.model.aggregated import Aggregated
-from parts.model.batches import CHUNK_FLOATS, Batch, hide, in_chunks
+from parts.model.batches import Batch, hide
+from parts.model.importance import Importance, Imputation
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.mixed import Bernoulli, Gaussian, Mixed
 from parts.model.networks import NETWORKS
@@ -23,8 +24,21 @@ from parts.model.noise import normal_grid
 from parts.model.normal import LOG_2PI, kl_normal, log_normal
 from parts.model.objectives import OBJECTIVES
 
-__all__ = ["LIKELIHOODS", "NETWORKS", "OBJECTIVES", "VAE", "Batch", "Bernoulli", "Gaussian",
-           "Importance", "Imputation", "Mixed", "Terms", "kl_normal", "normal_grid"]  # fmt: skip
+__all__ = [
+    "LIKELIHOODS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "VAE",
+    "Batch",
+    "Bernoulli",
+    "Gaussian",
+    "Importance",
+    "Imputation",
+    "Mixed",
+    "Terms",
+    "kl_normal",
+    "normal_grid",
+]
 
 
 class Terms(NamedTuple):
@@ -36,82 +50,65 @@ class Terms(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """q(z|x): a Gaussian [..., B, Z], and what of x its flow is given, where there is one."""
+    """q(z|x): a Gaussian [..., B, Z], and what its flow is told of x, where there is a flow."""
 
     mu: torch.Tensor
     logvar: torch.Tensor
     context: torch.Tensor | None = None
 
 
-class Importance(NamedTuple):
-    """Importance-sampling estimates, each [B]: the bounds in nats, `ess` in samples."""
-
-    log_px: torch.Tensor
-    elbo: torch.Tensor
-    ess: torch.Tensor
-
-
-class Imputation(NamedTuple):
-    """Rows with missing cells filled, by expectation [B, D] and drawn [M, B, D]; see Importance."""
-
-    mean: torch.Tensor
-    draws: torch.Tensor
-    log_px: torch.Tensor
-    ess: torch.Tensor
-
-
 class VAE(nn.Module):
     """q(z|x) = N(mu(x), exp(logvar(x))), p(z) = N(0, I), and p(x|z) given by `likelihood`.
 
-    A `flow` (parts/model/flows.py) takes q(z|x) further, a `prior` (parts/model/priors.py)
-    replaces N(0, I).
+    A `flow` (parts/model/flows.py) transforms q(z|x), a `prior` (parts/model/priors.py) replaces
+    N(0, I).
     Several `members` are an even mixture of VAEs that share what the likelihood learns, trained in
     one pass: their axis M comes first in mu and logvar [M, B, Z], z [M, K, B, Z] and params.
     """
 
-    phases = ("vae",)
-    options = ()  # the command-line flags that it alone takes
-    needs = {}  # flags of which its training step knows some values only: flag -> those
-    heads = 2  # numbers of the encoder for every latent: mu and logvar
+    phases = ("vae",)  # of a training step, each with an optimiser of its own
+    options = ()  # command-line flags that only this model takes
+    needs = {}  # flag -> the only values of it that this model's training step knows
+    heads = 2  # numbers of the encoder for each latent: mu and logvar
+    n_z_per_condition = 1  # z's that `importance.resample` proposes with each draw of y
+    z_is_continuous = True  # whether p(x|z) means something at every z
 
-    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", members=1,
-                 shape=None, flow=None, prior=None):  # fmt: skip
+    def __init__(
+        self,
+        likelihood,
+        hidden_dims=(64,),
+        z_dim=8,
+        y_dim=0,
+        network="mlp",
+        members=1,
+        shape=None,
+        flow=None,
+        prior=None,
+    ):
         super().__init__()
         self.likelihood, self.flow, self.prior = likelihood, flow, prior
         self.hidden_dims, self.z_dim, self.y_dim = tuple(hidden_dims), z_dim, y_dim
         self.members, self.n_latents = members, z_dim
         n_in = likelihood.n_features + y_dim
         n_out = self.heads * z_dim + (flow.n_params if flow else 0)
-        encoder, decoder = (partial(b, members=members, shape=shape) for b in NETWORKS[network])
+        build_encoder, build_decoder = NETWORKS[network]
+        of_members = {"members": members, "shape": shape}
         # One head for mu, logvar and a flow's context: one matrix product.
-        self.encoder = encoder(n_in, hidden_dims, n_out)
-        self.decoder = decoder(z_dim + y_dim, tuple(hidden_dims)[::-1], likelihood.n_params)
+        self.encoder = build_encoder(n_in, hidden_dims, n_out, **of_members)
+        n_params = likelihood.n_params
+        self.decoder = build_decoder(z_dim + y_dim, self.hidden_dims[::-1], n_params, **of_members)
         widest = (getattr(half, "width", 0) for half in (self.encoder, self.decoder))
         self.width = max(n_in, *hidden_dims, n_out, z_dim + y_dim, likelihood.width, *widest)
 
-    def describe(self):
-        inner = [*self.hidden_dims, f"z{self.z_dim}", *self.hidden_dims[::-1]]
-        dims = [self.likelihood.n_features + self.y_dim, *inner, self.likelihood.n_params]
-        n = sum(p.numel() for p in self.parameters())
-        shape = "-".join(map(str, dims)) + (f" x {self.members}" if self.members > 1 else "")
-        parts = [part.describe() for part in (self.likelihood, self.flow, self.prior) if part]
-        return f"Model: {type(self).__name__} {shape}, {n:,} parameters, {', '.join(parts)}"
+    # q(z|x)
 
-    def parameters_of(self, phase):
-        """The parameters that training phase `phase` moves."""
-        return list(self.parameters())
-
-    def note(self, x):
-        """What its log p(x) means for such data, in sentences, or an empty string."""
-        return self.likelihood.note(x)
-
-    @property
-    def gaussian(self):
-        """Whether q(z|x) is a Gaussian and p(z) is N(0, I), so that their KL is exact."""
-        return self.flow is None and self.prior is None
+    def encode(self, x, y=None, mask=None):
+        """mu and logvar of q(z|x, y), before its flow, each [B, Z]."""
+        q = self.posterior(x, y, mask)
+        return q.mu, q.logvar
 
     def posterior(self, x, y=None, mask=None):
-        """q(z|x, y)."""
+        """q(z|x, y) as a Posterior."""
         h = self.likelihood.features(x, mask)
         if y is not None:
             h = torch.cat([h, y], -1)
@@ -120,30 +117,15 @@ class VAE(nn.Module):
         return self.posterior_of(h)
 
     def posterior_of(self, h):
-        """The same of encoder features h [B, n_features + y_dim]."""
+        """q(z|x, y) as a Posterior, from the encoder's input h [B, n_features + y_dim]."""
         h = self.encoder(h)
         if self.flow is None:
             return Posterior(*h.chunk(2, -1))
         return Posterior(*h.split((self.z_dim, self.z_dim, self.flow.n_params), -1))
 
-    @torch.no_grad()
-    def start_at(self, x, y=None, mask=None):
-        """Start what is learned from rows of the data: a prior's pseudo-inputs."""
-        if self.prior is not None:
-            h = self.likelihood.features(x, mask)
-            self.prior.start_at(h if y is None else torch.cat([h, y], -1))
-
-    def encode(self, x, y=None, mask=None):
-        """mu and logvar of q(z|x, y), before its flow, each [B, Z]."""
-        return self.posterior(x, y, mask)[:2]
-
-    def code(self, q):
-        """The middle of q(z|x), [B, Z]."""
+    def posterior_mean(self, q):
+        """The mean of q(z|x), [B, Z]; after a flow, where the flow takes the Gaussian's mean."""
         return q.mu if self.flow is None else self.flow(q.mu, q.context)[0]
-
-    def kl_by_latent(self, q):
-        """KL of q(z|x), before its flow, from N(0, I): [B, Z]."""
-        return kl_normal(q.mu, q.logvar, by_latent=True)
 
     def reparameterize(self, mu, logvar, n_samples=1, eps=None):
         """z = mu + sigma * eps, [K, B, Z]; [B, Z] where n_samples is None. eps None: drawn here.
@@ -157,13 +139,13 @@ class VAE(nn.Module):
             mu, logvar = mu.unsqueeze(-3), logvar.unsqueeze(-3)
         return torch.addcmul(mu, torch.exp(0.5 * logvar), eps)
 
-    def draw(self, q, n_samples=1, eps=None, hold_q=False):
+    def draw(self, q, n_samples=1, eps=None, detach_q=False):
         """Samples z of a Posterior and their log q(z|x): [K, B, Z], [K, B]; see reparameterize.
 
-        With `hold_q` no gradient passes through the parameters of log q, only through z.
+        With `detach_q` no gradient passes through the parameters of log q, only through z.
         """
         z = self.reparameterize(q.mu, q.logvar, n_samples, eps)
-        mu, logvar = (p.detach() if hold_q else p for p in q[:2])
+        mu, logvar = (q.mu.detach(), q.logvar.detach()) if detach_q else (q.mu, q.logvar)
         if n_samples is not None:
             mu, logvar = mu.unsqueeze(-3), logvar.unsqueeze(-3)
         log_qz_x = log_normal(z, mu, logvar).sum(-1)
@@ -172,11 +154,7 @@ class VAE(nn.Module):
         z, log_det = self.flow(z, q.context)
         return z, log_qz_x - log_det
 
-    def log_pz(self, z, y=None):
-        """log p(z), [K, B]; a learned one may depend on y."""
-        if self.prior is not None:
-            return self.prior.log_prob(z, lambda h: self.posterior_of(h)[:2], y)
-        return -0.5 * (LOG_2PI + z.square()).sum(-1)
+    # p(x|z) and p(z)
 
     def decode(self, z, y=None):
         """The likelihood's parameters, [K, B, P]."""
@@ -184,24 +162,37 @@ class VAE(nn.Module):
             z = torch.cat([z, y.expand(*z.shape[:-1], -1)], -1)
         return self.decoder(z)
 
+    def log_pz(self, z, y=None):
+        """log p(z), [K, B]; a learned prior may depend on y."""
+        if self.prior is not None:
+            return self.prior.log_prob(z, lambda h: self.posterior_of(h)[:2], y)
+        return -0.5 * (LOG_2PI + z.square()).sum(-1)
+
+    @property
+    def gaussian(self):
+        """Whether q(z|x) is a Gaussian and p(z) is N(0, I), so that their KL is exact."""
+        return self.flow is None and self.prior is None
+
     def forward(self, x, y=None, mask=None):
         """Mean of p(x|z) at one sampled z [B, D] (of each member), and mu, logvar of q(z|x)."""
         q = self.posterior(x, y, mask)
         z, _ = self.draw(q)
         return self.likelihood.mean(self.decode(z, y)).squeeze(-3), q.mu, q.logvar
 
+    # Bounds on log p(x)
+
     def elbo(self, x, y=None, mask=None, n_samples=None):
-        """The evidence lower bound and its halves, by `n_samples` draws of z (None: 1).
+        """The evidence lower bound and its two halves, by `n_samples` draws of z (None: 1).
 
         The KL is exact where q is Gaussian and p(z) is N(0, I), else it comes from the same draws.
         """
         return self.elbo_of(self.posterior(x, y, mask), x, y, mask, n_samples)
 
     def elbo_of(self, q, x, y=None, mask=None, n_samples=None):
-        """The same where q(z|x) is known."""
+        """`elbo` where the Posterior q of these rows is known."""
         if self.gaussian:
-            z = self.reparameterize(*q[:2], n_samples)  # [K, B, Z]
-            kl = kl_normal(*q[:2])
+            z = self.reparameterize(q.mu, q.logvar, n_samples)  # [K, B, Z]
+            kl = kl_normal(q.mu, q.logvar)
         else:
             z, log_qz_x = self.draw(q, n_samples)
             kl = log_qz_x - self.log_pz(z, y)
@@ -213,20 +204,12 @@ class VAE(nn.Module):
             log_px_z, kl = log_px_z.mean(0), kl.mean(0)
         return Terms(log_px_z - kl, log_px_z, kl)
 
-    def loss(self, phase, batch, beta=1.0, objective="elbo", n_samples=1, hide_rate=0.0,
-             free_bits=0.0, capacity=None):  # fmt: skip
-        """What phase `phase` minimises, and its parts as detached scalars: see objectives.py."""
-        batch = batch._replace(x=self.likelihood.draw(batch.x))
-        if hide_rate:
-            batch = hide(batch, hide_rate)
-        return OBJECTIVES[objective](self, batch, beta, n_samples, free_bits, capacity)
-
-    def log_w_terms(self, x, y=None, mask=None, n_samples=1, hold_q=False, eps=None, prior=None):
+    def log_w_terms(self, x, y=None, mask=None, n_samples=1, detach_q=False, eps=None, prior=None):
         """log p(x|z) and log p(z) - log q(z|x) at samples z of q, each [K, B], and z [K, B, Z].
 
-        `hold_q` as in `draw`. `prior` gives log p(z) in place of the model's own.
+        `detach_q` as in `draw`. `prior` gives log p(z) in place of the model's own.
         """
-        z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps, hold_q)
+        z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps, detach_q)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
         log_pz = self.log_pz(z, y) if prior is None else prior(z)
         return log_px_z, log_pz - log_qz_x, z
@@ -236,95 +219,34 @@ class VAE(nn.Module):
         log_px_z, log_ratio, _ = self.log_w_terms(x, y, mask, n_samples, eps=eps, prior=prior)
         return (log_px_z + log_ratio).flatten(0, -2)
 
-    def grid(self, n_samples, seed=0):
-        """`normal_grid` for n_samples z's of a row in all, evenly of each member: [K, 1, Z]."""
-        return normal_grid(math.ceil(n_samples / self.members), self.z_dim, seed)
-
-    @torch.no_grad()
-    def importance(self, x, y=None, mask=None, n_samples=1000, eps=None, prior=None, own=None):
-        """log p(x) by importance sampling from q(z|x), with the ELBO and the effective sample size.
-
-        Burda et al. 2016, eq. 8; ESS = (sum w)^2 / sum w^2. Memory is bounded whatever B and K.
-        n_samples in all, evenly of each member; or as many as `eps` [K, 1, Z], see `grid`, which
-        is then the noise of every row. `prior`: see parts/model/priors.py, `own` [B] is for it.
-        """
-        n_samples = math.ceil(n_samples / self.members) if eps is None else len(eps)
-        cells = CHUNK_FLOATS // (self.members * max(self.width, prior.n_rows if prior else 0))
-        k_chunk = min(n_samples, max(1, cells))  # cells: z's of each member decoded at a time
-        options = {"n_samples": n_samples, "k_chunk": k_chunk, "eps": eps, "prior": prior}
-        estimate = partial(self._importance_chunk, **options)
-        batch, n_rows = Batch(x, y, mask), max(1, cells // k_chunk)
-        return Importance(*in_chunks(estimate, batch, n_rows, *([] if own is None else [own])))
-
-    def _importance_chunk(self, batch, own=None, *, n_samples, k_chunk, eps, prior):
-        log_sum = log_sum_sq = batch.x.new_full((len(batch.x),), -torch.inf)
-        total = torch.zeros_like(log_sum)
-        log_pz = None if prior is None else partial(prior.log_prob, own=own)
-        for start in range(0, n_samples, k_chunk):
-            k = min(k_chunk, n_samples - start)
-            noise = None if eps is None else eps[start : start + k]
-            log_w = self.log_w(*batch, n_samples=k, eps=noise, prior=log_pz)
-            log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
-            log_sum_sq = torch.logaddexp(log_sum_sq, (2 * log_w).logsumexp(0))
-            total = total + log_w.sum(0)
-        n_samples *= self.members
-        log_k = math.log(n_samples)
-        return Importance(log_sum - log_k, total / n_samples, torch.exp(2 * log_sum - log_sum_sq))
-
     def log_px(self, x, y=None, mask=None, n_samples=1000, eps=None):
         """Importance-weighted lower bound on log p(x), [B]; tight as n_samples grows."""
         return self.importance(x, y, mask, n_samples, eps).log_px
 
-    @torch.no_grad()
-    def aggregated(self, x, y=None, mask=None):
-        """The aggregated posterior of rows [N, D], as a prior for `importance`; None after a flow,
-        whose density at other rows' z needs its inverse.
-        """
-        return Aggregated(*self.encode(x, y, mask)) if self.flow is None else None
+    def loss(
+        self,
+        phase,
+        batch,
+        beta=1.0,
+        objective="elbo",
+        n_samples=1,
+        hide_rate=0.0,
+        free_bits=0.0,
+        capacity=None,
+    ):
+        """What phase `phase` minimises, and its parts as detached scalars: see objectives.py."""
+        batch = batch._replace(x=self.likelihood.draw(batch.x))
+        if hide_rate:
+            batch = hide(batch, hide_rate)
+        return OBJECTIVES[objective](self, batch, beta, n_samples, free_bits, capacity)
 
-    @torch.no_grad()
-    def impute(self, x, mask, y=None, n_samples=1000, draws=0, eps=None, unit=None, x_of=None):
-        """Missing cells by their distribution given the observed ones; those stay as they are.
-
-        `mean` is the conditional mean by self-normalised importance sampling (Mattei & Frellsen
-        2019, eq. 10), for categories the most probable; `unit` as in `Likelihood.average`. `draws`
-        are drawn jointly, by sampling importance resampling; `x_of` as in `sample`.
-        """
-        n_samples = math.ceil(n_samples / self.members) if eps is None else len(eps)
-        n_rows = max(1, CHUNK_FLOATS // (self.width * max(n_samples * self.members, draws)))
-        options = {"n_samples": n_samples, "draws": draws, "eps": eps, "unit": unit}
-        fill = partial(self._impute_chunk, x_of=x_of or self.likelihood.sample, **options)
-        mean, drawn, log_px, ess = in_chunks(fill, Batch(x, y, mask), n_rows)
-        return Imputation(mean, drawn.transpose(0, 1), log_px, ess)
-
-    def _impute_chunk(self, batch, n_samples, draws, eps, unit, x_of):
-        x, y, mask = batch
-        z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps)
-        params = self.decode(z, y)  # [K, B, P]
-        log_w = self.likelihood.log_prob(params, x, mask) + (self.log_pz(z, y) - log_qz_x)
-        log_w, params = log_w.flatten(0, -2), params.flatten(0, -3)  # members' samples together
-        weights = log_w.softmax(0)
-        log_px = log_w.logsumexp(0) - math.log(len(log_w))
-        expected = self.likelihood.average(params, weights, unit)
-        mean = expected if unit is not None else torch.where(mask > 0, x, expected)
-        drawn = x.new_empty(len(x), 0, x.shape[1])
-        if draws:
-            chosen = torch.multinomial(weights.T, draws, replacement=True)  # [B, M]
-            at = chosen.T, torch.arange(len(x), device=x.device)
-            drawn = x_of(params[at])  # [M, B, D]
-            drawn = torch.where(mask > 0, x, drawn).transpose(0, 1)
-        return mean, drawn, log_px, 1 / weights.square().sum(0)
-
-    @torch.no_grad()
-    def terms(self, batch, n_samples=1):
-        """`elbo` of any number of rows in bounded memory, for evaluation."""
-        n_rows = max(1, CHUNK_FLOATS // (self.width * n_samples * self.members))
-        return Terms(*in_chunks(lambda b: self.elbo(*b, n_samples=n_samples), batch, n_rows))
+    # Reconstructions and samples
 
     @torch.no_grad()
     def reconstruct(self, x, y=None, mask=None):
-        """Mean of p(x|z) at the middle of q(z|x), [B, D]: no randomness."""
-        return self.expected(self.decode(self.code(self.posterior(x, y, mask)), y))
+        """Mean of p(x|z) at the mean of q(z|x), [B, D]: no randomness."""
+        z = self.posterior_mean(self.posterior(x, y, mask))
+        return self.expected(self.decode(z, y))
 
     def expected(self, params):
         """What to expect of x given params [B, P], or those of all members [M, B, P]: [B, D]."""
@@ -334,7 +256,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample_z(self, n, y=None):
-        """n draws from p(z), [n, Z]; as `log_pz`."""
+        """n draws from p(z), [n, Z]; a learned prior may depend on y [n, C]."""
         if self.prior is not None:
             return self.prior.sample(n, lambda h: self.posterior_of(h)[:2], y)
         weight = next(self.parameters())
@@ -349,5 +271,81 @@ class VAE(nn.Module):
         x_of, z = x_of or self.likelihood.sample, self.sample_z(n, y)
         if self.members == 1:
             return x_of(self.decode(z, y))
-        params = self.decode(z.expand(self.members, n, -1), y)
+        params = self.decode(z.expand(self.members, n, -1), y)  # [M, n, P]
         return x_of(params[torch.randint(self.members, (n,)), torch.arange(n)])
+
+    # Estimates in bounded memory: parts/model/importance.py
+
+    def importance(self, x, y=None, mask=None, n_samples=1000, eps=None, prior=None, own=None):
+        """log p(x), ELBO and effective sample size of any number of rows, as an Importance."""
+        return importance.importance(self, Batch(x, y, mask), n_samples, eps, prior, own)
+
+    def terms(self, batch, n_samples=1):
+        """`elbo` of any number of rows, as Terms."""
+        return importance.terms(self, batch, n_samples)
+
+    def impute(self, x, mask, y=None, n_samples=1000, draws=0, eps=None, unit=None, x_of=None):
+        """Missing cells by their distribution given the observed ones, as an Imputation."""
+        batch = Batch(x, y, mask)
+        return importance.impute(self, batch, n_samples, draws, eps, unit, x_of)
+
+    def grid(self, n_samples, seed=0):
+        """`normal_grid` for n_samples z's of a row in all, evenly of each member: [K, 1, Z]."""
+        return normal_grid(importance.samples_per_member(self, n_samples), self.z_dim, seed)
+
+    @torch.no_grad()
+    def aggregated(self, x, y=None, mask=None):
+        """The aggregated posterior of rows [N, D], as a prior for `importance`.
+
+        None after a flow, whose density at other rows' z needs its inverse.
+        """
+        return Aggregated(*self.encode(x, y, mask)) if self.flow is None else None
+
+    # What scripts and the training loop ask
+
+    def traversal(self, z, y=None):
+        """The z's of the first row of posterior means z [N, Z] with one latent at a time changed,
+        as a Traversal; y [N, C] are the conditions of these rows.
+        """
+        return traversal.gaussian_traversal(z, *traversal.prior_mean_std(self, z, y))
+
+    def check_latents_are_separate(self):
+        """Raise UserError unless q(z|x) is one Gaussian for each latent, as --factors needs."""
+        if self.members > 1:
+            raise UserError(
+                "--factors compares the latents of one encoder, and this run has "
+                f"{self.members} members; train one with --members 1"
+            )
+        if self.flow is not None:
+            raise UserError(
+                "--factors needs q(z|x) of every latent alone, which a --flow mixes; train without "
+                "one"
+            )
+
+    def parameters_of(self, phase):
+        """The parameters that training phase `phase` moves."""
+        return list(self.parameters())
+
+    @torch.no_grad()
+    def start_at(self, x, y=None, mask=None):
+        """Initialise from rows of the data what can be: a prior's pseudo-inputs."""
+        if self.prior is not None:
+            h = self.likelihood.features(x, mask)
+            self.prior.start_at(h if y is None else torch.cat([h, y], -1))
+
+    def kl_by_latent(self, q):
+        """KL of q(z|x), before its flow, from N(0, I): [B, Z]."""
+        return kl_normal(q.mu, q.logvar, by_latent=True)
+
+    def describe(self):
+        """One line: sizes of the layers, number of parameters, likelihood, flow and prior."""
+        inner = [*self.hidden_dims, f"z{self.z_dim}", *self.hidden_dims[::-1]]
+        dims = [self.likelihood.n_features + self.y_dim, *inner, self.likelihood.n_params]
+        n = sum(p.numel() for p in self.parameters())
+        shape = "-".join(map(str, dims)) + (f" x {self.members}" if self.members > 1 else "")
+        parts = [part.describe() for part in (self.likelihood, self.flow, self.prior) if part]
+        return f"Model: {type(self).__name__} {shape}, {n:,} parameters, {', '.join(parts)}"
+
+    def note(self, x):
+        """What log p(x) means for data x, in sentences, or an empty string."""
+        return self.likelihood.note(x)

@@ -61,7 +61,7 @@ def test_a_vqvae_is_traversed_from_code_to_code():
     x = torch.rand(40, 12)
     model.start_at(x)
     q = model.posterior(x)
-    found = walks.decoded(model, model.code(q))
+    found = walks.decoded(model, model.posterior_mean(q))
     assert sorted(found["traversed_at"]) == list(range(5))
     assert len(found["traversed"]) == 2
     for row, place in enumerate(found["traversed"]):
@@ -164,7 +164,7 @@ def test_models_with_a_flow_or_a_learned_prior(name):
     options = {"flow": FLOWS["planar"](2, 2)} if name == "flow" else {}
     options |= {"prior": PRIORS[name](2, 12, 5)} if name != "flow" else {}
     model, means = linear_model(2, **options)
-    code = model.code(model.posterior(torch.rand(4, 12))).detach()
+    code = model.posterior_mean(model.posterior(torch.rand(4, 12))).detach()
     found = walks.decoded(model, code)["interpolations"][:, 0]
     np.testing.assert_allclose(found, means(code[::2]), atol=1e-6)
 

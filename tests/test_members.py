@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close as close
 
-import vae
 from evaluate import describe_rows
 from parts.forms.tables.encoding import Column
+from parts.model import importance
 from parts.model.build import from_config
 from parts.model.likelihoods.mixed import Mixed
 from parts.model.networks import Linears, mlp
@@ -319,7 +319,7 @@ def test_described_rows_have_the_latents_of_all_members():
 def sizes_within(budget, model, monkeypatch):
     """A list to which every layer adds the size of its output."""
     sizes = []
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", budget)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", budget)
     for layer in [*model.encoder, *model.decoder]:
         layer.register_forward_hook(lambda *args: sizes.append(args[2].numel()))
     return sizes

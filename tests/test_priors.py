@@ -14,7 +14,7 @@ from torch.distributions import (
 )
 from torch.testing import assert_close as close
 
-import vae
+from parts.model import importance
 from parts.model.aggregated import Aggregated
 from parts.model.priors import MIN_LOGVAR, PRIORS, Mixture, VampPrior
 from vae import VAE, Gaussian, normal_grid
@@ -196,7 +196,7 @@ def test_chunks_of_any_size_give_the_same_and_each_row_its_own(members, cells, m
 
     monkeypatch.setattr(prior, "log_prob", note)
     budget = cells * members * 30  # 30 exceeds the width of any layer
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", budget)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", budget)
     close(model.importance(x, eps=eps, prior=prior, own=own), whole)
     assert sum(sizes) == 11 * 13 * members * 30
     assert max(sizes) <= max(budget, members * 30)

@@ -14,12 +14,14 @@ from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.testing import assert_close as close
 
-import vae
 from parts.forms.tables.encoding import Column
+from parts.model import importance
+from parts.model.batches import hide
 from parts.model.build import from_config
 from parts.model.likelihoods.mixed import Mixed
+from parts.model.networks import NETWORKS
 from parts.training.adam import Adam
-from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, hide, kl_normal, normal_grid
+from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, kl_normal, normal_grid
 
 VARIANCE = 0.5
 
@@ -467,7 +469,7 @@ def test_importance_over_chunks_uses_every_weight_of_every_row_once(cells, monke
         used[rows] += n_samples
         return table[start : start + n_samples, rows]
 
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", cells * model.width)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", cells * model.width)
     monkeypatch.setattr(model, "log_w", log_w)
     x = torch.arange(float(n_rows))[:, None].expand(-1, 3)
     estimate = model.importance(x, x, x, n_samples, noise)
@@ -485,7 +487,7 @@ def test_terms_over_chunks_are_those_of_each_row(rows, monkeypatch):
         assert len(x) <= rows
         return Terms(x[:, 0] + n_samples, y[:, 0], mask[:, 0])
 
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", 4 * rows * model.width)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", 4 * rows * model.width)
     monkeypatch.setattr(model, "elbo", elbo)
     x = torch.arange(10.0)[:, None].expand(-1, 3)
     column = torch.arange(10.0)
@@ -496,7 +498,7 @@ def test_terms_over_chunks_are_those_of_each_row(rows, monkeypatch):
 def test_small_chunks_leave_exact_estimates_as_they_are(monkeypatch):
     model, x = linear_vae(exact=True), torch.randn(11, 4).double()
     whole = model.importance(x, n_samples=13)
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", 5 * model.width)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", 5 * model.width)
     close(model.importance(x, n_samples=13), whole, atol=1e-5, rtol=0)
 
 
@@ -510,7 +512,7 @@ def test_no_layer_of_a_chunk_holds_more_than_chunk_floats(y_dim, monkeypatch):
 
     for layer in [*model.encoder, *model.decoder]:
         layer.register_forward_hook(note)
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", 1000)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", 1000)
     batch = Batch(torch.randn(70, 3), torch.randn(70, y_dim) if y_dim else None)
     model.importance(*batch, n_samples=90)
     model.terms(batch, n_samples=3)
@@ -539,7 +541,7 @@ print(peak() - before)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
 def test_memory_of_log_px_is_bounded():
     """At once, the parameters of 2000 rows x 2000 samples would be 160 MB, and several such."""
-    root = Path(vae.__file__).parent
+    root = Path(__file__).parent.parent
     command = [sys.executable, "-c", MEASURE_MEMORY]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 300
@@ -688,7 +690,7 @@ def test_imputing_does_not_depend_on_chunks(n_rows, monkeypatch):
     model, (x, mask) = mixed_vae(), mixed_rows(20)
     eps, sizes = normal_grid(16, 2).double(), []
     whole = model.impute(x, mask, n_samples=16, eps=eps, draws=3)
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", 16 * n_rows * model.width)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", 16 * n_rows * model.width)
     model.decoder.register_forward_hook(lambda layer, _, output: sizes.append(output.shape[1]))
     parts = model.impute(x, mask, n_samples=16, eps=eps, draws=3)
     assert sizes == [n_rows] * (20 // n_rows) + [20 % n_rows] * (20 % n_rows > 0)
@@ -701,7 +703,7 @@ def test_imputing_does_not_depend_on_chunks(n_rows, monkeypatch):
 @pytest.mark.parametrize(("n_samples", "draws"), [(90, 0), (9, 90)])
 def test_no_layer_of_an_imputed_chunk_holds_more_than_chunk_floats(n_samples, draws, monkeypatch):
     model, sizes = VAE(Gaussian(3), (5,), z_dim=2), []
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", 1000)
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", 1000)
     for name in ("log_prob", "sample"):
         method = getattr(model.likelihood, name)
 
@@ -763,7 +765,7 @@ def test_with_a_grid_a_row_is_estimated_as_if_it_were_alone(monkeypatch):
     order = torch.randperm(12)
     shuffled = model.log_px(x[order], mask=mask[order], n_samples=100, eps=eps)
     close(shuffled, whole[order], atol=1e-4, rtol=1e-5)
-    monkeypatch.setattr(vae, "CHUNK_FLOATS", 7 * model.width)  # the samples in pieces as well
+    monkeypatch.setattr(importance, "CHUNK_FLOATS", 7 * model.width)
     close(model.log_px(x, mask=mask, n_samples=100, eps=eps), whole, atol=1e-4, rtol=1e-5)
 
 
@@ -864,7 +866,7 @@ def test_any_module_can_be_a_network(monkeypatch):
         def forward(self, x):
             return self.straight(x) + torch.tanh(self.curved(x))
 
-    monkeypatch.setitem(vae.NETWORKS, "residual", (Residual, Residual))
+    monkeypatch.setitem(NETWORKS, "residual", (Residual, Residual))
     model = VAE(Gaussian(3), (5,), z_dim=2, network="residual")
     assert model.log_px(torch.randn(4, 3), n_samples=3).isfinite().all()
     assert "3-5-z2-5-6, 68 parameters" in model.describe()

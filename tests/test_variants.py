@@ -8,6 +8,8 @@ from parts.errors import UserError
 from parts.model.build import flow_of, from_config
 from parts.model.flows import FLOWS
 from parts.model.priors import Mixture, VampPrior
+from parts.model.vqvae import VQVAE
+from parts.tasks import walks
 from parts.training.loop import beta_at
 from vae import VAE, Batch, Gaussian, kl_normal
 
@@ -167,3 +169,21 @@ def test_a_config_names_its_flow_and_prior():
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(").replace(")", r"\)")):
         from_config(CONFIG | settings)
+
+
+def test_only_a_model_with_a_gaussian_for_each_latent_has_its_factors_measured():
+    VAE(Gaussian(4), (3,), 2).check_latents_are_separate()
+    refused = {
+        "has 3 members": VAE(Gaussian(4), (3,), 2, members=3),
+        "which a --flow mixes": VAE(Gaussian(4), (3,), 2, flow=FLOWS["planar"](2, 1)),
+        "--model vqvae has codes": VQVAE(Gaussian(4), (3,), 2),
+    }
+    for words, model in refused.items():
+        with pytest.raises(UserError, match=words):
+            model.check_latents_are_separate()
+
+
+def test_a_manifold_is_drawn_only_where_z_is_continuous():
+    z = torch.randn(5, 2)
+    assert "manifold" in walks.decoded(VAE(Gaussian(4), (3,), 2), z)
+    assert "manifold" not in walks.decoded(VQVAE(Gaussian(4), (3,), 2, code_dim=1), z)

@@ -19,9 +19,7 @@ def synthetic(config):
         raise UserError(
             f"--n-informative {config['n_informative']}, expected at most {config['n_columns']}"
         )
-    informative = (
-        min(2, config.n_columns) if config.n_informative is None else config.n_informative
-    )
+    informative = min(2, config.n_columns) if config.n_informative is None else config.n_informative
     redundant = min(2, config.n_columns - informative)
     clusters = 2 if 2**informative >= 4 else 1
     x, labels = make_classification(

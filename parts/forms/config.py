@@ -33,9 +33,7 @@ class DataConfig:
         None, "synthetic: columns that tell classes", parse=positive_int
     )
     data_seed: int = option(42, "synthetic, sprites: seed (default: 42)", parse=seed)
-    data_dir: str | None = option(
-        None, "mnist, fashion: where their idx files are", metavar="DIR"
-    )
+    data_dir: str | None = option(None, "mnist, fashion: where their idx files are", metavar="DIR")
     image_size: int | None = option(
         None,
         "folder: resize the middle square of each picture to N x N",
@@ -55,5 +53,3 @@ class DataConfig:
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, of --columns and --kind
     scaling: str = "standard"  # what the likelihood takes: standard, none or kinds
     static_pixels: bool = False  # grey pixels are drawn as 0 or 1, once
-
-

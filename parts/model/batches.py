@@ -40,11 +40,13 @@ def hide(batch, rate):
 def in_chunks(function, batch, n_rows, *others):
     """function(piece) for pieces of at most n_rows rows, their results joined along rows.
 
-    `others` are further tensors of as many rows, cut alike.
+    `others` are further tensors of as many rows, cut alike. The function returns several tensors,
+    and what they are joined to is a NamedTuple where it returns one, else a list.
     """
     cuts = [slice(start, start + n_rows) for start in range(0, len(batch.x), n_rows)]
     pieces = [function(batch.take(cut), *(other[cut] for other in others)) for cut in cuts]
-    return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+    joined = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+    return pieces[0]._make(joined) if hasattr(pieces[0], "_make") else joined
 
 
 def column_sums(x, mask):

@@ -137,8 +137,7 @@ def refuse_unfit(config):
     for option, off in (("free_bits", 0.0), ("capacity", None)):
         if getattr(training, option) != off and training.objective != "elbo":
             raise UserError(
-                f"--{option.replace('_', '-')} goes with --objective elbo, not "
-                f"{training.objective}"
+                f"--{option.replace('_', '-')} goes with --objective elbo, not {training.objective}"
             )
     if training.free_bits and not plain:
         raise UserError("--free-bits needs a KL of each latent: no --flow, and --prior normal")

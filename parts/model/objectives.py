@@ -45,7 +45,7 @@ def dreg(model, batch, beta, n_samples, *_):
     Where beta weighs log p(z) - log q(z|x), only that part of the score function is to be replaced:
     samples then count by (1 - beta) w + beta w^2.
     """
-    log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=n_samples, hold_q=True)
+    log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=n_samples, detach_q=True)
     log_w = log_px_z + beta * log_ratio  # [K, B]
     # Softmax and bound in one pass and without a graph.
     values = log_w.detach()

@@ -12,7 +12,9 @@ import torch
 from parts.errors import UserError
 from parts.model.batches import Batch, hide
 from parts.model.codebook import PRIOR_DIM, Codebook, CodePrior, perplexity, pick
-from vae import VAE, Terms, normal_grid
+from parts.model.noise import normal_grid
+from parts.model.traversal import code_traversal
+from vae import VAE, Terms
 
 
 class Codes(NamedTuple):
@@ -45,7 +47,9 @@ class VQVAE(VAE):
         **{"free_bits": (0.0,), "capacity": (None,)},
     }
     heads = 1
+    n_z_per_condition = 20  # the first is the row's own code, the others are what p(z) would draw
     gaussian = False
+    z_is_continuous = False
 
     def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", shape=None,
                  n_codes=64, code_dim=4, commitment=0.25):  # fmt: skip
@@ -90,7 +94,7 @@ class VQVAE(VAE):
     def encode(self, x, y=None, mask=None):
         raise UserError("the codes of --model vqvae have no mu and logvar; use --model vae")
 
-    def code(self, q):
+    def posterior_mean(self, q):
         return q.z_q.flatten(-2)
 
     def kl_by_latent(self, q):
@@ -138,7 +142,7 @@ class VQVAE(VAE):
         """Even noise in (0, 1) for n_samples codes of a row: [K, 1, M]."""
         return torch.special.ndtr(normal_grid(n_samples, self.n_latents, seed))
 
-    def draw(self, q, n_samples=1, eps=None, hold_q=False):
+    def draw(self, q, n_samples=1, eps=None, detach_q=False):
         """Codes z [K, B, M C] to sum p(x, z) over, and log of how often each is drawn [K, B].
 
         The first is the row's own. The others come half from near z_e, each code by itself as from
@@ -174,7 +178,17 @@ class VQVAE(VAE):
     def forward(self, x, y=None, mask=None):
         """Mean of p(x|z_q) [B, D], and z_e and z_q [B, M, C]."""
         q = self.posterior(x, y, mask)
-        return self.likelihood.mean(self.decode(self.code(q), y)), q.z_e, q.z_q
+        return self.likelihood.mean(self.decode(self.posterior_mean(q), y)), q.z_e, q.z_q
+
+    def traversal(self, z, y=None):
+        """z [U, S, M C] of the first row with one code at a time changed, as a Traversal."""
+        return code_traversal(z, self.codebook)
+
+    def check_latents_are_separate(self):
+        raise UserError(
+            "--factors needs a mean and a variance of every latent, and --model vqvae has codes; "
+            "train one with --model vae"
+        )
 
     def aggregated(self, x, y=None, mask=None):
         """None: p(z) is learned, and covers no more than the rows' codes."""

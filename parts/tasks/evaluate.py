@@ -9,6 +9,7 @@ from parts.forms.tables import encoding
 from parts.measure import disentanglement
 from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.model.likelihoods.pixels import bits_per_dim
+from parts.model.traversal import ACTIVE_VARIANCE
 from parts.randomness import fixed_randomness
 from parts.tasks import walks
 
@@ -28,7 +29,7 @@ def describe_rows(model, batch, with_std=False):
     @torch.no_grad()
     def describe(piece):
         q = model.posterior(*piece)
-        code, kl_per_dim = model.code(q), model.kl_by_latent(q)
+        code, kl_per_dim = model.posterior_mean(q), model.kl_by_latent(q)
         params = model.decode(code, piece.y)
         std = [model.likelihood.std(params)] if with_std else []
         if model.members > 1:
@@ -116,7 +117,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     per_column_mean, mse_mean = errors(mean_recon)
     per_column_pca, mse_pca = errors(pca_recon)
     kl_of_each = kl_per_dim.mean(0)
-    active = mu.var(0).reshape(n_latents, -1).sum(1) > walks.ACTIVE_VARIANCE
+    active = mu.var(0).reshape(n_latents, -1).sum(1) > ACTIVE_VARIANCE
     metrics = {
         "test_mse": test_mse,
         "elbo": (elbo + curve).mean(),
@@ -215,7 +216,7 @@ def known_factors(data, model, rows_seed):
             f"--factors: of {data.name} none are known; expected --data sprites, or an .npz file "
             "with arrays x [rows, columns] and factors [rows, factors]"
         )
-    model.refuse_factors()
+    model.check_latents_are_separate()
     order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))
     rows = order[: disentanglement.MOST_ROWS]
     fields = zip(*splits, strict=True)

@@ -1,7 +1,7 @@
 """Fill the missing cells of rows by their distribution given the observed ones, and check it.
 
-    filler = Filler(fitted)
-    for rows, values, draws in filler.chunks(x, mask, n_draws=20): ...
+filler = Filler(fitted)
+for rows, values, draws in filler.chunks(x, mask, n_draws=20): ...
 """
 
 from typing import NamedTuple

@@ -49,10 +49,12 @@ def draw(fitted, n, given=None, draw_y=None, x_of=None):
         pieces = []
         for size in sizes:
             y = conditions_of(n_samples)
-            *piece, log_p, found = resample(model, size, x, mask, y, n_samples, x_of)
-            pieces.append(piece)
-            ess = min(ess, found)
-        notes.append(f"log p(given): {log_p:.2f} nats; {ess:.0f} effective of {n_samples} samples")
+            found = resample(model, size, x, mask, y, n_samples, x_of)
+            pieces.append((found.x, found.y))
+            ess = min(ess, found.ess)
+        notes.append(
+            f"log p(given): {found.log_p:.2f} nats; {ess:.0f} effective of {n_samples} samples"
+        )
         if ess < FEW:
             notes.append(
                 f"Note: with {ess:.0f} effective samples many rows are alike; what is given is rare"

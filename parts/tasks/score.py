@@ -1,8 +1,8 @@
 """Score rows by how odd they are to a fitted model, and say which cells are.
 
-    scorer = Scorer(fitted)
-    scores = scorer(x, mask, y)          # -log p(row), nats; higher is odder
-    threshold = conformal_threshold(scorer.of_reference(fitted.held), 0.01)
+scorer = Scorer(fitted)
+scores = scorer(x, mask, y)          # -log p(row), nats; higher is odder
+threshold = conformal_threshold(scorer.of_reference(fitted.held), 0.01)
 """
 
 import math

@@ -220,5 +220,3 @@ class Pictures(Form):
 
 
 WALKS = ("latent_traversal", "interpolations", "manifold")  # of what evaluate.py keeps
-
-

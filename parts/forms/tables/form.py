@@ -143,8 +143,7 @@ class Tables(Form):
             if column.levels or not len(values):
                 continue
             low, middle, high = (
-                column.text([value])[0]
-                for value in (values.min(), np.median(values), values.max())
+                column.text([value])[0] for value in (values.min(), np.median(values), values.max())
             )
             lines.append(f"  {column.name}: from {low} to {high}, median {middle}")
         return lines
