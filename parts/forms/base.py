@@ -176,6 +176,7 @@ class Form:
     compares = "columns"  # how generated rows are compared with real ones, or "copies" alone
     walks = False  # whether walks through latent space are worth a figure
     marginals = False  # whether generated numbers may be mapped to the training rows' marginals
+    default_pixels = "drawn"  # generated rows are a draw from p(x|z), or its mean; None: by data
     n_drawn = 0  # draws that `write_filled` shows, whatever --draws says
 
     # Recognise and read
