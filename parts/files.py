@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,13 +16,13 @@ from parts.errors import UserError
 def write_atomic(path, write):
     """Call `write(file)` on a temporary binary file, then rename it to `path`."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -73,12 +73,13 @@ def locked(folder, busy):
     except ImportError:  # Windows: unprotected
         yield
         return
-    handle = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(busy) from None
         yield
-    except BlockingIOError:
-        raise UserError(busy) from None
     finally:
         os.close(handle)
 

@@ -147,7 +147,7 @@ class Codec:
         return encoding.to_user(x, self.modelled)
 
     def far(self, x):
-        """True where a number lies too far out to tell anything of the others in its row, [N, D]."""
+        """True where a number lies too far out to tell of the others in its row, [N, D]."""
         return encoding.far(x, self.modelled)
 
     def to_dict(self):

@@ -8,9 +8,9 @@ import json
 import os
 import platform
 import re
+import secrets
 import shlex
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +167,7 @@ class Run:
     def append_log(self, record):
         """One line, by one write: a kill leaves the whole line or none of it."""
         line = json.dumps(record) + "\n"
-        handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(handle, line.encode())
         finally:
@@ -200,11 +200,11 @@ def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
     refuse_name(runs_dir, name, overwrite)
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=runs_dir, prefix=".new-"))
+        staging = runs_dir / f".new-{secrets.token_hex(4)}"
+        staging.mkdir()
     except OSError as error:
         raise UserError(f"--runs-dir {runs_dir}: cannot be written: {error.strerror}") from error
     try:
-        staging.chmod(0o755)
         run = Run(staging)
         run.figures.mkdir()
         run.save_config(config)
@@ -238,6 +238,9 @@ def refuse_name(runs_dir, name, overwrite):
             f"run {target} exists; choose another --run, add --overwrite to replace "
             f"it, or continue it with --resume {name}"
         )
+    if target and target.exists():
+        with Run(target).locked():  # a run in training is not replaced
+            return
 
 
 def _move_into_place(staging, runs_dir, name, overwrite):
@@ -256,15 +259,15 @@ def _move_into_place(staging, runs_dir, name, overwrite):
     target = runs_dir / name
     refuse_name(runs_dir, name, overwrite)
     if target.exists():
-        old = Path(tempfile.mkdtemp(dir=runs_dir, prefix=".old-"))
-        os.rename(target, old / name)
-        try:
-            os.rename(staging, target)
-        except BaseException:
-            os.rename(old / name, target)
-            old.rmdir()
-            raise
-        shutil.rmtree(old)
+        old = runs_dir / f".old-{secrets.token_hex(4)}"
+        with Run(target).locked():
+            os.rename(target, old)
+            try:
+                os.rename(staging, target)
+            except BaseException:
+                os.rename(old, target)
+                raise
+            shutil.rmtree(old)
     else:
         os.rename(staging, target)
     return target

@@ -14,7 +14,7 @@ from parts.errors import UserError
 from parts.forms.base import N_KEPT_CELLS, N_KEPT_ROWS, Codec, Reference, random_rows
 from parts.model.batches import Batch
 from parts.model.build import Space, build_model
-from parts.randomness import fixed_randomness
+from parts.randomness import fixed_randomness, seed_everything
 from parts.training.loop import Training
 
 N_STARTED_AT = 5000  # training rows from which a model may begin
@@ -80,7 +80,7 @@ def references(data):
 
 def start(data, config, device="cpu"):
     """The Training of a new model, from its seed on."""
-    torch.manual_seed(config.training.seed)
+    seed_everything(config.training.seed)
     model = build_model(config.model, Space.of(data.codec)).to(device)
     names = [column.name for column in data.codec.modelled]
     for split in (data.train, data.val, data.test):

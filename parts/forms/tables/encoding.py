@@ -62,7 +62,11 @@ class Column:
         return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
 
     def mean_to_user(self, mean, std):
-        """Mean in user units of a Gaussian in model units with that mean and std; exact."""
+        """Mean in user units of a number with this mean and std in model units.
+
+        Exact where it is Gaussian there. A Student-t has no mean in user units where the curve is
+        not linear: its tails outweigh every power; the Gaussian's then stands for it.
+        """
         mu, sigma = mean * self.scale + self.shift, std * self.scale
         if self.curve == "asinh":  # E sinh(a + b eps) = sinh(a) exp(b^2 / 2)
             growth = np.exp(np.minimum(0.5 * (sigma / KNEE) ** 2, 300))
