@@ -234,7 +234,10 @@ class VAE(nn.Module):
         free_bits=0.0,
         capacity=None,
     ):
-        """What phase `phase` minimises, and its parts as detached scalars: see objectives.py."""
+        """What phase `phase` minimises, of each row [B], and parts of its mean as detached scalars.
+
+        The options are those of parts/model/objectives.py.
+        """
         batch = batch._replace(x=self.likelihood.draw(batch.x))
         if hide_rate:
             batch = hide(batch, hide_rate)

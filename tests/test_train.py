@@ -18,7 +18,14 @@ from parts.errors import UserError
 from parts.forms.tables.encoding import Column
 from parts.training import loop as training_loop
 from parts.training.adam import Adam
-from parts.training.loop import SCHEDULES, Training, beta_at, lr_at, permutation
+from parts.training.loop import (
+    SCHEDULES,
+    Training,
+    beta_at,
+    lr_at,
+    permutation,
+    weighted_mean,
+)
 from parts.training.presets import fitted_settings
 from train import PRESETS, fit, held_out_terms, parse
 from vae import VAE, Batch, Gaussian
@@ -39,10 +46,10 @@ class KnownLosses(nn.Module):
 
     def loss(self, phase, batch, beta=1.0):
         rows = batch.x[:, 0]
-        value = rows.mean() * (math.nan if len(self.batches) in self.bad else 1.0)
+        value = rows * (math.nan if len(self.batches) in self.bad else 1.0)
         self.batches.append(rows.tolist())
         self.betas.append(beta)
-        return value * self.weight.sum(), {"loss": value}
+        return value * self.weight.sum(), {"loss": value.mean()}
 
 
 def known_rows(n):
@@ -192,6 +199,77 @@ def test_a_batch_larger_than_the_data_is_the_data():
     assert sorted(model.batches[0]) == [0, 1, 2]
 
 
+# Weights of rows
+
+
+def parameters_after(rows, row_weights=None):
+    """The parameters after three epochs at the posterior's mean, and those before."""
+    torch.manual_seed(0)
+    model = VAE(Gaussian(3), (5,), z_dim=2).double()
+    before = weights(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn", lambda shape, **how: torch.zeros(shape, **how))
+        list(Training(model, lr=0.05).run(rows, 3, "full", weights=row_weights))
+    return weights(model), before
+
+
+def test_weighted_mean():
+    loss, weights = torch.tensor([1.0, 4.0]), torch.tensor([1.5, 0.5])
+    assert weighted_mean(loss).item() == 2.5
+    assert weighted_mean(loss, weights).item() == 1.75
+
+
+def test_a_row_of_weight_two_is_two_rows():
+    x = torch.randn(4, 3).double()
+    twice = Batch(torch.cat([x, x[:1]]))
+    weights = torch.tensor([2.0, 1, 1, 1]).double()
+    expected, before = parameters_after(twice)
+    torch.testing.assert_close(parameters_after(Batch(x), weights)[0], expected)
+    torch.testing.assert_close(parameters_after(Batch(x), 7 * weights)[0], expected)
+    assert (parameters_after(Batch(x))[0] - expected).abs().max() > 1e-3
+    assert (expected - before).abs().max() > 0.1
+
+
+def test_a_row_of_weight_zero_gives_no_gradient():
+    x = torch.randn(5, 3).double()
+    weights = torch.tensor([1.0, 0, 1, 1, 0]).double()
+    found, _ = parameters_after(Batch(x), weights)
+    torch.testing.assert_close(found, parameters_after(Batch(x[weights > 0]))[0])
+    other = torch.where(weights[:, None] > 0, x, 100 * x)
+    torch.testing.assert_close(parameters_after(Batch(other), weights)[0], found)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
+def test_the_gradient_of_a_weighted_batch_is_the_weighted_sum_of_those_of_its_rows(objective):
+    torch.manual_seed(0)
+    model, x = VAE(Gaussian(3), (5,), z_dim=2).double(), torch.randn(4, 3).double()
+    weights = torch.tensor([2.0, 0, 0.5, 1.5]).double()
+    loss, _ = model.loss("vae", Batch(x), objective=objective, n_samples=4)
+
+    def gradient(scalar):
+        parts = torch.autograd.grad(scalar, list(model.parameters()), retain_graph=True)
+        return torch.cat([part.flatten() for part in parts])
+
+    found = gradient(weighted_mean(loss, weights))
+    apart = torch.stack([gradient(row) for row in loss])
+    torch.testing.assert_close(found, weights @ apart / 4)
+
+
+def test_weights_go_with_their_rows_in_any_order():
+    """Batches of one row: the loss of each is its own weight times its own."""
+    seen = []
+
+    class Noting(KnownLosses):
+        def loss(self, phase, batch, beta=1.0):
+            loss, stats = super().loss(phase, batch, beta)
+            loss.register_hook(lambda grad: seen.append((batch.x[0, 0].item(), grad.item())))
+            return loss, stats
+
+    weights = torch.tensor([0.0, 1, 2, 3, 4])  # of mean 2
+    list(Training(Noting()).run(known_rows(5), 2, batch_size=1, weights=weights))
+    assert sorted(seen) == sorted(2 * [(row, row / 2) for row in range(5)])
+
+
 # Adam
 
 
@@ -203,11 +281,11 @@ def test_adam_equals_torchs():
     start = weights(ours)
     for step in range(300):
         torch.manual_seed(step)
-        skipped = one.step(ours.loss("vae", rows)[0])
+        skipped = one.step(ours.loss("vae", rows)[0].mean())
         assert skipped.item() == 0
         torch.manual_seed(step)
         other.zero_grad()
-        theirs.loss("vae", rows)[0].backward()
+        theirs.loss("vae", rows)[0].mean().backward()
         other.step()
         if step in (0, 1, 10, 299):
             torch.testing.assert_close(weights(ours), weights(theirs), atol=1e-6, rtol=0)

@@ -13,6 +13,7 @@ from parts.errors import UserError
 from parts.model.batches import Batch, hide
 from parts.model.codebook import PRIOR_DIM, Codebook, CodePrior, perplexity, pick
 from parts.model.noise import normal_grid
+from parts.model.objectives import means
 from parts.model.traversal import code_traversal
 from vae import VAE, Terms
 
@@ -114,7 +115,7 @@ class VQVAE(VAE):
         return Terms(log_px_z - kl, log_px_z, kl)
 
     def loss(self, phase, batch, hide_rate=0.0, **_):
-        """What phase `phase` minimises, and its parts as detached scalars.
+        """What phase `phase` minimises, of each row [B], and means of its parts, detached.
 
         "vqvae": -log p(x|z_q) + commitment |z_e - z_q|^2 (van den Oord et al. 2017, eq. 3, where
         moving averages stand for its second term), and a step of these where gradients are on.
@@ -124,19 +125,18 @@ class VQVAE(VAE):
         if phase == "prior":
             with torch.no_grad():
                 indices = self.posterior(*batch).indices
-            return -self.prior.log_prob(indices, batch.y).mean(), {}
+            return -self.prior.log_prob(indices, batch.y), {}
         if hide_rate:
             batch = hide(batch, hide_rate)
         q = self.posterior(*batch)
-        _, log_px_z, kl = (term.mean() for term in self.elbo_of(q, *batch))
-        error = (q.z_e - q.z_q).square().sum((-2, -1)).mean()
+        _, log_px_z, kl = self.elbo_of(q, *batch)  # [B]
+        error = (q.z_e - q.z_q).square().sum((-2, -1))  # [B]
         loss = self.commitment * error - log_px_z
         if torch.is_grad_enabled():
-            self.codebook.update(q.z_e, q.indices, loss.isfinite())
+            self.codebook.update(q.z_e, q.indices, loss.detach().mean().isfinite())
         # The logged loss has the KL, as the held-out one has: to be drawn side by side.
-        stats = {"loss": loss + kl, "log_px_z": log_px_z, "kl": kl, "commitment": error,
-                 "perplexity": perplexity(q.indices, len(self.codebook.codes))}  # fmt: skip
-        return loss, {name: value.detach() for name, value in stats.items()}
+        stats = means({"loss": loss + kl, "log_px_z": log_px_z, "kl": kl, "commitment": error})
+        return loss, stats | {"perplexity": perplexity(q.indices, len(self.codebook.codes))}
 
     def grid(self, n_samples, seed=0):
         """Even noise in (0, 1) for n_samples codes of a row: [K, 1, M]."""
