@@ -75,6 +75,16 @@ class Likelihood(nn.Module):
         """[..., B, D]; for the missing cells too."""
         raise NotImplementedError
 
+    def given(self, params, x, mask):
+        """p(missing cells | z, the observed ones), for `mean`, `std`, `sample` and `average` only.
+
+        params [..., B, P], x and mask [B, D]. Where cells are independent given z, what is observed
+        says nothing more of the others, and params stay as they are. A likelihood whose noise is
+        correlated returns what its own methods take in the place of params; callers never index it.
+        What it says of observed cells is not used.
+        """
+        return params
+
     def entropy(self, x):
         """What of -log p(x) is due to x being rates and no data, nats [B]: see Bernoulli."""
         return x.new_zeros(len(x))

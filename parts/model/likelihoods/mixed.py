@@ -76,10 +76,11 @@ class Mixed(Likelihood):
         return x.index_select(-1, getattr(self, f"at_{kind}"))
 
     def split(self, params):
-        """Kind, block and the block's parameters, of every block."""
-        if len(self.blocks) == 1:
-            return [(*next(iter(self.blocks.items())), params)]
-        pieces = params.split(self.sizes, -1)
+        """Kind, block and the block's parameters, of every block; of params or of `given`."""
+        if isinstance(params, tuple):
+            pieces = params
+        else:
+            pieces = params.split(self.sizes, -1) if len(self.blocks) > 1 else [params]
         return [(k, b, p) for (k, b), p in zip(self.blocks.items(), pieces, strict=True)]
 
     def join(self, pieces):
@@ -105,6 +106,13 @@ class Mixed(Likelihood):
     def log_prob_per_column(self, params, x):
         pieces = self.split(params)
         return self.join([b.log_prob_per_column(p, self.take(k, x)) for k, b, p in pieces])
+
+    def given(self, params, x, mask):
+        """What each block's `given` returns, in a tuple that `split` takes."""
+        return tuple(
+            block.given(piece, self.take(kind, x), self.take(kind, mask))
+            for kind, block, piece in self.split(params)
+        )
 
     def mean(self, params):
         """Of numbers; of categories the most probable level, of ordered ones the median."""
