@@ -275,7 +275,8 @@ class VAE(nn.Module):
         if self.members == 1:
             return x_of(self.decode(z, y))
         params = self.decode(z.expand(self.members, n, -1), y)  # [M, n, P]
-        return x_of(params[torch.randint(self.members, (n,)), torch.arange(n)])
+        member = torch.randint(self.members, (n,)).to(params.device)
+        return x_of(params[member, torch.arange(n, device=params.device)])
 
     # Estimates in bounded memory: parts/model/importance.py
 

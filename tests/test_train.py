@@ -16,6 +16,7 @@ from data import Data, Split
 from parts import randomness
 from parts.errors import UserError
 from parts.forms.tables.encoding import Column
+from parts.training import adam
 from parts.training import loop as training_loop
 from parts.training.adam import Adam
 from parts.training.loop import (
@@ -273,7 +274,7 @@ def test_weights_go_with_their_rows_in_any_order():
 # Adam
 
 
-def test_adam_equals_torchs():
+def test_adam_equals_torchs(kernels):
     ours, theirs = small_vae(), small_vae()
     rows = Batch(torch.randn(16, 3))
     one = Adam(ours.parameters(), lr=0.01, betas=(0.8, 0.99), eps=1e-6)
@@ -293,6 +294,35 @@ def test_adam_equals_torchs():
     assert one.step_count.item() == 300
 
 
+@pytest.fixture(params=["fused", "missing", "device"])
+def kernels(request, monkeypatch):
+    """torch with its private kernels, without them, and with none for the device."""
+    if request.param == "missing":
+        for name in ("_fused_adam_", "_amp_foreach_non_finite_check_and_unscale_"):
+            monkeypatch.delattr(torch, name)
+    if request.param == "device":
+        monkeypatch.setattr(adam, "FUSED_DEVICES", {"cuda"})
+    return request.param
+
+
+def test_adam_makes_the_same_steps_by_public_functions(monkeypatch):
+    """Also with a skipped step among them, and from the first step on."""
+    ends = []
+    for devices in ({"cpu"}, set()):
+        monkeypatch.setattr(adam, "FUSED_DEVICES", devices)
+        torch.manual_seed(0)
+        parameters, optimizer = adam_of_two()
+        a, b = parameters
+        skipped = []
+        for step in range(20):
+            factor = math.nan if step in (0, 7) else 1.0
+            skipped.append(optimizer.step(factor * ((a - 1).square().sum() + (b + 3).exp().sum())))
+        assert torch.stack(skipped).nonzero().flatten().tolist() == [0, 7]
+        ends.append([a.detach(), b.detach(), optimizer.state_dict()])
+    torch.testing.assert_close(ends[0], ends[1])
+    assert ends[0][2]["step"].item() == 18
+
+
 def adam_of_two():
     parameters = [nn.Parameter(torch.randn(3)), nn.Parameter(torch.zeros(2))]
     return parameters, Adam(parameters, lr=0.1)
@@ -306,7 +336,7 @@ BAD_LOSSES = {
 
 
 @pytest.mark.parametrize("bad", BAD_LOSSES.values(), ids=BAD_LOSSES)
-def test_adam_skips_a_non_finite_step_and_goes_on_as_if_it_had_not_been(bad):
+def test_adam_skips_a_non_finite_step_and_goes_on_as_if_it_had_not_been(bad, kernels):
     ends = []
     for bad_steps in (0, 1):
         torch.manual_seed(0)

@@ -15,6 +15,8 @@ class Aggregated:
     def __init__(self, mu, logvar):
         precision = torch.exp(-logvar)
         self.n_rows = mu.shape[-2]
+        self.middle = mu.mean(-2, keepdim=True)  # [..., 1, Z]
+        mu = mu - self.middle  # the same density, and products of smaller numbers
         self.weight = torch.cat([mu * precision, -0.5 * precision], -1).mT  # of z and of z^2
         constant = mu.square() * precision + logvar + LOG_2PI
         self.constant = -0.5 * constant.sum(-1).unsqueeze(-2)
@@ -25,7 +27,7 @@ class Aggregated:
         `own` [B] numbers the rows among the N that the z's come from, -1 for none: these are left
         out, as a nearest neighbour is searched among the others.
         """
-        flat = z.flatten(-3, -2)
+        flat = z.flatten(-3, -2) - self.middle  # [..., K B, Z]
         terms = torch.cat([flat, flat.square()], -1) @ self.weight
         terms = terms.add_(self.constant).unflatten(-2, z.shape[-3:-1])  # [..., K, B, N]
         n = self.n_rows

@@ -1,12 +1,15 @@
 """What every likelihood p(x|z) offers.
 
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
+What describes data (`check`, `center`, `cell_errors`, `baselines`) takes arrays on any device,
+whatever that of the module.
 """
 
 import torch
 from torch import nn
 
 from parts.model.batches import column_sums, observed, sum_columns
+from parts.model.precision import to_float64
 
 
 class Likelihood(nn.Module):
@@ -113,7 +116,8 @@ class Likelihood(nn.Module):
 
     def center(self, x, mask):
         """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""
-        return column_sums(x, mask).div(mask.sum(0).clamp(min=1)).to(x.dtype)
+        n_observed = to_float64(mask.sum(0)).clamp(min=1)
+        return (column_sums(x, mask) / n_observed).to(x)
 
     def cell_errors(self, x, recon):
         """Squared error of each cell [..., D]."""

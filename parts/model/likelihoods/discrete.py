@@ -13,6 +13,7 @@ from torch import nn
 from parts.errors import UserError
 from parts.model.batches import column_sums, observed, sum_columns
 from parts.model.likelihoods.base import Likelihood
+from parts.model.precision import sample_gamma, to_float64
 
 FAR = 1e4  # a logit or threshold beyond every other
 MAX_LOG_MEAN = 25.0  # of a count: its mean stays a float32
@@ -91,12 +92,13 @@ class Bernoulli(Likelihood):
 
     def baselines(self, train, test):
         logits = torch.logit(self.frequencies(train.x, train.mask))
-        return {"diagonal": self.log_prob(logits, test.x.double(), test.mask).mean().item()}
+        mask = None if test.mask is None else to_float64(test.mask)
+        return {"diagonal": self.log_prob(logits, to_float64(test.x), mask).mean().item()}
 
     @staticmethod
     def frequencies(x, mask=None):
         """Of ones in each column; half a row added, so never 0 or 1."""
-        mask = torch.ones(()).expand_as(x) if mask is None else mask
+        mask = torch.ones(()).to(x).expand_as(x) if mask is None else mask
         return (column_sums(x, mask) + 0.5) / (column_sums(mask, mask) + 1)
 
 
@@ -124,10 +126,11 @@ class NegativeBinomial(Likelihood):
 
     def log_prob_per_column(self, params, x):
         log_m, log_r = self.log_mean(params), self.log_r()
-        r, wide = log_r.exp(), x.double()  # the difference of two large lgammas
-        ways = torch.lgamma(wide + r) - torch.lgamma(wide + 1) - torch.lgamma(r.double())
+        r = log_r.exp()
+        x_64, r_64 = to_float64(x), to_float64(r)  # for the difference of two large lgammas
+        ways = torch.lgamma(x_64 + r_64) - torch.lgamma(x_64 + 1) - torch.lgamma(r_64)
         # log(r / (r + m)) and log(m / (r + m)), without a difference of near equals.
-        return ways.to(x.dtype) - r * F.softplus(log_m - log_r) - x * F.softplus(log_r - log_m)
+        return ways.to(x) - r * F.softplus(log_m - log_r) - x * F.softplus(log_r - log_m)
 
     def mean(self, params):
         return self.log_mean(params).exp()
@@ -138,12 +141,12 @@ class NegativeBinomial(Likelihood):
 
     def sample(self, params):
         mean = self.mean(params)
-        r = self.log_r().exp().expand_as(mean).contiguous()
-        return torch.poisson(torch._standard_gamma(r) * mean / r)
+        r = self.log_r().exp().expand_as(mean)
+        return torch.poisson(sample_gamma(r) * mean / r)
 
     def cell_errors(self, x, recon):
         """Squared distance of ln(1 + x), in its standard deviations over training rows."""
-        return ((torch.log1p(x) - torch.log1p(recon)) / self.spread).square()
+        return ((torch.log1p(x) - torch.log1p(recon)) / self.spread.to(x.device)).square()
 
 
 class Levels(Likelihood):
@@ -297,8 +300,9 @@ class Ordinal(Levels):
 
     def center(self, x, mask):
         share = self.counts(x, mask) / mask.sum(0).clamp(min=1)[:, None]
-        return (share.cumsum(-1) < 0.5).sum(-1).clamp(max=self.n_levels - 1).to(x.dtype)
+        n_levels = self.n_levels.to(x.device)
+        return (share.cumsum(-1) < 0.5).sum(-1).clamp(max=n_levels - 1).to(x.dtype)
 
     def cell_errors(self, x, recon):
         """Distance of the ranks, a share of the largest."""
-        return (x - recon.round()).abs() / (self.n_levels - 1)
+        return (x - recon.round()).abs() / (self.n_levels.to(x.device) - 1)

@@ -11,6 +11,7 @@ from parts.model.likelihoods.discrete import Bernoulli, Categorical, NegativeBin
 from parts.model.likelihoods.gaussian import Gaussian, StudentT
 from parts.model.limits import FARTHEST_SEEN
 from parts.model.normal import log_normal
+from parts.model.precision import to_float64
 
 # Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
 # with ties by going to spikes, and scores and imputations get worse for it.
@@ -73,7 +74,7 @@ class Mixed(Likelihood):
         """The columns of a block, [..., d]."""
         if x is None or len(self.blocks) == 1:
             return x
-        return x.index_select(-1, getattr(self, f"at_{kind}"))
+        return x.index_select(-1, getattr(self, f"at_{kind}").to(x.device))
 
     def split(self, params):
         """Kind, block and the block's parameters, of every block; of params or of `given`."""
@@ -85,7 +86,7 @@ class Mixed(Likelihood):
 
     def join(self, pieces):
         """What the blocks gave per column, in the table's order."""
-        return torch.cat(pieces, -1).index_select(-1, self.order)
+        return torch.cat(pieces, -1).index_select(-1, self.order.to(pieces[0].device))
 
     def embed(self, x, mask=None):
         blocks = self.blocks.items()
@@ -175,8 +176,8 @@ def marginal_log_prob(kind, block, train, train_mask, test, test_mask):
     ones = [
         torch.ones_like(x) if m is None else m for x, m in ((train, train_mask), (test, test_mask))
     ]
-    train_mask, test_mask = (m.double() for m in ones)
-    train, test = train.double(), test.double()
+    train_mask, test_mask = (to_float64(m) for m in ones)
+    train, test = to_float64(train), to_float64(test)
     n = train_mask.sum(0).clamp(min=1)
     if kind in ("real", "count"):
         mu = (train * train_mask).sum(0) / n
@@ -191,7 +192,8 @@ def marginal_log_prob(kind, block, train, train_mask, test, test_mask):
             per_cell = count.log_prob(test)
     else:
         n_levels = block.n_levels if kind != "binary" else torch.full((test.shape[1],), 2)
-        levels = torch.arange(int(n_levels.max()))
+        n_levels = n_levels.to(test.device)
+        levels = torch.arange(int(n_levels.max()), device=test.device)
         hits = ((train[..., None] == levels) * train_mask[..., None]).sum(0) + 0.5
         share = hits / (n + 0.5 * n_levels)[:, None]
         per_cell = share.log()[torch.arange(test.shape[1]), test.long()]
