@@ -1,4 +1,4 @@
-"""VAE/GAN (Larsen et al. 2016): a VAE that must also rebuild what a discriminator sees in x."""
+"""VAE/GAN (Larsen et al. 2016): a VAE that also reconstructs a discriminator's features of x."""
 
 import torch
 import torch.nn.functional as F
@@ -16,25 +16,39 @@ N_FEATURES = 32
 
 
 class VAEGAN(VAE):
-    """A VAE with another training step, of three phases with an optimiser each.
+    """A VAE with a training step of three phases, each with an optimiser of its own.
 
-    The encoder climbs the ELBO of x and of its features together, the decoder `gamma` times their
-    log-likelihood and the discriminator's belief in its pictures, the discriminator tells real rows
-    from reconstructions and from samples. Unlike the paper we keep log p(x|z) beside that of the
-    features: without it the likelihood is not fitted, and log p(x) and imputations mean nothing.
+    The encoder maximises the ELBO of x and of its features together. The decoder maximises `gamma`
+    times their log-likelihood, and the probability that the discriminator gives to generated rows
+    of being real. The discriminator learns to tell real rows from reconstructions and samples.
+    Unlike the paper we keep log p(x|z) beside that of the features: without it the likelihood is
+    not fitted, and log p(x) and imputations mean nothing.
     """
 
     phases = ("encoder", "decoder", "discriminator")
     options = ("gamma",)
     needs = {
         "likelihood": tuple(name for name in LIKELIHOODS if LIKELIHOODS[name].scaling != "kinds"),
-        **{"members": (1,), "objective": ("elbo",), "n_samples": (1,)},
-        # Pixels drawn once as 0 or 1 are told from any mean at a glance.
-        **{"free_bits": (0.0,), "capacity": (None,), "binarize": ("dynamic", "none")},
+        "members": (1,),
+        "objective": ("elbo",),
+        "n_samples": (1,),
+        "free_bits": (0.0,),
+        "capacity": (None,),
+        # The discriminator would tell pixels that were drawn once as 0 or 1 from any mean.
+        "binarize": ("dynamic", "none"),
     }
 
-    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", shape=None,
-                 gamma=1.0, **options):  # fmt: skip
+    def __init__(
+        self,
+        likelihood,
+        hidden_dims=(64,),
+        z_dim=8,
+        y_dim=0,
+        network="mlp",
+        shape=None,
+        gamma=1.0,
+        **options,
+    ):
         assert likelihood.scaling != "kinds", "no gradient passes through categories"
         super().__init__(likelihood, hidden_dims, z_dim, y_dim, network, shape=shape, **options)
         self.gamma = gamma

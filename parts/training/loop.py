@@ -1,4 +1,4 @@
-"""The training loop, and all it needs to stop anywhere and go on to the same bits."""
+"""The training loop, and its state, from which training resumes bit for bit."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
 
 @dataclass
 class Position:
-    """Where training is: what resuming needs beside weights, optimisers and random state."""
+    """How far training is: what resuming needs beside weights, optimisers and random state."""
 
     epoch: int = 0  # finished epochs
     row: int = 0  # rows visited in the current epoch
@@ -56,7 +56,7 @@ class Position:
 def beta_at(step, beta, warmup_steps, cycle_steps=0):
     """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016).
 
-    With cycle_steps it starts anew after so many (Fu et al. 2019).
+    With cycle_steps it starts again from 0 after each of so many steps (Fu et al. 2019).
     """
     step = step % cycle_steps if cycle_steps else step
     return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
@@ -122,7 +122,7 @@ class Training:
         row's loss counts: a row of weight 2 counts as two rows, one of weight 0 gives no gradient.
 
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
-        yield the caller may save `self.state()`, from which training goes on to the same bits.
+        yield the caller may save `self.state()`, from which training resumes bit for bit.
         """
         at, n = self.position, len(rows.x)
         if weights is not None:
@@ -159,9 +159,9 @@ class Training:
     def update(self, batch, lr, loss_options, weights=None):
         """One step of each phase's optimiser; it counts as skipped where any of them skipped it."""
         stats, skipped = {}, []
-        # Squared weights of samples that explain nothing are denormal numbers, and a processor
-        # takes ten times as long over a product with one. For these steps only: the setting holds
-        # for NumPy and for the caller too.
+        # Squared importance weights of poor samples are denormal numbers, and a product with one
+        # takes a processor ten times as long. The setting holds for NumPy and the caller too, so it
+        # is made for these steps only.
         torch.set_flush_denormal(True)
         try:
             for phase, optimizer in self.optimizers.items():
@@ -196,7 +196,7 @@ class Training:
         return {"model": dict(self.model.state_dict()), "optimizers": optimizers}
 
     def state(self):
-        """All that `load_state` needs, as plain types and the live tensors: save or copy it now."""
+        """All that `load_state` needs. The tensors are those in training: save or copy them now."""
         self.look()
         position = {"position": asdict(self.position), "rng": randomness.random_state()}
         return self.weights() | position | {"best": self.best}

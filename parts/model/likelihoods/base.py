@@ -52,15 +52,15 @@ class Likelihood(nn.Module):
         return ""
 
     def are_rates(self, x):
-        """Whether values x, a NumPy array, are rates of what is data, and no data themselves."""
+        """Whether values x, a NumPy array, are probabilities of data, and not data themselves."""
         return False
 
     def draw(self, x):
-        """What one visit of training makes of x [B, D]: x, where it is data and not a rate."""
+        """The data of one visit of training, from x [B, D]: x, or a draw where x is rates."""
         return x
 
     def embed(self, x, mask=None):
-        """x as plain numbers of like size, [B, ...], for any method; missing cells are 0."""
+        """x as numbers of similar scale, [B, ...], for any method; missing cells are 0."""
         return observed(x, mask)
 
     def features(self, x, mask=None):
@@ -89,7 +89,7 @@ class Likelihood(nn.Module):
         return params
 
     def entropy(self, x):
-        """What of -log p(x) is due to x being rates and no data, nats [B]: see Bernoulli."""
+        """Entropy [B], nats, of the data whose rates x is; 0 where x is data: see Bernoulli."""
         return x.new_zeros(len(x))
 
     def mean(self, params):

@@ -69,7 +69,7 @@ class Bernoulli(Likelihood):
     def log_prob(self, params, x, mask=None):
         if not params.dim() > x.dim() == 2:
             return super().log_prob(params, x, mask)
-        # The same sum; of many z's of a row x is a vector by which their logits are multiplied.
+        # For many z's of a row, the sum of x * logits is a product with the vector x.
         ones = torch.einsum("...bd,bd->...b", params, observed(x, mask))
         return ones - sum_columns(F.softplus(params), mask)
 
@@ -77,7 +77,7 @@ class Bernoulli(Likelihood):
         return x * params - F.softplus(params)
 
     def entropy(self, x):
-        """Of pixels drawn with these probabilities; no model's cross-entropy lies below it."""
+        """Entropy of pixels drawn by these rates: no model's cross-entropy is below it."""
         return (torch.special.entr(x) + torch.special.entr(1 - x)).sum(-1)
 
     def mean(self, params):
@@ -97,7 +97,7 @@ class Bernoulli(Likelihood):
 
     @staticmethod
     def frequencies(x, mask=None):
-        """Of ones in each column; half a row added, so never 0 or 1."""
+        """Share of ones in each column; half a row is added, so that it is never 0 or 1."""
         mask = torch.ones(()).to(x).expand_as(x) if mask is None else mask
         return (column_sums(x, mask) + 0.5) / (column_sums(mask, mask) + 1)
 
@@ -150,7 +150,7 @@ class NegativeBinomial(Likelihood):
 
 
 class Levels(Likelihood):
-    """What columns of categories share: `log_probs` of all levels, padded to the most, -FAR."""
+    """Columns of levels: `log_probs` of all levels, padded with -FAR to the most levels L."""
 
     def __init__(self, n_levels, n_params):
         super().__init__(len(n_levels), n_params)
@@ -163,11 +163,11 @@ class Levels(Likelihood):
         return self.exists.numel()
 
     def log_probs(self, params):
-        """Of every level, [..., D, L]."""
+        """Log-probability of every level, [..., D, L]."""
         raise NotImplementedError
 
     def std(self, params):
-        """Of the code."""
+        """Standard deviation of the level's code, [..., D]."""
         probs = self.log_probs(params).exp()
         levels = torch.arange(probs.shape[-1], device=probs.device)
         mean = (probs * levels).sum(-1, keepdim=True)

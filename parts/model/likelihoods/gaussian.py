@@ -1,4 +1,4 @@
-"""p(x|z) of real and of binary columns, and what every likelihood offers.
+"""p(x|z) of real columns: Gaussian, and Student-t.
 
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
 """

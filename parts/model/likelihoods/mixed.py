@@ -1,4 +1,4 @@
-"""p(x|z): what the decoder's numbers mean, from one kind of column to a table of mixed ones.
+"""p(x|z) of a table whose columns are of several kinds.
 
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
 """
@@ -13,8 +13,8 @@ from parts.model.limits import FARTHEST_SEEN
 from parts.model.normal import log_normal
 from parts.model.precision import to_float64
 
-# Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
-# with ties by going to spikes, and scores and imputations get worse for it.
+# Floor of variances in a table, in standardised units. A lower one raises log p(x) of columns with
+# ties, by spikes of density at these, and makes scores and imputations worse.
 TABLE_MIN_VARIANCE = 0.01
 # And their ceiling where the decoder gives them: the mean of a log-normal grows with exp(variance).
 TABLE_MAX_VARIANCE = 4.0
@@ -85,7 +85,7 @@ class Mixed(Likelihood):
         return [(k, b, p) for (k, b), p in zip(self.blocks.items(), pieces, strict=True)]
 
     def join(self, pieces):
-        """What the blocks gave per column, in the table's order."""
+        """The blocks' results per column, joined in the table's order."""
         return torch.cat(pieces, -1).index_select(-1, self.order.to(pieces[0].device))
 
     def embed(self, x, mask=None):
@@ -94,7 +94,7 @@ class Mixed(Likelihood):
 
     def features(self, x, mask=None):
         there = torch.ones_like(x) if mask is None else mask
-        # One absurd cell would else send q(z|x) to where no row has been.
+        # Without the clamp one absurd cell would send q(z|x) to where no row has been.
         return torch.cat([self.embed(x, mask).clamp(-FARTHEST_SEEN, FARTHEST_SEEN), there], -1)
 
     def log_prob(self, params, x, mask=None):

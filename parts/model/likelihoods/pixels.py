@@ -17,7 +17,7 @@ N_LEVELS = 256
 TOP = N_LEVELS - 1  # the highest level
 MAX_LOG_SCALE = 7.0  # and the lowest is its negative, an eighth of a level (Salimans et al. 2017)
 FAR = 1e6  # an edge beyond every location
-START_SCALE = 1 / 3  # of a fresh decoder's single logistic: all levels about equally likely
+START_SCALE = 1 / 3  # of an untrained decoder's logistic: all levels are about equally likely
 N_COUNTED = 4096  # rows of which levels are counted at a time
 
 
@@ -27,7 +27,7 @@ def bits_per_dim(log_px, n_dims):
 
 
 def edges(x):
-    """Of the levels x, in y; the outermost ones have all that lies beyond them."""
+    """Lower and upper edges of the levels x, in y; the outermost levels reach to infinity."""
     y = 2 * x - 1
     lower = torch.where(x < 0.5 / TOP, -FAR, y - 1 / TOP)
     upper = torch.where(x > 1 - 0.5 / TOP, FAR, y + 1 / TOP)
@@ -63,7 +63,7 @@ class DiscretizedLogistic(Likelihood):
         self.n_kinds = 2 if components == 1 else 3
         super().__init__(n_columns, n_params=self.n_kinds * components * n_columns)
         self.components = components
-        # Fresh components lie side by side; alike, they would hardly ever part.
+        # Untrained components lie side by side; were they alike, they would stay alike.
         start = (2 * torch.arange(components) + 1) / components - 1
         self.register_buffer("start", start.unsqueeze(-1), persistent=False)  # [M, 1]
 
