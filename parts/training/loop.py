@@ -126,7 +126,7 @@ class Training:
         """
         at, n = self.position, len(rows.x)
         if weights is not None:
-            weights = weights / weights.mean()
+            weights = (weights / weights.mean()).to(rows.x)
         batch_size = n if batch_size == "full" else min(batch_size, n)
         steps_per_epoch = math.ceil(n / batch_size)
         warmup_steps = warmup_epochs * steps_per_epoch
