@@ -234,7 +234,10 @@ class VAE(nn.Module):
         free_bits=0.0,
         capacity=None,
     ):
-        """What phase `phase` minimises, and its parts as detached scalars: see objectives.py."""
+        """What phase `phase` minimises, of each row [B], and parts of its mean as detached scalars.
+
+        The options are those of parts/model/objectives.py.
+        """
         batch = batch._replace(x=self.likelihood.draw(batch.x))
         if hide_rate:
             batch = hide(batch, hide_rate)
@@ -272,7 +275,8 @@ class VAE(nn.Module):
         if self.members == 1:
             return x_of(self.decode(z, y))
         params = self.decode(z.expand(self.members, n, -1), y)  # [M, n, P]
-        return x_of(params[torch.randint(self.members, (n,)), torch.arange(n)])
+        member = torch.randint(self.members, (n,)).to(params.device)
+        return x_of(params[member, torch.arange(n, device=params.device)])
 
     # Estimates in bounded memory: parts/model/importance.py
 

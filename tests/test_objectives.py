@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from parts.model.objectives import OBJECTIVES, log_mean_exp
+from parts.model.normal import kl_normal
+from parts.model.objectives import OBJECTIVES, free_bits_rate, log_mean_exp
 from vae import VAE, Batch, Gaussian
 
 
@@ -23,7 +24,7 @@ def gradients(model, batch, objective, seed, n_samples=5, beta=1.0):
     torch.manual_seed(seed)
     loss, _ = model.loss("vae", batch, beta, objective, n_samples)
     encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
-    grads = torch.autograd.grad(loss, encoder + decoder)
+    grads = torch.autograd.grad(loss.mean(), encoder + decoder)
     parts = grads[: len(encoder)], grads[len(encoder) :]
     return [torch.cat([grad.flatten() for grad in part]) for part in parts]
 
@@ -37,10 +38,11 @@ def test_log_mean_exp():
 def test_the_logged_loss_is_the_importance_weighted_bound(objective):
     model, batch = model_and_rows((5,))
     torch.manual_seed(1)
-    expected = -log_mean_exp(model.log_w(*batch, n_samples=7)).mean()
+    expected = -log_mean_exp(model.log_w(*batch, n_samples=7))
     torch.manual_seed(1)
-    _, stats = model.loss("vae", batch, 1.0, objective, 7)
-    torch.testing.assert_close(stats["loss"], expected.detach())
+    loss, stats = model.loss("vae", batch, 1.0, objective, 7)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(stats["loss"], expected.detach().mean())
     assert not any(value.requires_grad for value in stats.values())
 
 
@@ -112,7 +114,7 @@ def test_the_bound_of_rows_with_holes_is_that_of_their_observed_columns(objectiv
     for m, rows in ((model, holes), (narrow, Batch(batch.x[:, seen]))):
         torch.manual_seed(4)
         loss, stats = m.loss("vae", rows, 0.8, objective, 5)
-        found.append([stats, torch.autograd.grad(loss, list(m.parameters()))])
+        found.append([stats, torch.autograd.grad(loss.mean(), list(m.parameters()))])
     (stats, wide), (expected, slim) = found
     torch.testing.assert_close(stats, expected)
     torch.testing.assert_close(wide[0][:, seen], slim[0])
@@ -128,7 +130,8 @@ def test_iwae_of_rows_with_holes_rises_to_the_marginal_of_their_observed_columns
     mask = torch.tensor([1.0, 0, 1, 1]).double().expand(6, -1)
     torch.manual_seed(5)
     holes = Batch(batch.x, mask=mask)
-    bound = -torch.stack([model.loss("vae", holes, 1.0, "iwae", 2000)[0] for _ in range(40)]).mean()
+    losses = [model.loss("vae", holes, 1.0, "iwae", 2000)[0] for _ in range(40)]
+    bound = -torch.cat(losses).mean()
     seen = mask[0] > 0
     w, b = model.decoder[0].weight.detach()[seen], model.decoder[0].bias.detach()[seen]
     marginal = torch.distributions.MultivariateNormal(b, w @ w.T + 0.5 * torch.eye(3))
@@ -138,3 +141,76 @@ def test_iwae_of_rows_with_holes_rises_to_the_marginal_of_their_observed_columns
 
 def test_every_objective_is_registered():
     assert set(OBJECTIVES) == {"elbo", "iwae", "dreg"}
+
+
+# The loss of each row
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_loss_of_a_row_is_its_own_whatever_batch_it_is_in(objective, members):
+    torch.manual_seed(0)
+    model = VAE(Gaussian(4), (5,), z_dim=2, members=members).double()
+    x = torch.randn(6, 4).double()
+    noise = torch.randn(members, 3, 6, 2).double().squeeze(0)
+
+    def losses(rows):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "randn", lambda shape, **_: noise[..., rows, :].view(shape))
+            return model.loss("vae", Batch(x[rows]), 0.7, objective, 3)[0]
+
+    alone = torch.cat([losses([row]) for row in range(6)])
+    torch.testing.assert_close(losses(list(range(6))), alone)
+    assert alone.std() > 0.1
+
+
+def value_and_gradient(loss, model):
+    """Of a scalar: itself, and its gradient in the encoder and decoder, flat."""
+    gradients = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
+    return loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize(("free_share", "capacity_share"), [(0.5, None), (1.2, None), (0.0, 0.5),
+                                                            (0.0, 2.0), (0.8, 0.3)])  # fmt: skip
+def test_penalties_by_row_have_the_mean_of_those_of_the_batch(free_share, capacity_share, members):
+    """max(mean KL, free bits) by latent, |mean rate - capacity|: value and gradient."""
+    torch.manual_seed(0)
+    model = VAE(Gaussian(4, "fixed:0.5"), (5,), z_dim=3, members=members).double()
+    x = 3 * torch.randn(6, 4).double()
+    by_latent = kl_normal(*model.encode(x), by_latent=True)
+    free_bits = free_share * by_latent.mean().item()
+    capacity = None if capacity_share is None else capacity_share * by_latent.mean().item() * 3
+    torch.manual_seed(1)
+    loss, stats = model.loss("vae", Batch(x), 0.7, free_bits=free_bits, capacity=capacity)
+    torch.manual_seed(1)
+    log_px_z = model.elbo(x).log_px_z.mean()
+    rate = by_latent.mean(-2).clamp(min=free_bits).sum(-1).mean()
+    if capacity is not None:
+        rate = (rate - capacity).abs()
+    assert loss.shape == (6,)
+    found = value_and_gradient(loss.mean(), model)
+    torch.testing.assert_close(found, value_and_gradient(0.7 * rate - log_px_z, model))
+    torch.testing.assert_close(stats["loss"], loss.detach().mean())
+
+
+def test_free_bits_of_a_row_are_its_kl_where_the_batch_pays_more():
+    kl = torch.tensor([[0.1, 2.0], [0.3, 0.0]])  # means 0.2 and 1
+    torch.testing.assert_close(free_bits_rate(kl, 0.5), torch.tensor([2.5, 0.5]))
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+def test_dreg_is_the_bound_with_the_gradient_of_its_surrogate(beta):
+    """The surrogate: weights, held, times log w, and each z's gradient times its weight."""
+    model, batch = model_and_rows((5,))
+    torch.manual_seed(6)
+    loss, _ = model.loss("vae", batch, beta, "dreg", 5)
+    torch.manual_seed(6)
+    log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=5, detach_q=True)
+    log_w = log_px_z + beta * log_ratio
+    weights = log_w.detach().softmax(0)
+    z.register_hook(lambda grad: (1 - beta + beta * weights).unsqueeze(-1) * grad)
+    surrogate = -(weights * log_w).sum(0).mean()
+    torch.testing.assert_close(loss, -log_mean_exp(log_w))
+    _, found = value_and_gradient(loss.mean(), model)
+    torch.testing.assert_close(found, value_and_gradient(surrogate, model)[1])

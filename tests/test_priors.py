@@ -178,6 +178,19 @@ def test_a_prior_of_members_is_that_of_each_members_own_rows():
     close(found.elbo, log_w.mean(0))
 
 
+@pytest.mark.parametrize("logvar", [-10.0, -4.0])
+def test_the_aggregated_posterior_is_as_sharp_in_single_precision(logvar):
+    """Of rows far from 0, each sample near a row of its own."""
+    mu = 5 + torch.randn(200, 3).double()
+    z = mu[:40] + math.exp(logvar / 2) * torch.randn(6, 40, 3).double()
+    wide = torch.full_like(mu, logvar)
+    exact = mixture(mu, wide).log_prob(z)
+    close(Aggregated(mu, wide).log_prob(z), exact)
+    found = Aggregated(mu.float(), wide.float()).log_prob(z.float())
+    # z itself is rounded to 3e-7 of 5: 1e-4 standard deviations at logvar -10.
+    assert (found - exact).abs().max() < (0.05 if logvar == -10 else 1e-3)
+
+
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("cells", [0, 1, 7, 20, 100])
 def test_chunks_of_any_size_give_the_same_and_each_row_its_own(members, cells, monkeypatch):

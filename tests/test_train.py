@@ -16,9 +16,17 @@ from data import Data, Split
 from parts import randomness
 from parts.errors import UserError
 from parts.forms.tables.encoding import Column
+from parts.training import adam
 from parts.training import loop as training_loop
 from parts.training.adam import Adam
-from parts.training.loop import SCHEDULES, Training, beta_at, lr_at, permutation
+from parts.training.loop import (
+    SCHEDULES,
+    Training,
+    beta_at,
+    lr_at,
+    permutation,
+    weighted_mean,
+)
 from parts.training.presets import fitted_settings
 from train import PRESETS, fit, held_out_terms, parse
 from vae import VAE, Batch, Gaussian
@@ -39,10 +47,10 @@ class KnownLosses(nn.Module):
 
     def loss(self, phase, batch, beta=1.0):
         rows = batch.x[:, 0]
-        value = rows.mean() * (math.nan if len(self.batches) in self.bad else 1.0)
+        value = rows * (math.nan if len(self.batches) in self.bad else 1.0)
         self.batches.append(rows.tolist())
         self.betas.append(beta)
-        return value * self.weight.sum(), {"loss": value}
+        return value * self.weight.sum(), {"loss": value.mean()}
 
 
 def known_rows(n):
@@ -192,10 +200,81 @@ def test_a_batch_larger_than_the_data_is_the_data():
     assert sorted(model.batches[0]) == [0, 1, 2]
 
 
+# Weights of rows
+
+
+def parameters_after(rows, row_weights=None):
+    """The parameters after three epochs at the posterior's mean, and those before."""
+    torch.manual_seed(0)
+    model = VAE(Gaussian(3), (5,), z_dim=2).double()
+    before = weights(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn", lambda shape, **how: torch.zeros(shape, **how))
+        list(Training(model, lr=0.05).run(rows, 3, "full", weights=row_weights))
+    return weights(model), before
+
+
+def test_weighted_mean():
+    loss, weights = torch.tensor([1.0, 4.0]), torch.tensor([1.5, 0.5])
+    assert weighted_mean(loss).item() == 2.5
+    assert weighted_mean(loss, weights).item() == 1.75
+
+
+def test_a_row_of_weight_two_is_two_rows():
+    x = torch.randn(4, 3).double()
+    twice = Batch(torch.cat([x, x[:1]]))
+    weights = torch.tensor([2.0, 1, 1, 1]).double()
+    expected, before = parameters_after(twice)
+    torch.testing.assert_close(parameters_after(Batch(x), weights)[0], expected)
+    torch.testing.assert_close(parameters_after(Batch(x), 7 * weights)[0], expected)
+    assert (parameters_after(Batch(x))[0] - expected).abs().max() > 1e-3
+    assert (expected - before).abs().max() > 0.1
+
+
+def test_a_row_of_weight_zero_gives_no_gradient():
+    x = torch.randn(5, 3).double()
+    weights = torch.tensor([1.0, 0, 1, 1, 0]).double()
+    found, _ = parameters_after(Batch(x), weights)
+    torch.testing.assert_close(found, parameters_after(Batch(x[weights > 0]))[0])
+    other = torch.where(weights[:, None] > 0, x, 100 * x)
+    torch.testing.assert_close(parameters_after(Batch(other), weights)[0], found)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
+def test_the_gradient_of_a_weighted_batch_is_the_weighted_sum_of_those_of_its_rows(objective):
+    torch.manual_seed(0)
+    model, x = VAE(Gaussian(3), (5,), z_dim=2).double(), torch.randn(4, 3).double()
+    weights = torch.tensor([2.0, 0, 0.5, 1.5]).double()
+    loss, _ = model.loss("vae", Batch(x), objective=objective, n_samples=4)
+
+    def gradient(scalar):
+        parts = torch.autograd.grad(scalar, list(model.parameters()), retain_graph=True)
+        return torch.cat([part.flatten() for part in parts])
+
+    found = gradient(weighted_mean(loss, weights))
+    apart = torch.stack([gradient(row) for row in loss])
+    torch.testing.assert_close(found, weights @ apart / 4)
+
+
+def test_weights_go_with_their_rows_in_any_order():
+    """Batches of one row: the loss of each is its own weight times its own."""
+    seen = []
+
+    class Noting(KnownLosses):
+        def loss(self, phase, batch, beta=1.0):
+            loss, stats = super().loss(phase, batch, beta)
+            loss.register_hook(lambda grad: seen.append((batch.x[0, 0].item(), grad.item())))
+            return loss, stats
+
+    weights = torch.tensor([0.0, 1, 2, 3, 4])  # of mean 2
+    list(Training(Noting()).run(known_rows(5), 2, batch_size=1, weights=weights))
+    assert sorted(seen) == sorted(2 * [(row, row / 2) for row in range(5)])
+
+
 # Adam
 
 
-def test_adam_equals_torchs():
+def test_adam_equals_torchs(kernels):
     ours, theirs = small_vae(), small_vae()
     rows = Batch(torch.randn(16, 3))
     one = Adam(ours.parameters(), lr=0.01, betas=(0.8, 0.99), eps=1e-6)
@@ -203,16 +282,45 @@ def test_adam_equals_torchs():
     start = weights(ours)
     for step in range(300):
         torch.manual_seed(step)
-        skipped = one.step(ours.loss("vae", rows)[0])
+        skipped = one.step(ours.loss("vae", rows)[0].mean())
         assert skipped.item() == 0
         torch.manual_seed(step)
         other.zero_grad()
-        theirs.loss("vae", rows)[0].backward()
+        theirs.loss("vae", rows)[0].mean().backward()
         other.step()
         if step in (0, 1, 10, 299):
             torch.testing.assert_close(weights(ours), weights(theirs), atol=1e-6, rtol=0)
     assert (weights(ours) - start).abs().max() > 0.1
     assert one.step_count.item() == 300
+
+
+@pytest.fixture(params=["fused", "missing", "device"])
+def kernels(request, monkeypatch):
+    """torch with its private kernels, without them, and with none for the device."""
+    if request.param == "missing":
+        for name in ("_fused_adam_", "_amp_foreach_non_finite_check_and_unscale_"):
+            monkeypatch.delattr(torch, name)
+    if request.param == "device":
+        monkeypatch.setattr(adam, "FUSED_DEVICES", {"cuda"})
+    return request.param
+
+
+def test_adam_makes_the_same_steps_by_public_functions(monkeypatch):
+    """Also with a skipped step among them, and from the first step on."""
+    ends = []
+    for devices in ({"cpu"}, set()):
+        monkeypatch.setattr(adam, "FUSED_DEVICES", devices)
+        torch.manual_seed(0)
+        parameters, optimizer = adam_of_two()
+        a, b = parameters
+        skipped = []
+        for step in range(20):
+            factor = math.nan if step in (0, 7) else 1.0
+            skipped.append(optimizer.step(factor * ((a - 1).square().sum() + (b + 3).exp().sum())))
+        assert torch.stack(skipped).nonzero().flatten().tolist() == [0, 7]
+        ends.append([a.detach(), b.detach(), optimizer.state_dict()])
+    torch.testing.assert_close(ends[0], ends[1])
+    assert ends[0][2]["step"].item() == 18
 
 
 def adam_of_two():
@@ -228,7 +336,7 @@ BAD_LOSSES = {
 
 
 @pytest.mark.parametrize("bad", BAD_LOSSES.values(), ids=BAD_LOSSES)
-def test_adam_skips_a_non_finite_step_and_goes_on_as_if_it_had_not_been(bad):
+def test_adam_skips_a_non_finite_step_and_goes_on_as_if_it_had_not_been(bad, kernels):
     ends = []
     for bad_steps in (0, 1):
         torch.manual_seed(0)

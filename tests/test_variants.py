@@ -101,7 +101,7 @@ def test_a_vamp_prior_is_the_posterior_of_its_pseudo_inputs():
 def test_a_learned_prior_learns(objective):
     model, x = linear_vae(prior=Mixture(2, 3))
     loss, _ = model.loss("vae", Batch(x), objective=objective, n_samples=3)
-    gradients = torch.autograd.grad(loss, list(model.prior.parameters()))
+    gradients = torch.autograd.grad(loss.sum(), list(model.prior.parameters()))
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
 
 
@@ -115,7 +115,7 @@ def rate(**options):
     loss, stats = model.loss("vae", Batch(x), **options)
     by_latent = kl_normal(*model.encode(x), by_latent=True).mean(0)
     torch.testing.assert_close(by_latent.sum(), stats["kl"])  # which is the true one
-    return (loss.detach() + stats["log_px_z"]), by_latent.detach()
+    return (loss.detach().mean() + stats["log_px_z"]), by_latent.detach()
 
 
 def test_free_bits_are_the_least_that_a_latent_costs():

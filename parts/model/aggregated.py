@@ -1,4 +1,4 @@
-"""The aggregated posterior of a run's rows, as the p(z) of a score."""
+"""The aggregated posterior of a run's rows, as the p(z) by which rows are scored."""
 
 import torch
 
@@ -8,13 +8,15 @@ from parts.model.normal import LOG_2PI
 class Aggregated:
     """The aggregated posterior of N rows, (1/N) sum_n q(z|x_n) (Makhzani et al. 2015).
 
-    N(0, I) also covers places to which no row is sent, and every p(x) is too high there; as the
-    prior it is what maximises the ELBO (Tomczak & Welling 2018, eq. 5). mu, logvar: [..., N, Z].
+    It is the prior that maximises the ELBO (Tomczak & Welling 2018, eq. 5): N(0, I) also covers
+    places to which the encoder sends no row, and p(x) is too high there. mu, logvar: [..., N, Z].
     """
 
     def __init__(self, mu, logvar):
         precision = torch.exp(-logvar)
         self.n_rows = mu.shape[-2]
+        self.middle = mu.mean(-2, keepdim=True)  # [..., 1, Z]
+        mu = mu - self.middle  # the same density, and products of smaller numbers
         self.weight = torch.cat([mu * precision, -0.5 * precision], -1).mT  # of z and of z^2
         constant = mu.square() * precision + logvar + LOG_2PI
         self.constant = -0.5 * constant.sum(-1).unsqueeze(-2)
@@ -22,10 +24,10 @@ class Aggregated:
     def log_prob(self, z, own=None):
         """log q(z), [..., K, B], of z [..., K, B, Z].
 
-        `own` [B] numbers the rows among the N that the z's come from, -1 for none: these are left
-        out, as a nearest neighbour is searched among the others.
+        `own` [B] says which of the N rows each z was encoded from, -1 for none of them. That row
+        is left out of the mixture of its z, as in a search for nearest neighbours.
         """
-        flat = z.flatten(-3, -2)
+        flat = z.flatten(-3, -2) - self.middle  # [..., K B, Z]
         terms = torch.cat([flat, flat.square()], -1) @ self.weight
         terms = terms.add_(self.constant).unflatten(-2, z.shape[-3:-1])  # [..., K, B, N]
         n = self.n_rows
@@ -33,7 +35,8 @@ class Aggregated:
             at = torch.nonzero(own >= 0).squeeze(-1)
             terms[..., at, own[at]] = -torch.inf
             n = n - (own >= 0).to(z.dtype)
-        most = terms.amax(-1, keepdim=True)  # in place: a pass over N numbers per z is the cost
-        # exp of what ends below the least normal number takes thirty times as long.
-        total = terms.sub_(most).clamp_(min=-80.0).exp_().sum(-1)
-        return torch.log(total / n) + most.squeeze(-1)
+        # In place: a pass over N numbers per z is what takes the time.
+        highest = terms.amax(-1, keepdim=True)
+        # exp of numbers whose result is denormal takes thirty times as long.
+        total = terms.sub_(highest).clamp_(min=-80.0).exp_().sum(-1)
+        return torch.log(total / n) + highest.squeeze(-1)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+from parts.model.precision import to_float64
+
 CHUNK_FLOATS = 2**21  # numbers in the widest activation of one chunk: 8 MB, near a core's cache
 
 
@@ -50,10 +52,13 @@ def in_chunks(function, batch, n_rows, *others):
 
 
 def column_sums(x, mask):
-    """Sums of the observed cells of x [N, D], [D] float64; in pieces, for x may be large."""
+    """Sums of the observed cells of x [N, D], [D] float64; in pieces, for x may be large.
+
+    They lie on the CPU where the device of x has no float64.
+    """
     n = max(1, 2**20 // x.shape[1])
     pieces = zip(x.split(n), mask.split(n), strict=True)
-    return sum((piece * there).double().sum(0) for piece, there in pieces)
+    return sum(to_float64(piece * there).sum(0) for piece, there in pieces)
 
 
 def observed(x, mask=None):

@@ -1,4 +1,4 @@
-"""The codes of a VQ-VAE: a codebook that follows the encoder, and a learned prior of its indices.
+"""The discrete latents of a VQ-VAE: its codebook, and a learned prior of the codebook's indices.
 
 Shapes as in parts/model/vqvae.py: z_e, z_q [B, M, C], indices [B, M].
 """
@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 DECAY = 0.99  # of the codebook's moving averages, by step (van den Oord et al. 2017, appendix A.1)
-DEAD = 0.05  # of an even share: a code that is used less starts anew
+DEAD = 0.05  # of an even share: a code that is used less is replaced
 PRIOR_DIM = 128  # hidden units of the prior
 
 
 class Codebook(nn.Module):
-    """Vectors [n_codes, C] that follow the mean of what is nearest to them, without gradients."""
+    """Vectors [n_codes, C], each a moving average of the encoder's outputs nearest to it."""
 
     def __init__(self, n_codes, code_dim):
         super().__init__()
@@ -22,7 +22,7 @@ class Codebook(nn.Module):
         self.register_buffer("variance", torch.ones(()))  # of z_e around z_q, by dimension
 
     def distances(self, z_e):
-        """Squared, of z_e [..., C] from every code, [..., n_codes]."""
+        """Squared distances of z_e [..., C] from every code, [..., n_codes]."""
         squares = z_e.square().sum(-1, keepdim=True) + self.codes.square().sum(-1)
         return (squares - 2 * z_e @ self.codes.T).clamp(min=0)
 
@@ -33,7 +33,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start_at(self, z_e):
-        """Codes from among encoder outputs z_e [N, C], and the variance around them."""
+        """Initialise the codes as random rows of z_e [N, C], and the variance around them."""
         n = len(z_e)
         at = torch.cat([torch.randperm(n) for _ in range(-(-len(self.codes) // n))])
         self.codes.copy_(z_e[at[: len(self.codes)].to(z_e.device)])
@@ -43,8 +43,8 @@ class Codebook(nn.Module):
     def update(self, z_e, indices, sound):
         """A step of the moving averages by z_e [..., C]; none where the scalar `sound` is false.
 
-        Van den Oord et al. 2017, eqs. 6-8, in shares of a batch in place of counts, so that the
-        size of a batch is no part of it. A dead code starts anew at one of z_e, as if of an even
+        Van den Oord et al. 2017, eqs. 6-8, with shares of a batch in place of counts, so that the
+        batch size has no influence. A dead code is replaced by a random z_e, and given an even
         share (Dhariwal et al. 2020).
         """
         z_e, indices = z_e.flatten(0, -2), indices.flatten()
@@ -65,8 +65,9 @@ class Codebook(nn.Module):
 class CodePrior(nn.Module):
     """p(indices), each code given those before it: NADE (Larochelle & Murray 2011) of categories.
 
-    Every code adds a vector of its own to the hidden state of all that come after it, and so does
-    y, where there is one: nothing keeps what y says out of the codes, as a KL would.
+    Every code adds its own vector to the hidden state of all codes that come after it. y, where
+    there is one, adds a vector to all of them: the codes hold what y says too, since no KL keeps it
+    out of them.
     """
 
     def __init__(self, n_latents, n_codes, y_dim=0, hidden_dim=PRIOR_DIM):
@@ -84,7 +85,7 @@ class CodePrior(nn.Module):
     def describe(self):
         return "autoregressive prior of codes"
 
-    def begin(self, y):
+    def initial_state(self, y):
         """The hidden state before the first code, [H] or [B, H]."""
         return self.start if y is None else self.start + self.condition(y)
 
@@ -92,7 +93,7 @@ class CodePrior(nn.Module):
         """log p(code m | codes before m, y), [..., M], of indices [..., B, M]."""
         flat = indices.flatten(0, -2).T  # [M, B]
         added = self.weight[self.place, flat[:-1]]  # [M - 1, B, H]
-        start = self.begin(y).expand(*indices.shape[:-1], -1).flatten(0, -2)
+        start = self.initial_state(y).expand(*indices.shape[:-1], -1).flatten(0, -2)
         added = torch.cat([start.unsqueeze(0), added])
         # Sums up to each place, as a product: several times as fast as cumsum.
         h = F.silu((self.up_to @ added.flatten(1)).view_as(added))
@@ -105,23 +106,27 @@ class CodePrior(nn.Module):
         return self.log_prob_per_code(indices, y).sum(-1)
 
     def sample(self, u, y=None):
-        """Indices [..., B, M] by even noise u [..., B, M] in (0, 1), one number for each."""
-        state, indices = self.begin(y).expand(*u.shape[:-1], -1), []
+        """Indices [..., B, M] by uniform noise u [..., B, M], one number for each index."""
+        state, indices = self.initial_state(y).expand(*u.shape[:-1], -1), []
         for place, (out, bias) in enumerate(zip(self.out, self.bias, strict=True)):
             logits = F.silu(state) @ out + bias
-            indices.append(pick(logits.log_softmax(-1), u[..., place, None]).squeeze(-1))
+            indices.append(
+                sample_categorical(logits.log_softmax(-1), u[..., place, None]).squeeze(-1)
+            )
             if place < len(self.weight):
                 state = state + self.weight[place, indices[-1]]
         return torch.stack(indices, -1)
 
 
-def pick(log_probs, u):
-    """Categories [..., K] of log_probs [..., n], by the inverse distribution function at u."""
+def sample_categorical(log_probs, u):
+    """Categories [..., K] of log_probs [..., n], by the inverse of their cdf at u [..., K]."""
     total = log_probs.exp().cumsum(-1)
     return torch.searchsorted(total, u.contiguous()).clamp(max=log_probs.shape[-1] - 1)
 
 
 def perplexity(indices, n_codes):
-    """How many codes are in even use among indices [B, M]: exp of the entropy of their shares."""
+    """exp of the entropy of the codes' shares among indices [B, M]: n_codes where all are used
+    alike, 1 where one is used.
+    """
     share = F.one_hot(indices.flatten(), n_codes).float().mean(0)
     return torch.special.entr(share).sum().exp()

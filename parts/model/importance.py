@@ -97,7 +97,7 @@ def impute(model, batch, n_samples=1000, draws=0, eps=None, unit=None, x_of=None
     `mean` is the conditional mean by self-normalised importance sampling (Mattei & Frellsen 2019,
     eq. 10), for categories the most probable; `unit` as in `Likelihood.average`. As many rows as
     `draws` are drawn jointly, by sampling importance resampling (Rubin 1988); `x_of` makes x of
-    the parameters of p(x|z), and is `likelihood.sample` where it is None.
+    what `likelihood.given` returns, and is `likelihood.sample` where it is None.
     """
     n_each = samples_per_member(model, n_samples, eps)
     n_rows = max(1, CHUNK_FLOATS // (model.width * max(n_each * model.members, draws)))
@@ -119,12 +119,14 @@ def _impute_chunk(model, batch, n_each, draws, eps, unit, x_of):
     log_w, params = log_w.flatten(0, -2), params.flatten(0, -3)  # [M K, B], [M K, B, P]
     weights = log_w.softmax(0)
     log_px = log_w.logsumexp(0) - math.log(len(log_w))
-    expected = model.likelihood.average(params, weights, unit)  # [B, D]
+    missing = model.likelihood.given(params, x, mask)
+    expected = model.likelihood.average(missing, weights, unit)  # [B, D]
     mean = expected if unit is not None else torch.where(mask > 0, x, expected)
     drawn = x.new_empty(len(x), 0, x.shape[1])
     if draws:
         chosen = torch.multinomial(weights.T, draws, replacement=True).T  # [S, B]
-        drawn = x_of(params[chosen, torch.arange(len(x), device=x.device)])  # [S, B, D]
+        params = params[chosen, torch.arange(len(x), device=x.device)]  # [S, B, P]
+        drawn = x_of(model.likelihood.given(params, x, mask))  # [S, B, D]
         drawn = torch.where(mask > 0, x, drawn).transpose(0, 1)  # [B, S, D]
     return Imputation(mean, drawn, log_px, 1 / weights.square().sum(0))
 
@@ -159,6 +161,7 @@ def resample(model, n, x, mask, y, n_samples, x_of=None):
     else:
         every = model.decode(z.expand(model.members, -1, -1), y)  # [M, n, P]
         params = every[of_row, torch.arange(n, device=x.device)]
-    drawn = torch.where(mask > 0, x, (x_of or model.likelihood.sample)(params))
+    missing = model.likelihood.given(params, x.expand(n, -1), mask.expand(n, -1))
+    drawn = torch.where(mask > 0, x, (x_of or model.likelihood.sample)(missing))
     log_p = log_w.logsumexp((0, 1)) - math.log(log_w.numel())
     return Resampled(drawn, y, log_p.item(), 1 / weights.square().sum().item())

@@ -54,7 +54,7 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, in_dim, hidden_dims, out_dim, members=1, shape=None):
         super().__init__()
-        *channels, dense_dim = refuse_unfit(hidden_dims, members, shape)
+        *channels, dense_dim = check_fit(hidden_dims, members, shape)
         self.size, self.out_dim = tuple(shape[1:]), out_dim
         self.planes, n_extra = divmod(in_dim, math.prod(self.size))
         if self.planes == 0 or self.planes % shape[0]:
@@ -65,7 +65,7 @@ class ConvEncoder(nn.Module):
         sizes = halved(self.size, len(channels))
         layers = []
         for c_in, c_out in zip([self.planes, *channels], channels, strict=False):
-            layers += [started(nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)), nn.SiLU()]
+            layers += [he_init(nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)), nn.SiLU()]
         self.convs = nn.Sequential(*layers)
         n_flat = [c * h * w for c, (h, w) in zip([self.planes, *channels], sizes, strict=True)]
         self.width = max(n_flat)
@@ -92,7 +92,7 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, in_dim, hidden_dims, out_dim, members=1, shape=None):
         super().__init__()
-        dense_dim, *channels = refuse_unfit(hidden_dims, members, shape)
+        dense_dim, *channels = check_fit(hidden_dims, members, shape)
         planes, rest = divmod(out_dim, math.prod(shape[1:]))
         if planes == 0 or rest:
             raise UserError(
@@ -109,7 +109,7 @@ class ConvDecoder(nn.Module):
             # From n, doubled: 2 n - 1, and 1 more where the size is even.
             more = tuple((n + 1) % 2 for n in size)
             up = nn.ConvTranspose2d(c_in, c_out, 3, stride=2, padding=1, output_padding=more)
-            layers += [nn.SiLU(), started(up)]
+            layers += [nn.SiLU(), he_init(up)]
         self.convs = nn.Sequential(*layers)
         self.width = max(c * h * w for c, (h, w) in zip(channels, sizes, strict=True))
 
@@ -119,10 +119,11 @@ class ConvDecoder(nn.Module):
         return planes.reshape(*z.shape[:-1], self.out_dim)
 
 
-def started(conv):
-    """The convolution with weights that keep a signal's size from layer to layer, and no bias.
+def he_init(conv):
+    """The convolution, its weights drawn so that a signal keeps its size from layer to layer.
 
-    He et al. 2015, eq. 10. With torch's own start it fades, and the first epochs learn nothing.
+    He et al. 2015, eq. 10; the bias is 0. With torch's own initialisation the signal fades, and the
+    first epochs learn nothing.
     """
     fan_in = conv.in_channels * math.prod(conv.kernel_size)
     if conv.transposed:  # every output meets only a part of the kernel
@@ -132,8 +133,8 @@ def started(conv):
     return conv
 
 
-def refuse_unfit(hidden_dims, members, shape):
-    """hidden_dims, where a convolutional network can be built with these."""
+def check_fit(hidden_dims, members, shape):
+    """hidden_dims, or a UserError where no convolutional network can be built with these."""
     if members > 1:
         raise UserError(f"network conv goes with one member, not {members}; use --network mlp")
     if shape is None or len(shape) != 3:

@@ -1,7 +1,9 @@
 """What training climbs: bounds on log p(x), each with its gradient estimator.
 
-An objective takes a model, a Batch, beta and the number of samples K, and returns the loss and its
-parts as detached scalars. beta weighs the KL (Higgins et al. 2017), or its estimate in log w.
+An objective takes a model, a Batch, beta and the number of samples K. It returns the loss of each
+row [B], whose mean over rows is minimised, and the parts of that mean as detached scalars. Weights
+of rows are no part of it: see `weighted_mean` in parts/training/loop.py. beta weighs the KL
+(Higgins et al. 2017), or its estimate in log w.
 """
 
 import math
@@ -15,30 +17,41 @@ def elbo(model, batch, beta, n_samples, free_bits=0.0, capacity=None):
     """Minus the ELBO (Kingma & Welling 2014), the mean over K draws of z.
 
     `free_bits`: no latent gains from a KL below so many nats, the mean over the batch (Kingma et
-    al. 2016, eq. 15). `capacity`: beta weighs |KL - capacity| (Burgess et al. 2018, eq. 8).
+    al. 2016, eq. 15). `capacity`: beta weighs |KL - capacity|, of the mean KL (Burgess et al. 2018,
+    eq. 8). Both look at the batch to decide which way they push, and each row then has its share.
     """
     q, n_samples = model.posterior(*batch), None if n_samples == 1 else n_samples
-    _, log_px_z, kl = model.elbo_of(q, *batch, n_samples=n_samples)
-    log_px_z, kl = log_px_z.mean(), kl.mean()
+    _, log_px_z, kl = model.elbo_of(q, *batch, n_samples=n_samples)  # [B]
     rate = kl
     if free_bits:
-        by_latent = kl_normal(q.mu, q.logvar, by_latent=True).mean(-2)  # [Z], of members [M, Z]
-        rate = by_latent.clamp(min=free_bits).sum(-1).mean()
+        rate = free_bits_rate(kl_normal(q.mu, q.logvar, by_latent=True), free_bits)
+        rate = mean_over_members(rate)
     if capacity is not None:
-        rate = (rate - capacity).abs()
+        distance = rate - capacity
+        rate = distance.detach().mean().sign() * distance  # its mean is |mean rate - capacity|
     loss = -torch.sub(log_px_z, rate, alpha=beta)  # the only minus between a bound and a loss
-    return loss, {"loss": loss.detach(), "log_px_z": log_px_z.detach(), "kl": kl.detach()}
+    return loss, means({"loss": loss, "log_px_z": log_px_z, "kl": kl})
+
+
+def free_bits_rate(kl_by_latent, free_bits):
+    """KL [..., B] of the latents that cost more than `free_bits`; the others cost just that.
+
+    kl_by_latent [..., B, Z]. The mean over rows is the sum over latents of max(mean KL, free_bits).
+    """
+    above = kl_by_latent.detach().mean(-2, keepdim=True) >= free_bits  # [..., 1, Z]
+    return torch.where(above, kl_by_latent, free_bits).sum(-1)
 
 
 def iwae(model, batch, beta, n_samples, *_):
     """Minus the importance-weighted bound (Burda et al. 2016, eq. 8)."""
     log_px_z, log_ratio, _ = model.log_w_terms(*batch, n_samples=n_samples)
-    loss = -log_mean_exp(log_px_z + beta * log_ratio).mean()
-    return loss, _stats(loss, log_px_z, log_ratio)
+    loss = -mean_over_members(log_mean_exp(log_px_z + beta * log_ratio))
+    return loss, means({"loss": loss, "log_px_z": log_px_z, "kl": -log_ratio})
 
 
 def dreg(model, batch, beta, n_samples, *_):
-    """The same bound by its doubly reparameterised gradient (Tucker et al. 2018, eq. 8).
+    """Minus the importance-weighted bound, with its doubly reparameterised gradient (Tucker et al.
+    2018, eq. 8).
 
     The decoder's gradient is IWAE's. The encoder's comes only through z, each sample by its squared
     normalised weight: of the same mean, of smaller variance, and not lost in noise as K grows.
@@ -47,18 +60,14 @@ def dreg(model, batch, beta, n_samples, *_):
     """
     log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=n_samples, detach_q=True)
     log_w = log_px_z + beta * log_ratio  # [K, B]
-    # Softmax and bound in one pass and without a graph.
-    values = log_w.detach()
-    most = values.amax(-2, keepdim=True)
-    weights = (values - most).exp_()
-    total = weights.sum(-2, keepdim=True)
-    weights /= total
-    bound = (most + total.log()).mean() - math.log(values.shape[-2])
+    # The gradient of the bound in log w is the normalised weights; of z it is then w once more.
+    bound = log_mean_exp(log_w)
     if z.requires_grad:
-        ones = torch.ones_like(weights)
-        z.register_hook(lambda grad: torch.lerp(ones, weights, beta).unsqueeze(-1) * grad)
-    surrogate = -(weights * log_w).sum(-2).mean()  # its gradient is wanted, its value is not
-    return surrogate, _stats(-bound, log_px_z, log_ratio)
+        weights = log_w.detach().softmax(-2)
+        once_more = torch.lerp(torch.ones_like(weights), weights, beta).unsqueeze(-1)
+        z.register_hook(lambda grad: once_more * grad)
+    loss = -mean_over_members(bound)
+    return loss, means({"loss": loss, "log_px_z": log_px_z, "kl": -log_ratio})
 
 
 def log_mean_exp(log_w):
@@ -66,10 +75,14 @@ def log_mean_exp(log_w):
     return log_w.logsumexp(-2) - math.log(log_w.shape[-2])
 
 
-def _stats(loss, log_px_z, log_ratio):
-    """Logged beside an importance-weighted loss: its value and the two halves of the mean log w."""
-    parts = {"loss": loss, "log_px_z": log_px_z.mean(), "kl": -log_ratio.mean()}
-    return {name: value.detach() for name, value in parts.items()}
+def mean_over_members(per_row):
+    """[B] as it is, [M, B] -> [B]."""
+    return per_row if per_row.dim() == 1 else per_row.mean(0)
+
+
+def means(parts):
+    """The means of tensors by name, as detached scalars: what is logged beside a loss."""
+    return {name: value.detach().mean() for name, value in parts.items()}
 
 
 OBJECTIVES = {"elbo": elbo, "iwae": iwae, "dreg": dreg}

@@ -1,4 +1,4 @@
-"""p(z) beside N(0, I): where the encoder puts rows, and learned mixtures; noise that is even.
+"""Learned p(z) in place of N(0, I): a mixture of Gaussians, and the VampPrior.
 
     log_pz = prior.log_prob(z, encode, y)      z = prior.sample(n, encode, y)
 
@@ -16,9 +16,9 @@ MIN_LOGVAR = -7.0  # of a component: a narrower one would need more digits than 
 
 
 class LearnedPrior(nn.Module):
-    """A mixture of C diagonal Gaussians; subclasses say which, by `components`.
+    """A mixture of C diagonal Gaussians, which subclasses give by `components`.
 
-    Its weights depend on y, where there is one: p(z|y), as rows of each y have z's of their own.
+    Its weights depend on y, where there is one: p(z|y).
     """
 
     def __init__(self, n_components, y_dim=0):
@@ -39,12 +39,12 @@ class LearnedPrior(nn.Module):
         return mu, logvar.clamp(min=MIN_LOGVAR)
 
     def log_weights(self, y=None):
-        """Of the components, [C] or [B, C]."""
+        """Log weights of the components, [C] or [B, C]."""
         logits = self.logits if self.by_y is None else self.logits + y @ self.by_y
         return logits.log_softmax(-1)
 
     def start_at(self, features):
-        """Begin near rows of encoder features [N, F], where a prior can."""
+        """Initialise from rows of encoder features [N, F], where a prior can."""
 
     def log_prob(self, z, encode=None, y=None):
         """log p(z), [...], of z [..., Z]; given y [B, n] of z [..., B, Z]."""
@@ -69,7 +69,7 @@ class LearnedPrior(nn.Module):
 
 
 class Mixture(LearnedPrior):
-    """Means, variances and weights all learned; it starts spread as N(0, I) is."""
+    """A mixture whose means, variances and weights are learned; at first close to N(0, I)."""
 
     def __init__(self, z_dim, n_components, y_dim=0):
         super().__init__(n_components, y_dim)
@@ -95,7 +95,7 @@ class VampPrior(LearnedPrior):
 
     @torch.no_grad()
     def start_at(self, features):
-        """Pseudo-inputs from random rows of features [N, F]: a better start than noise."""
+        """Initialise the pseudo-inputs as random rows of features [N, F]: better than noise."""
         n = len(features)
         at = torch.cat([torch.randperm(n) for _ in range(-(-self.n_components // n))])
         self.pseudo_inputs.copy_(features[at[: self.n_components].to(features.device)])

@@ -11,14 +11,15 @@ import torch
 
 from parts.errors import UserError
 from parts.model.batches import Batch, hide
-from parts.model.codebook import PRIOR_DIM, Codebook, CodePrior, perplexity, pick
+from parts.model.codebook import PRIOR_DIM, Codebook, CodePrior, perplexity, sample_categorical
 from parts.model.noise import normal_grid
+from parts.model.objectives import means
 from parts.model.traversal import code_traversal
 from vae import VAE, Terms
 
 
 class Codes(NamedTuple):
-    """q(z|x, y), all of it at the codes z_q that are nearest to the encoder's output z_e; and y."""
+    """q(z|x, y) of a row: one point, the codes z_q nearest to the encoder's output z_e; and y."""
 
     z_e: torch.Tensor
     z_q: torch.Tensor
@@ -27,32 +28,49 @@ class Codes(NamedTuple):
 
 
 def straight_through(z_e, z_q):
-    """z_q to the bit; its gradient goes on to z_e (van den Oord et al. 2017, section 3.2)."""
+    """z_q, whose gradient is passed on to z_e (van den Oord et al. 2017, section 3.2)."""
     return z_q.detach() + (z_e - z_e.detach())
 
 
 class VQVAE(VAE):
-    """q(z|x) is sure of M = `z_dim` codes, nearest to the encoder's; p(z) is learned beside it.
+    """A VAE whose z is M = `z_dim` codes, those nearest to the encoder's output; p(z) is learned.
 
     log p(x) >= log p(x|z_q(x)) + log p(indices(x)), which is `elbo`; with more than one sample
-    `log_px` adds what other codes give x. The encoder's output is cut into codes, so that any
-    network serves.
+    `log_px` adds what other codes give x. The encoder's output is split into M vectors, so that any
+    network can be used.
     """
 
     phases = ("vqvae", "prior")
     options = ("n_codes", "code_dim", "commitment")
     needs = {
-        **{"members": (1,), "flow": (None,), "prior": ("normal",), "objective": ("elbo",)},
-        **{"n_samples": (1,), "beta": (1.0,), "warmup_epochs": (0,), "cycles": (1,)},
-        **{"free_bits": (0.0,), "capacity": (None,)},
+        "members": (1,),
+        "flow": (None,),
+        "prior": ("normal",),
+        "objective": ("elbo",),
+        "n_samples": (1,),
+        "beta": (1.0,),
+        "warmup_epochs": (0,),
+        "cycles": (1,),
+        "free_bits": (0.0,),
+        "capacity": (None,),
     }
     heads = 1
     n_z_per_condition = 20  # the first is the row's own code, the others are what p(z) would draw
     gaussian = False
     z_is_continuous = False
 
-    def __init__(self, likelihood, hidden_dims=(64,), z_dim=8, y_dim=0, network="mlp", shape=None,
-                 n_codes=64, code_dim=4, commitment=0.25):  # fmt: skip
+    def __init__(
+        self,
+        likelihood,
+        hidden_dims=(64,),
+        z_dim=8,
+        y_dim=0,
+        network="mlp",
+        shape=None,
+        n_codes=64,
+        code_dim=4,
+        commitment=0.25,
+    ):
         super().__init__(likelihood, hidden_dims, z_dim * code_dim, y_dim, network, shape=shape)
         self.codebook = Codebook(n_codes, code_dim)
         self.prior = CodePrior(z_dim, n_codes, y_dim)
@@ -82,7 +100,7 @@ class VQVAE(VAE):
 
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):
-        """Start the codebook at what the encoder makes of rows of the data."""
+        """Initialise the codebook as encoder outputs of rows of the data."""
         self.codebook.start_at(self.posterior(x, y, mask).z_e.flatten(0, 1))
 
     def posterior_of(self, h):
@@ -114,7 +132,7 @@ class VQVAE(VAE):
         return Terms(log_px_z - kl, log_px_z, kl)
 
     def loss(self, phase, batch, hide_rate=0.0, **_):
-        """What phase `phase` minimises, and its parts as detached scalars.
+        """What phase `phase` minimises, of each row [B], and means of its parts, detached.
 
         "vqvae": -log p(x|z_q) + commitment |z_e - z_q|^2 (van den Oord et al. 2017, eq. 3, where
         moving averages stand for its second term), and a step of these where gradients are on.
@@ -124,32 +142,31 @@ class VQVAE(VAE):
         if phase == "prior":
             with torch.no_grad():
                 indices = self.posterior(*batch).indices
-            return -self.prior.log_prob(indices, batch.y).mean(), {}
+            return -self.prior.log_prob(indices, batch.y), {}
         if hide_rate:
             batch = hide(batch, hide_rate)
         q = self.posterior(*batch)
-        _, log_px_z, kl = (term.mean() for term in self.elbo_of(q, *batch))
-        error = (q.z_e - q.z_q).square().sum((-2, -1)).mean()
+        _, log_px_z, kl = self.elbo_of(q, *batch)  # [B]
+        error = (q.z_e - q.z_q).square().sum((-2, -1))  # [B]
         loss = self.commitment * error - log_px_z
         if torch.is_grad_enabled():
-            self.codebook.update(q.z_e, q.indices, loss.isfinite())
+            self.codebook.update(q.z_e, q.indices, loss.detach().mean().isfinite())
         # The logged loss has the KL, as the held-out one has: to be drawn side by side.
-        stats = {"loss": loss + kl, "log_px_z": log_px_z, "kl": kl, "commitment": error,
-                 "perplexity": perplexity(q.indices, len(self.codebook.codes))}  # fmt: skip
-        return loss, {name: value.detach() for name, value in stats.items()}
+        stats = means({"loss": loss + kl, "log_px_z": log_px_z, "kl": kl, "commitment": error})
+        return loss, stats | {"perplexity": perplexity(q.indices, len(self.codebook.codes))}
 
     def grid(self, n_samples, seed=0):
-        """Even noise in (0, 1) for n_samples codes of a row: [K, 1, M]."""
+        """Noise in (0, 1) that fills it evenly, for n_samples codes of a row: [K, 1, M]."""
         return torch.special.ndtr(normal_grid(n_samples, self.n_latents, seed))
 
     def draw(self, q, n_samples=1, eps=None, detach_q=False):
-        """Codes z [K, B, M C] to sum p(x, z) over, and log of how often each is drawn [K, B].
+        """Codes z [K, B, M C] to sum p(x, z) over, and the log of their proposal density [K, B].
 
-        The first is the row's own. The others come half from near z_e, each code by itself as from
-        a mixture of Gaussians around the codebook, and half from p(z), and are weighed as draws of
-        the mixture of both (Veach & Guibas 1995). The row's own code among them counts as never
-        drawn, for the first has all its mass: the mean of w is then unbiased for p(x), and with
-        one sample log w is the ELBO.
+        The first is the row's own. Half of the others are drawn near z_e, each code alone as if
+        the codebook were the means of a mixture of Gaussians, and half from p(z); their density is
+        that of both together (Veach & Guibas 1995). Where the row's own code is drawn again its
+        weight is 0, for the first has all its mass: the mean of w is then unbiased for p(x), and
+        with one sample log w is the ELBO. No gradient is defined, whatever `detach_q`.
         """
         if eps is None:
             eps = torch.rand_like(q.z_e[..., 0].expand(n_samples, -1, -1))
@@ -157,7 +174,7 @@ class VQVAE(VAE):
         own, u = q.indices.unsqueeze(0), eps[1:].expand(-1, *q.indices.shape)
         logits = -self.codebook.distances(q.z_e) / (2 * self.codebook.variance)
         log_near = logits.log_softmax(-1)  # [B, M, n_codes]
-        near = pick(log_near, u[:n_near].permute(1, 2, 0)).permute(2, 0, 1)
+        near = sample_categorical(log_near, u[:n_near].permute(1, 2, 0)).permute(2, 0, 1)
         indices = torch.cat([near, self.prior.sample(u[n_near:], q.y)])  # [K - 1, B, M]
         log_r = log_near.expand(len(indices), *log_near.shape).gather(-1, indices.unsqueeze(-1))
         counts = torch.tensor([n_near, n_samples - 1 - n_near], device=eps.device).log()
@@ -171,7 +188,7 @@ class VQVAE(VAE):
 
     @torch.no_grad()
     def importance(self, x, y=None, mask=None, *args, **options):
-        """log p(x) by the row's own code and others, see `draw`; its `elbo` is of its own alone."""
+        """log p(x) by the row's own code and others, see `draw`; `elbo` is the bound at its own."""
         found = super().importance(x, y, mask, *args, **options)
         return found._replace(elbo=self.terms(Batch(x, y, mask)).elbo)
 

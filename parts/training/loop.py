@@ -1,4 +1,4 @@
-"""The training loop, and all it needs to stop anywhere and go on to the same bits."""
+"""The training loop, and its state, from which training resumes bit for bit."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
 
 @dataclass
 class Position:
-    """Where training is: what resuming needs beside weights, optimisers and random state."""
+    """How far training is: what resuming needs beside weights, optimisers and random state."""
 
     epoch: int = 0  # finished epochs
     row: int = 0  # rows visited in the current epoch
@@ -56,7 +56,7 @@ class Position:
 def beta_at(step, beta, warmup_steps, cycle_steps=0):
     """Linear from 0 to beta over warmup_steps, then constant (Sonderby et al. 2016).
 
-    With cycle_steps it starts anew after so many (Fu et al. 2019).
+    With cycle_steps it starts again from 0 after each of so many steps (Fu et al. 2019).
     """
     step = step % cycle_steps if cycle_steps else step
     return beta if warmup_steps == 0 else beta * min(1.0, step / warmup_steps)
@@ -73,6 +73,15 @@ def lr_at(step, lr, total_steps, schedule):
     if step < rise:
         return lr * (step + 1) / rise
     return lr * 0.5 * (1 + math.cos(math.pi * (step - rise + 1) / (total_steps - rise + 1)))
+
+
+def weighted_mean(loss, weights=None):
+    """The mean of weights * loss over rows, both [B]: the scalar that a step goes down.
+
+    It is not divided by the weights of the batch: their mean over all rows is 1, and a row counts
+    alike in whatever batch it lies.
+    """
+    return loss.mean() if weights is None else (weights * loss).mean()
 
 
 def permutation(n, shuffle_seed, epoch):
@@ -103,23 +112,27 @@ class Training:
         cycles=1,
         schedule="constant",
         capacity=None,
+        weights=None,
         **loss_options,
     ):
         """Train on the Batch `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
 
         beta rises over the first warmup_epochs of each of `cycles` equal parts of the epochs; a
-        capacity does in its place, where there is one.
+        capacity does in its place, where there is one. `weights` [N], at least 0, say how much each
+        row's loss counts: a row of weight 2 counts as two rows, one of weight 0 gives no gradient.
 
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
-        yield the caller may save `self.state()`, from which training goes on to the same bits.
+        yield the caller may save `self.state()`, from which training resumes bit for bit.
         """
         at, n = self.position, len(rows.x)
+        if weights is not None:
+            weights = (weights / weights.mean()).to(rows.x)
         batch_size = n if batch_size == "full" else min(batch_size, n)
         steps_per_epoch = math.ceil(n / batch_size)
         warmup_steps = warmup_epochs * steps_per_epoch
         cycle_steps = math.ceil(epochs * steps_per_epoch / cycles) if cycles > 1 else 0
 
-        def weights(step):
+        def scheduled(step):
             if capacity is None:
                 return {"beta": beta_at(step, beta, warmup_steps, cycle_steps)}
             return {"beta": beta, "capacity": beta_at(step, capacity, warmup_steps, cycle_steps)}
@@ -129,10 +142,11 @@ class Training:
             first_step = at.epoch * steps_per_epoch
             next_look = time.monotonic() + LOOK_SECONDS
             while at.row < n:
-                batch = rows.take(order[at.row : at.row + batch_size])
+                index = order[at.row : at.row + batch_size]
                 step = first_step + at.row // batch_size
                 lr = lr_at(step, self.lr, epochs * steps_per_epoch, schedule)
-                self.update(batch, lr, loss_options | weights(step))
+                of_batch = None if weights is None else weights[index]
+                self.update(rows.take(index), lr, loss_options | scheduled(step), of_batch)
                 at.row += batch_size
                 if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
                     self.look()
@@ -140,20 +154,20 @@ class Training:
                     next_look = time.monotonic() + LOOK_SECONDS
             self.look()
             last_step = first_step + steps_per_epoch - 1
-            yield at.finish_epoch() | weights(last_step)
+            yield at.finish_epoch() | scheduled(last_step)
 
-    def update(self, batch, lr, loss_options):
-        """One step of each phase's optimiser; skipped, to the log, where any of them was."""
+    def update(self, batch, lr, loss_options, weights=None):
+        """One step of each phase's optimiser; it counts as skipped where any of them skipped it."""
         stats, skipped = {}, []
-        # Squared weights of samples that explain nothing are denormal numbers, and a processor
-        # takes ten times as long over a product with one. For these steps only: the setting holds
-        # for NumPy and for the caller too.
+        # Squared importance weights of poor samples are denormal numbers, and a product with one
+        # takes a processor ten times as long. The setting holds for NumPy and the caller too, so it
+        # is made for these steps only.
         torch.set_flush_denormal(True)
         try:
             for phase, optimizer in self.optimizers.items():
                 optimizer.lr = lr
                 loss, parts = self.model.loss(phase, batch, **loss_options)
-                skipped.append(optimizer.step(loss))
+                skipped.append(optimizer.step(weighted_mean(loss, weights)))
                 stats |= parts
         finally:
             torch.set_flush_denormal(False)
@@ -182,7 +196,7 @@ class Training:
         return {"model": dict(self.model.state_dict()), "optimizers": optimizers}
 
     def state(self):
-        """All that `load_state` needs, as plain types and the live tensors: save or copy it now."""
+        """All that `load_state` needs. The tensors are those in training: save or copy them now."""
         self.look()
         position = {"position": asdict(self.position), "rng": randomness.random_state()}
         return self.weights() | position | {"best": self.best}

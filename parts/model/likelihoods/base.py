@@ -1,12 +1,15 @@
 """What every likelihood p(x|z) offers.
 
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
+What describes data (`check`, `center`, `cell_errors`, `baselines`) takes arrays on any device,
+whatever that of the module.
 """
 
 import torch
 from torch import nn
 
 from parts.model.batches import column_sums, observed, sum_columns
+from parts.model.precision import to_float64
 
 
 class Likelihood(nn.Module):
@@ -49,15 +52,15 @@ class Likelihood(nn.Module):
         return ""
 
     def are_rates(self, x):
-        """Whether values x, a NumPy array, are rates of what is data, and no data themselves."""
+        """Whether values x, a NumPy array, are probabilities of data, and not data themselves."""
         return False
 
     def draw(self, x):
-        """What one visit of training makes of x [B, D]: x, where it is data and not a rate."""
+        """The data of one visit of training, from x [B, D]: x, or a draw where x is rates."""
         return x
 
     def embed(self, x, mask=None):
-        """x as plain numbers of like size, [B, ...], for any method; missing cells are 0."""
+        """x as numbers of similar scale, [B, ...], for any method; missing cells are 0."""
         return observed(x, mask)
 
     def features(self, x, mask=None):
@@ -75,8 +78,18 @@ class Likelihood(nn.Module):
         """[..., B, D]; for the missing cells too."""
         raise NotImplementedError
 
+    def given(self, params, x, mask):
+        """p(missing cells | z, the observed ones), for `mean`, `std`, `sample` and `average` only.
+
+        params [..., B, P], x and mask [B, D]. Where cells are independent given z, what is observed
+        says nothing more of the others, and params stay as they are. A likelihood whose noise is
+        correlated returns what its own methods take in the place of params; callers never index it.
+        What it says of observed cells is not used.
+        """
+        return params
+
     def entropy(self, x):
-        """What of -log p(x) is due to x being rates and no data, nats [B]: see Bernoulli."""
+        """Entropy [B], nats, of the data whose rates x is; 0 where x is data: see Bernoulli."""
         return x.new_zeros(len(x))
 
     def mean(self, params):
@@ -103,7 +116,8 @@ class Likelihood(nn.Module):
 
     def center(self, x, mask):
         """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""
-        return column_sums(x, mask).div(mask.sum(0).clamp(min=1)).to(x.dtype)
+        n_observed = to_float64(mask.sum(0)).clamp(min=1)
+        return (column_sums(x, mask) / n_observed).to(x)
 
     def cell_errors(self, x, recon):
         """Squared error of each cell [..., D]."""

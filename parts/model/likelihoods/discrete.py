@@ -13,6 +13,7 @@ from torch import nn
 from parts.errors import UserError
 from parts.model.batches import column_sums, observed, sum_columns
 from parts.model.likelihoods.base import Likelihood
+from parts.model.precision import sample_gamma, to_float64
 
 FAR = 1e4  # a logit or threshold beyond every other
 MAX_LOG_MEAN = 25.0  # of a count: its mean stays a float32
@@ -68,7 +69,7 @@ class Bernoulli(Likelihood):
     def log_prob(self, params, x, mask=None):
         if not params.dim() > x.dim() == 2:
             return super().log_prob(params, x, mask)
-        # The same sum; of many z's of a row x is a vector by which their logits are multiplied.
+        # For many z's of a row, the sum of x * logits is a product with the vector x.
         ones = torch.einsum("...bd,bd->...b", params, observed(x, mask))
         return ones - sum_columns(F.softplus(params), mask)
 
@@ -76,7 +77,7 @@ class Bernoulli(Likelihood):
         return x * params - F.softplus(params)
 
     def entropy(self, x):
-        """Of pixels drawn with these probabilities; no model's cross-entropy lies below it."""
+        """Entropy of pixels drawn by these rates: no model's cross-entropy is below it."""
         return (torch.special.entr(x) + torch.special.entr(1 - x)).sum(-1)
 
     def mean(self, params):
@@ -91,12 +92,13 @@ class Bernoulli(Likelihood):
 
     def baselines(self, train, test):
         logits = torch.logit(self.frequencies(train.x, train.mask))
-        return {"diagonal": self.log_prob(logits, test.x.double(), test.mask).mean().item()}
+        mask = None if test.mask is None else to_float64(test.mask)
+        return {"diagonal": self.log_prob(logits, to_float64(test.x), mask).mean().item()}
 
     @staticmethod
     def frequencies(x, mask=None):
-        """Of ones in each column; half a row added, so never 0 or 1."""
-        mask = torch.ones(()).expand_as(x) if mask is None else mask
+        """Share of ones in each column; half a row is added, so that it is never 0 or 1."""
+        mask = torch.ones(()).to(x).expand_as(x) if mask is None else mask
         return (column_sums(x, mask) + 0.5) / (column_sums(mask, mask) + 1)
 
 
@@ -124,10 +126,11 @@ class NegativeBinomial(Likelihood):
 
     def log_prob_per_column(self, params, x):
         log_m, log_r = self.log_mean(params), self.log_r()
-        r, wide = log_r.exp(), x.double()  # the difference of two large lgammas
-        ways = torch.lgamma(wide + r) - torch.lgamma(wide + 1) - torch.lgamma(r.double())
+        r = log_r.exp()
+        x_64, r_64 = to_float64(x), to_float64(r)  # for the difference of two large lgammas
+        ways = torch.lgamma(x_64 + r_64) - torch.lgamma(x_64 + 1) - torch.lgamma(r_64)
         # log(r / (r + m)) and log(m / (r + m)), without a difference of near equals.
-        return ways.to(x.dtype) - r * F.softplus(log_m - log_r) - x * F.softplus(log_r - log_m)
+        return ways.to(x) - r * F.softplus(log_m - log_r) - x * F.softplus(log_r - log_m)
 
     def mean(self, params):
         return self.log_mean(params).exp()
@@ -138,16 +141,16 @@ class NegativeBinomial(Likelihood):
 
     def sample(self, params):
         mean = self.mean(params)
-        r = self.log_r().exp().expand_as(mean).contiguous()
-        return torch.poisson(torch._standard_gamma(r) * mean / r)
+        r = self.log_r().exp().expand_as(mean)
+        return torch.poisson(sample_gamma(r) * mean / r)
 
     def cell_errors(self, x, recon):
         """Squared distance of ln(1 + x), in its standard deviations over training rows."""
-        return ((torch.log1p(x) - torch.log1p(recon)) / self.spread).square()
+        return ((torch.log1p(x) - torch.log1p(recon)) / self.spread.to(x.device)).square()
 
 
 class Levels(Likelihood):
-    """What columns of categories share: `log_probs` of all levels, padded to the most, -FAR."""
+    """Columns of levels: `log_probs` of all levels, padded with -FAR to the most levels L."""
 
     def __init__(self, n_levels, n_params):
         super().__init__(len(n_levels), n_params)
@@ -160,11 +163,11 @@ class Levels(Likelihood):
         return self.exists.numel()
 
     def log_probs(self, params):
-        """Of every level, [..., D, L]."""
+        """Log-probability of every level, [..., D, L]."""
         raise NotImplementedError
 
     def std(self, params):
-        """Of the code."""
+        """Standard deviation of the level's code, [..., D]."""
         probs = self.log_probs(params).exp()
         levels = torch.arange(probs.shape[-1], device=probs.device)
         mean = (probs * levels).sum(-1, keepdim=True)
@@ -297,8 +300,9 @@ class Ordinal(Levels):
 
     def center(self, x, mask):
         share = self.counts(x, mask) / mask.sum(0).clamp(min=1)[:, None]
-        return (share.cumsum(-1) < 0.5).sum(-1).clamp(max=self.n_levels - 1).to(x.dtype)
+        n_levels = self.n_levels.to(x.device)
+        return (share.cumsum(-1) < 0.5).sum(-1).clamp(max=n_levels - 1).to(x.dtype)
 
     def cell_errors(self, x, recon):
         """Distance of the ranks, a share of the largest."""
-        return (x - recon.round()).abs() / (self.n_levels - 1)
+        return (x - recon.round()).abs() / (self.n_levels.to(x.device) - 1)

@@ -1,4 +1,4 @@
-"""p(x|z) of real and of binary columns, and what every likelihood offers.
+"""p(x|z) of real columns: Gaussian, and Student-t.
 
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
 """
@@ -13,6 +13,7 @@ from parts.errors import UserError
 from parts.model.batches import observed, sum_columns
 from parts.model.likelihoods.base import Likelihood
 from parts.model.normal import deviance, log_normal
+from parts.model.precision import sample_gamma, to_float64
 
 # Floor of every learned Gaussian variance, in standardised units: data with constant or exactly
 # dependent columns has unbounded density, so the floor decides its last nats.
@@ -99,13 +100,13 @@ class Gaussian(Likelihood):
 
         No covariance of more than MOST_COVARIED columns: it takes gigabytes, and minutes.
         """
-        train, test = train.x.double(), test.x.double()
+        train, test = to_float64(train.x), to_float64(test.x)
         mu = train.mean(0)
         variance = train.var(0, correction=0) + MIN_VARIANCE
         found = {"diagonal": log_normal(test, mu, variance.log()).sum(-1).mean().item()}
         if len(mu) <= MOST_COVARIED:
             covariance = torch.cov(train.T, correction=0).reshape(len(mu), len(mu))
-            covariance = covariance + MIN_VARIANCE * torch.eye(len(mu), dtype=mu.dtype)
+            covariance = covariance + MIN_VARIANCE * torch.eye(len(mu)).to(mu)
             full = torch.distributions.MultivariateNormal(mu, covariance).log_prob(test)
             found["gaussian"] = full.mean().item()
         return found
@@ -144,8 +145,8 @@ class StudentT(Gaussian):
 
     def sample(self, params):
         mu = self.mean(params)
-        df = self.df().expand_as(mu).contiguous()
-        chi2 = 2 * torch._standard_gamma(df / 2)
+        df = self.df().expand_as(mu)
+        chi2 = 2 * sample_gamma(df / 2)
         return mu + super().std(params) * torch.randn_like(mu) * torch.sqrt(df / chi2)
 
     def baselines(self, train, test):

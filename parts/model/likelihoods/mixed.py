@@ -1,4 +1,4 @@
-"""p(x|z): what the decoder's numbers mean, from one kind of column to a table of mixed ones.
+"""p(x|z) of a table whose columns are of several kinds.
 
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
 """
@@ -11,9 +11,10 @@ from parts.model.likelihoods.discrete import Bernoulli, Categorical, NegativeBin
 from parts.model.likelihoods.gaussian import Gaussian, StudentT
 from parts.model.limits import FARTHEST_SEEN
 from parts.model.normal import log_normal
+from parts.model.precision import to_float64
 
-# Floor of variances in a table, in standardised units: one lower than this buys log p(x) on columns
-# with ties by going to spikes, and scores and imputations get worse for it.
+# Floor of variances in a table, in standardised units. A lower one raises log p(x) of columns with
+# ties, by spikes of density at these, and makes scores and imputations worse.
 TABLE_MIN_VARIANCE = 0.01
 # And their ceiling where the decoder gives them: the mean of a log-normal grows with exp(variance).
 TABLE_MAX_VARIANCE = 4.0
@@ -73,18 +74,19 @@ class Mixed(Likelihood):
         """The columns of a block, [..., d]."""
         if x is None or len(self.blocks) == 1:
             return x
-        return x.index_select(-1, getattr(self, f"at_{kind}"))
+        return x.index_select(-1, getattr(self, f"at_{kind}").to(x.device))
 
     def split(self, params):
-        """Kind, block and the block's parameters, of every block."""
-        if len(self.blocks) == 1:
-            return [(*next(iter(self.blocks.items())), params)]
-        pieces = params.split(self.sizes, -1)
+        """Kind, block and the block's parameters, of every block; of params or of `given`."""
+        if isinstance(params, tuple):
+            pieces = params
+        else:
+            pieces = params.split(self.sizes, -1) if len(self.blocks) > 1 else [params]
         return [(k, b, p) for (k, b), p in zip(self.blocks.items(), pieces, strict=True)]
 
     def join(self, pieces):
-        """What the blocks gave per column, in the table's order."""
-        return torch.cat(pieces, -1).index_select(-1, self.order)
+        """The blocks' results per column, joined in the table's order."""
+        return torch.cat(pieces, -1).index_select(-1, self.order.to(pieces[0].device))
 
     def embed(self, x, mask=None):
         blocks = self.blocks.items()
@@ -92,7 +94,7 @@ class Mixed(Likelihood):
 
     def features(self, x, mask=None):
         there = torch.ones_like(x) if mask is None else mask
-        # One absurd cell would else send q(z|x) to where no row has been.
+        # Without the clamp one absurd cell would send q(z|x) to where no row has been.
         return torch.cat([self.embed(x, mask).clamp(-FARTHEST_SEEN, FARTHEST_SEEN), there], -1)
 
     def log_prob(self, params, x, mask=None):
@@ -105,6 +107,13 @@ class Mixed(Likelihood):
     def log_prob_per_column(self, params, x):
         pieces = self.split(params)
         return self.join([b.log_prob_per_column(p, self.take(k, x)) for k, b, p in pieces])
+
+    def given(self, params, x, mask):
+        """What each block's `given` returns, in a tuple that `split` takes."""
+        return tuple(
+            block.given(piece, self.take(kind, x), self.take(kind, mask))
+            for kind, block, piece in self.split(params)
+        )
 
     def mean(self, params):
         """Of numbers; of categories the most probable level, of ordered ones the median."""
@@ -167,8 +176,8 @@ def marginal_log_prob(kind, block, train, train_mask, test, test_mask):
     ones = [
         torch.ones_like(x) if m is None else m for x, m in ((train, train_mask), (test, test_mask))
     ]
-    train_mask, test_mask = (m.double() for m in ones)
-    train, test = train.double(), test.double()
+    train_mask, test_mask = (to_float64(m) for m in ones)
+    train, test = to_float64(train), to_float64(test)
     n = train_mask.sum(0).clamp(min=1)
     if kind in ("real", "count"):
         mu = (train * train_mask).sum(0) / n
@@ -183,7 +192,8 @@ def marginal_log_prob(kind, block, train, train_mask, test, test_mask):
             per_cell = count.log_prob(test)
     else:
         n_levels = block.n_levels if kind != "binary" else torch.full((test.shape[1],), 2)
-        levels = torch.arange(int(n_levels.max()))
+        n_levels = n_levels.to(test.device)
+        levels = torch.arange(int(n_levels.max()), device=test.device)
         hits = ((train[..., None] == levels) * train_mask[..., None]).sum(0) + 0.5
         share = hits / (n + 0.5 * n_levels)[:, None]
         per_cell = share.log()[torch.arange(test.shape[1]), test.long()]

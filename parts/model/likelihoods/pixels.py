@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from parts.errors import UserError
 from parts.model.batches import sum_columns
 from parts.model.likelihoods.base import Likelihood
+from parts.model.precision import to_float64
 
 N_LEVELS = 256
 TOP = N_LEVELS - 1  # the highest level
 MAX_LOG_SCALE = 7.0  # and the lowest is its negative, an eighth of a level (Salimans et al. 2017)
 FAR = 1e6  # an edge beyond every location
-START_SCALE = 1 / 3  # of a fresh decoder's single logistic: all levels about equally likely
+START_SCALE = 1 / 3  # of an untrained decoder's logistic: all levels are about equally likely
 N_COUNTED = 4096  # rows of which levels are counted at a time
 
 
@@ -26,7 +27,7 @@ def bits_per_dim(log_px, n_dims):
 
 
 def edges(x):
-    """Of the levels x, in y; the outermost ones have all that lies beyond them."""
+    """Lower and upper edges of the levels x, in y; the outermost levels reach to infinity."""
     y = 2 * x - 1
     lower = torch.where(x < 0.5 / TOP, -FAR, y - 1 / TOP)
     upper = torch.where(x > 1 - 0.5 / TOP, FAR, y + 1 / TOP)
@@ -62,7 +63,7 @@ class DiscretizedLogistic(Likelihood):
         self.n_kinds = 2 if components == 1 else 3
         super().__init__(n_columns, n_params=self.n_kinds * components * n_columns)
         self.components = components
-        # Fresh components lie side by side; alike, they would hardly ever part.
+        # Untrained components lie side by side; were they alike, they would stay alike.
         start = (2 * torch.arange(components) + 1) / components - 1
         self.register_buffer("start", start.unsqueeze(-1), persistent=False)  # [M, 1]
 
@@ -133,7 +134,9 @@ class DiscretizedLogistic(Likelihood):
         log_share = (counts + 1).log() - (counts.sum(-1, keepdim=True) + N_LEVELS).log()
         columns, total = torch.arange(self.n_columns, device=counts.device), 0.0
         for x, mask in in_pieces(test.x, test.mask):
-            total += sum_columns(log_share[columns, levels(x)], mask).sum().item()
+            mask = None if mask is None else mask.to(counts.device)
+            log_probs = log_share[columns, levels(x).to(counts.device)]  # [n, D]
+            total += sum_columns(log_probs, mask).sum().item()
         return {"diagonal": total / len(test.x)}
 
 
@@ -149,11 +152,11 @@ def in_pieces(x, mask):
 
 
 def level_counts(x, mask):
-    """How many observed cells of every column hold each level, [D, 256]."""
+    """How many observed cells of every column hold each level, [D, 256] float64."""
     first = N_LEVELS * torch.arange(x.shape[1], device=x.device)
-    counts = torch.zeros(x.shape[1] * N_LEVELS, dtype=torch.float64, device=x.device)
+    counts = to_float64(torch.zeros(x.shape[1] * N_LEVELS, device=x.device))
     for x_piece, mask_piece in in_pieces(x, mask):
         weights = torch.ones_like(x_piece) if mask_piece is None else mask_piece
         at = (first + levels(x_piece)).flatten()
-        counts.index_add_(0, at, weights.flatten().to(counts.dtype))
+        counts.index_add_(0, at.to(counts.device), to_float64(weights.flatten()))
     return counts.unflatten(0, (-1, N_LEVELS))
