@@ -35,6 +35,7 @@ FEW = 10.0  # effective samples, below which the estimate of log p(x) is a loose
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
 MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
 LOG_2 = math.log(2)  # nats of a bit
+N_FOR_GREY = 1000  # training pictures that say whether they are ink on an empty page
 N_ROWS_AT_A_TIME = 256  # between updates of the progress bar
 
 
@@ -135,6 +136,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
     `columns`, where given, say how model units came from the user's.
     """
     device = next(model.parameters()).device
+    originals = test.x.numpy()
     with randomness.fixed_randomness(draw_seed):
         train, test = (rows._replace(x=model.likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
@@ -156,6 +158,7 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
 
     per_column, test_mse = errors(recon)
     per_column_mean, mse_mean = errors(mean_recon)
+    per_column_pca, mse_pca = (None, None) if pca_recon is None else errors(pca_recon)
     latents = model.members * model.n_latents
     metrics = {
         "test_mse": test_mse,
@@ -172,14 +175,15 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "n_test": len(x),
         "n_samples": n_samples,
         "baseline_mse_mean": mse_mean,
-        "baseline_mse_pca": None if pca_recon is None else errors(pca_recon)[1],
+        "baseline_mse_pca": mse_pca,
         "baseline_log_px_gaussian": marginals.get("gaussian"),
         "baseline_log_px_diagonal": marginals.get("diagonal"),
     }
     for name in marginals:
         metrics[f"baseline_log_px_{name}"] += np.mean(curve)
     figures = {
-        "x": x[:N_KEPT_ROWS] if mask is None else np.where(mask > 0, x, np.nan)[:N_KEPT_ROWS],
+        "x": with_holes(originals[:N_KEPT_ROWS], mask),
+        "drawn_pixels": np.array(bool((x != originals).any())),
         "recon": recon[:N_KEPT_ROWS],
         "std": std,
         "mu": mu[:N_KEPT_POINTS],
@@ -187,8 +191,16 @@ def evaluate(model, train, test, n_samples=1000, draw_seed=0, columns=()):
         "kl": kl.mean(),
         "mse_per_column": per_column,
         "mse_per_column_mean": per_column_mean,
+        "n_observed": np.full(x.shape[1], len(x)) if mask is None else (mask > 0).sum(0),
     }
+    if per_column_pca is not None:
+        figures["mse_per_column_pca"] = per_column_pca
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in metrics.items()}, figures
+
+
+def with_holes(x, mask):
+    """The first rows, NaN where a cell is missing; `mask` [N, D] or None may have more rows."""
+    return x if mask is None else np.where(mask[: len(x)] > 0, x, np.nan)
 
 
 def column_means(per_cell):
@@ -328,17 +340,41 @@ def main(argv=None):
 
 def save_figures_data(run, data, figures):
     """evaluation.npz, from which plot_results.py draws; rows of numbers in the user's units."""
-    columns = data.modelled
-    drawn = [j for j, column in enumerate(columns) if not column.levels] or range(len(columns))
+    columns, picture = data.modelled, len(data.shape) > 1
     recon, std = figures["recon"], figures.pop("std")
+    levels = np.array([bool(column.levels) for column in columns])
+    std = np.where(levels, np.nan, std)  # of a category's code it says nothing
     rows = {"x": figures["x"], "recon": recon, "low": recon - 2 * std, "high": recon + 2 * std}
-    figures = figures | {name: data.decode(x)[:, drawn] for name, x in rows.items()}
+    figures = figures | {name: data.decode(x) for name, x in rows.items()}
     found = [name for name in walks.PICTURES if name in figures]
     figures |= {name: shapes.as_bytes(data.decode(figures[name])) for name in found}
-    figures |= of_columns(columns) | {"drawn": np.array(list(drawn)), "shape": np.array(data.shape)}
+    figures |= of_columns(columns) | points_of(data, len(figures["mu"]), picture)
+    figures |= {"form": np.array("pictures" if picture else "tables")}
+    figures |= {"shape": np.array(data.shape)}
+    if picture:
+        grey_map = shapes.grey_map(data.decode(data.train.x[:N_FOR_GREY]))
+        figures["grey_map"] = np.array(grey_map)
     if data.test.label is not None:
         figures["label"] = data.test.label[: len(figures["mu"])]
     files.write_atomic(run.evaluation, lambda file: np.savez_compressed(file, **figures))
+
+
+def points_of(data, n, picture):
+    """What the points of the latent space can be coloured by: the cells of the first n test rows,
+    modelled columns (not pixels) and conditions, in the user's units; codes of levels, NaN: none.
+    """
+    test, given = data.test.take(slice(n)), conditions.of(data.columns)
+    columns, cells = [], [np.empty((len(test.x), 0))]
+    if not picture:
+        columns += data.modelled
+        cells.append(with_holes(data.decode(test.x), test.mask))
+    if given:
+        columns += given
+        x, known = conditions.from_y(test.y, given)
+        cells.append(with_holes(encoding.to_user(x, given), known))
+    of = of_columns(columns)
+    kept = {f"point_{key}": of[key] for key in ("columns", "levels", "dates")}
+    return kept | {"points": np.hstack(cells)}
 
 
 if __name__ == "__main__":
