@@ -1,7 +1,5 @@
 """The style that all figures share: colours, sizes of letters, axes, ticks, labels, legends."""
 
-from collections import Counter
-
 import numpy as np
 
 # Okabe & Ito's palette: told apart by colour-blind readers, and in grey by its lightness.
@@ -120,18 +118,20 @@ def distinct(names, length):
     """The names cut to `length` letters so that different ones still look different."""
     names = [one_line(name) for name in names]
     found = [cut_end(name, length) for name in names]
-    for i in repeated(found):
+    for i in confused(names, found):
         found[i] = cut_middle(names[i], length)
-    for i in repeated(found):
+    for i in confused(names, found):
         number = f"…{i + 1}"
-        found[i] = names[i][: length - len(number)] + number
+        found[i] = names[i][: max(0, length - len(number))] + number
     return [escaped(name) for name in found]
 
 
-def repeated(names):
-    """Where the names are that are there more than once."""
-    counts = Counter(names)
-    return [i for i, name in enumerate(names) if counts[name] > 1]
+def confused(names, found):
+    """Where different names were cut to the same."""
+    first = {}
+    same = {short for name, short in zip(names, found, strict=True)
+            if first.setdefault(short, name) != name}  # fmt: skip
+    return [i for i, short in enumerate(found) if short in same]
 
 
 def name_columns(axis, names, most=40):
@@ -140,7 +140,6 @@ def name_columns(axis, names, most=40):
     at = np.arange(0, len(names), step)
     short = distinct(names, 16)
     axis.set_xticks(at, [short[i] for i in at], rotation=90, fontsize=SMALL)
-    axis.set_xlim(-0.7, len(names) - 0.3)
 
 
 # Columns of a table, as a run's arrays describe them
@@ -228,10 +227,13 @@ def asinh_ticks(axis, width, values):
 
     getattr(axis.axes, f"set_{axis.axis_name}scale")("asinh", linear_width=width)
     low, high = np.min(values), np.max(values)
-    top = np.log10(max(abs(low), abs(high), width))
-    powers = 10.0 ** np.arange(np.floor(np.log10(width)), np.floor(top) + 1)
-    powers = powers[:: -(-len(powers) // 3) or 1]
-    ticks = [-p for p in powers[::-1] if -p >= low] + [0.0] + [p for p in powers if p <= high]
+    powers = 10.0 ** np.arange(np.floor(np.log10(width)), np.log10(max(abs(low), abs(high))))[::-1]
+    room = 0.13 * np.ptp(np.arcsinh([low / width, high / width]))
+    ticks = []
+    for tick in (0.0, *powers, *-powers):
+        near = [abs(np.arcsinh(tick / width) - np.arcsinh(other / width)) for other in ticks]
+        if low <= tick <= high and min(near, default=np.inf) >= room:
+            ticks.append(tick)
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))

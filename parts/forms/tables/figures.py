@@ -23,6 +23,7 @@ COMMON_SCALE = 30  # columns whose spreads differ less share an axis
 N_POINTS = 300  # hidden cells shown per column
 MOST_PANELS = 12
 MOST_NAMED = 30  # rows of a matrix of correlations that have a name
+NAME_LENGTH = 25  # letters of these names
 MOST_BARS = 20  # columns whose errors are bars with their values beside them
 N_BINS = 30
 CUT = 0.002  # share of cells at either end that may lie outside a linear axis
@@ -47,11 +48,14 @@ def profiles(arrays):
     figure, axes = panels(n, width=9.6 / min(n, 2), height=2.2, most_across=2)
     at = np.arange(arrays["x"].shape[1])
     for i, axis in enumerate(axes):
+        if i:
+            axis.sharey(axes[0])
         draw_cells(axis, at, *(arrays[name][i] for name in ("x", "recon", "low", "high")))
         axis.set_title(f"test row {i + 1}", fontsize=9)
-        style.plain_ticks(axis.yaxis)
-        style.name_columns(axis, arrays["columns"] if i >= n - 2 else [""] * len(at))
-        axis.sharey(axes[0])
+        axis.set_xlim(-0.7, len(at) - 0.3)
+        style.name_columns(axis, arrays["columns"])
+        axis.tick_params(labelbottom=i >= n - 2)
+    style.plain_ticks(axes[0].yaxis)
     figure.supylabel("value (original units)", fontsize=9)
     cells_legend(figure, axes, arrays["x"][:n])
     return figure
@@ -151,11 +155,13 @@ def column_errors(arrays):
         ),
     ]
     groups = [group for group in groups if len(group[0])]
+    blind = "training mean"
+    blind += ", or most frequent level" if arrays["n_levels"].any() else ""
     methods = [("VAE", "mse_per_column", BLUE, "o"),
-               ("training mean, or most frequent level", "mse_per_column_mean", ORANGE, "s"),
+               (blind, "mse_per_column_mean", ORANGE, "s"),
                ("PCA", "mse_per_column_pca", GREEN, "D")]  # fmt: skip
     methods = [method for method in methods if method[1] in arrays]
-    sizes = [np.clip(0.45 + 0.13 * len(methods) * len(rows), 1.1, 7) for rows, _ in groups]
+    sizes = [np.clip(0.45 + 0.12 * len(methods) * len(rows), 1.1, 7) for rows, _ in groups]
     figure, axes = subplots(len(groups), 1, width=7.5, height=sum(sizes) + 1.1, height_ratios=sizes)
     for axis, (rows, label) in zip(axes.flat, groups, strict=True):
         draw_errors(axis, arrays, rows, methods)
@@ -339,25 +345,32 @@ def generated_correlations(arrays):
     """Rank correlations of real and of generated rows, their difference; categories by level."""
     real, new = arrays["correlation_real"], arrays["correlation_generated"]
     names, columns = names_of_numbers(arrays)
-    inch = float(np.clip(0.115 * min(len(names), MOST_NAMED) + 0.6, 2.6, 4.2))
-    longest = min(25, max(map(len, names)))
-    figure, axes = subplots(1, 3, width=3 * inch + 3, height=inch + 0.5 + 0.065 * longest)
-    figure.set_layout_engine("compressed")
+    side = float(np.clip(0.115 * min(len(names), MOST_NAMED), 2.2, 4))
+    letters = 0.065 * min(NAME_LENGTH, max(map(len, names)))
+    figure, axes = subplots(
+        1,
+        5,
+        width=3 * side + letters + 1.9,
+        height=side + letters + 0.5,
+        width_ratios=(1, 1, 0.05, 1, 0.05),
+    )
     largest = np.nanmax(np.abs(np.append(new - real, 0.1)))
-    for axis, table, title, limit in zip(
-        axes.flat,
+    for axis, table, title, limit, bar in zip(
+        axes[0, [0, 1, 3]],
         (real, new, new - real),
         ("real rows", "generated rows", "generated − real"),
         (1, 1, largest),
+        (None, axes[0, 2], axes[0, 4]),
         strict=True,
     ):
         axis.set_facecolor("0.75")  # where a correlation is not defined
-        shown = axis.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        shown = axis.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         axis.set_title(title)
         name_numbers(axis, names, arrays["columns"][columns], axis is axes[0, 0])
-        if axis is axes[0, 1]:
-            figure.colorbar(shown, ax=list(axes[0, :2]), label="rank correlation", shrink=0.8)
-    figure.colorbar(shown, ax=axes[0, 2], label="difference", shrink=0.8)
+        if bar is not None:
+            figure.colorbar(shown, cax=bar).set_label(
+                "rank correlation" if limit == 1 else "difference", fontsize=8
+            )
     if np.isnan(new - real).any():
         figure.supxlabel("grey: not defined (a constant, or too few cells)", fontsize=8)
     return figure
@@ -379,12 +392,12 @@ def shorten_pair(name, level):
 
 def name_numbers(axis, names, columns, with_rows):
     """The names along a matrix: each, or where they are many one for each of their `columns`."""
-    labels, at = style.distinct(names, 25), np.arange(len(names))
+    labels, at = style.distinct(names, NAME_LENGTH), np.arange(len(names))
     if len(names) > MOST_NAMED:
         firsts = np.flatnonzero(np.append(True, columns[1:] != columns[:-1]))
         at = (firsts + np.append(firsts[1:], len(names)) - 1) / 2
         step = -(-len(at) // MOST_NAMED)
-        at, labels = at[::step], style.distinct(columns[firsts][::step], 25)
+        at, labels = at[::step], style.distinct(columns[firsts][::step], NAME_LENGTH)
     axis.set_xticks(at, labels, rotation=90, fontsize=SMALL)
     axis.set_yticks(at, labels if with_rows else [""] * len(at), fontsize=SMALL)
 
