@@ -132,7 +132,7 @@ def draw_rate_distortion(result, path, unit):
     kl, mse = ([p[key]["mean"] for p in result["points"]] for key in ("kl", "test_mse"))
     sd = [p["test_mse"]["sd"] or 0 for p in result["points"]]
     marks = {"marker": "o", "color": style.BLUE, "capsize": 3}
-    axis.errorbar(kl, mse, sd, label="VAE, by β", **marks)
+    axis.errorbar(kl, mse, sd, label="VAE, β as written", **marks)
     right = max(kl) * 1.12
     pca = result["pca_mse"]
     label = "PCA, k components: no finite rate"
@@ -161,7 +161,7 @@ def labels_apart(betas, places):
     for i, beta in enumerate(betas):
         near = (at for at in found if np.abs(places[at] - places[i]).max() < LABEL_ROOM)
         found.setdefault(next(near, i), []).append(beta)
-    return {at: "β = " + ", ".join(f"{b:g}" for b in sorted(some)) for at, some in found.items()}
+    return {at: ", ".join(f"{b:g}" for b in sorted(some)) for at, some in found.items()}
 
 
 def main(argv=None):

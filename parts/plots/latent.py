@@ -113,10 +113,13 @@ def color_by_level(figure, axis, points, values, levels, name):
     )
     place = np.full(len(values), -1)
     place[known] = places[np.searchsorted(there, codes)]
-    empty_points(axis, points[~known])
+    rest = len(labels) - 1 if len(labels) < len(there) else None  # levels that share a place
     for i, label in enumerate(labels):
         look = {"s": 16, "alpha": 0.8, "linewidths": 0, "label": label}
-        axis.scatter(*points[place == i].T, color=CLASS_COLORS[i], marker=CLASS_MARKERS[i], **look)
+        look |= {"color": CLASS_COLORS[i], "marker": CLASS_MARKERS[i]}
+        look |= {"s": 6, "color": GREY, "marker": ".", "zorder": 0} if i == rest else {}
+        axis.scatter(*points[place == i].T, **look)
+    empty_points(axis, points[~known])
     title = style.shorten(name, 20)
     figure.legend(loc="outside right center", title=title, title_fontsize=8)
 

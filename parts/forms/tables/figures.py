@@ -203,8 +203,8 @@ def draw_errors(axis, arrays, rows, methods):
 def imputations(arrays):
     """Hidden cells against what they were filled with: intervals, and shares for categories."""
     names, hidden = arrays["columns"], arrays["hidden"]
-    shown = [j for j in range(len(names)) if hidden[:, j].any()]
-    shown = sorted(shown[:MOST_PANELS], key=lambda j: arrays["n_levels"][j] > 0)
+    filled = [j for j in range(len(names)) if hidden[:, j].any()]
+    shown = sorted(filled[:MOST_PANELS], key=lambda j: arrays["n_levels"][j] > 0)
     if not shown:
         return None
     figure, axes = panels(len(shown), width=2.9, height=2.7)
@@ -224,7 +224,8 @@ def imputations(arrays):
         bar = figure.colorbar(pictures[0], ax=axes, shrink=0.5, anchor=(0, 0), aspect=25, pad=0.01)
         bar.set_label("share of the cells with this true level", fontsize=8)
     figure.supxlabel("true value of a hidden cell", fontsize=9)
-    figure.supylabel("filled in", fontsize=9)
+    some = f" ({len(shown)} of {len(filled)} columns)" if len(shown) < len(filled) else ""
+    figure.supylabel(f"filled in{some}", fontsize=9)
     legend_below(figure, axes[0], above=True)
     return figure
 
@@ -334,11 +335,11 @@ def histograms(axis, real, new, kind, date=False):
 
 
 def inner_range(values):
-    """All of the numbers, or most where a few lie far from the others."""
+    """The ends of the numbers, but for the few that lie far from all others."""
     low, high = np.quantile(values, (CUT, 1 - CUT))
     room = 0.5 * (high - low)
-    low = values.min() if values.min() >= low - room else low
-    return low, values.max() if values.max() <= high + room else high
+    near = values[(values >= low - room) & (values <= high + room)]
+    return near.min(), near.max()
 
 
 def generated_correlations(arrays):
