@@ -136,7 +136,7 @@ def main(argv=None):
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
     report(form, scores, held_scores, threshold, flagged, rank, why)
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
-    kept["of"] = np.array(form.rows)
+    kept |= {"of": np.array(form.rows), "form": np.array(form.name)}
     if labels is not None:
         results = compare(labels, scores, scorer, encoded, fitted.train)
         print(baselines.comparison_table(results, int((labels == 1).sum()), len(fitted.train.x)))

@@ -74,8 +74,7 @@ def table(metrics, likelihood, given=""):
 def save_figures(run, data, figures):
     """evaluation.npz, from which plot_results.py draws."""
     codec = data.codec
-    arrays = figures | data.form.figure_arrays(codec, figures)
-    arrays |= column_arrays(codec.modelled)
+    arrays = figures | data.form.figure_arrays(data, figures) | column_arrays(codec.modelled)
     arrays |= {"shape": np.array(codec.shape), "form": np.array(codec.form)}
     if data.test.label is not None:
         arrays["label"] = data.test.label[: len(figures["mu"])]

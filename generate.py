@@ -99,7 +99,7 @@ def main(argv=None):
         print("Numbers were mapped to the training rows' marginals (--marginals model: as drawn)")
     write_json(run.path / "generation.json", compared.result | {"marginals": marginals})
     if compared.arrays is not None:
-        write_arrays(run.generated, compared.arrays)
+        write_arrays(run.generated, compared.arrays | {"form": np.array(form.name)})
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def main(argv=None):
         print(checked.report)
         write_json(run.path / f"{checked.name}.json", checked.result)
         if checked.arrays is not None:
-            write_arrays(run.imputed, checked.arrays)
+            write_arrays(run.imputed, checked.arrays | {"form": np.array(form.name)})
     print("\n".join(lines))
     print(f"Fill other {form.files} with: python impute.py FILE {run.flags(args.runs_dir)}")
 

@@ -27,7 +27,7 @@ import plot_results
 import train
 from parts.console.flags import Parser, positive_int
 from parts.console.script import run_script
-from parts.files import write_atomic, write_json
+from parts.files import read_json, write_atomic, write_json
 from parts.plots import (
     style,
 )
@@ -48,6 +48,7 @@ ROWS = {
     "digits_gaussian": f"{DIGITS} --likelihood gaussian --variance shared",
 }
 FIGURES = ("default", "digits_bernoulli", "digits_gaussian")
+LABEL_ROOM = 10  # dots between two points with a label each
 BETAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 
 
@@ -125,14 +126,13 @@ def draw_rate_distortion(result, path, unit):
     import matplotlib
 
     matplotlib.use("Agg")
+    style.use()
     figure, axes = style.subplots(1, 1, width=6.4, height=3.8)
     axis = axes.flat[0]
     kl, mse = ([p[key]["mean"] for p in result["points"]] for key in ("kl", "test_mse"))
     sd = [p["test_mse"]["sd"] or 0 for p in result["points"]]
     marks = {"marker": "o", "color": style.BLUE, "capsize": 3}
-    axis.errorbar(kl, mse, sd, label="VAE, beta as written", **marks)
-    for point, x, y in zip(result["points"], kl, mse, strict=True):
-        axis.annotate(f"{point['beta']:g}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
+    axis.errorbar(kl, mse, sd, label="VAE, β as written", **marks)
     right = max(kl) * 1.12
     pca = result["pca_mse"]
     label = "PCA, k components: no finite rate"
@@ -142,17 +142,40 @@ def draw_rate_distortion(result, path, unit):
     for k, y in pca.items():
         beside = {"textcoords": "offset points", "fontsize": 8, "annotation_clip": False}
         axis.annotate(f"k={k}", (right, y), (8, -3), **beside)
-    axis.set(title="What a reconstruction costs", xlim=(-0.5, right))
+    axis.set(title="What a reconstruction costs", xlim=(-0.03 * right, right))
     axis.set_xlabel("rate: KL(q(z|x) || p(z)), nats per row")
     axis.set_ylabel(f"distortion: test MSE ({unit}²)")
+    places = axis.transData.transform(np.column_stack([kl, mse]))
+    betas = [point["beta"] for point in result["points"]]
+    for at, text in labels_apart(betas, places).items():
+        axis.annotate(text, (kl[at], mse[at]), (6, 5), textcoords="offset points", fontsize=8)
     style.legend_below(figure, axis)
-    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=style.DPI))
+
+
+def labels_apart(betas, places):
+    """Number of a point -> its label, with the betas of all points that lie on it; `places` [n, 2]
+    in dots.
+    """
+    found = {}
+    for i, beta in enumerate(betas):
+        near = (at for at in found if np.abs(places[at] - places[i]).max() < LABEL_ROOM)
+        found.setdefault(next(near, i), []).append(beta)
+    return {at: ", ".join(f"{b:g}" for b in sorted(some)) for at, some in found.items()}
 
 
 def main(argv=None):
     parser = Parser(prog="benchmarks/quality.py", description="Test figures over seeds.")
     parser.add_argument("--seeds", type=positive_int, default=5, help="seeds per row (default: 5)")
+    parser.add_argument(
+        "--redraw", action="store_true", help="draw the curve again from quality.json, and stop"
+    )
     args = parser.parse_args(argv)
+    path = RESULTS / "rate_distortion.png"
+    if args.redraw:
+        result = read_json(RESULTS / "quality.json")
+        draw_rate_distortion(result["rate_distortion"], path, "standardised units")
+        return
     with tempfile.TemporaryDirectory() as folder:
         result = {
             "command": "python benchmarks/quality.py",
@@ -162,7 +185,6 @@ def main(argv=None):
             "rows": table(args.seeds, folder),
             "rate_distortion": rate_distortion(min(3, args.seeds), folder),
         }
-    path = RESULTS / "rate_distortion.png"
     draw_rate_distortion(result["rate_distortion"], path, "standardised units")
     write_json(RESULTS / "quality.json", result)
     print(f"Wrote {(RESULTS / 'quality.json').relative_to(ROOT)}")

@@ -24,7 +24,7 @@ import generate
 from benchmarks.quality import RESULTS, draw_rate_distortion, run, summary
 from parts.console.flags import Parser, positive_int
 from parts.console.script import run_script
-from parts.files import write_json
+from parts.files import read_json, write_json
 from parts.forms.pictures import sheets
 from parts.runs import versions
 
@@ -93,7 +93,15 @@ def main(argv=None):
     parser = Parser(prog="benchmarks/variants.py", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=positive_int, default=3, help="per row (default: 3)")
     parser.add_argument("--only", action="append", choices=VARIANTS, help="print this row")
+    parser.add_argument(
+        "--redraw", action="store_true", help="draw the curve again from variants.json, and stop"
+    )
     args = parser.parse_args(argv)
+    path = RESULTS / "rate_distortion_digits.png"
+    if args.redraw:
+        curve = read_json(RESULTS / "variants.json")["rate_distortion"]
+        draw_rate_distortion(curve, path, "grey values")
+        return 0
     rows, points = [], []
     with tempfile.TemporaryDirectory() as folder:
         for i, name in enumerate(args.only or VARIANTS):
@@ -115,7 +123,7 @@ def main(argv=None):
         return 0
     result = {"command": "python benchmarks/variants.py", "base": BASE, "seeds": args.seeds}
     curve = {"points": points, "pca_mse": {}}
-    draw_rate_distortion(curve, RESULTS / "rate_distortion_digits.png", "grey values")
+    draw_rate_distortion(curve, path, "grey values")
     write_json(
         RESULTS / "variants.json",
         result | {"rows": rows, "rate_distortion": curve, "versions": versions()},

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 import data as datasets
-import plot_results
 from parts.forms.tables import cells, example
 from parts.forms.tables.kinds import KINDS
 from parts.runs import Run
@@ -628,28 +627,3 @@ def test_figures_need_no_torch_and_change_nothing_else(tmp_path, call, monkeypat
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     for line in result.stdout.splitlines()[1:]:
         assert (tmp_path / line.removeprefix("Wrote ")).is_file()
-
-
-@pytest.mark.parametrize("beta", [1.0, 4.0])
-@pytest.mark.parametrize("part", ["val", "test", None])
-def test_a_loss_unlike_the_held_out_one_is_named(beta, part):
-    record = {"epoch": 1, "loss": 5 + beta * 2, "log_px_z": -5.0, "kl": 2.0}
-    if part:
-        record |= {f"{part}_{key}": value for key, value in record.items() if key != "epoch"}
-    title = plot_results.training_curves([record], {}).axes[0].get_title()
-    assert title == ("Loss (dashed: -ELBO)" if part and beta != 1 else "Loss")
-    plot_results.training_curves([record | {"loss": None, "kl": None, "log_px_z": None}], {})
-
-
-def test_columns_of_unlike_scale_have_axes_of_their_own():
-    rng = np.random.default_rng(0)
-    x = np.stack([rng.normal(size=12), rng.uniform(1e3, 2e3, 12), rng.uniform(1e4, 2e4, 12)], 1)
-    x[5, 1:] = 1e6  # an outlier, and a date in the far future
-    x[3, 0] = np.nan  # a hole
-    arrays = {"x": x, "recon": np.nan_to_num(x), "low": np.nan_to_num(0.9 * x), "high": 1.1 * x,
-              "columns": np.array(["a", "b", "day"]), "drawn": np.arange(3), "shape": np.array([3]),
-              "dates": np.array([False, False, True])}  # fmt: skip
-    a, b, day = plot_results.reconstructions([], arrays).axes
-    assert [axis.get_yscale() for axis in (a, b, day)] == ["linear", "log", "linear"]
-    years = day.yaxis.get_major_formatter().format_ticks([0.0, 366.0, 1000.0])
-    assert years == ["1970", "1971", "1972"]

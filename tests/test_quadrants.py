@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from parts.measure import quarters
 from parts.model.likelihoods import LIKELIHOODS
-from parts.plots import verbs
+from parts.plots.scores import anomaly_scores
 from parts.runs import Run
 from vae import VAE, Batch, Bernoulli, Gaussian
 
@@ -206,7 +206,7 @@ def test_the_oddest_pictures_are_found_and_drawn(call, folder):
     sheet = np.asarray(Image.open("odd.scored.png"))
     assert sheet.shape == (6 * (5 * 7 + 1), 6 * (8 * 6 + 1), 3)
     with np.load("runs/bars/scores.npz") as arrays:
-        axis = verbs.anomaly_scores(dict(arrays)).axes[0]
+        axis = anomaly_scores(dict(arrays)).axes[0]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("anomaly score, nats", "share of pictures")
     again = call("detect", "odd.npz", "--run", "bars", "--overwrite")
     assert again.code == 0

@@ -16,6 +16,7 @@ from parts.errors import UserError
 from parts.files import output_of, refuse_output
 from parts.forms import conditions, scaling
 from parts.forms.tables import encoding
+from parts.forms.tables import figures as table_figures
 
 TEXT = (".csv", ".tsv", ".parquet")  # endings of files for tables with text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # of a split, kept in a run to compare other rows with
@@ -379,11 +380,39 @@ class Form:
 
     # Figures
 
-    def figure_arrays(self, codec, figures):
-        """What evaluate.py keeps for the figures, in the user's units where they are values."""
-        columns = codec.modelled
-        drawn = [j for j, column in enumerate(columns) if not column.levels]
-        drawn = drawn or list(range(len(columns)))
-        names = ("x", "recon", "low", "high")
-        found = {name: codec.decode(figures[name])[:, drawn] for name in names}
-        return found | {"drawn": np.array(drawn)}
+    figures = table_figures.FIGURES  # file of a run -> figure -> how it is drawn from its arrays
+
+    def figure_arrays(self, data, figures):
+        """What evaluate.py keeps for the figures: rows in the user's units, and what may colour
+        points of the latent space.
+
+        `figures` holds x, recon and std of some test rows in model units, and mu of the first n.
+        """
+        codec, std = data.codec, figures["std"]
+        levels = np.array([bool(column.levels) for column in codec.modelled])
+        std = np.where(levels, np.nan, std)  # of a category's code it says nothing
+        recon = figures["recon"]
+        rows = {"x": figures["x"], "recon": recon, "low": recon - 2 * std, "high": recon + 2 * std}
+        found = {name: codec.decode(x) for name, x in rows.items()}
+        return found | self.point_arrays(data, len(figures["mu"]), codec.modelled)
+
+    def point_arrays(self, data, n, columns):
+        """The cells of the first n test rows by which points may be coloured, in the user's units.
+
+        Of `columns` and the conditions; codes of levels, NaN where missing.
+        """
+        test, given = data.test.take(slice(n)), data.codec.conditions
+        cells = [np.empty((len(test.x), 0))]
+        if columns:
+            cells.append(with_holes(encoding.to_user(test.x, columns), test.mask))
+        if given:
+            x, known = conditions.from_y(test.y, given)
+            cells.append(with_holes(encoding.to_user(x, given), known))
+        of = encoding.column_arrays([*columns, *given])
+        kept = {f"point_{key}": of[key] for key in ("columns", "levels", "dates")}
+        return kept | {"points": np.hstack(cells)}
+
+
+def with_holes(x, mask):
+    """x, NaN where a cell is missing; `mask` None: none is."""
+    return x if mask is None else np.where(mask > 0, x, np.nan)

@@ -22,10 +22,13 @@ N_NAMED = 20  # runs in a message
 EARLIER, FORMAT = 2, 3  # of a run; raised when a change makes old ones unreadable
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
-# What plot_results.py finds in evaluation.npz; `label` where there are any.
+# What plot_results.py finds in evaluation.npz; `label`, `mse_per_column_pca`, walks where there are
+# any.
 EVALUATION_KEYS = (
     *("x", "recon", "low", "high", "mu", "kl_per_dim", "mse_per_column", "mse_per_column_mean"),
-    *("columns", "dates", "drawn", "shape", "epoch", "unit", "kl"),
+    *("columns", "kinds", "n_levels", "levels", "dates", "n_observed", "drawn_pixels"),
+    *("points", "point_columns", "point_levels", "point_dates"),
+    *("form", "shape", "epoch", "unit", "kl"),
 )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from parts.errors import UserError
-from parts.forms.base import Split
+from parts.forms.base import Split, with_holes
 from parts.forms.tables import encoding
 from parts.measure import disentanglement
 from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
@@ -90,7 +90,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     device; the baselines are computed on the CPU by a copy of its likelihood.
     """
     device = next(model.parameters()).device
-    likelihood = on_cpu(model.likelihood)
+    likelihood, originals = on_cpu(model.likelihood), test.x.numpy()
     with fixed_randomness(seed):
         train, test = (rows._replace(x=likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
@@ -137,17 +137,17 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     }
     for name in marginals:
         metrics[f"baseline_log_px_{name}"] += np.mean(curve)
-    kept = recon[:N_KEPT_ROWS]
     figures = {
-        "x": x[:N_KEPT_ROWS] if mask is None else np.where(mask > 0, x, np.nan)[:N_KEPT_ROWS],
-        "recon": kept,
-        "low": kept - 2 * std,
-        "high": kept + 2 * std,
+        "x": with_holes(originals[:N_KEPT_ROWS], None if mask is None else mask[:N_KEPT_ROWS]),
+        "drawn_pixels": np.array(bool((x != originals).any())),
+        "recon": recon[:N_KEPT_ROWS],
+        "std": std,
         "mu": mu[:N_KEPT_POINTS],
         "kl_per_dim": kl_of_each,
         "kl": kl.mean(),
         "mse_per_column": per_column,
         "mse_per_column_mean": per_column_mean,
+        "n_observed": np.full(x.shape[1], len(x)) if mask is None else (mask > 0).sum(0),
     }
     if per_column_pca is not None:
         figures["mse_per_column_pca"] = per_column_pca

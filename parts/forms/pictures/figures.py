@@ -1,4 +1,8 @@
-"""Figures of a run on pictures: reconstructions, and walks through latent space."""
+"""Figures of a run on pictures: reconstructions, errors by pixel, walks through latent space.
+
+Of the arrays that evaluate.py leaves: walks are bytes [down, across, C * H * W] and where they were
+taken.
+"""
 
 import numpy as np
 
@@ -8,17 +12,7 @@ from parts.plots.style import subplots
 
 FINE = 64  # pixels of a picture's longer side, up to which figures enlarge it
 N_RECONSTRUCTED = 12
-
-
 SPREAD = "in standard deviations of p(z) from its mean"
-
-# Figures of what evaluate.py leaves: bytes [down, across, C * H * W] and where they were taken.
-
-
-def scale_of(arrays):
-    """What `as_colour` is told of a run's pictures."""
-    x = arrays["x"]
-    return arrays["shape"], shapes.grey_map(x), np.nanmin(x), np.nanmax(x)
 
 
 def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5):
@@ -27,7 +21,11 @@ def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5)
     shown = shown.repeat(finer, 2).repeat(finer, 3)
     down, across, height, width, _ = shown.shape
     high = inch * down * height / width
-    figure, axes = subplots(1, 1, width=inch * across + 1.2, height=high + 0.9)
+    lines = title.count("\n") + 1 + bool(columns) + bool(xlabel)
+    aside = max(map(len, rows or [""])) * 0.065 + 0.3 * bool(ylabel)
+    figure, axes = subplots(
+        1, 1, width=inch * across + aside + 0.2, height=high + 0.2 * lines + 0.2
+    )
     axis = axes.flat[0]
     axis.imshow(sheet(shown), interpolation="nearest")
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
@@ -41,34 +39,58 @@ def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5)
 
 
 def with_originals(title, arrays):
-    """The title, and what is to be known of originals beside means: most often drawn from greys."""
-    binary = ((arrays["x"] == 0) | (arrays["x"] == 1)).all()
-    return f"{title}\n(originals: each pixel drawn as 0 or 1)" if binary else title
+    """The title, and what the model saw in place of grey originals, where pixels were drawn."""
+    seen = "\n(the model saw each pixel of the originals drawn as 0 or 1)"
+    return title + (seen if arrays["drawn_pixels"] else "")
 
 
 def originals(arrays, rows):
-    return as_colour(arrays["x"][rows], *scale_of(arrays))
+    return as_colour(arrays["x"][rows], arrays["shape"], str(arrays["grey_map"]))
 
 
 def decoded(arrays, name):
-    return as_colour(arrays[name] / 255, *scale_of(arrays))
+    return as_colour(arrays[name] / 255, arrays["shape"], str(arrays["grey_map"]))
 
 
 def reconstructions(arrays):
     """Test pictures above their reconstruction, and twice the standard deviation of p(x|z)."""
     n = min(N_RECONSTRUCTED, len(arrays["x"]))
-    shape, colors, low, high = scale_of(arrays)
     two_sigma = (arrays["high"] - arrays["low"])[:n] / 2
-    shown = np.stack([
-        *(as_colour(arrays[name][:n], shape, colors, low, high) for name in ("x", "recon")),
-        as_colour(two_sigma, shape, colors, 0, high - low),
-    ])  # fmt: skip
-    title = with_originals("Test pictures", arrays)
-    return panel(shown, title, rows=["original", "reconstructed", "2σ"], inch=0.8)
+    rows = {"original": arrays["x"][:n], "reconstructed": arrays["recon"][:n], "2σ": two_sigma}
+    grey_map = str(arrays["grey_map"])
+    shown = np.stack([as_colour(x, arrays["shape"], grey_map) for x in rows.values()])
+    return panel(shown, with_originals("Test pictures", arrays), rows=list(rows), inch=0.8)
+
+
+def column_errors(arrays):
+    """Error of each pixel beside that of the training mean, and of PCA, by one scale of colours."""
+    keys = {
+        "VAE": "mse_per_column",
+        "training mean": "mse_per_column_mean",
+        "PCA": "mse_per_column_pca",
+    }
+    maps = {
+        name: shapes.error_map(arrays[key], arrays["shape"])
+        for name, key in keys.items()
+        if key in arrays
+    }
+    largest = max(errors.max() for errors in maps.values()) or 1.0
+    figure, axes = subplots(1, len(maps), width=2.7 * len(maps) + 1.3, height=3.0)
+    for axis, (name, errors) in zip(axes.flat, maps.items(), strict=True):
+        shown = axis.imshow(errors, cmap="viridis", vmin=0, vmax=largest)
+        axis.set(title=f"{name}: mean {errors.mean():.3g}", xlabel="pixel column")
+        for side in (axis.xaxis, axis.yaxis):
+            side.get_major_locator().set_params(integer=True)
+    axes[0, 0].set_ylabel("pixel row")
+    label = f"test MSE\n({arrays['unit']}, squared)"
+    figure.colorbar(shown, ax=list(axes.flat), label=label)
+    return figure
 
 
 def latent_traversal(arrays):
     """A row for each unit: its values from left to right, the others those of a test picture."""
+    if "latent_traversal" not in arrays:
+        return None
     shown, units, at = (
         decoded(arrays, "latent_traversal"),
         arrays["traversed"],
@@ -85,6 +107,8 @@ def latent_traversal(arrays):
 
 def interpolations(arrays):
     """From one test picture to another on a straight line in z; the originals at both ends."""
+    if "interpolations" not in arrays:
+        return None
     shown = decoded(arrays, "interpolations")
     ends = originals(arrays, slice(0, 2 * len(shown)))[:, None]
     shown = np.concatenate([ends[::2], shown, ends[1::2]], 1)
@@ -95,6 +119,8 @@ def interpolations(arrays):
 
 def manifold(arrays):
     """All of a plane of two latents, each at even steps of a normal distribution."""
+    if "manifold" not in arrays:
+        return None
     shown, at = decoded(arrays, "manifold"), arrays["manifold_at"]
     shown_at = np.round(np.linspace(0, len(at) - 1, min(len(at), 8))).astype(int)
     names = [text if i in shown_at else "" for i, text in enumerate(texts(at))]
@@ -106,9 +132,13 @@ def texts(values):
     return [f"{value:.1f}" for value in np.round(values, 1) + 0.0]  # not -0.0
 
 
-# By the name of the array in evaluation.npz.
+# What each file of a run shows; None where the run has nothing to draw.
 FIGURES = {
-    "latent_traversal": latent_traversal,
-    "interpolations": interpolations,
-    "manifold": manifold,
+    "evaluation": {
+        "reconstructions": reconstructions,
+        "column_errors": column_errors,
+        "latent_traversal": latent_traversal,
+        "interpolations": interpolations,
+        "manifold": manifold,
+    },
 }

@@ -8,12 +8,13 @@ from parts.errors import UserError
 from parts.files import refuse_existing
 from parts.forms import arrays, conditions, scaling
 from parts.forms.base import Codec, Form
-from parts.forms.pictures import picture_files, shapes, sheets
+from parts.forms.pictures import figures, picture_files, shapes, sheets
 from parts.forms.tables import encoding, samples, table_files
 
 SHOWN, ACROSS = 40, 8  # pictures of a sheet of odd ones, and of its rows
 N_FILLED, N_DRAWS = 16, 2  # pictures on a sheet of filled ones, and draws of each
 N_GENERATED = 100  # pictures shown of generated ones
+N_FOR_GREY = 1000  # training pictures that say whether they are ink on an empty page
 
 
 class PictureCodec(Codec):
@@ -213,10 +214,17 @@ class Pictures(Form):
 
     # Figures
 
-    def figure_arrays(self, codec, figures):
-        found = super().figure_arrays(codec, figures)
+    figures = figures.FIGURES
+
+    def figure_arrays(self, data, figures):
+        found, codec = super().figure_arrays(data, figures), data.codec
         walked = [name for name in WALKS if name in figures]
-        return found | {name: shapes.as_bytes(codec.decode(figures[name])) for name in walked}
+        found |= {name: shapes.as_bytes(codec.decode(figures[name])) for name in walked}
+        colours = shapes.grey_map(codec.decode(data.train.x[:N_FOR_GREY]))
+        return found | {"grey_map": np.array(colours)}
+
+    def point_arrays(self, data, n, columns):
+        return super().point_arrays(data, n, [])  # a pixel says too little
 
 
 WALKS = ("latent_traversal", "interpolations", "manifold")  # of what evaluate.py keeps

@@ -49,7 +49,7 @@ def rows_of(shown, across):
 def square_of(x, shape, colors):
     """Pictures x [n, C * H * W] in rows of about sqrt(n), but of no more than MOST_ACROSS."""
     across = min(MOST_ACROSS, math.ceil(math.sqrt(len(x))))
-    return rows_of(as_colour(x, shape, colors, x.min(), x.max()), across)
+    return rows_of(as_colour(x, shape, colors), across)
 
 
 def write(path, shown):

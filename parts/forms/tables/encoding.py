@@ -346,9 +346,9 @@ def encode_file(file, columns):
 def column_arrays(columns):
     """What a figure needs to know of columns, as arrays."""
     return {
-        "columns": np.array([column.name for column in columns]),
-        "kinds": np.array([column.kind for column in columns]),
-        "n_levels": np.array([len(column.levels) for column in columns]),
-        "levels": np.array(["\x1f".join(column.levels) for column in columns]),
-        "dates": np.array(["date" in column.style for column in columns]),
+        "columns": np.array([column.name for column in columns], dtype=str),
+        "kinds": np.array([column.kind for column in columns], dtype=str),
+        "n_levels": np.array([len(column.levels) for column in columns], dtype=int),
+        "levels": np.array(["\x1f".join(column.levels) for column in columns], dtype=str),
+        "dates": np.array(["date" in column.style for column in columns], dtype=bool),
     }

@@ -1,0 +1,75 @@
+"""The figure of anomaly scores."""
+
+import numpy as np
+
+from parts.plots.style import BLUE, ORANGE, VERMILION, legend_below, plain, plain_ticks, subplots
+
+N_BINS = 60
+INSIDE = 0.98  # share of the scores that the axis shows one by one; the rest is one bar
+
+
+def anomaly_scores(arrays):
+    """How the scores of a file lie to those of held-out rows, and to the threshold."""
+    from matplotlib.ticker import FuncFormatter
+
+    scores, held, threshold = arrays["scores"], arrays["held"], float(arrays["threshold"])
+    what = str(arrays.get("of", "rows"))  # or "pictures"
+    figure, axes = subplots(1, 1, width=7.5, height=3.8)
+    axis = axes.flat[0]
+    bins = bins_of(scores, held, threshold)
+    step = bins[1] - bins[0]
+    last = bins[-1] + 3 * step  # one bar, set apart, for all that lie farther out
+    groups = {f"{what} of the file": np.ones(len(scores), bool)}
+    if "labels" in arrays:
+        odd = arrays["labels"] == 1
+        groups = {"not labelled odd": ~odd, "labelled odd": odd}
+    looks = ({"color": BLUE, "alpha": 0.6}, {"color": VERMILION, "linewidth": 1.8})
+    all_of_them = [
+        *((label, scores[rows], len(scores), look)
+          for (label, rows), look in zip(groups.items(), looks, strict=False)),
+        (f"held-out {what}", held, len(held), {"color": "black", "linewidth": 1}),
+    ]  # fmt: skip
+    wide = 3 * step / len(all_of_them)
+    for i, (label, values, n, look) in enumerate(all_of_them):
+        drawn = "stepfilled" if "alpha" in look else "step"
+        weights = np.full(len(values), 1 / max(1, n))
+        axis.hist(values, bins, weights=weights, histtype=drawn, label=label, **look)
+        if beyond := (values > bins[-1]).sum():
+            filled = {"fill": "alpha" in look, "edgecolor": look["color"], "hatch": "////"}
+            axis.bar(last + (i - 1) * wide, beyond / n, 0.9 * wide, **filled, **look)
+    axis.axvline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:.1f}")
+    axis.set_yscale("log")
+    plain_ticks(axis.xaxis, most=7)
+    axis.set_xlim(bins[0] - step, last + 3 * step)
+    extra = beyond_entry(scores, held, bins[-1], what)
+    ticks = [tick for tick in axis.get_xticks() if bins[0] <= tick <= bins[-1]]
+    axis.set_xticks(
+        ticks + [last] * len(extra), [plain(t) for t in ticks] + ["farther"] * len(extra)
+    )
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+    score = {"rows": "−log p(row)", "pictures": "anomaly score"}[what]  # less a grey one's entropy
+    axis.set(title="Anomaly scores", xlabel=f"{score}, nats", ylabel=f"share of {what}")
+    legend_below(figure, axis, extra=extra)
+    return figure
+
+
+def bins_of(scores, held, threshold):
+    """Edges of bars around most scores of both kinds, and around the threshold."""
+    parts = [part[part <= np.quantile(part, INSIDE)] for part in (scores, held) if len(part)]
+    inner = np.concatenate([*parts, [threshold]])
+    size = np.ptp(inner) or 1.0
+    farthest = max((part.max() for part in (scores, held) if len(part)), default=threshold)
+    high = min(inner.max() + 0.5 * size, max(farthest, inner.max() + 0.05 * size))
+    return np.linspace(inner.min(), high + 1e-6 * size, N_BINS)
+
+
+def beyond_entry(scores, held, end, what):
+    """What the legend says of the bar that is set apart; none where there is no such bar."""
+    from matplotlib.patches import Patch
+
+    beyond = np.concatenate([scores[scores > end], held[held > end]])
+    if not len(beyond):
+        return []
+    n = int((scores > end).sum())
+    label = f"farther out, up to {plain(round(beyond.max()))} nats ({n} {what} of the file)"
+    return [Patch(fill=False, edgecolor="black", hatch="////", label=label)]

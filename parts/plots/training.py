@@ -1,0 +1,48 @@
+"""The figure of a training: its bounds against the epoch."""
+
+import numpy as np
+
+from parts.plots.style import BLUE, ORANGE, legend_below, subplots
+
+HELD_OUT = {"val": "held-out rows", "test": "test rows (not used in training)"}
+
+
+def training_curves(log):
+    """-ELBO and its two halves against epoch; what training minimises, where that is another loss.
+
+    An IWAE's bound beside an ELBO would look like overfitting, and a loss with beta like none.
+    """
+    part = next((part for part in HELD_OUT if f"{part}_loss" in log[-1]), None)
+    lines = [("training rows", "", BLUE, "-")]
+    if part:
+        lines.append((HELD_OUT[part], f"{part}_", ORANGE, "--"))
+    panels = {"−ELBO": {}, "log p(x|z)": {}, "KL(q(z|x) || p(z))": {}}
+    loss = {}
+    for label, prefix, *_ in lines:
+        log_px_z, kl = (column(log, prefix + key) for key in ("log_px_z", "kl"))
+        for panel, values in zip(panels.values(), (kl - log_px_z, log_px_z, kl), strict=True):
+            panel[label] = values
+        loss[label] = column(log, f"{prefix}loss")
+    others = {label: v for label, v in loss.items() if not same(v, panels["−ELBO"][label])}
+    if "training rows" in others:
+        panels = {"Loss: what training minimises": others} | panels
+    figure, axes = subplots(1, len(panels), width=3 * len(panels) + 1, height=3.2)
+    epochs = [record["epoch"] for record in log]
+    dot = "o" if len(epochs) == 1 else ""
+    for axis, (title, values) in zip(axes.flat, panels.items(), strict=True):
+        for label, _, color, dashes in lines:
+            if label in values:
+                axis.plot(epochs, values[label], dashes, color=color, marker=dot, label=label)
+        axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].set_ylabel("nats per row")
+    legend_below(figure, *axes.flat)
+    return figure
+
+
+def same(a, b):
+    return np.allclose(a, b, rtol=1e-3, atol=1e-6, equal_nan=True)
+
+
+def column(log, key):
+    return np.array([record.get(key) for record in log], dtype=float)
