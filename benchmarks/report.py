@@ -77,7 +77,7 @@ def commands(quality, printed):
     return "\n".join(["```", *lines, "```"])
 
 
-def output(result, command, first=8, last=4, width=110):
+def output(result, command, first=8, last=4, width=120):
     """A command with the first and the last of the lines that it prints."""
     lines = [s if len(s) <= width else f"{s[: width - 3]}..." for s in result["lines"][command]]
     if len(lines) > first + last + 1:
@@ -490,7 +490,7 @@ TABLES = {
     "print_given": page_output(f"python generate.py --run survey {GIVEN}"),
     "print_evaluate": page_output("python evaluate.py --run survey", first=20),
     "print_tune": page_output(
-        "python tune.py --data survey.csv --kind odd=ignore --trials 10", first=0, last=30
+        "python tune.py --data survey.csv --kind odd=ignore --trials 10", first=0, last=18
     ),
     "print_digits": page_output("python train.py --data digits --condition label --run labelled"),
     "print_digits_evaluated": page_output("python evaluate.py --run labelled", first=20),
