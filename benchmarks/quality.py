@@ -3,7 +3,8 @@
     python benchmarks/quality.py          # about 5 minutes on one core
 
 Each row runs `python train.py FLAGS --seed S` and `python evaluate.py` for every seed, and gives
-mean and standard deviation over seeds. Figures for docs/results.md are drawn from the first seed's runs.
+mean and standard deviation over seeds. The figures of docs/results.md come from the runs of the
+first seed.
 """
 
 import contextlib

@@ -1,4 +1,6 @@
-"""The walk of README.md and docs/tables.md through a small table with holes: what each command takes, writes and reaches.
+"""The walk through a small table with holes: what each command takes, writes and reaches.
+
+README.md and docs/tables.md show it.
 
     python benchmarks/survey.py           # about 2 minutes on two cores
 
