@@ -53,7 +53,7 @@ COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, "#CC79A7", sty
 MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds", "rows_per_second",
          "share_of_limit")  # fmt: skip
 ELBO = "--preset mnist --objective elbo --n-samples 1 --epochs 30"
-# Name -> flags of train.py and seeds; the README's table shows them in order.
+# Name -> flags of train.py and seeds; docs/results.md shows them in order.
 SETTINGS = {
     "plain": ("--preset mnist", 1),
     "plain, 240 epochs": ("--preset mnist --epochs 240", 1),

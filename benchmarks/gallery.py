@@ -1,4 +1,4 @@
-"""The README's pictures of MNIST: samples, reconstructions, and a walk along each latent.
+"""The pictures of MNIST in docs/pictures.md: samples, reconstructions, a walk along each latent.
 
     python benchmarks/gallery.py --data-dir DIR          # about 5 minutes on one core
 

@@ -3,7 +3,8 @@
     python benchmarks/quality.py          # about 5 minutes on one core
 
 Each row runs `python train.py FLAGS --seed S` and `python evaluate.py` for every seed, and gives
-mean and standard deviation over seeds. Figures for the README are drawn from the first seed's runs.
+mean and standard deviation over seeds. The figures of docs/results.md come from the runs of the
+first seed.
 """
 
 import contextlib
@@ -35,7 +36,7 @@ from parts.runs import find_run, versions
 
 RESULTS = ROOT / "benchmarks/results"
 DIGITS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
-# name -> flags of train.py; the README's table shows them in this order
+# name -> flags of train.py; docs/results.md shows them in this order
 ROWS = {
     "default": "",
     "classic": "--preset classic",

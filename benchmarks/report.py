@@ -1,13 +1,19 @@
-"""Write the README's tables from the JSON that the benchmarks left.
+"""Write the tables of README.md and docs/*.md from the JSON that the benchmarks left.
 
-python benchmarks/report.py            # rewrites README.md between its markers
-python benchmarks/report.py --check    # exit code 2 where the README is stale
+python benchmarks/report.py            # rewrites the pages between their markers
+python benchmarks/report.py --check    # exit code 2 where a page is stale
+
+Two lines on a page mark where a table goes: `<!-- results:begin NAME -->`, with a key of TABLES as
+NAME, and `<!-- results:end -->`. Each NAME stands on exactly one page.
 """
 
 import json
+import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -34,17 +40,153 @@ def value(entry, digits):
     return f"{entry['mean']:.{digits}f} ± {entry['sd']:.{digits}f}"
 
 
-def commands(result):
-    """The README's first commands, with their seconds and what they print."""
-    seconds, first = result["process_seconds"], result["rows"][0]["seed_0"]
-    log_px = f"log p(x) {first['log_px']:.3f} ± {first['log_px_se']:.2f} nats"
-    lines = {
-        "train.py": f"Epoch [50/50], Loss: {first['loss']:.4f}, ...",
-        "evaluate.py": f"Test MSE: {first['test_mse']:.4f}, {log_px}",
-        "plot_results.py": "figures in runs/0001/figures/, the one above among them",
+def start(result):
+    """The two lines for a fresh machine, with their seconds."""
+    lines = []
+    for row in result["rows"]:
+        install, total = row["seconds"][0], sum(row["seconds"])
+        lines += [f"# {total:.0f} s, of which pip took {install:.0f} s", row["line"], ""]
+    return "\n".join(["```", *lines[:-1], "```"])
+
+
+def shown(lines, patterns):
+    """The first line that matches each pattern, cut where the match ends."""
+    found = []
+    for pattern in patterns:
+        line, match = next((s, m) for s in lines if (m := re.match(pattern, s)))
+        found.append(match[0] if match.end() == len(line) else f"{match[0]} ...")
+    return found
+
+
+def commands(quality, printed):
+    """The three basic commands with their seconds and some of the lines that they print."""
+    patterns = {
+        "train.py": (r"Data: .*", r"Epoch \[50/50\], Loss: [-.\d]+", r"Run: .*"),
+        "evaluate.py": (
+            r"Test MSE: .*",
+            r"  log p\(x\) +\S+ ± \S+",
+            r"  MSE, training mean +\S+ +baseline",
+            r"  MSE, PCA +\S+ +baseline",
+        ),
+        "plot_results.py": (r"Wrote .*training_curves.png", r"Wrote .*reconstructions.png"),
     }
-    shown = [f"python {s:<16} # {seconds[s]:.0f} s: {text}" for s, text in lines.items()]
-    return "\n".join(["```", "python -m pip install -r requirements.txt", *shown, "```"])
+    lines = []
+    for script, wanted in patterns.items():
+        head = f"python {script:<16} # {quality['process_seconds'][script]:.0f} s"
+        lines += [head, *shown(printed["lines"][f"python {script}"], wanted)]
+    return "\n".join(["```", *lines, "```"])
+
+
+def output(result, command, first=8, last=4, width=120):
+    """A command with the first and the last of the lines that it prints."""
+    lines = [s if len(s) <= width else f"{s[: width - 3]}..." for s in result["lines"][command]]
+    if len(lines) > first + last + 1:
+        lines = [*lines[:first], "...", *lines[len(lines) - last :]]
+    return "\n".join(["```", command, *lines, "```"])
+
+
+def middle_cut(line, n_first=3, n_last=4, width=100):
+    """A line of a CSV file without its middle columns, and not longer than `width`."""
+    cells = line.split(",", n_first)
+    line = ",".join([*cells[:n_first], "...", *cells[n_first].rsplit(",", n_last)[1:]])
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def example(result):
+    """The verbs on the example: each command, and two lines of the file that it writes."""
+    steps = {step["file"]: step for step in result["steps"]}
+    blocks = []
+    for name, row in (("survey.scored.csv", 1), ("survey.imputed.csv", 2), ("new.csv", 1)):
+        step = steps[name]
+        lines = [step["lines"][0], step["lines"][row]]
+        if name == "survey.scored.csv":
+            lines = [middle_cut(line) for line in lines]
+        head = f"{step['command']}  # {step['seconds']:.0f} s"
+        blocks.append("\n".join([head, *lines]))
+    make = steps["survey.csv"]
+    text = f"{make['command']}  # {make['seconds']:.0f} s"
+    return "\n".join(["```", text, "", "\n\n".join(blocks), "```"])
+
+
+def comparison(detection, real_tables, imputation, generation, quality):
+    """On one page: our figure, the best other one, and where the other is better."""
+    rows = [["task", "here", "best other", "here against the best other"], ["---"] * 4]
+
+    tables = {row["name"]: row["auroc"] for row in detection["tables"]}
+    tables = {name: {m: found[0] for m, found in row.items()} for name, row in tables.items()}
+    name, lost, difference = best_of_tables(tables, "VAE", max)
+    ours, theirs = (pair(detection["mean"][method]) for method in ("VAE", name))
+    task = f"odd rows, trained on normal rows; AUROC, %, {len(tables)} tables"
+    rows.append([task, ours, f"{name} {theirs}", f"{difference}; {behind_on(lost)}"])
+
+    tables = {row["name"]: row["auroc"] for row in real_tables["detection"]}
+    name, lost, difference = best_of_tables(tables, "VAE (this run)", max)
+    ours, theirs = (f"{real_tables['mean_auroc'][m]:.1f}" for m in ("VAE (this run)", name))
+    task = "the same, odd rows among the training rows"
+    count = f"behind on {len(lost)} of {len(tables)}"
+    rows.append([task, ours, f"{name} {theirs}", f"{difference}; {count}"])
+
+    tables = {row["name"]: row["error"] for row in imputation["miwae"]}
+    tables = {name: {m: e["mean"] for m, e in row.items() if e} for name, row in tables.items()}
+    name, lost, difference = best_of_tables(tables, "VAE", min)
+    ours, theirs = (fmean(row[method] for row in tables.values()) for method in ("VAE", name))
+    other = f"{FULL_NAMES.get(name, name)} {theirs:.3f}"
+    task = f"half of the cells empty: error, {len(tables)} tables"
+    rows.append([task, f"{ours:.3f}", other, f"{difference}; {behind_on(lost)}"])
+
+    adult = {m: e for m, e in imputation["adult"][0]["error"].items() if e}
+    name = min(set(adult) - {"VAE"}, key=lambda method: adult[method]["mean"])
+    gap = f"{adult['VAE']['mean'] - adult[name]['mean']:+.3f}, one repetition"
+    task = "a fifth of the cells empty: error, Adult"
+    rows.append([task, value(adult["VAE"], 3), f"{name} {value(adult[name], 3)}", gap])
+
+    made = {method: found["auroc"] for method, found in generation["methods"].items()}
+    task = "a classifier learns from made rows; AUROC, %, Adult"
+    rows.append([task, *against(made["VAE (this run)"], made["TVAE"], "TVAE", 1, higher=True)])
+    rows[-1][-1] += f"; from real rows {value(made['real rows'], 1)}"
+
+    default = quality["rows"][0]
+    task = "how likely are test rows, `python train.py`: log p(x)"
+    gaussian = default["baseline_log_px_gaussian"]
+    rows.append([task, *against(default["log_px"], gaussian, "one Gaussian", 2, higher=True)])
+    task = "error of rebuilt rows, `python train.py`: MSE"
+    pca = default["baseline_mse_pca"]
+    rows.append([task, *against(default["test_mse"], pca, "PCA", 3, higher=False)])
+
+    methods = ("VAE", "PyOD's VAE")
+    seconds = [sum(row["seconds"][m] for row in detection["tables"]) for m in methods]
+    ours, theirs = ({"mean": total, "sd": None} for total in seconds)
+    task = "seconds, the tables of the first line"
+    rows.append([task, *against(ours, theirs, methods[1], 0, higher=False)])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
+FULL_NAMES = {"as missForest": "a forest, as missForest"}
+
+
+def against(ours, theirs, name, digits, higher):
+    """The last three cells of a row of `comparison`; `higher` says which figure is better."""
+    ahead = (ours["mean"] > theirs["mean"]) == higher
+    cells = [value(ours, digits), f"{name} {value(theirs, digits)}"]
+    return [*cells, "ahead" if ahead else "behind"]
+
+
+def behind_on(tables):
+    return f"behind on {', '.join(tables)}" if tables else "behind on none"
+
+
+def best_of_tables(tables, ours, best):
+    """The other method that is best in the mean of the tables, the tables on which it is better,
+    and our mean distance from it ± its standard error over tables.
+    """
+    common = set.intersection(*(set(row) for row in tables.values())) - {ours}
+    order = [method for method in next(iter(tables.values())) if method in common]
+    name = best(order, key=lambda method: fmean(row[method] for row in tables.values()))
+    ahead = [t for t, row in tables.items() if best(row[ours], row[name]) != row[ours]]
+    gaps = [row[ours] - row[name] for row in tables.values()]
+    digits = 1 if best is max else 3
+    error = stdev(gaps) / len(gaps) ** 0.5
+    return name, ahead, f"{fmean(gaps):+.{digits}f} ± {error:.{digits}f}"
 
 
 def quality(result):
@@ -67,8 +209,18 @@ def quality(result):
 
 
 def variants(result):
-    header = ["variant", "flags", "what it changes", "source", "use it when", "samples"]
-    header += ["log p(x), nats", "KL"]
+    """What each variant changes, its flags and when it is of use."""
+    header = ["variant", "flags of train.py", "what it changes", "source", "use it when"]
+    rows = []
+    for row in result["rows"]:
+        flags = f"`{row['flags']}`" if row["flags"] else "none"
+        rows.append([row["name"], flags, row["changes"], row["source"], row["use"]])
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def variant_results(result):
+    """What each variant reaches on digits, with pictures that it draws."""
     rows = []
     for row in result["rows"]:
         figures = [
@@ -77,10 +229,8 @@ def variants(result):
             value(row["kl"], 1),
             value(row["active_units"], 1),
         ]
-        flags = f"`{row['flags']}`" if row["flags"] else ""
-        cells = [row["name"], flags, row["changes"], row["source"], row["use"]]
-        rows.append([*cells, *figures, value(row["train_seconds"], 0)])
-    table = markdown([*header, "active units", "s"], rows)
+        rows.append([row["name"], *figures, value(row["train_seconds"], 0)])
+    table = markdown(["variant", "samples", "log p(x), nats", "KL", "active units", "s"], rows)
     return f"All with `{result['base']}`.\n\n{table}"
 
 
@@ -88,7 +238,7 @@ def samples(result):
     """Of each model: mean ± s.d. over seeds."""
     keys = {"inception_score": 2, "told_apart": 3, "precision": 3, "recall": 3, "log_px": 2,
             "mse": 3, "seconds": 0}  # fmt: skip
-    header = ["pictures of", "inception score", "told apart from real", "precision", "recall"]
+    header = ["pictures of", "inception score", "told from real pictures", "precision", "recall"]
     rows = []
     for name, found in result["models"].items():
         pairs = [found.get(key) for key in keys]
@@ -175,12 +325,7 @@ def speed(result):
 
 
 def survey(result):
-    """The walk: each command, its seconds, and the first lines of what it wrote."""
-    blocks = []
-    for step in result["steps"]:
-        lines = [line if len(line) <= 110 else f"{line[:107]}..." for line in step["lines"]]
-        head = f"{step['command']}  # {step['seconds']:.0f} s; {step['file']}:"
-        blocks.append("\n".join(["```", head, *lines, "```"]))
+    """How well the example's odd rows are found, its hidden cells filled, and new rows made."""
     over = result["over_seeds"]
     names = list(over["auroc"])
     detection = [
@@ -202,7 +347,6 @@ def survey(result):
     )
     return "\n\n".join(
         [
-            *blocks,
             markdown(["finding the 20 planted rows", "AUROC", "average precision"], detection),
             markdown(["filling hidden cells", "mean error of the columns"], imputation),
             text,
@@ -302,49 +446,110 @@ def generation(result):
     return markdown(header, rows)
 
 
+def page_output(command, **sizes):
+    """An entry of TABLES that shows what a command prints."""
+    return "printed.json", partial(output, command=command, **sizes)
+
+
+MANY = ("detection", "real_tables", "imputation", "generation", "quality")
+GIVEN = '--given "job=nurse,age=40" --n 100 --out nurses.csv'
+# NAME of a marker -> the JSON files that its function is given, and the function.
 TABLES = {
+    "start": ("start.json", start),
+    "commands": ("quality.json printed.json", commands),
+    "example": ("survey.json", example),
+    "comparison": (" ".join(f"{name}.json" for name in MANY), comparison),
+    "print_data": page_output("python data.py --data survey.csv", first=17),
+    "print_detect": page_output("python detect.py survey.csv --labels odd", first=0, last=21),
+    "print_impute": page_output(
+        "python impute.py survey.csv --kind odd=ignore --check", first=0, last=17
+    ),
+    "print_generate": page_output(
+        "python generate.py --run survey --n 1000 --out new.csv", first=20
+    ),
+    "print_given": page_output(f"python generate.py --run survey {GIVEN}"),
+    "print_evaluate": page_output("python evaluate.py --run survey", first=20),
+    "print_tune": page_output(
+        "python tune.py --data survey.csv --kind odd=ignore --trials 10", first=0, last=18
+    ),
+    "print_digits": page_output("python train.py --data digits --condition label --run labelled"),
+    "print_digits_evaluated": page_output("python evaluate.py --run labelled", first=20),
+    "print_sevens": page_output(
+        "python generate.py --run labelled --given label=7 --n 100 --out sevens.npz", first=20
+    ),
+    "print_factors": page_output("python evaluate.py --run shapes --factors", first=0, last=12),
     "survey": ("survey.json", survey),
     "detection": ("detection.json", detection),
     "imputation": ("imputation.json", imputation),
     "generation": ("generation.json", generation),
     "real_tables": ("real_tables.json", real_tables),
-    "commands": ("quality.json", commands),
     "quality": ("quality.json", quality),
     "speed": ("speed.json", speed),
     "variants": ("variants.json", variants),
+    "variant_results": ("variants.json", variant_results),
     "samples": ("samples.json", samples),
     "given": ("given.json", given),
     "density": ("density.json", density),
     "tuning": ("tuning.json", tuning),
 }
+MARKED = re.compile(r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->", re.DOTALL)
 
 
-def render(readme):
-    """The README with every block between results markers replaced by its table."""
+def pages():
+    """README.md and the pages of docs/ that hold a marker."""
+    found = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [path for path in found if MARKED.search(path.read_text(encoding="utf-8"))]
+
+
+def block(name, folder):
+    """What stands between the markers of a page in `folder`."""
+    files, table = TABLES[name]
+    results = [json.loads((RESULTS / file).read_text(encoding="utf-8")) for file in files.split()]
+    sources = dict.fromkeys(result["command"] for result in results)
+    written = f"Written by {' and '.join(f'`{source}`' for source in sources)}."
+    if len(sources) > 2:
+        written = "Written by `python benchmarks/report.py` from `benchmarks/results/`."
+    relative = os.path.relpath(ROOT, folder)
+    base = "" if relative == "." else f"{Path(relative).as_posix()}/"
+    body = re.sub(r"(!\[[^\]]*\]\()(benchmarks/)", rf"\1{base}\2", table(*results))
+    return f"{body}\n\n{written}"
+
+
+def render(text, folder=ROOT):
+    """A page with every block between results markers replaced by its table."""
 
     def replace(match):
-        name = match[1]
-        file, table = TABLES[name]
-        result = json.loads((RESULTS / file).read_text())
-        source = f"Written by `{result['command']}`, by way of `benchmarks/results/{file}`."
-        body = f"{table(result)}\n\n{source}"
-        return f"<!-- results:begin {name} -->\n{body}\n<!-- results:end -->"
+        if match[1] not in TABLES:
+            raise UserError(f"results:begin {match[1]}: expected one of {', '.join(TABLES)}")
+        body = block(match[1], folder)
+        return f"<!-- results:begin {match[1]} -->\n{body}\n<!-- results:end -->"
 
-    pattern = r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->"
-    return re.sub(pattern, replace, readme, flags=re.DOTALL)
+    return MARKED.sub(replace, text)
+
+
+def refuse_wrong_markers(texts):
+    """Each table stands on exactly one page."""
+    names = [name for text in texts for name in MARKED.findall(text)]
+    for name in TABLES:
+        if names.count(name) != 1:
+            raise UserError(f"{name} stands {names.count(name)} times on the pages, expected once")
 
 
 def main(argv=None):
-    parser = Parser(prog="benchmarks/report.py", description="Write the README's result tables.")
+    parser = Parser(
+        prog="benchmarks/report.py", description="Write the result tables of the pages."
+    )
     parser.add_argument("--check", action="store_true", help="only compare; write nothing")
     args = parser.parse_args(argv)
-    path = ROOT / "README.md"
-    readme = path.read_text()
-    rendered = render(readme)
-    if not args.check:
-        write_atomic(path, lambda file: file.write(rendered.encode()))
-    elif rendered != readme:
-        raise UserError("README.md is stale: run python benchmarks/report.py")
+    texts = {path: path.read_text(encoding="utf-8") for path in pages()}
+    refuse_wrong_markers(texts.values())
+    for path, text in texts.items():
+        rendered = render(text, path.parent)
+        if rendered == text:
+            continue
+        if args.check:
+            raise UserError(f"{path.relative_to(ROOT)} is stale: run python benchmarks/report.py")
+        write_atomic(path, lambda file, page=rendered: file.write(page.encode()))
 
 
 if __name__ == "__main__":

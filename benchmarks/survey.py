@@ -1,4 +1,6 @@
-"""The README's walk through a small table with holes: what each command takes, writes and reaches.
+"""The walk through a small table with holes: what each command takes, writes and reaches.
+
+README.md and docs/tables.md show it.
 
     python benchmarks/survey.py           # about 2 minutes on two cores
 
@@ -35,7 +37,7 @@ FIGURES = ("anomaly_scores", "imputations", "generated_marginals", "generated_co
 
 
 def run(command, folder):
-    """Seconds that a README command takes in `folder`, and what it prints."""
+    """Seconds that a command takes in `folder`, and what it prints."""
     script, *args = command.removeprefix("python ").split()
     start = time.perf_counter()
     done = subprocess.run(
@@ -72,7 +74,7 @@ def results_of(folder):
 
 
 def figures_of(folder):
-    """The README's figures, from the two runs that the walk made."""
+    """The figures of docs/tables.md, from the two runs that the walk made."""
     for name in ("0001", "0002"):
         run(f"python plot_results.py --run {name}", folder)
         for figure in FIGURES:
@@ -82,7 +84,7 @@ def figures_of(folder):
 
 
 def spread(results):
-    """Mean and standard deviation over seeds of the figures that the README gives."""
+    """Mean and standard deviation over seeds of what docs/results.md gives."""
 
     def over(pick):
         values = [pick(result) for result in results]
@@ -101,7 +103,9 @@ def spread(results):
 
 
 def main(argv=None):
-    parser = Parser(prog="benchmarks/survey.py", description="The README's walk, measured.")
+    parser = Parser(
+        prog="benchmarks/survey.py", description="The walk through the example, measured."
+    )
     parser.add_argument("--seeds", type=positive_int, default=3, help="of the fits (default: 3)")
     args = parser.parse_args(argv)
     results = []

@@ -33,38 +33,99 @@ KEYS = ("log_px", "elbo", "kl", "active_units", "test_mse", "train_seconds")
 N_DRAWN = 12
 SHAPE = (8, 8)  # of digits
 BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
-# Flags, what is maximised or changed, source, when to use it; the README's table is made of these.
+# Flags, what is changed, source, when to use it: docs/variants.md shows them in this order.
 VARIANTS = {
-    "VAE": ("", "E_q[log p(x\\|z)] - KL(q(z\\|x) ‖ p(z))", "Kingma & Welling 2014", "first"),
-    "beta-VAE": ("--beta 2", "the KL weighs beta", "Higgins et al. 2017",
-                 "fewer, plainer latents; below 1 sharper reconstructions"),
-    "capacity": ("--beta 10 --capacity 8 --warmup-epochs 50", "beta \\|KL - C\\|, C rises",
-                 "Burgess et al. 2018", "a rate you choose"),
-    "free bits": ("--beta 2 --free-bits 0.2", "sum over latents of max(F, mean KL)",
-                  "Kingma et al. 2016", "latents collapse"),
-    "warm-up": ("--warmup-epochs 50", "beta rises from 0", "Sonderby et al. 2016",
-                "latents collapse early"),
-    "cycles": ("--warmup-epochs 25 --cycles 4", "beta rises several times", "Fu et al. 2019",
-               "they collapse still"),
-    "IWAE": ("--objective iwae --n-samples 5", "log of the mean of K weights", "Burda et al. 2016",
-             "log p(x) is what you want"),
-    "DReG": ("--objective dreg --n-samples 5", "the same, another gradient", "Tucker et al. 2018",
-             "the same; better for larger K"),
-    "planar flow": ("--flow planar:10", "z' = z + u tanh(w.z + b)", "Rezende & Mohamed 2015",
-                    "q is no Gaussian, few latents"),
-    "IAF": ("--flow iaf:4", "z' = s z + m, autoregressive", "Kingma et al. 2016",
-            "q is no Gaussian"),
-    "mixture prior": ("--prior mixture", "p(z): Gaussians, learned", "Dilokthanakul et al. 2016",
-                      "rows fall into groups; better samples"),
-    "VampPrior": ("--prior vamp", "p(z): q(z\\|u) of learned u", "Tomczak & Welling 2018",
-                  "the same"),
-    "conditional": ("--condition label", "p(x\\|y): y joins x and z", "Sohn et al. 2015",
-                    "rows of a chosen class, or odd given what is known"),
-    "VQ-VAE": ("--model vqvae --latent-dim 2 --n-codes 16", "z: 2 codes of a book of 16, a prior",
-               "van den Oord et al. 2017", "discrete codes; its log p(x) is a bound"),
-    "VAE/GAN": ("--model vaegan", "the decoder also rebuilds features of a discriminator",
-                "Larsen et al. 2016", "sharper, more varied pictures, at the price of log p(x)"),
-}  # fmt: skip
+    "VAE": (
+        "",
+        "nothing: E_q[log p(x\\|z)] - KL(q(z\\|x) ‖ p(z))",
+        "Kingma & Welling 2014",
+        "you start",
+    ),
+    "beta-VAE": (
+        "--beta 2",
+        "the KL has the weight beta",
+        "Higgins et al. 2017",
+        "you want fewer and simpler latents; with beta below 1, sharper reconstructions",
+    ),
+    "capacity": (
+        "--beta 10 --capacity 8 --warmup-epochs 50",
+        "beta weighs \\|KL - C\\|, and C rises",
+        "Burgess et al. 2018",
+        "you want to choose how many nats z holds",
+    ),
+    "free bits": (
+        "--beta 2 --free-bits 0.2",
+        "max(F, mean KL) of each latent takes the place of its KL",
+        "Kingma et al. 2016",
+        "latents are left unused",
+    ),
+    "warm-up": (
+        "--warmup-epochs 50",
+        "beta rises from 0",
+        "Sonderby et al. 2016",
+        "latents are given up early in training",
+    ),
+    "cycles": (
+        "--warmup-epochs 25 --cycles 4",
+        "beta rises from 0 several times",
+        "Fu et al. 2019",
+        "latents are given up in spite of a warm-up",
+    ),
+    "IWAE": (
+        "--objective iwae --n-samples 5",
+        "the bound is the log of the mean of K weights",
+        "Burda et al. 2016",
+        "log p(x) is what you want",
+    ),
+    "DReG": (
+        "--objective dreg --n-samples 5",
+        "the bound of IWAE, by a gradient of smaller variance",
+        "Tucker et al. 2018",
+        "log p(x) is what you want, with many samples",
+    ),
+    "planar flow": (
+        "--flow planar:10",
+        "z' = z + u tanh(w.z + b) makes q richer",
+        "Rezende & Mohamed 2015",
+        "q is not Gaussian, and latents are few",
+    ),
+    "IAF": (
+        "--flow iaf:4",
+        "z' = s z + m, autoregressive, makes q richer",
+        "Kingma et al. 2016",
+        "q is not Gaussian",
+    ),
+    "mixture prior": (
+        "--prior mixture",
+        "p(z) is a learned mixture of Gaussians",
+        "Dilokthanakul et al. 2016",
+        "rows fall into groups, or you want better samples",
+    ),
+    "VampPrior": (
+        "--prior vamp",
+        "p(z) is a mixture of q(z\\|u) at learned u",
+        "Tomczak & Welling 2018",
+        "rows fall into groups, or you want better samples",
+    ),
+    "conditional": (
+        "--condition label",
+        "p(x\\|y): y joins x and z",
+        "Sohn et al. 2015",
+        "you want rows of a chosen class, or rows that are odd for their class",
+    ),
+    "VQ-VAE": (
+        "--model vqvae --latent-dim 2 --n-codes 16",
+        "z is 2 codes of a book of 16, with a learned prior",
+        "van den Oord et al. 2017",
+        "you want discrete codes; its log p(x) is a bound",
+    ),
+    "VAE/GAN": (
+        "--model vaegan",
+        "the decoder also rebuilds features of a discriminator",
+        "Larsen et al. 2016",
+        "you want sharper and more varied pictures, and can pay with log p(x)",
+    ),
+}
 
 
 def measure(flags, n_seeds, folder, name):

@@ -1,4 +1,4 @@
-"""The scripts as a user meets them: README's commands, what they print, what they write."""
+"""The scripts as a user meets them: the commands on the pages, what they print, what they write."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import data as datasets
+from benchmarks.start import LINES
 from parts.forms.tables import cells, example
 from parts.forms.tables.kinds import KINDS
 from parts.runs import Run
@@ -42,18 +43,36 @@ REQUIRED = {
 OUTPUTS = ("--out", "--example")  # flags that name a file to write
 
 
-# README
+# The pages
+
+PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
 
 
-def readme_commands():
-    """The `python script.py ...` lines of its fenced blocks, split into words, in order."""
-    path = REPOSITORY / "README.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.M | re.S)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
-    scripts = {f"{name}.py" for name in SCRIPTS}
-    return [w for w in words if w[:1] == ["python"] and len(w) > 1 and w[1] in scripts]
+def text_of(page):
+    return (REPOSITORY / page).read_text(encoding="utf-8")
+
+
+def blocks_of(page):
+    """Language and text of the page's fenced blocks, in order."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text_of(page), re.M | re.S)
+
+
+def steps_of(page):
+    """What a reader types: the words of each `python ...` line, or a block of Python as text."""
+    steps = []
+    for language, block in blocks_of(page):
+        if language == "python":
+            steps.append(block)
+            continue
+        lines = block.replace("\\\n", " ").splitlines()
+        lines = [line.removeprefix("$ ") for line in lines]
+        commands = [line for line in lines if line.startswith("python ")]
+        steps += [shlex.split(command, comments=True) for command in commands]
+    return steps
+
+
+def is_script(words):
+    return words[1].removesuffix(".py") in SCRIPTS
 
 
 def tiny(words):
@@ -100,12 +119,14 @@ def make_tables(words):
                 np.savetxt(path, x, delimiter=",", header="a,b,c,d", comments="")
             elif path.suffix == ".npy":
                 np.save(path, x)
-            else:
-                np.savez(path, X=x)
+            else:  # pictures like digits
+                grey = pictures[:, :8, :8] / 255
+                grey[0, 0] = np.nan if "holes" in path.name else 0
+                np.savez(path, X=grey)
 
 
-def test_the_readme_states_the_rules_by_which_kinds_are_told():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_the_manual_states_the_rules_by_which_kinds_are_told():
+    text = text_of("docs/tables.md")
     for kind, rule in KINDS.items():
         assert f"| `{kind}` | {rule} |" in text
     for mark in cells.MISSING:
@@ -121,45 +142,63 @@ def test_the_readme_states_the_rules_by_which_kinds_are_told():
         "--data sprites --prior vamp --likelihood logistic",
     ],
 )
-def test_the_readme_explains_every_logged_name(tmp_path, train, call, flags):
+def test_the_manual_explains_every_logged_name(tmp_path, train, call, flags):
     run = train(tmp_path, "a", *flags.split(), "--epochs", "1", "--batch-size", "full")
     factors = ["--factors"] if "sprites" in flags else []
     assert call("evaluate", "--runs-dir", tmp_path, "--n-samples", "2", *factors).code == 0
     names = set(json.loads((run / "metrics.json").read_text()))
     names |= set(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8").split("\n## Metrics\n")[1]
-    rows = [line.split(" | ")[0] for line in text.split("\n## ")[0].splitlines() if "`" in line]
+    lines = text_of("docs/metrics.md").splitlines()
+    rows = [line.split(" | ")[0] for line in lines if line.startswith("| `")]
     assert names <= set(re.findall(r"`(\w+)`", " ".join(rows))), names
 
 
 def test_readme_has_the_three_basic_commands():
-    commands = [" ".join(words) for words in readme_commands()]
+    commands = [" ".join(step) for step in steps_of("README.md") if isinstance(step, list)]
     for script in ("train", "evaluate", "plot_results"):
         assert f"python {script}.py" in commands
 
 
 @pytest.fixture
 def run_in_order(tmp_path, call, monkeypatch):
-    """run_in_order(commands): in an empty folder, each with what those before it left there."""
+    """run_in_order(steps): in an empty folder, each with what those before it left there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "N_STEPS", 20)
     monkeypatch.setattr(presets, "N_EPOCHS", 1)
     monkeypatch.setattr(example, "N_ROWS", 400)
 
-    def run(commands):
-        for words in commands:
-            make_tables(words)
-            name, args = tiny(words)
+    def run(steps):
+        for step in steps:
+            if isinstance(step, str):
+                exec(compile(step, "a block of a page", "exec"), {})
+                continue
+            make_tables(step)
+            name, args = tiny(step)
             result = call(name, *args)
-            assert result.code == 0, f"{shlex.join(words)}: {result.err}"
+            assert result.code == 0, f"{shlex.join(step)}: {result.err}"
             assert result.err == ""
 
     return run
 
 
+ELSEWHERE = {  # commands of the pages that are no scripts, and what runs them
+    LINES[0]: "benchmarks/start.py; test_the_lines_for_a_fresh_machine_are_those_that_are_timed",
+    LINES[1]: ".ci/run",
+    "python benchmarks/report.py": "test_a_page_is_rewritten_between_its_markers",
+    "python benchmarks/report.py --check": ".ci/run and test_the_tables_are_those_of_the_results",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_is_run_by_a_test(page):
+    commands = [step for step in steps_of(page) if isinstance(step, list) and not is_script(step)]
+    assert {" ".join(words) for words in commands} <= set(ELSEWHERE)
+
+
 @pytest.mark.slow
-def test_readme_commands_run(run_in_order):
-    run_in_order(readme_commands())
+@pytest.mark.parametrize("page", [page for page in PAGES if steps_of(page)])
+def test_the_commands_of_a_page_run(run_in_order, page):
+    run_in_order([step for step in steps_of(page) if isinstance(step, str) or is_script(step)])
 
 
 TOUR = """
@@ -223,6 +262,22 @@ def test_the_default_run_is_good(default):
     # It has learnt something: closer than the mean, and denser than independent columns.
     assert metrics["test_mse"] < metrics["baseline_mse_mean"]
     assert metrics["log_px"] > metrics["baseline_log_px_diagonal"] + 3
+
+
+def test_the_readme_shows_lines_that_are_printed(default):
+    """Digits and spaces apart: a line that is cut ends with three dots."""
+
+    def form(line):
+        return re.sub(r"[\d ]+", "#", line)
+
+    outputs = [form(line) for out in default[1:] for line in out.splitlines()]
+    block = next(block for _, block in blocks_of("README.md") if "Test MSE" in block)
+    shown = block.split("python plot_results.py")[0].splitlines()
+    shown = [line for line in shown if not line.startswith("python ")]
+    assert len(shown) > 4
+    for line in shown:
+        start = form(line.removesuffix(" ..."))
+        assert any(output.startswith(start) for output in outputs), line
 
 
 def test_the_readme_gives_the_figures_of_this_code(default):

@@ -17,7 +17,7 @@ PRESETS = {
         "variance": "fixed:1.0",
     },
     # What a table of a user's file is trained with, where nothing else is asked for; None is fitted
-    # to the table. benchmarks/NOTES.md says what else was tried.
+    # to the table. docs/results.md says what else was tried.
     "table": {
         "hidden_dims": [128, 128],
         "latent_dim": None,

@@ -1,0 +1,77 @@
+"""What the commands of README.md and docs/ print, at full size.
+
+    python benchmarks/printed.py          # about 3 minutes on two cores
+
+The commands run as processes, one after another, in one empty folder. What each prints is kept line
+by line; no seconds are measured here. benchmarks/report.py shows the lines on the pages.
+"""
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from parts.console.flags import Parser
+from parts.console.script import run_script
+from parts.files import write_json
+from parts.runs import versions
+
+RESULTS = ROOT / "benchmarks/results"
+COMMANDS = (
+    "python train.py",
+    "python evaluate.py",
+    "python plot_results.py",
+    "python data.py --example survey.csv",
+    "python data.py --data survey.csv",
+    "python detect.py survey.csv --labels odd",
+    "python impute.py survey.csv --kind odd=ignore --check",
+    "python train.py --data survey.csv --kind odd=ignore --run survey",
+    "python evaluate.py --run survey",
+    "python generate.py --run survey --n 1000 --out new.csv",
+    'python generate.py --run survey --given "job=nurse,age=40" --n 100 --out nurses.csv',
+    "python tune.py --data survey.csv --kind odd=ignore --trials 10",
+    "python train.py --data digits --condition label --run labelled",
+    "python evaluate.py --run labelled",
+    "python generate.py --run labelled --given label=7 --n 100 --out sevens.npz",
+    "python train.py --data sprites --epochs 20 --run shapes",
+    "python evaluate.py --run shapes --factors",
+)
+
+
+def printed(command, folder):
+    """The lines that a command prints when it runs in `folder`."""
+    script, *args = shlex.split(command.removeprefix("python "))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *args],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout.replace(f"{folder.resolve()}/", "").splitlines()
+
+
+def main(argv=None):
+    parser = Parser(prog="benchmarks/printed.py", description="What the commands print.")
+    parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        lines = {}
+        for command in COMMANDS:
+            lines[command] = printed(command, Path(name))
+            print(f"{command}: {len(lines[command])} lines")
+    result = {
+        "command": "python benchmarks/printed.py",
+        "device": "cpu",
+        "versions": versions(),
+        "lines": lines,
+    }
+    write_json(RESULTS / "printed.json", result)
+    print(f"Wrote {(RESULTS / 'printed.json').relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    run_script(main)
