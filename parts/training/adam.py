@@ -21,6 +21,7 @@ class Adam:
         self.exp_avgs = [torch.zeros_like(p) for p in self.params]
         self.exp_avg_sqs = [torch.zeros_like(p) for p in self.params]
         self.step_count = torch.zeros((), device=self.params[0].device)
+        self._one = torch.ones_like(self.step_count)
 
     def step(self, loss):
         """One step down `loss`; returns a scalar tensor, 1 where the step was skipped, else 0.
@@ -29,7 +30,7 @@ class Adam:
         """
         grads = [g.contiguous() for g in torch.autograd.grad(loss, self.params)]
         with torch.no_grad():
-            skipped = any_non_finite([loss.detach(), *grads], self.step_count)
+            skipped = any_non_finite([loss.detach(), *grads], self._one)
             self.step_count.add_(1).sub_(skipped)
             moments = self.exp_avgs, self.exp_avg_sqs
             options = self.lr, self.betas, self.eps
@@ -55,15 +56,15 @@ def has_kernel(name, device):
     return hasattr(torch, name) and device.type in FUSED_DEVICES
 
 
-def any_non_finite(tensors, like):
-    """1 where any of the tensors holds a NaN or an infinity, else 0: a float32 scalar as `like`."""
-    if has_kernel("_amp_foreach_non_finite_check_and_unscale_", like.device):
-        found, one = torch.zeros_like(like), torch.ones_like(like)
-        # It also multiplies each tensor by one, in place.
+def any_non_finite(tensors, one):
+    """1 where any of the tensors holds a NaN or an infinity, else 0: a scalar as the 1 in `one`."""
+    if has_kernel("_amp_foreach_non_finite_check_and_unscale_", one.device):
+        found = torch.zeros_like(one)
+        # It also multiplies each tensor by `one`, in place.
         torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, one)
         return found
     finite = torch.stack([tensor.isfinite().all() for tensor in tensors]).all()
-    return (~finite).to(like.dtype)
+    return (~finite).to(one.dtype)
 
 
 def update(params, grads, exp_avgs, exp_avg_sqs, step_count, skipped, lr, betas, eps):

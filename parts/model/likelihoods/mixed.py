@@ -116,7 +116,7 @@ class Mixed(Likelihood):
         )
 
     def mean(self, params):
-        """Of numbers; of categories the most probable level, of ordered ones the median."""
+        """The mean of numbers, the most probable level of categories, the median of ordinals."""
         return self.join([block.mean(piece) for _, block, piece in self.split(params)])
 
     def std(self, params):
@@ -126,7 +126,7 @@ class Mixed(Likelihood):
         return self.join([block.sample(piece) for _, block, piece in self.split(params)])
 
     def of_numbers(self, name, params):
-        """`mean` or `std` of the columns of numbers; 0 of the others, where it would cost most."""
+        """`mean` or `std` of the columns of numbers, and 0 for the others, to save their cost."""
         parts = []
         for kind, block, piece in self.split(params):
             blank = piece.new_zeros(1).expand(*piece.shape[:-1], block.n_columns)
@@ -134,7 +134,9 @@ class Mixed(Likelihood):
         return self.join(parts)
 
     def average(self, params, weights, unit=None):
-        """As `mean`, over components; `unit` touches numbers only."""
+        """What to expect of x [B, D] over components [K, B, P] with weights [K, B]: the mean of
+        numbers, for which `unit` is used, and the most probable or median level of the others.
+        """
         whole = self.of_numbers("mean", params)
         if unit is not None:
             whole = unit(whole, self.of_numbers("std", params))
