@@ -152,7 +152,8 @@ def test_of_many_levels_the_rarest_share_a_place():
 @pytest.mark.parametrize(
     ("values", "kind", "scale"),
     [([1, 2, 3], "real", "linear"), ([1, 2, 1000], "real", "log"),
-     ([0, 1, 1, 1000], "real", "asinh"), ([-1, 2, 2, 1000], "real", "asinh"), ([1, 2, 3], "positive", "log"), ([], "real", "linear"),
+     ([0, 1, 1, 1000], "real", "asinh"), ([-1, 2, 2, 1000], "real", "asinh"),
+     ([1, 2, 3], "positive", "log"), ([], "real", "linear"),
      ([0, 0], "count", "linear"), ([1e-9, 5.0, 6.0], "positive", "linear")],
 )  # fmt: skip
 def test_the_scale_shows_the_tails(values, kind, scale):
