@@ -351,7 +351,7 @@ def test_marginals_say_what_lies_outside():
     real = np.append(RNG(0).normal(10, 1, 999), 100.0)[:, None]
     arrays = table(["real"])["generated"] | {"real": real, "generated": real[:500]}
     axis = tables.generated_marginals(arrays).axes[0]
-    assert axis.get_title() == "c0\noutside: 1 real, 0 generated"
+    assert axis.get_title() == "c0\ncells outside: 1 real, 0 generated"
     arrays |= {
         "real": real**4,
         "generated": real[:500] ** 4,
