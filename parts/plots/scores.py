@@ -13,7 +13,7 @@ def anomaly_scores(arrays):
     from matplotlib.ticker import FuncFormatter
 
     scores, held, threshold = arrays["scores"], arrays["held"], float(arrays["threshold"])
-    what = str(arrays.get("of", "rows"))  # or "pictures"
+    what = str(arrays["of"])  # rows, or pictures
     figure, axes = subplots(1, 1, width=7.5, height=3.8)
     axis = axes.flat[0]
     bins = bins_of(scores, held, threshold)
@@ -37,7 +37,8 @@ def anomaly_scores(arrays):
         if beyond := (values > bins[-1]).sum():
             filled = {"fill": "alpha" in look, "edgecolor": look["color"], "hatch": "////"}
             axis.bar(last + (i - 1) * wide, beyond / n, 0.9 * wide, **filled, **look)
-    axis.axvline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:.1f}")
+    if np.isfinite(threshold):  # of few held-out rows there is none
+        axis.axvline(threshold, color=ORANGE, linestyle="--", label=f"threshold {threshold:.1f}")
     axis.set_yscale("log")
     plain_ticks(axis.xaxis, most=7)
     axis.set_xlim(bins[0] - step, last + 3 * step)
@@ -47,8 +48,7 @@ def anomaly_scores(arrays):
         ticks + [last] * len(extra), [plain(t) for t in ticks] + ["farther"] * len(extra)
     )
     axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
-    score = {"rows": "−log p(row)", "pictures": "anomaly score"}[what]  # less a grey one's entropy
-    axis.set(title="Anomaly scores", xlabel=f"{score}, nats", ylabel=f"share of {what}")
+    axis.set(title="Anomaly scores", xlabel="anomaly score, nats", ylabel=f"share of {what}")
     legend_below(figure, axis, extra=extra)
     return figure
 
@@ -56,9 +56,9 @@ def anomaly_scores(arrays):
 def bins_of(scores, held, threshold):
     """Edges of bars around most scores of both kinds, and around the threshold."""
     parts = [part[part <= np.quantile(part, INSIDE)] for part in (scores, held) if len(part)]
-    inner = np.concatenate([*parts, [threshold]])
+    inner = np.concatenate([*parts, [threshold] if np.isfinite(threshold) else []])
     size = np.ptp(inner) or 1.0
-    farthest = max((part.max() for part in (scores, held) if len(part)), default=threshold)
+    farthest = max((part.max() for part in (scores, held) if len(part)), default=0.0)
     high = min(inner.max() + 0.5 * size, max(farthest, inner.max() + 0.05 * size))
     return np.linspace(inner.min(), high + 1e-6 * size, N_BINS)
 

@@ -35,7 +35,7 @@ FIRST_DATE, LAST_DATE = -700_000, 2_900_000  # days since 1970 that matplotlib c
 HEAVY = 20  # times the middle size, from which the largest number needs more than a linear scale
 # Days that an axis spans, and how it writes a day.
 DATE_FORMS = ((1500, "%Y"), (180, "%Y-%m"), (4, "%Y-%m-%d"), (0, "%m-%d %H:%M"))
-NOTHING = 1e-6  # of the largest number: what is smaller is a 0 with errors of rounding
+NOTHING = 1e-8  # of the largest number: what is smaller is a 0 with errors of rounding
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 

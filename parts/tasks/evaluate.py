@@ -47,7 +47,7 @@ def baseline_reconstructions(likelihood, train, test, n_components):
     """Test rows predicted by what is expected of any row, and by PCA, where that can be.
 
     What is expected is the mean, of categories the most frequent. PCA needs cells that are numbers
-    and all there. The Batches and the likelihood are on the CPU.
+    and all there. The Batches are on the CPU.
     """
     mask = torch.ones(()).expand_as(train.x) if train.mask is None else train.mask
     mean = likelihood.center(train.x, mask).numpy()
@@ -87,10 +87,10 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     """Metrics by name, and arrays for the figures, of Batches on the CPU in model units.
 
     `columns`, where given, say how model units came from the user's. The model may be on any
-    device; the baselines are computed on the CPU by a copy of its likelihood.
+    device.
     """
     device = next(model.parameters()).device
-    likelihood, originals = on_cpu(model.likelihood), test.x.numpy()
+    likelihood, originals = model.likelihood, test.x.numpy()
     with fixed_randomness(seed):
         train, test = (rows._replace(x=likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
@@ -152,16 +152,6 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     if per_column_pca is not None:
         figures["mse_per_column_pca"] = per_column_pca
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in metrics.items()}, figures
-
-
-def on_cpu(module):
-    """The module, or a copy of it on the CPU where it lies elsewhere."""
-    import copy
-
-    tensors = [*module.parameters(), *module.buffers()]
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return module
-    return copy.deepcopy(module).cpu()
 
 
 def column_means(per_cell):

@@ -331,7 +331,7 @@ def histograms(axis, real, new, kind, date=False):
         style.as_dates(axis.xaxis)
     else:
         style.plain_ticks(axis.xaxis)
-    return f"\noutside: {outside[0]} real, {outside[1]} generated" if any(outside) else ""
+    return f"\ncells outside: {outside[0]} real, {outside[1]} generated" if any(outside) else ""
 
 
 def inner_range(values):
