@@ -45,7 +45,8 @@ def start(result):
     lines = []
     for row in result["rows"]:
         install, total = row["seconds"][0], sum(row["seconds"])
-        lines += [f"# {total:.0f} s, of which pip took {install:.0f} s", row["line"], ""]
+        cores = f"on {result['cores']} cores"
+        lines += [f"# {total:.0f} s {cores}, of which pip took {install:.0f} s", row["line"], ""]
     return "\n".join(["```", *lines[:-1], "```"])
 
 
