@@ -72,7 +72,7 @@ def test_every_verb_works_on_a_form_of_its_own(folder, call):
         return result.out
 
     assert f"{N_BITS} columns" in run("data", "--data", "a.bits")
-    flags = "--epochs 100 --lr 0.01 --hide-rate 0.5 --run b".split()
+    flags = ["--epochs", "100", "--lr", "0.01", "--hide-rate", "0.5", "--run", "b"]
     run("train", "--data", "a.bits", *flags)
     assert json.loads(Path("runs/b/config.json").read_text())["codec"]["form"] == "bits"
     run("evaluate", "--run", "b")
