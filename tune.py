@@ -86,7 +86,7 @@ def score(model, data, device, n_rows=N_SCORED, n_samples=SCORE_SAMPLES):
     rows = Batch.of(data.val, device).take(slice(n_rows))
     with fixed_randomness():
         rows = rows._replace(x=model.likelihood.draw(rows.x))
-        log_px = model.log_px(*rows, n_samples=n_samples).double().cpu().numpy()
+        log_px = model.log_px(*rows, n_samples=n_samples).cpu().double().numpy()
     mask = None if data.val.mask is None else data.val.mask[:n_rows]
     return log_px + encoding.log_det(data.val.x[:n_rows], data.codec.modelled, mask, user=False)
 

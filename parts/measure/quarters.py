@@ -44,7 +44,7 @@ def log_px_hidden(model, batch, hidden, n_samples):
         z, log_qz_x = model.draw(model.posterior(x, y, mask), k)
         params = model.decode(z, y)
         log_w = model.likelihood.log_prob(params, x, mask) + model.log_pz(z, y) - log_qz_x
-        joint = log_w + model.likelihood.log_prob(params, x, 1 - mask)
+        joint = model.likelihood.log_prob(params, x) + model.log_pz(z, y) - log_qz_x
         log_w, joint = log_w.flatten(0, -2), joint.flatten(0, -2)
         log_seen = log_w.logsumexp(0)
         ess = torch.exp(2 * log_seen - (2 * log_w).logsumexp(0))

@@ -29,6 +29,24 @@ class Batch(NamedTuple):
         return Batch(*[None if part is None else part.index_select(0, index) for part in self])
 
 
+class Rows:
+    """Rows in memory, as training takes them: len(rows), rows.take(index), rows.device.
+
+    Whatever else offers these three may stand in their place: rows of a memory-mapped array, or of
+    the parts of a data set that is larger than memory.
+    """
+
+    def __init__(self, batch):
+        self.batch, self.device = batch, batch.x.device
+
+    def __len__(self):
+        return len(self.batch.x)
+
+    def take(self, index):
+        """The Batch of the rows numbered in the tensor `index`."""
+        return self.batch.take(index)
+
+
 def hide(batch, rate):
     """The batch with cells hidden at random: half its rows stay, the others lose up to `rate`.
 

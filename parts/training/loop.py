@@ -11,6 +11,7 @@ import torch
 
 from parts import randomness
 from parts.errors import UserError
+from parts.model.batches import Batch, Rows
 from parts.training.adam import Adam
 
 LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
@@ -81,7 +82,7 @@ def weighted_mean(loss, weights=None):
     It is not divided by the weights of the batch: their mean over all rows is 1, and a row counts
     alike in whatever batch it lies.
     """
-    return loss.mean() if weights is None else (weights * loss).mean()
+    return loss.mean() if weights is None else (weights.to(loss.dtype) * loss).mean()
 
 
 def permutation(n, shuffle_seed, epoch):
@@ -115,7 +116,9 @@ class Training:
         weights=None,
         **loss_options,
     ):
-        """Train on the Batch `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
+        """Train on `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
+
+        `rows` is a Batch, or Rows: what has a length, a device and `take(index)` -> Batch.
 
         beta rises over the first warmup_epochs of each of `cycles` equal parts of the epochs; a
         capacity does in its place, where there is one. `weights` [N], at least 0, say how much each
@@ -124,9 +127,10 @@ class Training:
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
         yield the caller may save `self.state()`, from which training resumes bit for bit.
         """
-        at, n = self.position, len(rows.x)
+        rows = Rows(rows) if isinstance(rows, Batch) else rows
+        at, n = self.position, len(rows)
         if weights is not None:
-            weights = (weights / weights.mean()).to(rows.x)
+            weights = (weights / weights.mean()).to(rows.device)
         batch_size = n if batch_size == "full" else min(batch_size, n)
         steps_per_epoch = math.ceil(n / batch_size)
         warmup_steps = warmup_epochs * steps_per_epoch
@@ -138,7 +142,7 @@ class Training:
             return {"beta": beta, "capacity": beta_at(step, capacity, warmup_steps, cycle_steps)}
 
         while at.epoch < epochs:
-            order = permutation(n, self.seed, at.epoch).to(rows.x.device)
+            order = permutation(n, self.seed, at.epoch).to(rows.device)
             first_step = at.epoch * steps_per_epoch
             next_look = time.monotonic() + LOOK_SECONDS
             while at.row < n:
