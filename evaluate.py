@@ -21,7 +21,7 @@ from parts.measure import disentanglement
 from parts.model.batches import Batch
 from parts.options import positive_int, seed
 from parts.runs import find_run
-from parts.tasks.evaluate import evaluate, known_factors, measure_factors, units, walks_of
+from parts.tasks.evaluate import evaluate, known_factors, measure_factors, remarks, units, walks_of
 
 FEW = 10.0  # effective samples, below which the estimate of log p(x) is a loose bound
 LOG_2 = math.log(2)  # nats of a bit
@@ -47,13 +47,17 @@ def table(metrics, likelihood, given=""):
         user = [(f"{log_px}, user's units", f"{m['log_px_user']:.3f}", what)]
     if m["bits_per_dim"] is not None:
         bits = [("bits per dimension", f"{m['bits_per_dim']:.4f}", "the same, per pixel")]
+    carried = ""
+    if m["carrying_units"] is not None:
+        n_carrying, nats = m["carrying_units"], m["carried_nats"]
+        carried = f"; {n_carrying} of all carry {nats:.1f} of {m['kl']:.1f} nats"
     rows = [
         ("ELBO", f"{m['elbo']:.3f}", f"nats, or {m['elbo'] / LOG_2:.2f} bits"),
         (log_px, f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),
         *user,
         *bits,
         ("KL(q(z|x) || p(z))", f"{m['kl']:.3f}", f"nats, or {m['kl'] / LOG_2:.2f} bits"),
-        ("active units", m["active_units"], "latents whose posterior mean varies"),
+        ("active units", m["active_units"], f"latents whose posterior mean varies{carried}"),
         ("effective sample size", f"{m['ess']:.1f}", f"of {n}{few}"),
         ("MSE, training mean", f"{m['baseline_mse_mean']:.4f}", baseline),
     ]
@@ -125,6 +129,8 @@ def main(argv=None):
         + (f", given y: {given}:" if given else ":")
     )
     print(table(metrics, model.likelihood, given))
+    for remark in remarks(metrics, model.likelihood):
+        print(f"Note: {remark}")
     if note := model.note(data.test.x):
         print(note)
     print(f"Wrote {run.metrics}")

@@ -13,8 +13,11 @@ from parts.model.traversal import ACTIVE_VARIANCE
 from parts.randomness import fixed_randomness
 from parts.tasks import walks
 
+CLEARLY, N_ERRORS = 0.02, 3  # share of an MSE, standard errors of log p(x): what counts as better
+MSES = (("test_", ""), ("baseline_", "_mean"), ("baseline_", "_pca"))
 KL_SAMPLES = 100  # of z for the KL where it is not exact: its mean over rows errs little
 N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
+CARRIED = 0.9  # share of the KL that the carrying units have at least
 MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
 N_ROWS_AT_A_TIME = 256  # between updates of a progress bar
 
@@ -127,6 +130,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
         "kl": kl.mean(),
         "bits_per_dim": bits_per_dim(log_px.mean(), x.shape[1]) if likelihood.in_bits else None,
         "active_units": int(active.sum()),
+        **carrying_units(kl_of_each, kl.mean()),
         "ess": ess.mean(),
         "n_test": len(x),
         "n_samples": n_samples,
@@ -154,6 +158,19 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in metrics.items()}, figures
 
 
+def carrying_units(kl_per_dim, kl):
+    """The fewest latents that carry CARRIED of the KL, and how many nats they carry.
+
+    None where the KLs of single latents do not add up to the KL: with a flow or a learned prior.
+    """
+    if not np.isclose(kl_per_dim.sum(), kl, rtol=0.05, atol=0.01):
+        return {"carrying_units": None, "carried_nats": None}
+    carried = np.cumsum(np.sort(kl_per_dim)[::-1])
+    n = int(np.searchsorted(carried, CARRIED * carried[-1])) + 1
+    n = min(n, len(carried))
+    return {"carrying_units": n, "carried_nats": float(carried[n - 1])}
+
+
 def column_means(per_cell):
     """Mean over the rows that are not NaN, 0 where all are."""
     seen = ~np.isnan(per_cell)
@@ -174,6 +191,8 @@ def units(unit, given=""):
         "kl": "nats per row",
         "bits_per_dim": "bits per pixel and channel, of log_px",
         "active_units": "latent dimensions",
+        "carrying_units": "latent dimensions that carry 90 % of the KL, the fewest",
+        "carried_nats": "nats per row, of these",
         "ess": "samples, of n_samples",
         "n_test": "rows",
         "n_samples": "samples of z per row",
@@ -190,6 +209,31 @@ def walks_of(model, mu, y, seed):
     y = None if y is None else y[: len(mu)].to(device)
     with fixed_randomness(seed):
         return walks.decoded(model, torch.from_numpy(mu).to(device), y)
+
+
+def remarks(metrics, likelihood):
+    """Sentences that say in words what the figures hide, and where a baseline is clearly better."""
+    m, found = metrics, []
+    mse, mean, pca = (m[f"{name}mse{end}"] for name, end in MSES)
+    if mse > (1 - CLEARLY) * mean:
+        found.append(
+            "The reconstructions are hardly better than the training mean: z says little of x"
+        )
+    elif pca is not None and mse > (1 + CLEARLY) * pca:
+        found.append(
+            f"Test MSE lies above PCA's ({mse:.4f} against {pca:.4f}). PCA keeps its numbers for "
+            f"nothing; a VAE pays a nat of log p(x) for each nat of its KL ({m['kl']:.1f} here), "
+            "and leaves alone what costs more than it gains. A smaller --beta lowers the error, "
+            "and log p(x) with it"
+        )
+    for name, what in likelihood.baseline_names.items():
+        baseline, se = m[f"baseline_log_px_{name}"], m["log_px_se"]
+        if baseline is not None and se is not None and baseline > m["log_px"] + N_ERRORS * se:
+            found.append(
+                f"{what[0].upper()}{what[1:]} gives these rows a higher log p(x), by "
+                f"{baseline - m['log_px']:.1f} nats a row: for their density it is the better model"
+            )
+    return found
 
 
 # Known factors
