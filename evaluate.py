@@ -50,7 +50,7 @@ def table(metrics, likelihood, given=""):
     carried = ""
     if m["carrying_units"] is not None:
         n_carrying, nats = m["carrying_units"], m["carried_nats"]
-        carried = f"; {n_carrying} of all carry {nats:.1f} of {m['kl']:.1f} nats"
+        carried = f"; {n_carrying} of them carry {nats:.1f} of {m['kl']:.1f} nats"
     rows = [
         ("ELBO", f"{m['elbo']:.3f}", f"nats, or {m['elbo'] / LOG_2:.2f} bits"),
         (log_px, f"{m['log_px']:.3f}{se}", f"nats, importance sampling, {n}"),

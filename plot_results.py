@@ -53,7 +53,7 @@ def figures_of(log, found, color=None):
     """Name -> a call that draws it, or gives None where there is nothing to draw."""
     draws = {"training_curves": partial(training_curves, log)}
     for name, arrays in found.items():
-        own = FORMS[str(arrays["form"])].figures
+        own = FORMS[str(arrays["form"])].figures()
         several = GENERAL.get(name, {}) | own.get(name, {})
         draws |= {figure: partial(draw, arrays) for figure, draw in several.items()}
     if color is not None:

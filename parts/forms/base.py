@@ -16,7 +16,6 @@ from parts.errors import UserError
 from parts.files import output_of, refuse_output
 from parts.forms import conditions, scaling
 from parts.forms.tables import encoding
-from parts.forms.tables import figures as table_figures
 
 TEXT = (".csv", ".tsv", ".parquet")  # endings of files for tables with text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # of a split, kept in a run to compare other rows with
@@ -380,7 +379,11 @@ class Form:
 
     # Figures
 
-    figures = table_figures.FIGURES  # file of a run -> figure -> how it is drawn from its arrays
+    def figures(self):
+        """File of a run -> figure -> how it is drawn from the file's arrays."""
+        from parts.forms.tables.figures import FIGURES
+
+        return FIGURES
 
     def figure_arrays(self, data, figures):
         """What evaluate.py keeps for the figures: rows in the user's units, and what may colour

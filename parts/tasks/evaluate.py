@@ -221,8 +221,8 @@ def remarks(metrics, likelihood):
         )
     elif pca is not None and mse > (1 + CLEARLY) * pca:
         found.append(
-            f"Test MSE lies above PCA's ({mse:.4f} against {pca:.4f}). PCA keeps its numbers for "
-            f"nothing; a VAE pays a nat of log p(x) for each nat of its KL ({m['kl']:.1f} here), "
+            f"Test MSE lies above PCA's ({mse:.4f} against {pca:.4f}). PCA stores its numbers "
+            f"for free; a VAE pays a nat of log p(x) for each nat of its KL ({m['kl']:.1f} here), "
             "and leaves alone what costs more than it gains. A smaller --beta lowers the error, "
             "and log p(x) with it"
         )

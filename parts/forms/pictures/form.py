@@ -8,7 +8,7 @@ from parts.errors import UserError
 from parts.files import refuse_existing
 from parts.forms import arrays, conditions, scaling
 from parts.forms.base import Codec, Form
-from parts.forms.pictures import figures, picture_files, shapes, sheets
+from parts.forms.pictures import picture_files, shapes, sheets
 from parts.forms.tables import encoding, samples, table_files
 
 SHOWN, ACROSS = 40, 8  # pictures of a sheet of odd ones, and of its rows
@@ -214,7 +214,10 @@ class Pictures(Form):
 
     # Figures
 
-    figures = figures.FIGURES
+    def figures(self):
+        from parts.forms.pictures.figures import FIGURES
+
+        return FIGURES
 
     def figure_arrays(self, data, figures):
         found, codec = super().figure_arrays(data, figures), data.codec
