@@ -48,7 +48,7 @@ def table(metrics, likelihood, given=""):
     if m["bits_per_dim"] is not None:
         bits = [("bits per dimension", f"{m['bits_per_dim']:.4f}", "the same, per pixel")]
     carried = ""
-    if m["carrying_units"] is not None:
+    if m["carrying_units"] is not None and m["carrying_units"] < m["active_units"]:
         n_carrying, nats = m["carrying_units"], m["carried_nats"]
         carried = f"; {n_carrying} of them carry {nats:.1f} of {m['kl']:.1f} nats"
     rows = [
@@ -129,7 +129,7 @@ def main(argv=None):
         + (f", given y: {given}:" if given else ":")
     )
     print(table(metrics, model.likelihood, given))
-    for remark in remarks(metrics, model.likelihood):
+    for remark in remarks(metrics, model):
         print(f"Note: {remark}")
     if note := model.note(data.test.x):
         print(note)

@@ -129,8 +129,7 @@ def to_y(x, mask, columns):
         if column.levels:
             parts.append((cell == np.arange(len(column.levels))) & known)
         else:
-            if column.kind == "count":  # as the network of a modelled count sees it
-                cell = (np.log1p(np.where(known, cell, 0)) - column.centre) / column.spread
+            cell = column.for_network(np.where(known, cell, 0))
             cell = np.clip(cell, -FARTHEST_SEEN, FARTHEST_SEEN)
             parts += [np.where(known, cell, 0), known]
     return np.hstack([np.zeros((len(x), 0)), *parts]).astype(np.float32)
@@ -145,9 +144,7 @@ def from_y(y, columns):
             mask[:, j], x[:, j] = piece.sum(1), piece.argmax(1)
         else:
             cell, mask[:, j] = piece.T
-            if column.kind == "count":
-                cell = np.round(np.expm1(cell * column.spread + column.centre))
-            x[:, j] = np.where(mask[:, j] > 0, cell, 0)
+            x[:, j] = np.where(mask[:, j] > 0, column.from_network(cell), 0)
     return x, mask
 
 

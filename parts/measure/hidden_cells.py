@@ -71,7 +71,7 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
         if not at.any():
             continue
         scale = reference[train[1][:, j] > 0, j].std() or 1.0
-        errors = {k: cell_error(column, truth[at, j], v[at, j], scale) for k, v in guesses.items()}
+        errors = {k: column.error(truth[at, j], v[at, j], scale) for k, v in guesses.items()}
         entry = {"kind": column.kind, "n": int(at.sum()), "error": errors}
         if not column.levels:
             inside = (low[at, j] <= truth[at, j]) & (truth[at, j] <= high[at, j])
@@ -84,14 +84,6 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
     result["coverage"] = weighted if covered else None
     cells = {"truth": truth, "imputed": ours, "low": low, "high": high, "hidden": hidden}
     return result, cells
-
-
-def cell_error(column, truth, guess, scale):
-    if column.kind == "ordinal":
-        return float(np.abs(truth - np.round(guess)).mean() / (len(column.levels) - 1))
-    if column.levels:
-        return float((truth != np.round(guess)).mean())
-    return float(np.sqrt(np.square((truth - guess) / scale).mean()))
 
 
 def others(columns, train, x, mask, y=None):

@@ -211,15 +211,16 @@ def walks_of(model, mu, y, seed):
         return walks.decoded(model, torch.from_numpy(mu).to(device), y)
 
 
-def remarks(metrics, likelihood):
+def remarks(metrics, model):
     """Sentences that say in words what the figures hide, and where a baseline is clearly better."""
-    m, found = metrics, []
+    m, found, likelihood = metrics, [], model.likelihood
+    compresses = model.members * model.n_latents < likelihood.n_columns  # else PCA has no error
     mse, mean, pca = (m[f"{name}mse{end}"] for name, end in MSES)
     if mse > (1 - CLEARLY) * mean:
         found.append(
             "The reconstructions are hardly better than the training mean: z says little of x"
         )
-    elif pca is not None and mse > (1 + CLEARLY) * pca:
+    elif compresses and pca is not None and mse > (1 + CLEARLY) * pca:
         found.append(
             f"Test MSE lies above PCA's ({mse:.4f} against {pca:.4f}). PCA stores its numbers "
             f"for free; a VAE pays a nat of log p(x) for each nat of its KL ({m['kl']:.1f} here), "
@@ -230,8 +231,8 @@ def remarks(metrics, likelihood):
         baseline, se = m[f"baseline_log_px_{name}"], m["log_px_se"]
         if baseline is not None and se is not None and baseline > m["log_px"] + N_ERRORS * se:
             found.append(
-                f"{what[0].upper()}{what[1:]} gives these rows a higher log p(x), by "
-                f"{baseline - m['log_px']:.1f} nats a row: for their density it is the better model"
+                f"The log p(x) of {what} is higher, by {baseline - m['log_px']:.1f} nats a row: of "
+                "the density of these rows that is the better model"
             )
     return found
 

@@ -126,9 +126,8 @@ def with_marginals(x, fitted, rng):
     for j, column in enumerate(fitted.codec.modelled):
         real = train.x[train.mask[:, j] > 0, j]
         if not column.levels and len(real):
-            x[:, j] = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
-            if column.kind == "count":
-                x[:, j] = np.round(x[:, j])
+            mapped = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
+            x[:, j] = column.rounded(mapped)
     return x
 
 

@@ -84,7 +84,7 @@ class Column:
         Without `user` x is measured in model units, the asinh undone: neither the unit of a column
         nor the logarithm of a positive one decides how much it weighs.
         """
-        if self.kind in (*DISCRETE, "count"):
+        if self.levels or self.is_count:
             return np.zeros_like(x, np.float64)
         g = np.asarray(x, np.float64) * self.scale + self.shift
         unit = -np.log(self.scale) if user else 0.0
@@ -92,6 +92,46 @@ class Column:
             unit = unit - np.log(self.spread) if user else unit
             return unit - np.log(np.cosh(np.clip(g / KNEE, -600, 600)))
         return unit - g if self.curve == "log" and user else np.full_like(g, unit)
+
+    # What differs by kind, beside how its numbers become model units
+
+    @property
+    def is_count(self):
+        return self.kind == "count"
+
+    def impossible(self, values):
+        """True where a number in user units lies outside the column's support, [N]."""
+        if self.kind == "positive":
+            return values <= -self.offset
+        if self.is_count:
+            return (values < 0) | (values != np.round(values)) & ~np.isnan(values)
+        return np.zeros(len(values), bool)
+
+    def for_network(self, x):
+        """Model units of a number as a network is given them: near 0, any shape."""
+        return (np.log1p(x) - self.centre) / self.spread if self.is_count else x
+
+    def from_network(self, x):
+        """The inverse of `for_network`."""
+        return np.round(np.expm1(x * self.spread + self.centre)) if self.is_count else x
+
+    def rounded(self, x):
+        """Model units as the column can hold them: counts are whole numbers."""
+        return np.round(x) if self.is_count else x
+
+    def error(self, truth, guess, scale):
+        """How far guesses lie from the truth, in the user's units and codes.
+
+        RMSE over `scale` of numbers, share of wrong cells of categories, mean distance of ranks
+        over the largest of ordered ones.
+        """
+        if self.kind == "ordinal":
+            return float(np.abs(truth - np.round(guess)).mean() / (len(self.levels) - 1))
+        if self.levels:
+            return float((truth != np.round(guess)).mean())
+        return float(np.sqrt(np.square((truth - guess) / scale).mean()))
+
+    # Cells
 
     def text(self, x):
         """Model units [N] -> cells as they stand in the column."""
@@ -178,10 +218,7 @@ def encode(frame, columns, dtype=np.float32):
                 f"column {column.name!r}: {unread.sum()} cells taken as missing, such as "
                 f"{str(series.iloc[row])[:40]!r} in row {row + 1}, which {what}"
             )
-        if column.kind == "positive":
-            impossible[:, j] = values <= -column.offset
-        elif column.kind == "count":
-            impossible[:, j] = (values < 0) | (values != np.round(values)) & ~np.isnan(values)
+        impossible[:, j] = column.impossible(values)
         if impossible[:, j].any():
             row = int(impossible[:, j].argmax())
             notes.append(
