@@ -141,6 +141,8 @@ def flags_in(values, parser, path):
 
 def asked_in(config, known):
     """The flags behind a run's config.json, as an object of flags."""
+    from parts.model.build import unused_options
+
     flat = dict(config)
     for part in ("data", "model", "training", "execution"):
         if isinstance(config.get(part), dict):
@@ -149,4 +151,5 @@ def asked_in(config, known):
     named = {name: kind for name, kind in (flat.get("kinds") or {}).items() if type(kind) is str}
     flat["kind"] = [f"{name}={kind}" for name, kind in named.items()] or None
     own = {name: value for name, value in (flat | absolute).items() if name in known}
-    return {name: value for name, value in own.items() if name not in ("runs_dir", "run", "resume")}
+    left_out = {"runs_dir", "run", "resume"} | unused_options(flat["model"], flat["likelihood"])
+    return {name: value for name, value in own.items() if name not in left_out}

@@ -96,6 +96,12 @@ def fit_to_model(config, given):
     return config.replace(scaling=likelihood.scaling, static_pixels=static)
 
 
+def unused_options(model, likelihood):
+    """Names of the options that do not go with a model and a likelihood of these names."""
+    used = {*LIKELIHOODS[likelihood].options, *MODELS[model].options}
+    return (LIKELIHOOD_OPTIONS | MODEL_OPTIONS) - used
+
+
 def other_than_preset(config):
     """Options that a preset chose and that a flow, a prior or another loss needs changed."""
     needs, model, training = {}, config.model, config.training
