@@ -447,6 +447,17 @@ def generation(result):
     return markdown(header, rows)
 
 
+def modules(result):
+    """Modules and lines that a command loads, before and after the modules were sorted."""
+    rows = [
+        [f"`{command}`", *(result[column][command][what] for what in ("modules", "lines")
+         for column in ("before", "after"))]
+        for command in result["after"]
+    ]  # fmt: skip
+    header = ["command", "modules, before", "modules, after", "lines, before", "lines, after"]
+    return markdown(header, rows)
+
+
 def page_output(command, **sizes):
     """An entry of TABLES that shows what a command prints."""
     return "printed.json", partial(output, command=command, **sizes)
@@ -492,6 +503,7 @@ TABLES = {
     "given": ("given.json", given),
     "density": ("density.json", density),
     "tuning": ("tuning.json", tuning),
+    "modules": ("modules.json", modules),
 }
 MARKED = re.compile(r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->", re.DOTALL)
 

@@ -20,7 +20,9 @@ from parts.console import flags
 from parts.console.script import run_script as cli_run_script
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")
+SCRIPTS = tuple(
+    sorted(path.stem for path in REPOSITORY.glob("*.py") if "run_script(main)" in path.read_text())
+)
 
 # The same examples every time: a red test is then about the change, not about the draw.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
