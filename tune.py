@@ -318,8 +318,10 @@ def report(study, default, best, n_held_out, seconds):
     gain, rows = ours - theirs, search.table(study)
     n_complete = sum(row["state"] == "complete" for row in rows)
     scored = f"{len(ours)} of {n_held_out}" if len(ours) < n_held_out else n_held_out
-    print(f"{len(rows)} trials, {n_complete} complete; held-out log p(x) of {scored} rows, nats "
-          f"a row, {SCORE_SAMPLES} samples, mean ± s.d. over {search.N_SEEDS} seeds:")  # fmt: skip
+    print(
+        f"{len(rows)} trials, {n_complete} complete; held-out log p(x) of {scored} rows, nats "
+        f"a row, {SCORE_SAMPLES} samples, mean ± s.d. over {search.N_SEEDS} seeds:"
+    )
     for what, trial in (("best", best), ("default", default)):
         name, spread = f"{what}, trial {trial.number}", search.by_seed(trial).std(ddof=1)
         settings = search.settings_text(trial.params)
@@ -328,10 +330,14 @@ def report(study, default, best, n_held_out, seconds):
         print("No trial was better than train.py's default")
     else:
         error = gain.std(ddof=1) / len(gain) ** 0.5
-        print(f"  {'difference':<20}{gain.mean():>+10.3f} ± {error:.3f}, standard error over "
-              "held-out rows, paired")  # fmt: skip
-        print("The best of many on the same rows looks better than it is: evaluate.py measures it "
-              "on test rows")  # fmt: skip
+        print(
+            f"  {'difference':<20}{gain.mean():>+10.3f} ± {error:.3f}, standard error over "
+            "held-out rows, paired"
+        )
+        print(
+            "The best of many on the same rows looks better than it is: evaluate.py measures it "
+            "on test rows"
+        )
     spent = sum(row["seconds"] for row in rows)
     print(f"Seconds: {spent:.1f} in trials, {seconds:.1f} in this command")
 

@@ -14,15 +14,23 @@ from dataclasses import field, fields
 MOST = 10**9  # of anything counted by an option
 
 
-def option(default, help, parse=None, choices=None, metavar=None, flag=None, nargs=None,
-           append=False):  # fmt: skip
+def option(
+    default, help, parse=None, choices=None, metavar=None, flag=None, nargs=None, append=False
+):
     """A dataclass field that is a flag on the command line.
 
     `help` and `choices` may be functions of nothing, for what is only known later. `flag` where it
     is not the field's name. With `append` the flag may be given several times, for a list.
     """
-    made = {"help": help, "parse": parse, "choices": choices, "metavar": metavar, "flag": flag,
-            "nargs": nargs, "append": append}  # fmt: skip
+    made = {
+        "help": help,
+        "parse": parse,
+        "choices": choices,
+        "metavar": metavar,
+        "flag": flag,
+        "nargs": nargs,
+        "append": append,
+    }
     if isinstance(default, list):
         return field(default_factory=lambda: copy.copy(default), metadata={"option": made})
     return field(default=default, metadata={"option": made})
@@ -38,8 +46,9 @@ def add_options(parser, config_class, without=()):
         if "option" not in each.metadata or each.name in without:
             continue
         made = each.metadata["option"]
-        help_text, choices = (value() if callable(value) else value
-                              for value in (made["help"], made["choices"]))  # fmt: skip
+        help_text, choices = (
+            value() if callable(value) else value for value in (made["help"], made["choices"])
+        )
         default = getattr(defaults, each.name)
         names = made["flag"] or ["--" + each.name.replace("_", "-")]
         options = {"dest": each.name, "default": default, "help": help_text}

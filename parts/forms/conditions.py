@@ -188,7 +188,10 @@ def beside_rows(frame, path, columns, y_train=None):
 
 
 def of_labels(labels, path, columns, y_train=None):
-    """The same of pictures, whose labels [N] (None: none) are all that can be given."""
+    """y [N, C] of labels [N] (None: none), where they are all that can be given; and notes.
+
+    See `beside_rows`.
+    """
     import pandas as pd
 
     if not of(columns):
@@ -261,8 +264,9 @@ def draw(n, y, cell, mask, columns, rng):
     rows = rows if len(rows) else np.arange(len(y))
     wanted = to_y(cell, mask, columns)
     parts = blocks(columns)
-    numbers = [p.start for p, c, m in zip(parts, columns, mask[0], strict=True)
-               if m and not c.levels]  # fmt: skip
+    numbers = [
+        p.start for p, c, m in zip(parts, columns, mask[0], strict=True) if m and not c.levels
+    ]
     if numbers and not mask.all():
         distance = np.square(y[rows][:, numbers] - wanted[:, numbers]).sum(1)
         rows = rows[np.argsort(distance, kind="stable")[:NEAREST]]

@@ -103,8 +103,10 @@ def comparison_table(results, n_anomalies, n_train):
         f"  {'':<22}{'AUROC':>22}{'average precision':>24}",
     ]
     for name, found in results.items():
-        cells_ = [f"{100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-                  for v, low, high in (found["auroc"], found["ap"])]  # fmt: skip
+        cells_ = [
+            f"{100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+            for v, low, high in (found["auroc"], found["ap"])
+        ]
         lines.append(f"  {name:<22}{cells_[0]:>22}{cells_[1]:>24}")
     return "\n".join(lines + better_than_ours(results))
 

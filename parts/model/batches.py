@@ -22,6 +22,17 @@ class Batch(NamedTuple):
         parts = (arrays.x, arrays.y, arrays.mask)
         return cls(*[None if p is None else torch.from_numpy(p).to(device) for p in parts])
 
+    @classmethod
+    def on(cls, device, x, y=None, mask=None):
+        """From arrays or tensors of any number type, as float32 on the device."""
+        parts = (x, y, mask)
+        return cls(
+            *[
+                None if part is None else torch.as_tensor(part, dtype=torch.float32, device=device)
+                for part in parts
+            ]
+        )
+
     def take(self, index):
         """The rows numbered in the tensor `index`, or of a slice."""
         if isinstance(index, slice):

@@ -25,10 +25,12 @@ def anomaly_scores(arrays):
         groups = {"not labelled odd": ~odd, "labelled odd": odd}
     looks = ({"color": BLUE, "alpha": 0.6}, {"color": VERMILION, "linewidth": 1.8})
     all_of_them = [
-        *((label, scores[rows], len(scores), look)
-          for (label, rows), look in zip(groups.items(), looks, strict=False)),
+        *(
+            (label, scores[rows], len(scores), look)
+            for (label, rows), look in zip(groups.items(), looks, strict=False)
+        ),
         (f"held-out {what}", held, len(held), {"color": "black", "linewidth": 1}),
-    ]  # fmt: skip
+    ]
     wide = 3 * step / len(all_of_them)
     for i, (label, values, n, look) in enumerate(all_of_them):
         drawn = "stepfilled" if "alpha" in look else "step"

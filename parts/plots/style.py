@@ -129,8 +129,11 @@ def distinct(names, length):
 def confused(names, found):
     """Where different names were cut to the same."""
     first = {}
-    same = {short for name, short in zip(names, found, strict=True)
-            if first.setdefault(short, name) != name}  # fmt: skip
+    same = {
+        short
+        for name, short in zip(names, found, strict=True)
+        if first.setdefault(short, name) != name
+    }
     return [i for i, short in enumerate(found) if short in same]
 
 

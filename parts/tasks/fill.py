@@ -65,11 +65,8 @@ class Filler:
         with fixed_randomness(self.seed):
             for start in range(0, len(x), n_rows):
                 rows = slice(start, start + n_rows)
-                batch = Batch(*[
-                    None if part is None
-                    else torch.as_tensor(part[rows], dtype=torch.float32, device=self.device)
-                    for part in (x, y, mask)
-                ])  # fmt: skip
+                given = None if y is None else y[rows]
+                batch = Batch.on(self.device, x[rows], given, mask[rows])
                 filled = self.model.impute(batch.x, batch.mask, batch.y, **options)
                 draws = self.codec.decode(filled.draws.cpu().numpy())
                 mean = filled.mean.cpu().numpy()

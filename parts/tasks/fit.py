@@ -61,11 +61,7 @@ def fit_arrays(model, x, mask=None, epochs=50, lr=1e-3, seed=0, y=None, **option
     weights and noise draw from torch's global random state.
     """
     device = next(model.parameters()).device
-    tensors = [
-        None if a is None else torch.as_tensor(a, dtype=torch.float32, device=device)
-        for a in (x, y, mask)
-    ]
-    rows = Batch(*tensors)
+    rows = Batch.on(device, x, y, mask)
     if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # needs no copy of x
         raise UserError("x holds NaN or infinite cells, expected finite numbers")
     steps = Training(model, lr, seed).run(rows, epochs, **options)

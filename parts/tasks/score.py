@@ -45,11 +45,7 @@ class Scorer:
 
     def batch(self, x, mask, y=None):
         """The rows as a Batch on the model's device."""
-        parts = (x, y, mask)
-        return Batch(*[
-            None if part is None else torch.as_tensor(part, dtype=torch.float32, device=self.device)
-            for part in parts
-        ])  # fmt: skip
+        return Batch.on(self.device, x, y, mask)
 
     def __call__(self, x, mask, y=None, progress=None):
         """-log p(observed cells | y) of rows [N, D], nats [N], less the entropy of rates.
@@ -175,8 +171,9 @@ def compare(labels, scores, scorer, encoded, train):
     """
     known = ~np.isnan(labels)
     ours = [part[known] for part in encoded[:3] if part is not None]
-    reference = [part for part in (train.x, train.mask.astype(np.float32), train.y)
-                 if part is not None]  # fmt: skip
+    reference = [
+        part for part in (train.x, train.mask.astype(np.float32), train.y) if part is not None
+    ]
     x, reference = (scorer.embed(*part) for part in (ours, reference))
     others = baselines.detectors(reference, x)
     scores = {"VAE (this run)": scores[known]} | others

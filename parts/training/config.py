@@ -76,6 +76,16 @@ class TrainingConfig:
 
     def loop_options(self):
         """The keyword arguments of `Training.run`."""
-        names = ("batch_size", "beta", "warmup_epochs", "cycles", "capacity", "free_bits",
-                 "schedule", "objective", "n_samples", "hide_rate")  # fmt: skip
+        names = (
+            "batch_size",
+            "beta",
+            "warmup_epochs",
+            "cycles",
+            "capacity",
+            "free_bits",
+            "schedule",
+            "objective",
+            "n_samples",
+            "hide_rate",
+        )
         return {name: getattr(self, name) for name in names}

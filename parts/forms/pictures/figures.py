@@ -31,8 +31,10 @@ def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5)
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axis.tick_params(length=0, labelsize=8)
     axis.spines[:].set_visible(False)
-    middles = [np.arange(n) * (size + 1) + (size + 1) / 2 for n, size in zip(
-        (across, down), (width, height), strict=True)]  # fmt: skip
+    middles = [
+        np.arange(n) * (size + 1) + (size + 1) / 2
+        for n, size in zip((across, down), (width, height), strict=True)
+    ]
     axis.set_xticks(middles[0], columns or [""] * across)
     axis.set_yticks(middles[1], rows or [""] * down)
     return figure

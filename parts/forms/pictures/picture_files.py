@@ -45,8 +45,9 @@ def read(path, size=None, grey=False, holes=False):
     whole = array if missing is None else np.where(missing, array.dtype.type(0), array)
     found = of_array(whole, labels, path)
     mask = None if missing is None else ~missing.reshape(found.x.shape)
-    return replace(found, factors=factors, path=Path(path), mask=mask, original=array,
-                   as_written=written)  # fmt: skip
+    return replace(
+        found, factors=factors, path=Path(path), mask=mask, original=array, as_written=written
+    )
 
 
 # Arrays

@@ -70,7 +70,7 @@ def from_polygon(n_edges, side, angle, dx, dy):
 
 
 def from_ellipse(side, angle, dx, dy):
-    """The same, to first order, of an ellipse twice as long as wide."""
+    """Signed distance, to first order, to an ellipse twice as long as wide; negative inside."""
     short = side[:, None, None] / (2 * np.pi) ** 0.5  # area: 2 pi short^2
     long = 2 * short
     u, v = along(angle, dx, dy), along(angle + np.pi / 2, dx, dy)

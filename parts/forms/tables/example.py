@@ -18,8 +18,15 @@ def survey(seed=42):
 
     rng = np.random.default_rng((seed, 2))
     job = rng.choice(len(JOBS), N_ROWS, p=[0.15, 0.25, 0.2, 0.15, 0.1, 0.15])
-    age = np.select([job == 0, job == 5], [rng.normal(22, 2.5, N_ROWS), rng.normal(71, 5, N_ROWS)],
-                    rng.normal(42, 9, N_ROWS)).clip(16, 95).round()  # fmt: skip
+    age = (
+        np.select(
+            [job == 0, job == 5],
+            [rng.normal(22, 2.5, N_ROWS), rng.normal(71, 5, N_ROWS)],
+            rng.normal(42, 9, N_ROWS),
+        )
+        .clip(16, 95)
+        .round()
+    )
     income = np.exp(PAY[job] + 0.012 * (age - 42) * (job != 5) + 0.25 * rng.standard_t(4, N_ROWS))
     member = rng.random(N_ROWS) < 1 / (1 + np.exp(-(np.log(income) - 10.4) * 3))
     visits = rng.poisson(np.where(member, 6, 1) * np.exp(0.3 * rng.normal(size=N_ROWS)))

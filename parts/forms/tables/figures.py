@@ -157,9 +157,11 @@ def column_errors(arrays):
     groups = [group for group in groups if len(group[0])]
     blind = "training mean"
     blind += ", or most frequent level" if arrays["n_levels"].any() else ""
-    methods = [("VAE", "mse_per_column", BLUE, "o"),
-               (blind, "mse_per_column_mean", ORANGE, "s"),
-               ("PCA", "mse_per_column_pca", GREEN, "D")]  # fmt: skip
+    methods = [
+        ("VAE", "mse_per_column", BLUE, "o"),
+        (blind, "mse_per_column_mean", ORANGE, "s"),
+        ("PCA", "mse_per_column_pca", GREEN, "D"),
+    ]
     methods = [method for method in methods if method[1] in arrays]
     sizes = [np.clip(0.45 + 0.12 * len(methods) * len(rows), 1.1, 7) for rows, _ in groups]
     figure, axes = subplots(len(groups), 1, width=7.5, height=sum(sizes) + 1.1, height_ratios=sizes)

@@ -217,8 +217,9 @@ class Tables(Form):
             for values in (filled.values, *filled.draws[: len(outputs) - 1])
         ]
         if filled.bounds is not None:
-            samples.add_bounds(frames[0], source.file.frame, codec.modelled, holes, todo,
-                               filled.bounds)  # fmt: skip
+            samples.add_bounds(
+                frames[0], source.file.frame, codec.modelled, holes, todo, filled.bounds
+            )
         for path, frame in zip(outputs, frames, strict=True):
             held = encoding.as_held(frame, codec.columns, source.file, path)
             table_files.write(held, path, source.file)
