@@ -87,7 +87,7 @@ def check(model, train, test, shape, n_samples=100):
         guesses = {
             "VAE": ours,
             "nearest neighbour": nearest(train, test, cut),
-            "mean": column_sums(train.x[:, cut], ones).div(len(train.x)).to(ours.dtype),
+            "mean": column_sums(train.x[:, cut], ones).div(len(train.x)).to(ours),
         }
         result["quarters"][n_seen] = {
             "log_px_hidden": ratio.mean().item(),

@@ -43,7 +43,10 @@ class Filler:
         self.x_of = likelihood.mean if likelihood.are_rates(fitted.train.x) else None
 
     def unit(self, mean, std):
-        """Means of components in the user's units, from means and deviations in the model's."""
+        """Means of components in the user's units, from means and deviations in the model's.
+
+        On the CPU and in float64, whatever the model's device.
+        """
         mean, std = mean.cpu().double().numpy(), std.cpu().double().numpy()
         values = [
             mean[..., j] if column.levels else column.mean_to_user(mean[..., j], std[..., j])

@@ -58,8 +58,8 @@ def manifold(z):
     """Even steps of the normal distribution [S], and the grid of them: z1 to the right, z2 upwards,
     [S, S, 2] (Kingma & Welling 2014, appendix A). z says the dtype and device.
     """
-    shares = (torch.arange(N_MANIFOLD, dtype=z.dtype, device=z.device) + 0.5) / N_MANIFOLD
-    steps = torch.special.ndtri(shares)
+    shares = (torch.arange(N_MANIFOLD, dtype=z.dtype) + 0.5) / N_MANIFOLD
+    steps = torch.special.ndtri(shares).to(z.device)  # mps has no kernel for it
     z2, z1 = torch.meshgrid(steps.flip(0), steps, indexing="ij")
     return steps, torch.stack([z1, z2], -1)
 

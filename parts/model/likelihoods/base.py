@@ -107,12 +107,13 @@ class Likelihood(nn.Module):
     def average(self, params, weights, unit=None):
         """What to expect of x [B, D]: the mean over components [K, B, P] with weights [K, B].
 
-        `unit`, where given, maps means and standard deviations to means in other units first.
+        `unit`, where given, maps means and standard deviations to means in other units first; the
+        result has the device and the dtype of what it returns.
         """
         mean = self.mean(params)
         if unit is not None:
             mean = unit(mean, self.std(params))
-        return (weights.unsqueeze(-1) * mean).sum(0)
+        return (weights.to(mean).unsqueeze(-1) * mean).sum(0)
 
     def center(self, x, mask):
         """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""
