@@ -20,19 +20,18 @@ from scipy.stats import multivariate_normal
 from sklearn.preprocessing import StandardScaler
 
 import data as datasets
-import evaluate
 from parts import forms
 from parts.errors import UserError
 from parts.forms import scaling as scalings
 from parts.forms.base import Codec
 from parts.forms.config import DataConfig
-from parts.forms.pictures.form import PictureCodec, Pictures
 from parts.forms.pictures import picture_files, shapes
+from parts.forms.pictures.form import PictureCodec, Pictures
 from parts.forms.tables import encoding
 from parts.model import batches
 from parts.model.likelihoods import gaussian
 from parts.runs import Run
-from parts.runs.config import RunConfig
+from parts.tasks import evaluate
 from vae import Batch
 
 RNG = np.random.default_rng(0)
@@ -550,7 +549,7 @@ def test_a_run_of_pictures_goes_through_the_scripts(call, folder, name):
     assert codec["shape"] == ([1, 6, 6] if name == "grey" else [3, 5, 4])
     assert ("scale" in codec) == ("shift" in codec) == (name == "scaled")
     assert "columns" not in codec
-    assert run.config() == RunConfig.from_dict(run.load_checkpoint()["config"], run.path)
+    assert run.config() == run.load_checkpoint()["config"]
     with np.load(run.evaluation) as arrays:
         x, recon = arrays["x"], arrays["recon"]
         assert arrays["label"].dtype.kind == ("U" if name == "grey" else "i")
