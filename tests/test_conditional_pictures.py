@@ -79,7 +79,7 @@ def test_the_wrong_label_makes_a_picture_odd(bars, said):
     y[:2] = 8 - y[:2]
     np.savez("new.npz", X=x, y=y)
     out = said("detect", "new.npz", "--run", "b", "--contamination", 0.1)
-    assert "exceeded by 2 of 32 held-out pictures" in out
+    assert "held-out pictures; 2 of 40 pictures lie beyond it" in out
     scored = pd.read_csv("new.scored.csv")
     assert set(scored["index"][scored["anomaly_rank"] <= 2]) == {0, 1}
     assert scored["is_anomaly"][:2].all()
@@ -92,6 +92,9 @@ def test_the_wrong_label_makes_a_picture_odd(bars, said):
     order = np.lexsort((np.arange(40), y))
     again = pd.read_csv("new.scored.csv")["anomaly_score"]
     np.testing.assert_allclose(again, scored["anomaly_score"][order], atol=0.1)
+    out = said("detect", "new.npz", "--run", "b", "--overwrite")  # by a hundredth
+    assert "Threshold: none, for 32 held-out pictures are too few for so small a share" in out
+    assert not pd.read_csv("new.scored.csv")["is_anomaly"].any()
 
 
 def test_missing_pixels_are_filled_by_the_label(bars, said):
