@@ -72,6 +72,11 @@ def test_synthetic_sizes(rows, columns, informative):
     assert [c.name for c in data.codec.columns] == [f"x{i}" for i in range(columns)]
 
 
+def test_more_informative_columns_than_there_are_is_refused():
+    with pytest.raises(UserError, match="--n-informative 4, expected at most 3"):
+        load(n_columns=3, n_informative=4)
+
+
 def test_data_seed_and_split_seed_are_separate():
     base, other_rows, other_split = load(), load(data_seed=1), load(split_seed=1)
     assert base.fingerprint == other_split.fingerprint != other_rows.fingerprint
