@@ -478,7 +478,7 @@ def test_a_pixel_too_far_from_training_is_refused(tmp_path):
 
 @pytest.mark.parametrize("scaling", ["none", "standard"])
 def test_rows_are_made_once(tmp_path, scaling):
-    """At the peak: the bytes, the float32 rows, and blocks of a bounded size."""
+    """At the peak: the bytes, the float32 rows, and blocks of a bounded size; then the rows."""
     n, side = 4000, 40
     pictures = np.random.default_rng(0).integers(0, 256, (n, side, side), dtype=np.uint8)
     np.save(tmp_path / "a.npy", pictures)
@@ -486,9 +486,12 @@ def test_rows_are_made_once(tmp_path, scaling):
     del pictures
     load(tmp_path / "a.npy", scaling)  # what is imported is not counted
     tracemalloc.start()
-    load(tmp_path / "a.npy", scaling)
-    peak = tracemalloc.get_traced_memory()[1]
+    data = load(tmp_path / "a.npy", scaling)
+    kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    rows = sum(split.x.nbytes for split in (data.train, data.val, data.test))
+    assert rows == 4 * size
+    assert kept < rows + size / 2  # the bytes are not held beside them
     blocks = 8 * 8 * scalings.BLOCK  # of float64, a few at a time while scales are fitted
     assert peak < size + 4 * size + (blocks if scaling == "standard" else 4 * 8 * scalings.BLOCK)
 
