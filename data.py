@@ -35,7 +35,6 @@ class Data:
     fingerprint: str
     notes: list = field(default_factory=list)
     form: object = None
-    source: object = None  # where a verb goes on with the rows as they were read
 
     @property
     def shape(self):
@@ -81,7 +80,7 @@ def split_and_encode(form, source, config, codec=None, fingerprint=None):
     parts = split_rows(len(source), config, source.n_test)
     codec = codec or form.fit(source, parts[0], config)
     splits, notes = form.encode(source, codec, parts, config)
-    return Data(config.data, *splits, codec, source.fingerprint, notes, form, source)
+    return Data(config.data, *splits, codec, source.fingerprint, notes, form)
 
 
 def split_rows(n, config, n_official=None):

@@ -18,6 +18,7 @@ from parts.console.progress import progress_bar
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
+from parts.forms import conditions
 from parts.forms.tables import cells
 from parts.measure import baselines
 from parts.options import open_fraction
@@ -45,6 +46,15 @@ def make_parser():
     add_kind_flags(parser)
     add_device_flags(parser)
     return parser
+
+
+def refuse_own_labels(run, name):
+    """Raise UserError where a run was trained on the column that --labels names."""
+    codec = run.config().codec
+    if name in conditions.names(codec.columns):
+        raise UserError(f"--labels {name}: run {run.name} takes it as given")
+    if name in [column.name for column in codec.modelled]:
+        raise UserError(f"--labels {name}: run {run.name} was trained on that column")
 
 
 def read_labels(table, name):
@@ -99,14 +109,13 @@ def main(argv=None):
     run = named_run(args, "detect", form)
     source = form.read(args.file, None if run is None else run.config().asked.data)
     form.refuse_scoring(source, COLUMNS)
+    if run is not None:
+        refuse_own_labels(run, args.labels)
     labels = None if args.labels is None else read_labels(source.table(), args.labels)
     ignored = [] if args.labels is None else [args.labels]
     is_new = run is None
     run = run or fitted_run(args, "detect", form, source, ignored)
     fitted, _ = run.load(choose_device(args.device))
-    used = [column.name for column in (*fitted.codec.modelled, *fitted.codec.conditions)]
-    if args.labels in used:
-        raise UserError(f"--labels {args.labels}: run {run.name} was trained on that column")
     use_threads(choose_threads(args.threads, 2**30))
     encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)
     fitted.model.likelihood.check(encoded.x, [column.name for column in fitted.codec.modelled])

@@ -45,7 +45,7 @@ def load(run, runs_dir):
         found["evaluation"] = load_evaluation(run, runs_dir)
     for name, path in left.items():
         again = f"delete it, or run the verb that wrote {path.name} again"
-        found[name] = files.read_arrays(path, again)
+        found[name] = files.read_arrays(path, again, ("form",))
     return found
 
 

@@ -64,7 +64,7 @@ def test_pictures_given_a_label_are_its_means_or_draws_and_can_be_read_again(bar
         assert (y == label).all()
         assert (upright(x) == (label == 3)).mean() > 0.95
         assert ((x > 0) & (x < 1)).mean() > 0.9
-    said("detect", "generated.npz", "--run", "b")
+    said("detect", "generated.npz", "--run", "b", "--contamination", 0.1)
     assert pd.read_csv("generated.scored.csv")["is_anomaly"].mean() < 0.2
 
 
@@ -78,7 +78,8 @@ def test_the_wrong_label_makes_a_picture_odd(bars, said):
     x, y = (part[:40].copy() for part in bars)
     y[:2] = 8 - y[:2]
     np.savez("new.npz", X=x, y=y)
-    said("detect", "new.npz", "--run", "b")
+    out = said("detect", "new.npz", "--run", "b", "--contamination", 0.1)
+    assert "held-out pictures; 2 of 40 pictures lie beyond it" in out
     scored = pd.read_csv("new.scored.csv")
     assert set(scored["index"][scored["anomaly_rank"] <= 2]) == {0, 1}
     assert scored["is_anomaly"][:2].all()
@@ -91,6 +92,9 @@ def test_the_wrong_label_makes_a_picture_odd(bars, said):
     order = np.lexsort((np.arange(40), y))
     again = pd.read_csv("new.scored.csv")["anomaly_score"]
     np.testing.assert_allclose(again, scored["anomaly_score"][order], atol=0.1)
+    out = said("detect", "new.npz", "--run", "b", "--overwrite")  # by a hundredth
+    assert "Threshold: none, for 32 held-out pictures are too few for so small a share" in out
+    assert not pd.read_csv("new.scored.csv")["is_anomaly"].any()
 
 
 def test_missing_pixels_are_filled_by_the_label(bars, said):

@@ -1,6 +1,7 @@
 """--condition: cells <-> y, closed forms of p(x | y), and every script with a conditional run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,18 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 import data as datasets
-import detect
-import generate
 from parts.errors import UserError
 from parts.forms import conditions
-from parts.forms.tables import encoding, kinds, table_files
-from parts.model.build import from_config, load_model
+from parts.forms.base import Codec, Reference
+from parts.forms.config import DataConfig
+from parts.forms.tables import encoding, kinds
+from parts.forms.tables.form import Tables
+from parts.model.build import Space, build_model
+from parts.model.importance import resample
 from parts.runs import Run
+from parts.tasks import sample
+from parts.tasks.fit import Fitted
+from parts.tasks.score import Scorer
 from vae import VAE, Batch, Gaussian
 
 GROUPS = ("a", "b", "c")
@@ -86,7 +92,7 @@ COLUMNS = [
     kinds.fit_column("visits", pd.Series(["0", "1", "3", "8"] * 9, dtype="str"), "count"),
     kinds.fit_column("member", pd.Series(["yes", "no"] * 9, dtype="str")),
 ]
-COLUMNS = [encoding.Column(**(column.to_dict() | {"condition": True})) for column in COLUMNS]
+COLUMNS = [replace(column, condition=True) for column in COLUMNS]
 
 
 def test_levels_are_one_hot_numbers_scaled_with_a_1_and_the_unknown_0():
@@ -130,7 +136,7 @@ def test_y_is_turned_back_into_the_same_cells():
 
 def test_labels_of_few_values_are_categories_and_others_numbers():
     def kind_of(labels):
-        return conditions.fit("label", pd.Series(labels), is_label=True).kind
+        return conditions.fit_column("label", pd.Series(labels), is_label=True).kind
 
     rng = np.random.default_rng(0)
     assert kind_of(np.tile([0, 1, 7], 20)) == "categorical"
@@ -181,6 +187,13 @@ def linear(n_columns=3, y_dim=3, members=1):
     return model, *(part.double().numpy() for part in (w, v, b))
 
 
+def fitted_of(model, rows=None):
+    """The Fitted of a model of columns a, b and c with these training rows x, mask, y."""
+    train = Reference(*([np.zeros((0, 3), np.float32)] * 3 if rows is None else rows))
+    codec = Codec("tables", [encoding.Column(name) for name in "abc"], (3,))
+    return Fitted(model, codec, None, train, train.take(slice(0)), len(train.x))
+
+
 def test_log_px_given_y_is_that_of_the_gaussian_around_v_y():
     model, w, v, b = linear()
     rng = np.random.default_rng(0)
@@ -213,13 +226,14 @@ def test_rows_given_a_cell_and_no_condition_follow_the_posterior_of_the_conditio
     torch.manual_seed(0)
     y = torch.from_numpy(draw_y(60_000))
     x, mask = map(torch.from_numpy, given)
-    drawn, y, log_p, ess = generate.resample(model, 20_000, x, mask, y, 60_000)
+    drawn, y, log_p, ess = resample(model, 20_000, x, mask, y, 60_000)
     assert log_p == pytest.approx(logsumexp(log_joint), abs=0.03)
     np.testing.assert_allclose(y.mean(0), posterior, atol=0.02)
     np.testing.assert_allclose(drawn.mean(0), expected, atol=0.05)
     assert (drawn[:, 0] == np.float32(at)).all()
     assert 1000 < ess < 60_000
-    rows, y = generate.draw(model, 20_000, given, draw_y)
+    rows, y, notes = sample.draw(fitted_of(model), 20_000, given, draw_y)
+    assert notes[0].startswith("log p(given): ")
     assert (rows.shape, y.shape) == ((20_000, 3), (20_000, 3))
     np.testing.assert_allclose(rows.mean(0), expected, atol=0.1)
 
@@ -233,7 +247,7 @@ def test_resampling_takes_each_z_to_the_member_that_proposed_it():
             parameter.zero_()
         model.decoder[0].bias.copy_(torch.tensor([[[1.0, -5.0]], [[2.0, 5.0]]]))
     x, mask, y = torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0]]), torch.zeros(500, 1)
-    drawn, _, log_p, _ = generate.resample(model, 200, x, mask, y, 500)
+    drawn, _, log_p, _ = resample(model, 200, x, mask, y, 500)
     assert drawn[:, 1].mean() == pytest.approx(5, abs=0.1)
     assert log_p == pytest.approx(norm(2, 0.1).logpdf(2) + np.log(0.5), abs=1e-3)
 
@@ -243,7 +257,7 @@ def test_the_prior_of_a_score_is_that_of_the_rows_with_their_own_y():
     rng = np.random.default_rng(3)
     rows = (rng.normal(size=(9, 3)).astype(np.float32), np.ones((9, 3), np.float32),
             np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)])  # fmt: skip
-    scorer = detect.Scorer(model, [encoding.Column(n) for n in "abc"], rows, n_samples=20_000)
+    scorer = Scorer(fitted_of(model, rows), n_samples=20_000)
     x, y = rng.normal(size=(4, 3)).astype(np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
     # The last is a row of the run, and scored by the others.
     x[3], y[3] = rows[0][5], rows[2][5]
@@ -280,14 +294,14 @@ def test_both_halves_of_a_network_see_every_number_of_y(network):
 
 
 def test_conditions_leave_x_and_are_fitted_to_training_rows(trained):
-    config = json.loads((trained / "runs" / "r" / "config.json").read_text())
-    data = datasets.load_for(config)
-    assert [c.name for c in data.modelled] == ["x", "n", "colour"]
-    assert [c.name for c in data.columns] == list(shop(1, 0))
-    assert conditions.names(data.columns) == ["group", "size"]
+    run = Run(trained / "runs" / "r").config()
+    data = datasets.load(run.asked.data, run.codec, run.fingerprint)
+    assert [c.name for c in data.codec.modelled] == ["x", "n", "colour"]
+    assert [c.name for c in data.codec.columns] == list(shop(1, 0))
+    assert conditions.names(data.codec.columns) == ["group", "size"]
     assert data.train.y.shape == (len(data.train.x), 5)
     raw = pd.read_csv(trained / "t.csv", dtype=str, na_filter=False)
-    parts = datasets.split_of(len(raw), config)
+    parts = datasets.split_rows(len(raw), run.asked.data)
     for rows, split in zip(parts, (data.train, data.val, data.test), strict=True):
         levels = raw["group"].to_numpy()[rows][:, None] == np.array(GROUPS)
         np.testing.assert_array_equal(split.y[:, :3], levels)
@@ -295,42 +309,31 @@ def test_conditions_leave_x_and_are_fitted_to_training_rows(trained):
         np.testing.assert_array_equal(split.y[:, 4], ~np.isnan(size))
         assert np.corrcoef(split.y[~np.isnan(size), 3], size[~np.isnan(size)])[0, 1] > 0.99
     # Fitted to the training rows: by those alone, it is the same column.
-    alone = conditions.fit("size", raw["size"].iloc[np.sort(parts[0])])
-    assert alone == next(c for c in data.columns if c.name == "size")
+    alone = conditions.fit_column("size", raw["size"].iloc[np.sort(parts[0])])
+    assert alone == next(c for c in data.codec.conditions if c.name == "size")
+    assert datasets.load(run.asked.data).codec == run.codec
 
 
 def test_columns_of_numbers_and_labels_of_arrays_can_be_conditions(tmp_path):
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(80, 4)), rng.integers(3, 6, 80)
     np.savez(tmp_path / "t.npz", X=x, y=labels)
-    config = datasets.resolve(
-        vars(data_parser().parse_args(["--data", str(tmp_path / "t.npz")])) | {"likelihood": None}
-    )
-    config |= {"scaling": "standard", "kinds": {}}
-    plain = datasets.load(config)
-    data = datasets.load(config | {"condition": ["label,c1"]})
+    config = datasets.resolve(DataConfig(str(tmp_path / "t.npz")))
+    given = replace(config, condition=["label,c1"])
+    plain, data = datasets.load(config), datasets.load(given)
     assert data.train.y.shape[1] == 5
     kept = [0, 2, 3]
     np.testing.assert_array_equal(data.train.x, plain.train.x[:, kept])
     np.testing.assert_array_equal(data.train.y[:, 2:], data.train.label[:, None] == [3, 4, 5])
     assert data.shape == (3,)
     np.savez(tmp_path / "t.npz", X=x, y=np.roll(labels, 1))
-    assert datasets.load(config).hash == plain.hash
-    assert datasets.load(config | {"condition": ["label,c1"]}).hash != data.hash
-
-
-def data_parser():
-    from parts.console.flags import Parser
-
-    parser = Parser(prog="data.py")
-    datasets.add_data_flags(parser)
-    return parser
+    assert datasets.load(given).fingerprint != data.fingerprint
 
 
 def test_a_name_with_a_comma_is_one_condition():
     names = ["a,b", "c", "d"]
     for given in (["a,b", "c"], ['"a,b",c'], ["a,b", "c,c"]):
-        found = conditions.chosen({"condition": given, "data": "t.csv"}, names, None)
+        found = conditions.chosen(DataConfig("t.csv", condition=given), names, None)
         assert found == ["a,b", "c"]
 
 
@@ -343,16 +346,17 @@ def test_conditions_are_those_of_the_table_in_its_order_however_they_were_given(
     first, second = (torch.load(r / "checkpoint.pt", weights_only=True)["model"] for r in runs)
     assert all(torch.equal(first[key], second[key]) for key in first)
     labels = np.arange(4)
-    given = {"condition": ["label", "c,a"], "data": "t.npz"}
+    given = DataConfig("t.npz", condition=["label", "c,a"])
     assert conditions.chosen(given, ["a", "b", "c"], labels) == ["a", "c", "label"]
 
 
 def test_pseudo_inputs_of_a_vampprior_hold_y(trained):
     config = Run(trained / "runs" / "r").load_checkpoint()["config"]
-    model = from_config(config | {"prior": "vamp", "prior_components": 4})
+    vamp = replace(config.asked.model, prior="vamp", prior_components=4)
+    model = build_model(vamp, Space.of(config.codec))
     n_features = model.likelihood.n_features + 5
     assert model.prior.pseudo_inputs.shape == (4, n_features)
-    data = datasets.load_for(config)
+    data = datasets.load(config.asked.data, config.codec, config.fingerprint)
     model.start_at(*Batch.of(data.train))
     assert set(model.prior.pseudo_inputs[:, -1].tolist()) <= {0.0, 1.0}
     assert torch.isfinite(model.log_px(*Batch.of(data.test).take(slice(9)), n_samples=9)).all()
@@ -408,7 +412,7 @@ def test_generated_tables_hold_the_conditions_in_their_place(made, folder):
     assert list(found) == list(shop(1, 0))
     assert (found.drop(columns="id") != "").all(axis=None)
     shares = found["group"].value_counts(normalize=True)
-    y, _ = Run("runs/r").read_y()
+    y = Run("runs/r").read_rows()[0].y
     y = y[(y[:, :3].sum(1) > 0) & (y[:, 4] > 0)]
     assert [shares[g] for g in GROUPS] == pytest.approx(y[:, :3].mean(0), abs=0.05)
     x, size = (found[name].astype(float) for name in ("x", "size"))
@@ -510,7 +514,7 @@ def test_tune_searches_a_conditional_model(said, folder):
     best = json.loads(Path("runs/tune-t/best.json").read_text())
     assert best["condition"] == ["group,size"]
     said("train", "--config", "runs/tune-t/best.json", "--run", "best")
-    assert load_model(Run("runs/best"))[0].y_dim == 5
+    assert Run("runs/best").load()[0].model.y_dim == 5
 
 
 # Bad input
@@ -573,13 +577,15 @@ def test_a_file_without_a_condition_is_refused(script, call, folder):
 def test_arrays_bring_their_labels(tmp_path):
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(30, 2)), rng.integers(0, 3, 30)
-    label = conditions.fit("label", pd.Series(labels), is_label=True)
+    label = conditions.fit_column("label", pd.Series(labels), is_label=True)
     columns = [encoding.Column("a"), encoding.Column("b"), label]
     np.savez(tmp_path / "t.npz", X=x, y=labels)
-    rows = conditions.read_rows(table_files.read(tmp_path / "t.npz"), columns)
+    form, codec = Tables(), Codec("tables", columns, (2,))
+    source = form.read(tmp_path / "t.npz")
+    rows = form.encode_for(source, codec, DataConfig(scaling="kinds"))
     np.testing.assert_array_equal(rows.y, labels[:, None] == [0, 1, 2])
     np.testing.assert_allclose(rows.x, x, rtol=1e-6)
-    assert list(rows.file.frame) == ["a", "b"]
+    assert list(source.file.frame) == ["a", "b"]
     np.savez(tmp_path / "t.npz", X=x)
     with pytest.raises(UserError, match="has no column 'label' nor labels"):
-        conditions.read_rows(table_files.read(tmp_path / "t.npz"), columns)
+        form.encode_for(form.read(tmp_path / "t.npz"), codec, DataConfig(scaling="kinds"))

@@ -10,33 +10,28 @@ from sklearn.datasets import make_classification
 from sklearn.model_selection import train_test_split
 
 import data as datasets
-from parts import runs
+from parts import forms, runs
 from parts.errors import UserError
+from parts.forms import scaling as scalings
+from parts.forms.config import DataConfig
 from parts.forms.pictures import picture_files
 from parts.forms.tables import encoding
 
-DEFAULTS = {
-    "data": "synthetic",
-    "n_rows": 1000,
-    "n_columns": 20,
-    "n_informative": None,
-    "data_seed": 42,
-    "test_fraction": 0.2,
-    "val_fraction": None,
-    "split_seed": 42,
-    "kinds": {},
-}
-
 
 def load(name="synthetic", scaling="standard", **changes):
-    config = datasets.resolve(DEFAULTS | {"data": str(name)} | changes)
-    return datasets.load(config | {"scaling": scaling})
+    options = {"test_fraction": 0.2} | changes
+    return datasets.load(datasets.resolve(DataConfig(str(name), scaling=scaling, **options)))
 
 
 def read(path):
     """The matrix of a file of numbers, and its columns' names."""
-    source = datasets.load_source({"data": str(path)})
+    _, source = forms.open_source(DataConfig(str(path)))
     return source.x, source.names
+
+
+def split_rows(n, test=0.2, val=0.1, seed=42):
+    config = DataConfig(test_fraction=test, val_fraction=val, split_seed=seed)
+    return datasets.split_rows(n, config)
 
 
 def save_npz(path, x, **arrays):
@@ -57,8 +52,8 @@ def test_synthetic_is_the_recipe():
     data = load()
     assert len(data.val.x) == 0
     mean, std = train_x.mean(0), train_x.std(0)
-    np.testing.assert_allclose([c.shift for c in data.columns], mean, rtol=1e-10, atol=1e-14)
-    np.testing.assert_allclose([c.scale for c in data.columns], std, rtol=1e-10)
+    np.testing.assert_allclose([c.shift for c in data.codec.columns], mean, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose([c.scale for c in data.codec.columns], std, rtol=1e-10)
     np.testing.assert_allclose(data.train.x, (train_x - mean) / std, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(data.test.x, (test_x - mean) / std, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(data.train.label, train_y)
@@ -74,12 +69,17 @@ def test_synthetic_sizes(rows, columns, informative):
     n_test = -(-rows // 5)  # a fifth, rounded up
     assert data.train.x.shape == (rows - n_test, columns)
     assert data.test.x.shape == (n_test, columns)
-    assert [c.name for c in data.columns] == [f"x{i}" for i in range(columns)]
+    assert [c.name for c in data.codec.columns] == [f"x{i}" for i in range(columns)]
+
+
+def test_more_informative_columns_than_there_are_is_refused():
+    with pytest.raises(UserError, match="--n-informative 4, expected at most 3"):
+        load(n_columns=3, n_informative=4)
 
 
 def test_data_seed_and_split_seed_are_separate():
     base, other_rows, other_split = load(), load(data_seed=1), load(split_seed=1)
-    assert base.hash == other_split.hash != other_rows.hash
+    assert base.fingerprint == other_split.fingerprint != other_rows.fingerprint
     assert not np.array_equal(base.test.x, other_split.test.x)
 
 
@@ -89,12 +89,12 @@ def test_data_seed_and_split_seed_are_separate():
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_rows_held_back_change_nothing_fitted(tmp_path, part):
     x = table()
-    rows = dict(zip(("train", "val", "test"), datasets.split_rows(30, 0.2, 0.1, 42), strict=True))
+    rows = dict(zip(("train", "val", "test"), split_rows(30), strict=True))
     changed = x.copy()
     changed[rows[part]] = 1e6 * table(seed=1)[rows[part]]
     first = load(save_npz(tmp_path / "a.npz", x))
     second = load(save_npz(tmp_path / "b.npz", changed))
-    assert first.columns == second.columns
+    assert first.codec == second.codec
     np.testing.assert_array_equal(first.train.x, second.train.x)
     assert not np.array_equal(getattr(first, part).x, getattr(second, part).x)
 
@@ -102,7 +102,7 @@ def test_rows_held_back_change_nothing_fitted(tmp_path, part):
 def test_test_rows_do_not_move_the_weights(tmp_path, train):
     x = table()
     changed = x.copy()
-    changed[datasets.split_rows(30, 0.2, 0.1, 42)[2]] *= -3
+    changed[split_rows(30)[2]] *= -3
     models = []
     for name, array in (("a", x), ("b", changed)):
         path = save_npz(tmp_path / f"{name}.npz", array)
@@ -123,26 +123,26 @@ def test_split_is_a_partition(n, test, val, seed):
     n_val = int(np.ceil((n - n_test) * val))
     if n - n_test - n_val < 2:
         with pytest.raises(UserError, match=f"^{n} rows leave"):
-            datasets.split_rows(n, test, val, seed)
+            split_rows(n, test, val, seed)
         return
-    parts = datasets.split_rows(n, test, val, seed)
+    parts = split_rows(n, test, val, seed)
     assert [len(part) for part in parts] == [n - n_test - n_val, n_val, n_test]
     assert sorted(np.concatenate(parts)) == list(range(n))  # every row once
-    again = datasets.split_rows(n, test, val, seed)
+    again = split_rows(n, test, val, seed)
     assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
 
 
 @pytest.mark.parametrize(("n", "n_test"), [(2, 1), (17, 5), (1000, 200)])
 def test_a_split_is_scikit_learns(n, n_test):
     for seed in (0, 42, 2**32 - 1):
-        found = datasets.split_rows(n + 2, n_test / (n + 2), 0.0, seed)
+        found = split_rows(n + 2, n_test / (n + 2), 0.0, seed)
         expected = train_test_split(np.arange(n + 2), test_size=len(found[2]), random_state=seed)
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[2], expected[1])
 
 
 def test_split_differs_between_seeds():
-    first, second = (datasets.split_rows(100, 0.2, 0.1, seed)[2] for seed in (0, 1))
+    first, second = (split_rows(100, seed=seed)[2] for seed in (0, 1))
     assert set(first) != set(second)
 
 
@@ -189,7 +189,7 @@ def test_the_largest_numbers_are_refused_or_scaled(tmp_path):
     data = None
     with contextlib.suppress(UserError):
         data = load(path)
-    assert data is None or set(np.sign(data.decode(data.train.x)).ravel()) == {1, -1}
+    assert data is None or set(np.sign(data.codec.decode(data.train.x)).ravel()) == {1, -1}
 
 
 @given(x=random_tables())
@@ -208,7 +208,7 @@ def test_far_rows_held_back_stay_finite(tmp_path, size, cell):
     """A column that is constant or tiny in training, and large in one of the test rows."""
     x = table()
     x[:, 0] *= size
-    x[datasets.split_rows(30, 0.2, 0.1, 42)[2][0], 0] = cell
+    x[split_rows(30)[2][0], 0] = cell
     data = None
     with contextlib.suppress(UserError):  # refusing the table is as good
         data = load(save_npz(tmp_path / "far.npz", x))
@@ -219,17 +219,19 @@ def test_decode_gives_the_users_units():
     raw, _ = make_classification(n_samples=1000, n_features=20, random_state=42)
     train_x, _ = train_test_split(raw, test_size=0.2, random_state=42)
     data = load()
-    decoded = data.decode(data.train.x)
+    decoded = data.codec.decode(data.train.x)
     assert decoded.dtype == np.float64
     np.testing.assert_allclose(decoded, train_x, rtol=1e-5, atol=1e-6)
     # Any leading shape, as draws [K, B, D] have.
-    np.testing.assert_array_equal(data.decode(data.train.x.reshape(8, 100, 20)[3, 5]), decoded[305])
+    np.testing.assert_array_equal(
+        data.codec.decode(data.train.x.reshape(8, 100, 20)[3, 5]), decoded[305]
+    )
 
 
 def test_without_standardising_values_stay_as_they_are(tmp_path):
     x = table()
     data = load(save_npz(tmp_path / "x.npz", x), scaling="none")
-    rows = datasets.split_rows(30, 0.2, 0.1, 42)[0]
+    rows = split_rows(30)[0]
     np.testing.assert_array_equal(data.train.x, x[rows].astype(np.float32))
 
 
@@ -249,7 +251,7 @@ def test_without_standardising_values_stay_as_they_are(tmp_path):
 def test_bundled_sets(name, rows, columns, labels):
     data = load(name)
     assert sum(len(split.x) for split in (data.train, data.val, data.test)) == rows
-    assert len(data.columns) == columns
+    assert len(data.codec.columns) == columns
     assert len(data.val.x) > 0
     if labels:
         assert len(np.unique(data.train.label)) == labels
@@ -258,7 +260,7 @@ def test_bundled_sets(name, rows, columns, labels):
 
 
 def test_every_named_set_loads(fetchers):
-    assert {load(name).name for name in datasets.DATASETS} == set(datasets.DATASETS)
+    assert {load(name).name for name in forms.BUILTIN} == set(forms.BUILTIN)
     assert {name for name, _ in fetchers} == set(picture_files.SETS)
 
 
@@ -268,13 +270,11 @@ def test_digits_are_grey_pictures():
     assert data.train.x.min() == 0
     assert data.train.x.max() == 1
     assert set(np.unique(data.train.x * 16)) == set(range(17))
-    assert datasets.resolve(DEFAULTS | {"data": "digits", "likelihood": None})["likelihood"] == (
-        "bernoulli"
-    )
+    assert data.form.default_likelihood("digits") == "bernoulli"
 
 
 def test_diabetes_is_in_its_own_units():
-    age = load("diabetes").columns[0]
+    age = load("diabetes").codec.columns[0]
     assert age.name == "age"
     assert 40 < age.shift < 60
 
@@ -293,8 +293,7 @@ def write(path, text, encoding="utf-8", newline="\n"):
 
 
 def assert_same(a, b):
-    assert a.hash == b.hash
-    assert a.columns == b.columns
+    assert a.codec == b.codec
     for part in ("train", "val", "test"):
         np.testing.assert_array_equal(getattr(a, part).x, getattr(b, part).x)
 
@@ -319,9 +318,8 @@ def test_formats_of_one_table_agree(tmp_path):
         ),
     }
     np.savez_compressed(tmp_path / "lower.npz", x=x)
-    for name, path in variants.items():
+    for path in variants.values():
         data = load(path)
-        assert data.hash == from_npy.hash, name
         assert_same(data, from_npy)
 
 
@@ -341,7 +339,7 @@ def test_csv_numbers_are_read_to_the_last_bit(tmp_path):
 
 def test_column_names_are_kept(tmp_path):
     text = 'weight (kg),"height, m", größe \n' + "1,2,3\n4,5,7\n" * 10
-    assert [c.name for c in load(write(tmp_path / "t.csv", text)).columns] == [
+    assert [c.name for c in load(write(tmp_path / "t.csv", text)).codec.columns] == [
         "weight (kg)",
         "height, m",
         "größe",
@@ -392,7 +390,9 @@ def test_odd_shapes(tmp_path, n, d):
     assert data.train.x.shape == (n - n_test, d)
     assert data.shape == (d,)
     np.testing.assert_allclose(
-        np.sort(np.concatenate([data.decode(data.train.x), data.decode(data.test.x)]), 0),
+        np.sort(
+            np.concatenate([data.codec.decode(data.train.x), data.codec.decode(data.test.x)]), 0
+        ),
         np.sort(x, 0),
         rtol=1e-5,
         atol=1e-5,
@@ -413,7 +413,7 @@ def test_number_types(tmp_path, dtype):
 @pytest.mark.parametrize("y", [np.arange(30), np.arange(30) / 7, np.array(list("abcde") * 6)])
 def test_labels_follow_their_rows(tmp_path, y):
     data = load(save_npz(tmp_path / "t.npz", table(), y=y))
-    rows = datasets.split_rows(30, 0.2, 0.1, 42)
+    rows = split_rows(30)
     for split, index in zip((data.train, data.val, data.test), rows, strict=True):
         np.testing.assert_array_equal(split.label, y[index])
 
@@ -430,21 +430,21 @@ def test_labels_are_no_column(tmp_path):
 
 def test_hash_knows_every_cell_and_name():
     x, names = table(), ["a", "b", "c"]
-    base = datasets.data_hash(x, names)
-    assert base == datasets.data_hash(np.asfortranarray(x), list(names))
+    base = scalings.array_hash(x, names)
+    assert base == scalings.array_hash(np.asfortranarray(x), list(names))
     for row in range(len(x)):
         for column in range(3):
             changed = x.copy()
             changed[row, column] = np.nextafter(changed[row, column], np.inf)
-            assert datasets.data_hash(changed, names) != base
-    assert datasets.data_hash(x, ["a", "b", "d"]) != base
-    assert datasets.data_hash(x[:, [1, 0, 2]], names) != base
-    assert datasets.data_hash(x[::-1], names) != base
+            assert scalings.array_hash(changed, names) != base
+    assert scalings.array_hash(x, ["a", "b", "d"]) != base
+    assert scalings.array_hash(x[:, [1, 0, 2]], names) != base
+    assert scalings.array_hash(x[::-1], names) != base
 
 
 def test_hash_knows_the_shape():
     x = np.arange(12.0)
-    assert datasets.data_hash(x.reshape(6, 2), ["a", "b"]) != datasets.data_hash(
+    assert scalings.array_hash(x.reshape(6, 2), ["a", "b"]) != scalings.array_hash(
         x.reshape(4, 3), ["a", "b", "c"]
     )
 
@@ -452,13 +452,13 @@ def test_hash_knows_the_shape():
 def test_a_changed_table_is_refused(tmp_path):
     x = table()
     path = save_npz(tmp_path / "t.npz", x)
-    config = datasets.resolve(DEFAULTS | {"data": str(path)}) | {"scaling": "standard"}
-    config["data_hash"] = datasets.load(config).hash
-    assert_same(datasets.load_for(config), datasets.load(config))
+    config = datasets.resolve(DataConfig(str(path)))
+    first = datasets.load(config)
+    assert_same(datasets.load(config, first.codec, first.fingerprint), first)
     x[7, 1] += 1e-9
     save_npz(path, x)
     with pytest.raises(UserError, match="has changed since this run was trained"):
-        datasets.load_for(config)
+        datasets.load(config, first.codec, first.fingerprint)
 
 
 def test_describe_counts_constant_columns(tmp_path):
@@ -475,7 +475,7 @@ def test_describe_counts_constant_columns(tmp_path):
 def test_factors_follow_their_rows_by_name(tmp_path):
     factors = np.stack([np.arange(30), np.arange(30) % 3], -1)
     named = {"factors": factors, "factor_names": ["size", "kind"]}
-    rows = datasets.split_rows(30, 0.2, 0.1, 42)
+    rows = split_rows(30)
     for scaling in ("standard", "kinds"):
         data = load(save_npz(tmp_path / "t.npz", table(), **named), scaling)
         for split, index in zip((data.train, data.val, data.test), rows, strict=True):
@@ -493,8 +493,8 @@ def test_factors_without_names_are_numbered_and_are_no_column(tmp_path):
 
 
 def test_static_pictures_are_drawn_once_with_their_grey_values():
-    ways = ("none", "static", "static")
-    grey, once, again = (load("digits", scaling="none", binarize=how) for how in ways)
+    ways = (False, True, True)
+    grey, once, again = (load("digits", scaling="none", static_pixels=how) for how in ways)
     for split in ("train", "test"):
         x, drawn = getattr(grey, split).x, getattr(once, split).x
         assert set(np.unique(drawn)) == {0, 1}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parts import files
 from parts.errors import UserError
 from parts.forms.tables import kinds, table_files
 from parts.forms.tables.parquet import NESTED
@@ -402,9 +403,9 @@ def test_arrays_come_back(tmp_path, ending):
 
 
 def test_an_output_is_named_after_its_source():
-    assert str(table_files.output_of("d/orders.csv", "scored")) == "d/orders.scored.csv"
-    assert str(table_files.output_of("a.b.parquet", "imputed")) == "a.b.imputed.parquet"
-    assert str(table_files.output_of("t.npz", "scored", ".csv")) == "t.scored.csv"
+    assert str(files.output_of("d/orders.csv", "scored")) == "d/orders.scored.csv"
+    assert str(files.output_of("a.b.parquet", "imputed")) == "a.b.imputed.parquet"
+    assert str(files.output_of("t.npz", "scored", ".csv")) == "t.scored.csv"
 
 
 def test_an_output_appears_whole_or_not_at_all(tmp_path):

@@ -8,6 +8,7 @@ import tracemalloc
 import urllib.error
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,18 @@ from scipy.stats import multivariate_normal
 from sklearn.preprocessing import StandardScaler
 
 import data as datasets
-import evaluate
+from parts import forms
 from parts.errors import UserError
+from parts.forms import scaling as scalings
+from parts.forms.base import Codec
+from parts.forms.config import DataConfig
 from parts.forms.pictures import picture_files, shapes
+from parts.forms.pictures.form import PictureCodec, Pictures
 from parts.forms.tables import encoding
 from parts.model import batches
 from parts.model.likelihoods import gaussian
 from parts.runs import Run
+from parts.tasks import evaluate
 from vae import Batch
 
 RNG = np.random.default_rng(0)
@@ -35,15 +41,17 @@ LABELS = np.arange(30) % 3
 
 
 def load(name, scaling="none", **changes):
-    config = {"data": str(name), "val_fraction": None, "test_fraction": None, "split_seed": 42}
-    config = datasets.resolve(config | {"likelihood": None} | changes)
-    return datasets.load(config | {"scaling": scaling})
+    return datasets.load(datasets.resolve(DataConfig(str(name), scaling=scaling, **changes)))
+
+
+def split_rows(n):
+    return datasets.split_rows(n, DataConfig(test_fraction=0.2, val_fraction=0.1))
 
 
 def in_order(data, n=30):
     """All rows [N, D] and labels as they stood before the split of a fifth and a tenth."""
     x = np.concatenate([split.x for split in (data.train, data.val, data.test)])
-    order = np.argsort(np.concatenate(datasets.split_rows(n, 0.2, 0.1, 42)))
+    order = np.argsort(np.concatenate(split_rows(n)))
     labels = [split.label for split in (data.train, data.val, data.test)]
     return x[order], None if labels[0] is None else np.concatenate(labels)[order]
 
@@ -62,7 +70,7 @@ def test_bytes_become_floats_channels_first(tmp_path, pictures):
     np.testing.assert_array_equal(x, (pictures.reshape(30, -1) / 255).astype(np.float32))
     np.testing.assert_array_equal(labels, LABELS)
     assert data.shape == (1, 5, 4) if pictures.ndim == 3 else pictures.shape[1:]
-    assert len({column.name for column in data.columns}) == x.shape[1]
+    assert len({column.name for column in data.codec.columns}) == x.shape[1]
 
 
 def test_names_say_where_a_pixel_is():
@@ -88,7 +96,7 @@ def test_a_matrix_of_an_array_stays_a_table(tmp_path):
     data = load(tmp_path / "a.npy")
     assert data.shape == (20,)
     assert data.train.x.max() > 200
-    assert datasets.form_of(tmp_path / "a.npy") == "numbers"
+    assert data.form.name == forms.form_of(tmp_path / "a.npy").name == "tables"
 
 
 def test_the_default_likelihood_is_by_form(tmp_path):
@@ -102,7 +110,7 @@ def test_the_default_likelihood_is_by_form(tmp_path):
         **dict.fromkeys(("iris", tmp_path / "c.npz", tmp_path / "broken.npz"), "gaussian"),
         **dict.fromkeys((tmp_path / "none.npy", tmp_path / "x.csv"), None),
     }.items():
-        found = datasets.resolve({"data": str(name)})["likelihood"]
+        found = forms.form_of(str(name)).default_likelihood(str(name))
         assert found == (likelihood or {".npy": "gaussian", ".csv": "mixed"}[name.suffix])
 
 
@@ -231,9 +239,8 @@ def test_a_folder_is_the_array_of_its_pictures(tmp_path, pictures):
     (folder / ".cache" / "thumb.png").write_bytes(b"nor this")
     np.save(tmp_path / "a.npy", pictures)
     from_folder, from_array = load(folder), load(tmp_path / "a.npy")
-    assert from_folder.hash == from_array.hash
     assert from_folder.shape == from_array.shape
-    assert from_folder.columns == from_array.columns
+    assert from_folder.codec == from_array.codec
     np.testing.assert_array_equal(from_folder.test.x, from_array.test.x)
     assert from_folder.train.label is None
 
@@ -250,11 +257,11 @@ def test_sub_folders_are_labels(tmp_path):
 
 def test_one_coloured_picture_makes_all_of_them_rgb(tmp_path):
     write_folder(tmp_path, [*GREY[:20], *COLOUR[:10]])
-    source = picture_files.read(tmp_path, {})
+    source = picture_files.read(tmp_path)
     assert source.shape == (3, 5, 4)
     np.testing.assert_array_equal(source.x[0], np.tile(GREY[0].ravel(), 3))
     np.testing.assert_array_equal(source.x[20], COLOUR[0].ravel())
-    grey = picture_files.read(tmp_path, {"grey": True})
+    grey = picture_files.read(tmp_path, grey=True)
     assert grey.shape == (1, 5, 4)
     luma = np.tensordot(COLOUR[0].astype(float), [0.299, 0.587, 0.114], (0, 0)).ravel()
     np.testing.assert_allclose(grey.x[20], luma, atol=1)  # ITU-R 601-2
@@ -265,7 +272,7 @@ def test_the_middle_square_is_resized(tmp_path):
     wide[:, 4:8] = LEVELS[:4]
     Image.fromarray(wide).save(tmp_path / "wide.png")
     Image.fromarray(np.full((40, 30), 77, np.uint8)).save(tmp_path / "tall.png")
-    source = picture_files.read(tmp_path, {"image_size": 4})
+    source = picture_files.read(tmp_path, size=4)
     assert source.shape == (1, 4, 4)
     np.testing.assert_array_equal(source.x, [np.full(16, 77), LEVELS[:4].ravel()])
 
@@ -406,7 +413,7 @@ def test_fetched_sets(fetchers, monkeypatch):
     x, labels = in_order(data)
     np.testing.assert_array_equal(np.round(x.ravel() * 255), np.arange(30 * 784) % 256)
     np.testing.assert_array_equal(labels, list(range(10)) * 3)
-    source = picture_files.openml("mnist", "mnist_784", {})
+    source = picture_files.openml("mnist", "mnist_784", DataConfig("mnist"))
     assert (source.shape, source.n_test) == ((1, 28, 28), 10_000)
     assert source.x.dtype == np.uint8
     faces = load("olivetti")
@@ -445,24 +452,24 @@ def test_no_network_is_one_line(call, monkeypatch, name, error):
 
 
 def test_standardised_pixels_are_scikit_learns(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_files, "BLOCK", 48)  # many blocks, of rows and of columns
+    monkeypatch.setattr(scalings, "BLOCK", 48)  # many blocks, of rows and of columns
     pictures = COLOUR.copy()
     pictures[:, 1, 2, 3] = 200  # constant
     np.save(tmp_path / "a.npy", pictures)
     data = load(tmp_path / "a.npy", "standard")
     flat = pictures.reshape(30, -1) / 255
-    parts = datasets.split_rows(30, 0.2, 0.1, 42)
+    parts = split_rows(30)
     scaler = StandardScaler().fit(flat[parts[0]])
-    np.testing.assert_allclose([c.shift for c in data.columns], scaler.mean_, rtol=1e-12)
-    np.testing.assert_allclose([c.scale for c in data.columns], scaler.scale_, rtol=1e-12)
+    np.testing.assert_allclose([c.shift for c in data.codec.columns], scaler.mean_, rtol=1e-12)
+    np.testing.assert_allclose([c.scale for c in data.codec.columns], scaler.scale_, rtol=1e-12)
     for split, rows in zip((data.train, data.val, data.test), parts, strict=True):
         np.testing.assert_allclose(split.x, scaler.transform(flat[rows]), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(data.decode(data.train.x), flat[parts[0]], atol=1e-6)
+    np.testing.assert_allclose(data.codec.decode(data.train.x), flat[parts[0]], atol=1e-6)
 
 
 def test_a_pixel_too_far_from_training_is_refused(tmp_path):
     pictures = np.zeros((30, 4, 4), np.float32)
-    train, _, test = datasets.split_rows(30, 0.2, 0.1, 42)
+    train, _, test = split_rows(30)
     pictures[train[0], 0, 1], pictures[test[0], 0, 1] = 1e-30, 1
     np.save(tmp_path / "a.npy", pictures)
     with pytest.raises(UserError, match="'pixel_0_1' has a held-back cell"):
@@ -471,7 +478,7 @@ def test_a_pixel_too_far_from_training_is_refused(tmp_path):
 
 @pytest.mark.parametrize("scaling", ["none", "standard"])
 def test_rows_are_made_once(tmp_path, scaling):
-    """At the peak: the bytes, the float32 rows, and blocks of a bounded size."""
+    """At the peak: the bytes, the float32 rows, and blocks of a bounded size; then the rows."""
     n, side = 4000, 40
     pictures = np.random.default_rng(0).integers(0, 256, (n, side, side), dtype=np.uint8)
     np.save(tmp_path / "a.npy", pictures)
@@ -479,20 +486,21 @@ def test_rows_are_made_once(tmp_path, scaling):
     del pictures
     load(tmp_path / "a.npy", scaling)  # what is imported is not counted
     tracemalloc.start()
-    load(tmp_path / "a.npy", scaling)
-    peak = tracemalloc.get_traced_memory()[1]
+    data = load(tmp_path / "a.npy", scaling)
+    kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    blocks = 8 * 8 * picture_files.BLOCK  # of float64, a few at a time while scales are fitted
-    assert peak < size + 4 * size + (
-        blocks if scaling == "standard" else 4 * 8 * picture_files.BLOCK
-    )
+    rows = sum(split.x.nbytes for split in (data.train, data.val, data.test))
+    assert rows == 4 * size
+    assert kept < rows + size / 2  # the bytes are not held beside them
+    blocks = 8 * 8 * scalings.BLOCK  # of float64, a few at a time while scales are fitted
+    assert peak < size + 4 * size + (blocks if scaling == "standard" else 4 * 8 * scalings.BLOCK)
 
 
 def test_the_fingerprint_copies_nothing():
     x = np.zeros((2000, 2000), np.uint8)
     names = shapes.names((1, 40, 50))
     tracemalloc.start()
-    datasets.data_hash(x, names)
+    scalings.array_hash(x, names)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2e5
@@ -502,19 +510,21 @@ def test_the_fingerprint_copies_nothing():
 
 
 def test_a_config_holds_columns_in_little():
-    shape = [3, 64, 64]
+    shape = (3, 64, 64)
     plain = [encoding.Column(name) for name in shapes.names(shape)]
     rng = np.random.default_rng(0)
     scaled = [encoding.Column(c.name, *map(float, rng.random(2))) for c in plain]
-    for columns, most in ((plain, 100), (scaled, 40 * 2 * 12288)):
-        config = {"shape": shape, "columns": [column.to_dict() for column in columns], "lr": 0.1}
-        small = json.loads(json.dumps(shapes.packed(config)))
+    given = encoding.Column("label", kind="binary", levels=["a", "b"], condition=True)
+    for columns, most in ((plain, 100), (scaled, 40 * 2 * 12288), ([*plain, given], 500)):
+        codec = PictureCodec("pictures", columns, shape)
+        small = json.loads(json.dumps(codec.to_dict()))
         assert len(json.dumps(small)) < most
-        whole = shapes.unpacked(small)
-        assert [encoding.Column(**column) for column in whole["columns"]] == columns
-        assert shapes.packed(whole) == small
-    table = {"shape": [2], "columns": [encoding.Column("a").to_dict()]}
-    assert shapes.packed(table) == shapes.unpacked(table) == table
+        whole = forms.codec_from(small)
+        assert whole == codec
+        assert whole.to_dict() == small
+    table = Codec("tables", [encoding.Column("a")], (1,))
+    assert forms.codec_from(json.loads(json.dumps(table.to_dict()))) == table
+    assert table.to_dict()["columns"] == [encoding.Column("a").to_dict()]
 
 
 @pytest.fixture(scope="module")
@@ -538,8 +548,10 @@ def test_a_run_of_pictures_goes_through_the_scripts(call, folder, name):
         assert (result.code, result.err) == (0, ""), result.err
     run = Run(Path("runs") / name)
     on_disk = json.loads((run.path / "config.json").read_text())
-    assert on_disk["shape"] == ([1, 6, 6] if name == "grey" else [3, 5, 4])
-    assert ("columns" in on_disk) == (name == "scaled")
+    codec = on_disk["codec"]
+    assert codec["shape"] == ([1, 6, 6] if name == "grey" else [3, 5, 4])
+    assert ("scale" in codec) == ("shift" in codec) == (name == "scaled")
+    assert "columns" not in codec
     assert run.config() == run.load_checkpoint()["config"]
     with np.load(run.evaluation) as arrays:
         x, recon = arrays["x"], arrays["recon"]
@@ -550,7 +562,7 @@ def test_a_run_of_pictures_goes_through_the_scripts(call, folder, name):
     error = run.read_metrics()["baseline_mse_mean"]
     if name == "colour":
         flat = np.tile(COLOUR, (3, 1, 1, 1)).reshape(90, 60) / 255
-        rows, _, test = datasets.split_rows(90, 0.2, 0.1, 42)
+        rows, _, test = split_rows(90)
         expected = np.square(flat[test] - flat[rows].mean(0)).mean()
         assert error == pytest.approx(expected, rel=1e-5)
 
@@ -587,12 +599,11 @@ def test_rows_are_no_pictures(call, folder, verb):
 
 
 def test_pictures_for_a_static_run_are_drawn_once_as_its_own_were(folder):
-    config = Run("runs/grey").config()
-    columns = [encoding.Column(**column) for column in config["columns"]]
-    drawn = [
-        picture_files.of_run("pngs", config | {"binarize": "static"}, columns).x for _ in range(2)
-    ]
-    grey = picture_files.of_run("pngs", config, columns).x
+    config, form = Run("runs/grey").config(), Pictures()
+    source = form.read("pngs", config.asked.data)
+    static = replace(config.asked.data, static_pixels=True)
+    drawn = [form.encode_for(source, config.codec, static).x for _ in range(2)]
+    grey = form.encode_for(source, config.codec, config.asked.data).x
     assert set(np.unique(drawn[0])) == {0.0, 1.0}
     np.testing.assert_array_equal(*drawn)
     assert abs(drawn[0].mean() - grey.mean()) < 0.05
@@ -613,7 +624,7 @@ def test_a_run_of_pictures_resumes_to_the_same_bits(train, folder, name):
     config = Run(f"runs/{name}").config()
     likelihood = ("--likelihood", "gaussian", "--variance", "shared")
     likelihood = likelihood if name == "scaled" else ("--binarize", "none")
-    flags = ("--data", config["data"], "--latent-dim", 3, *likelihood)
+    flags = ("--data", config.asked.data.data, "--latent-dim", 3, *likelihood)
     straight = train("runs", "straight", *flags, "--epochs", 4)
     resumed = train("runs", name, "--resume", name, "--epochs", 4)
     a, b = (Run(path).load_checkpoint() for path in (straight, resumed))

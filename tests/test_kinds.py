@@ -1,5 +1,8 @@
 """Kinds: a column is what a person would call it, and is fitted to training rows only."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data as datasets
+from parts import forms
 from parts.errors import UserError
+from parts.forms.config import DataConfig
 from parts.forms.tables import cells, encoding, kinds, parquet
 
 RNG = np.random.default_rng(0)
@@ -407,15 +412,15 @@ def test_rows_held_back_change_nothing_that_is_fitted(tmp_path_factory, cells_, 
         },
         dtype="str",
     )
-    config = {"data": str(folder / "t.csv"), "scaling": "kinds", "kinds": {}, "split_seed": seed}
-    config |= {"test_fraction": 0.2, "val_fraction": 0.2}
+    split = {"test_fraction": 0.2, "val_fraction": 0.2, "split_seed": seed}
+    config = DataConfig(str(folder / "t.csv"), scaling="kinds", **split)
     frame.to_csv(folder / "t.csv", index=False)
     first = datasets.load(config)
-    rows = datasets.split_of(40, config)[part]
+    rows = datasets.split_rows(40, config)[part]
     frame.iloc[rows] = cells_  # a row of these
     frame.to_csv(folder / "t.csv", index=False)
     second = datasets.load(config)
-    assert first.columns == second.columns
+    assert first.codec == second.codec
     np.testing.assert_array_equal(first.train.x, second.train.x)
     splits = ["train", "val", "test"]
     assert not np.array_equal(*(getattr(d, splits[part]).x for d in (first, second)))
@@ -426,13 +431,15 @@ def test_rows_held_back_change_nothing_that_is_fitted(tmp_path_factory, cells_, 
 
 def test_what_a_run_has_fitted_is_used_again_without_fitting(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i}.5,{'xyz'[i % 3]}\n" for i in range(40)))
-    config = {"data": str(tmp_path / "t.csv"), "scaling": "kinds", "kinds": {}, "split_seed": 0,
-              "test_fraction": 0.2, "val_fraction": 0.2}  # fmt: skip
+    split = {"test_fraction": 0.2, "val_fraction": 0.2, "split_seed": 0}
+    config = DataConfig(str(tmp_path / "t.csv"), scaling="kinds", **split)
     first = datasets.load(config)
-    stored = [column.to_dict() for column in first.columns]
-    other = datasets.load(config | {"columns": stored, "split_seed": 1})
-    assert other.columns == first.columns
-    assert all(isinstance(encoding.Column(**c), encoding.Column) for c in stored)
+    stored = forms.codec_from(json.loads(json.dumps(first.codec.to_dict())))
+    other = replace(config, split_seed=1)
+    assert datasets.load(other, stored).codec == first.codec
+    assert datasets.load(other).codec != first.codec
+    again = datasets.load(config, stored)
+    np.testing.assert_array_equal(again.test.x, first.test.x)
 
 
 # What is said of it

@@ -71,11 +71,11 @@ def table(kinds, n=30, names=None, seed=0, holes=0.0, n_levels=3):
     }  # fmt: skip
     imputed = of | {
         "truth": x, "imputed": recon, "low": recon - 1, "high": recon + 1,
-        "hidden": ~np.isnan(seen), "interval": np.array(0.9),
+        "hidden": ~np.isnan(seen), "interval": np.array(0.9), "form": np.array("tables"),
     }  # fmt: skip
     eye = np.eye(width) if n > 9 else nothing
     generated = of | {"real": seen, "generated": recon, "correlation_real": eye,
-                      "correlation_generated": eye * 0.75}  # fmt: skip
+                      "correlation_generated": eye * 0.75, "form": np.array("tables")}  # fmt: skip
     return {"evaluation": evaluation, "imputed": imputed, "generated": generated}
 
 
@@ -251,7 +251,7 @@ def test_latents_are_in_order_of_their_kl():
 def test_the_legend_of_scores_names_all_that_is_drawn():
     scores = np.append(RNG(0).normal(size=300), [500.0, 900.0])
     arrays = {"scores": scores, "held": RNG(1).normal(size=100), "threshold": np.array(2.5),
-              "labels": (scores > 100).astype(float)}  # fmt: skip
+              "labels": (scores > 100).astype(float), "of": np.array("rows")}  # fmt: skip
     figure = anomaly_scores(arrays)
     assert legend(figure) == [
         "not labelled odd", "labelled odd", "held-out rows", "threshold 2.5",
@@ -263,6 +263,13 @@ def test_the_legend_of_scores_names_all_that_is_drawn():
     arrays["held"] = arrays["held"].clip(-1, 1)
     figure = anomaly_scores(arrays | {"of": np.array("pictures")})
     assert legend(figure) == ["pictures of the file", "held-out pictures", "threshold 2.5"]
+
+
+def test_arrays_of_another_version_are_refused(tmp_path):
+    run = Run(tmp_path)
+    np.savez(run.scores, scores=np.ones(3), held=np.ones(3), threshold=1.0)
+    with pytest.raises(UserError, match="scores.npz is damaged: delete it, or run the verb that"):
+        plot_results.load(run, tmp_path)
 
 
 # Tables

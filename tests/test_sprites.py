@@ -1,18 +1,21 @@
 """Generated pictures: every factor is where it should be, in the picture and in the data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import data as datasets
+from parts import forms
 from parts.errors import UserError
+from parts.forms.config import DataConfig
 from parts.forms.pictures import sprites
 
 
 def drawn(size=16, n_rows=None, data_seed=0):
     """Pictures [N, size, size] and their factors."""
-    x, names, labels, shape, factors = sprites.load(
-        {"n_rows": n_rows, "data_seed": data_seed}, size
-    )
+    config = DataConfig("sprites", n_rows=n_rows, data_seed=data_seed)
+    x, names, labels, shape, factors = sprites.load(config, size)
     assert (len(names), shape) == (size * size, (size, size))
     assert (labels == np.array(sprites.SHAPES)[factors["shape"]]).all()
     return x.reshape(-1, size, size), factors
@@ -90,11 +93,11 @@ def test_more_than_there_are_is_refused():
 
 @pytest.mark.parametrize(("name", "size"), [("sprites", 16), ("sprites32", 32)])
 def test_factors_follow_their_pictures_into_the_splits(name, size):
-    config = {"data": name, "data_seed": 5, "test_fraction": 0.2, "split_seed": 1}
-    config = datasets.resolve(config | {"scaling": "none"})
-    assert config["likelihood"] == "bernoulli"
-    assert config["n_rows"] is None
-    data = datasets.load(config | {"n_rows": 200})
+    config = datasets.resolve(DataConfig(name, data_seed=5, split_seed=1, scaling="none"))
+    assert forms.form_of(name).default_likelihood(name) == "bernoulli"
+    assert config.test_fraction == 0.2
+    assert config.n_rows is None
+    data = datasets.load(replace(config, n_rows=200))
     assert data.shape == (1, size, size)
     assert [len(split.x) for split in (data.train, data.val, data.test)] == [144, 16, 40]
     for split in (data.train, data.val, data.test):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -450,7 +451,9 @@ def test_rows_as_plain_numbers():
 
 
 def read_rows(frame, columns, name="t.csv"):
-    return encoding.read_rows(table_files.File(table_files.Path(name), frame), columns)
+    """x, mask, impossible and notes of a file of these cells, and the file's frame after it."""
+    file = table_files.File(Path(name), frame)
+    return *encoding.encode_file(file, columns), file.frame
 
 
 def test_a_file_of_another_table_is_refused():
@@ -461,17 +464,17 @@ def test_a_file_of_another_table_is_refused():
 
 
 def test_unknown_columns_are_noted():
-    rows = read_rows(TABLE.assign(**{f"new {i}": "1" for i in range(7)}), COLUMNS)
-    assert rows.notes[-1].endswith("'new 0', 'new 1', 'new 2', 'new 3', 'new 4', ...")
-    assert read_rows(TABLE, COLUMNS).notes == []
+    *_, notes, _ = read_rows(TABLE.assign(**{f"new {i}": "1" for i in range(7)}), COLUMNS)
+    assert notes[-1].endswith("'new 0', 'new 1', 'new 2', 'new 3', 'new 4', ...")
+    assert read_rows(TABLE, COLUMNS)[3] == []
 
 
 def test_an_array_has_the_names_of_the_run():
     columns = kinds.fit(frame_of(a=["1.5", "2.5", "4.5"], b=["3.5", "1.25", "0.5"]))
     frame = pd.DataFrame(np.array([[1.5, 3.5], [2.5, np.nan]]), columns=["c0", "c1"])
-    rows = read_rows(frame, columns, "t.npy")
-    np.testing.assert_array_equal(rows.mask, [[1, 1], [1, 0]])
-    assert list(rows.file.frame.columns) == ["a", "b"]
+    _, mask, *_, frame = read_rows(frame, columns, "t.npy")
+    np.testing.assert_array_equal(mask, [[1, 1], [1, 0]])
+    assert list(frame.columns) == ["a", "b"]
 
 
 def test_an_infinite_cell_names_the_file():
