@@ -11,11 +11,11 @@ import torch
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
-import impute
 from parts.forms.tables import encoding
 from parts.measure import hidden_cells
-from parts.model.build import load_model
 from parts.runs import Run
+from parts.tasks import fill as filling
+from parts.tasks.fill import Filler
 from parts.training import presets
 
 # a, b and c are jointly Gaussian; the others depend on one another and on none of these.
