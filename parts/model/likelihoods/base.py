@@ -112,7 +112,7 @@ class Likelihood(nn.Module):
         mean = self.mean(params)
         if unit is not None:
             mean = unit(mean, self.std(params))
-        return (weights.unsqueeze(-1) * mean).sum(0)
+        return (weights.unsqueeze(-1).to(mean) * mean).sum(0)  # where `unit` has taken the means
 
     def center(self, x, mask):
         """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""

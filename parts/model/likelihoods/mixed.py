@@ -140,13 +140,14 @@ class Mixed(Likelihood):
         whole = self.of_numbers("mean", params)
         if unit is not None:
             whole = unit(whole, self.of_numbers("std", params))
-        whole = (weights.unsqueeze(-1) * whole).sum(0)
+        # `unit` may take the means to another device, as the CPU for float64.
+        whole = (weights.unsqueeze(-1).to(whole) * whole).sum(0)
         parts = []
         for kind, block, piece in self.split(params):
             if kind in NUMBERS:
                 parts.append(self.take(kind, whole))
             else:
-                parts.append(block.average(piece, weights).to(whole.dtype))
+                parts.append(block.average(piece, weights).to(whole))
                 if kind == "binary":
                     parts[-1] = (parts[-1] > 0.5).to(whole.dtype)
         return self.join(parts)
