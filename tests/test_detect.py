@@ -634,6 +634,19 @@ def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(scorer):
     assert (surprise[big].argmax(1) == 0).all()
 
 
+def test_what_is_usual_is_that_of_a_sample_and_not_of_the_first_rows():
+    """A run that held nothing out has its rows in the order of a file, which may be sorted."""
+    model = linear()
+    x = 2 * np.random.default_rng(3).normal(size=(1500, 4)).astype(np.float32)
+    x, mask = x[np.abs(x).sum(1).argsort()], np.ones((1500, 4), bool)
+    scorer = scorer_by(model, ROWS, MASK)
+    every = np.median(scorer.surprise(x, mask.astype(np.float32)), 0)
+    first = np.median(scorer.surprise(x[:300], mask[:300].astype(np.float32)), 0)
+    typical = scorer.typical_surprise(Reference(x, mask))
+    np.testing.assert_allclose(typical, every, rtol=0.25)
+    assert (first < 0.6 * every).all()
+
+
 def test_only_the_first_rows_and_flagged_ones_are_explained(score, monkeypatch):
     frame, *_ = planted()
     full = score(frame).frame
