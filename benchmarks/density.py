@@ -28,19 +28,22 @@ import numpy as np
 import torch
 
 import train
-from evaluate import estimates
 from parts import (
     files,
     randomness,
     runs,
 )
-from parts.console.devices import n_cores
-from parts.console.flags import Parser, positive_int
+from parts.console.devices import choose_device, n_cores
+from parts.console.fitting import prepare, set_threads
+from parts.console.flags import Parser, options_in, parse
 from parts.console.script import run_script
 from parts.errors import UserError
+from parts.options import positive_int
 from parts.plots import (
     style,
 )
+from parts.tasks import fit
+from parts.tasks.evaluate import estimates
 from vae import Batch
 
 RESULTS = ROOT / "benchmarks/results"
@@ -99,15 +102,15 @@ def limit(device):
 def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
     """One training of a setting: curve, test log p(x) with its standard error, seconds of each."""
     argv = ["--data", "mnist", "--data-dir", data_dir, "--val-fraction", "0", *flags.split()]
-    args, given = train.parse([*argv, "--seed", str(seed)])
-    config, data = train.settle(args, given)
-    training = train.build(config, data)
-    train.set_threads(config, data, training.model)
-    rows, test = (Batch.of(split, config["device"]) for split in (data.train, data.test))
-    looks = {round(config["epochs"] * i / LOOKS) for i in range(1, LOOKS + 1)}
-    options = {name: config[name] for name in train.OPTIONS}
+    args, given = parse(train.make_parser(), [*argv, "--seed", str(seed)])
+    config, data = prepare(options_in(given))
+    device, options = choose_device(args["device"]), config.training
+    training = fit.start(data, config, device)
+    set_threads(args["threads"], config, data, training.model)
+    rows, test = (Batch.of(split, device) for split in (data.train, data.test))
+    looks = {round(options.epochs * i / LOOKS) for i in range(1, LOOKS + 1)}
     curve, seconds, start = [], 0.0, time.perf_counter()
-    for means in training.run(rows, config["epochs"], **options):
+    for means in training.run(rows, options.epochs, **options.loop_options()):
         epoch = training.position.epoch
         if means and epoch in looks:
             seconds += time.perf_counter() - start
@@ -115,8 +118,8 @@ def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
             curve.append({"seconds": seconds, "epoch": epoch, "rough_log_px": log_px})
             print(f"  {seconds:6.0f} s, epoch {epoch}: {log_px:.2f}", flush=True)
             start = time.perf_counter()
-    rows_per_second = len(rows.x) * config["epochs"] / seconds
-    work = rows_per_second * multiply_adds(training.model, config["n_samples"])
+    rows_per_second = len(rows.x) * options.epochs / seconds
+    work = rows_per_second * multiply_adds(training.model, options.n_samples)
     start = time.perf_counter()
     with randomness.fixed_randomness(seed):
         test = test._replace(x=training.model.likelihood.draw(test.x))
@@ -125,12 +128,12 @@ def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
         "log_px": log_px.mean(),
         "log_px_se": log_px.std(ddof=1) / len(log_px) ** 0.5,
         "train_seconds": seconds,
-        "epochs": config["epochs"],
+        "epochs": options.epochs,
         "evaluate_seconds": time.perf_counter() - start,
         "parameters": sum(p.numel() for p in training.model.parameters()),
         "rows_per_second": rows_per_second,
-        "share_of_limit": work / limit(config["device"]),
-        "device": config["device"],
+        "share_of_limit": work / limit(device),
+        "device": device.type,
         "threads": torch.get_num_threads(),
         "curve": curve,
     }

@@ -32,16 +32,17 @@ import numpy as np
 import torch
 
 import detect
-from parts.console.flags import Parser, positive_int
+from parts import forms
+from parts.console.devices import choose_device
+from parts.console.fitting import fitted_run
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_json
-from parts.forms.tables import (
-    encoding,
-    table_files,
-)
 from parts.measure import baselines
+from parts.options import positive_int
 from parts.runs import versions
+from parts.tasks.score import Scorer
 
 RESULTS = ROOT / "benchmarks/results"
 MOST = 5000  # normal rows to train on, and as many to test on
@@ -68,10 +69,12 @@ def ours(train, test, folder, seed):
         flags = ["--runs-dir", str(folder / f"runs{seed}"), "--seed", str(seed)]
         args = detect.make_parser().parse_args([str(folder / "train.csv"), *flags])
         start = time.perf_counter()
-        run = detect.run_of(args)
-        scorer, columns, *_ = detect.scorer_of(run, args)
-        rows = encoding.read_rows(table_files.read(str(folder / "test.csv")), columns)
-        scores = scorer.scores_of(rows)
+        form = forms.form_of(args.file)
+        run = fitted_run(args, "detect", form, form.read(args.file))
+        fitted, _ = run.load(choose_device(args.device))
+        scorer, data = Scorer(fitted, args.n_samples, args.seed), fitted.config.data
+        fresh = form.read(str(folder / "test.csv"), data)
+        scores = scorer.of_encoded(form.encode_for(fresh, fitted.codec, data))
     return scores, time.perf_counter() - start
 
 

@@ -42,7 +42,7 @@ import numpy as np
 
 import train
 from parts.console.devices import choose_device
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_json
@@ -52,7 +52,8 @@ from parts.forms.tables import (
     table_files,
 )
 from parts.measure import closeness
-from parts.runs import versions
+from parts.options import positive_int
+from parts.runs import find_run, versions
 
 RESULTS = ROOT / "benchmarks/results"
 COMMITTED = ("hivae_adult", "c9", 3)  # table, target and seeds of results/generation.json
@@ -124,8 +125,7 @@ def ours(folder, wanted, n, seed):
         if code:  # Ctrl-C
             raise KeyboardInterrupt
         seconds.append(time.perf_counter() - start)
-    config = json.loads((folder / "runs/adult/config.json").read_text())
-    columns = encoding.modelled([encoding.Column(**column) for column in config["columns"]])
+    columns = find_run(folder / "runs", "adult").config().codec.modelled
     return table_files.read(made).frame, seconds, columns
 
 

@@ -31,10 +31,11 @@ import data as datasets
 import generate
 import train
 from benchmarks.quality import RESULTS, summary
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.files import write_json
-from parts.runs import versions
+from parts.options import positive_int
+from parts.runs import find_run, versions
 
 FITTED = 10_000  # pictures that the classifier learns from
 N = 100  # pictures of each digit
@@ -69,16 +70,19 @@ def measure(flags, seed):
     with tempfile.TemporaryDirectory() as folder:
         where, start = ["--runs-dir", folder], time.perf_counter()
         flags = [*flags.split(), "--condition", "label", "--seed", str(seed), "--threads", "1"]
-        *_, run = quietly(train.start, [*flags, *where])
+        if quietly(train.main, [*flags, *where, "--run", "given"]):
+            raise KeyboardInterrupt  # what is there is half trained
         found = {"seconds": time.perf_counter() - start}
-        data = datasets.load_for(run.config())
-        judge = SVC(C=10).fit(data.decode(data.train.x[:FITTED]), data.train.label[:FITTED])
-        found["real"] = judge.score(data.decode(data.test.x), data.test.label)
+        config = find_run(folder, "given").config()
+        data = datasets.load(config.asked.data, config.codec, config.fingerprint)
+        decode = data.codec.decode
+        judge = SVC(C=10).fit(decode(data.train.x[:FITTED]), data.train.label[:FITTED])
+        found["real"] = judge.score(decode(data.test.x), data.test.label)
         out = Path(folder) / "given.npz"
         for pixels in ("default", "drawn"):
             agreed = []
             for digit in range(10):
-                made = [*where, "--run", run.name, "--given", f"label={digit}", "--n", str(N)]
+                made = [*where, "--run", "given", "--given", f"label={digit}", "--n", str(N)]
                 made += ["--seed", str(seed), "--out", str(out), "--overwrite"]
                 made += [] if pixels == "default" else ["--pixels", pixels]
                 quietly(generate.main, made)

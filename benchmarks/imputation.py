@@ -54,7 +54,7 @@ import numpy as np
 from benchmarks.report import value
 from benchmarks.survey import RESULTS
 from parts.console.devices import n_cores
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import read_arrays, write_json
@@ -68,6 +68,7 @@ from parts.measure import (
     baselines,
     hidden_cells,
 )
+from parts.options import positive_int
 from parts.runs import versions
 
 DROPPED = {"banknote": "class", "breast": "target", "concrete": "strength_mpa",
@@ -189,8 +190,8 @@ def summary(name, results):
     seconds = {k: [r["seconds"][k] for r in results] for k in results[0]["seconds"]}
     return {
         "name": name,
-        "kinds": {column["name"]: column["kind"] for column in config["columns"]},
-        "device": config["device"],
+        "kinds": {column["name"]: column["kind"] for column in config["codec"]["columns"]},
+        "device": config["execution"]["device"],
         "masks": len(results),
         "error": {k: over(results, lambda r, k=k: r["error"][k]) for k in results[0]["error"]},
         "coverage": over(results, lambda r: r["coverage"]),

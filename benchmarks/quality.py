@@ -26,13 +26,16 @@ import data as datasets
 import evaluate
 import plot_results
 import train
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.files import read_json, write_atomic, write_json
+from parts.forms.config import DataConfig
+from parts.options import positive_int
 from parts.plots import (
     style,
 )
 from parts.runs import find_run, versions
+from parts.tasks.evaluate import pca_reconstruction, units
 
 RESULTS = ROOT / "benchmarks/results"
 DIGITS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
@@ -79,7 +82,7 @@ def table(n_seeds, folder):
     rows = []
     for name, flags in ROWS.items():
         results = [run(flags, seed, folder, f"{name}-{seed}") for seed in range(n_seeds)]
-        keys = [*evaluate.units(""), "loss", "train_seconds", "evaluate_seconds"]
+        keys = [*units(""), "loss", "train_seconds", "evaluate_seconds"]
         row = {key: summary([result[key] for result in results]) for key in keys}
         command = f"python train.py {flags}".strip()
         first = {key: results[0][key] for key in keys}
@@ -113,10 +116,10 @@ def rate_distortion(n_seeds, folder):
         kl, mse = (summary([r[key] for r in results]) for key in ("kl", "test_mse"))
         points.append({"beta": beta, "kl": kl, "test_mse": mse})
         print(f"beta {beta}: KL {kl['mean']:.2f} nats, MSE {mse['mean']:.4f}")
-    rows = datasets.load(datasets.resolve(train.parse([])[0]) | {"scaling": "standard"})
+    rows = datasets.load(datasets.resolve(DataConfig(scaling="standard")))
     pca = {}
     for k in (1, 2, 4, 8):
-        recon = evaluate.pca_reconstruction(rows.train.x, rows.test.x, k)
+        recon = pca_reconstruction(rows.train.x, rows.test.x, k)
         pca[str(k)] = float(np.square(rows.test.x - recon).mean())
     command = f"python train.py {flags.format('BETA')}"
     return {"command": command, "seeds": n_seeds, "points": points, "pca_mse": pca}

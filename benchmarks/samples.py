@@ -36,14 +36,14 @@ import torch
 
 import data as datasets
 import train
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_json
 from parts.measure.fidelity import Judge
-from parts.model.build import load_model
+from parts.options import positive_int
 from parts.randomness import fixed_randomness
-from parts.runs import versions
+from parts.runs import find_run, versions
 
 RESULTS = ROOT / "benchmarks/results"
 MOST = 5000  # pictures on each side
@@ -63,10 +63,13 @@ def trained(argv, folder):
     """Model, Data, last line of the log and seconds of `train.py argv`."""
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        _, _, _, run = train.start([*argv, "--runs-dir", folder])
+        if train.main([*argv, "--runs-dir", folder, "--run", "judged"]):
+            raise KeyboardInterrupt  # what is there is half trained
     seconds = time.perf_counter() - start
-    model, checkpoint = load_model(run)
-    return model, datasets.load_for(checkpoint["config"]), run.read_log()[-1], seconds
+    run = find_run(folder, "judged")
+    fitted, config = run.load()[0], run.config()
+    data = datasets.load(config.asked.data, config.codec, config.fingerprint)
+    return fitted.model, data, run.read_log()[-1], seconds
 
 
 def measure(argv, seed):

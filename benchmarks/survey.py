@@ -21,9 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.files import write_json
+from parts.options import positive_int
 from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"

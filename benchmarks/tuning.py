@@ -32,10 +32,10 @@ import data as datasets
 import train
 import tune
 from benchmarks.quality import RESULTS, summary
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.files import write_json
-from parts.model.build import load_model
+from parts.options import positive_int
 from parts.runs import find_run, versions
 
 TASKS = {"digits": "--data digits", "synthetic": "", "survey": "--data survey.csv"}
@@ -79,11 +79,12 @@ def trained(words, seed, folder):
         if code := train.main([*words, *where]):
             raise SystemExit(code)  # stopped: what is there is half trained
         seconds = time.process_time() - started
-        model, checkpoint = load_model(find_run("runs", "a"))
-        data = datasets.load_for(checkpoint["config"])
+        run = find_run("runs", "a")
+        fitted, config = run.load()[0], run.config()
+        data = datasets.load(config.asked.data, config.codec, config.fingerprint)
     parts = {"held_out": data.val, "test": data.test}
     return {"cpu_seconds": seconds} | {
-        name: tune.score(model, dataclasses.replace(data, val=rows), "cpu", len(rows.x))
+        name: tune.score(fitted.model, dataclasses.replace(data, val=rows), "cpu", len(rows.x))
         for name, rows in parts.items()
         if len(rows.x)
     }

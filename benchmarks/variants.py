@@ -22,10 +22,11 @@ import numpy as np
 
 import generate
 from benchmarks.quality import RESULTS, draw_rate_distortion, run, summary
-from parts.console.flags import Parser, positive_int
+from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.files import read_json, write_json
 from parts.forms.pictures import sheets
+from parts.options import positive_int
 from parts.runs import versions
 
 BASE = "--data digits --epochs 100 --batch-size 64 --hidden-dims 256 --latent-dim 16"

@@ -15,10 +15,14 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import detect
+from parts.forms.base import Codec, Encoded, Reference, random_rows
 from parts.forms.tables import encoding, explanations
 from parts.forms.tables.table_files import read
 from parts.measure import hidden_cells
 from parts.runs import Run
+from parts.tasks import score as scoring
+from parts.tasks.fit import Fitted
+from parts.tasks.score import Scorer, conformal_threshold
 from parts.training import presets
 from vae import VAE, Gaussian
 
@@ -47,9 +51,6 @@ def with_holes(frame, share, seed):
     return frame.mask(holes, "")
 
 
-ARGS = SimpleNamespace(device="cpu", n_samples=100, seed=0)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, train):
     """A folder that holds runs/r, trained on t.csv."""
@@ -64,7 +65,7 @@ def trained(tmp_path_factory, train):
 @pytest.fixture(scope="module")
 def scorer(trained):
     """The run's Scorer, as detect.py makes it."""
-    return detect.scorer_of(Run(trained / "runs" / "r"), ARGS)[0]
+    return Scorer(Run(trained / "runs" / "r").load()[0])
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_scores_are_the_same_every_time_and_in_any_order(score, monkeypatch):
     order = np.random.default_rng(4).permutation(60)
     np.testing.assert_allclose(score(frame.iloc[order]).scores, first.scores[order], atol=1e-4)
     np.testing.assert_allclose(score(frame.iloc[:7]).scores, first.scores[:7], atol=1e-4)
-    monkeypatch.setattr(detect, "N_ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr(scoring, "N_ROWS_AT_A_TIME", 7)
     np.testing.assert_allclose(score(frame).scores, first.scores, atol=1e-4)
 
 
@@ -157,12 +158,15 @@ def test_missing_cells_are_marginalised(score, scorer, prior):
     torch.manual_seed(0)
     z = torch.randn(100_000, 1, vae.z_dim)
     if prior == "aggregated":
-        found, quickly = scorer.quick(x, mask, vae.grid(2000), scorer.prior)[0], score(frame).scores
+        found, quickly = (
+            scorer.estimate(x, mask, vae.grid(2000), scorer.prior)[0],
+            score(frame).scores,
+        )
         mu, logvar = vae.encode(*scorer.batch(*scorer.rows))
         row = torch.randint(len(mu), z.shape[:2])
         z = (mu[row] + (logvar[row] / 2).exp() * z).detach()
     else:
-        found = quickly = scorer.quick(x, mask, scorer.eps)[0]
+        found = quickly = scorer.estimate(x, mask, scorer.eps)[0]
     rows = torch.from_numpy(x), torch.from_numpy(mask)
     with torch.no_grad():
         log_px_z = torch.cat([vae.likelihood.log_prob(vae.decode(part), *rows)
@@ -182,8 +186,8 @@ MASK = np.float32(np.random.default_rng(11).random((9, 4)) > 0.3)
 
 @torch.no_grad()
 def linear(members=1):
-    """x = W z + b + noise of variance 0.5, a q that differs from row to row and is broader than the
-    posterior; and Columns whose model units are the user's.
+    """x = W z + b + noise of variance 0.5, and a q that differs from row to row and is broader than
+    the posterior.
     """
     torch.manual_seed(0)
     model = VAE(Gaussian(4, "fixed:0.5"), (), z_dim=2, members=members)
@@ -193,7 +197,14 @@ def linear(members=1):
     to_params = torch.cat([to_mu, 0.05 * torch.randn_like(to_mu)], -2)
     model.encoder[0].weight.copy_(to_params.mT if members > 1 else to_params)
     model.encoder[0].bias[..., 2:] = 0.3
-    return model, [encoding.Column(name) for name in "abcd"]
+    return model
+
+
+def scorer_by(model, x, mask):
+    """The Scorer of a run of these rows, whose model units are the user's."""
+    codec = Codec("tables", [encoding.Column(name) for name in "abcd"], (4,))
+    held = Reference(x[:0], mask[:0] > 0)
+    return Scorer(Fitted(model, codec, None, Reference(x, mask > 0), held, len(x)))
 
 
 def mixture_log_prob(model, x, mask, rows, leave_out=None):
@@ -214,9 +225,9 @@ def mixture_log_prob(model, x, mask, rows, leave_out=None):
 
 def test_scores_of_a_linear_model_approach_those_of_a_mixture_of_gaussians(monkeypatch):
     """With holes; rows of the run are scored by the others, and new ones by all."""
-    monkeypatch.setattr(detect, "N_SCORE", 4000)
-    model, columns = linear()
-    scorer = detect.Scorer(model, columns, (ROWS, MASK))
+    monkeypatch.setattr(scoring, "N_SCORE", 4000)
+    model = linear()
+    scorer = scorer_by(model, ROWS, MASK)
     rng = np.random.default_rng(12)
     new, new_mask = 1.5 * rng.normal(size=(6, 4)), np.float32(rng.random((6, 4)) > 0.3)
     new_mask[0] = 1
@@ -225,53 +236,55 @@ def test_scores_of_a_linear_model_approach_those_of_a_mixture_of_gaussians(monke
     cases = list(zip(x, mask, own, strict=True))
     exact = [mixture_log_prob(model, a, m, (ROWS, MASK), i) for a, m, i in cases]
     np.testing.assert_allclose(scorer(x, mask), np.negative(exact), atol=0.01)
-    monkeypatch.setattr(detect, "N_ROWS_AT_A_TIME", 4)  # each row with its own number still
+    monkeypatch.setattr(scoring, "N_ROWS_AT_A_TIME", 4)  # each row with its own number still
     np.testing.assert_allclose(scorer(x, mask), np.negative(exact), atol=0.01)
     by_all = [mixture_log_prob(model, a, m, (ROWS, MASK)) for a, m, _ in cases]
     assert (np.subtract(by_all, exact)[6:] > 0.015).sum() > 4  # else all would say as much
-    found, _ = scorer.quick(x, mask, model.grid(4000), scorer.prior)
+    found, _ = scorer.estimate(x, mask, model.grid(4000), scorer.prior)
     np.testing.assert_allclose(found, np.negative(by_all), atol=0.01)
 
 
 def test_scores_by_the_model_itself_are_those_of_its_marginal():
-    model, columns = linear()
-    scorer = detect.Scorer(model, columns, (ROWS, MASK))
+    model = linear()
+    scorer = scorer_by(model, ROWS, MASK)
     weight, bias = (p.detach().double().numpy() for p in model.decoder[0].parameters())
     covariance = weight @ weight.T + 0.5 * np.eye(4)
     exact = [multivariate_normal(bias[m > 0], covariance[np.ix_(m > 0, m > 0)]).logpdf(x[m > 0])
              for x, m in zip(ROWS, MASK, strict=True)]  # fmt: skip
-    scores, ess = scorer.quick(ROWS, MASK, model.grid(4000))
+    scores, ess = scorer.estimate(ROWS, MASK, model.grid(4000))
     np.testing.assert_allclose(scores, np.negative(exact), atol=0.003)
     assert ((ess > 100) & (ess <= 4000)).all()
 
 
 def test_a_run_of_one_row_is_scored_by_that_row(monkeypatch):
     """There are no others: all scores are finite, and that of the mixture of one Gaussian."""
-    monkeypatch.setattr(detect, "N_SCORE", 4000)
-    model, columns = linear()
+    monkeypatch.setattr(scoring, "N_SCORE", 4000)
+    model = linear()
     one = ROWS[:1], MASK[:1]
-    scorer = detect.Scorer(model, columns, one)
+    scorer = scorer_by(model, *one)
     exact = [mixture_log_prob(model, x, m, one) for x, m in zip(ROWS, MASK, strict=True)]
     np.testing.assert_allclose(scorer(ROWS, MASK), np.negative(exact), atol=0.003)
 
 
 def test_only_so_many_rows_are_exemplars_and_the_others_are_new(monkeypatch):
-    monkeypatch.setattr(detect, "N_EXEMPLARS", 5)
-    model, columns = linear()
-    first, all_rows = (detect.Scorer(model, columns, (ROWS[:n], MASK[:n])) for n in (5, 9))
+    monkeypatch.setattr(scoring, "N_EXEMPLARS", 5)
+    model = linear()
+    some = random_rows(9, 5)
+    assert sorted(some) != list(range(5))  # no sample would be the first rows, as files are sorted
+    first, all_rows = (scorer_by(model, ROWS[n], MASK[n]) for n in (some, slice(None)))
     np.testing.assert_array_equal(first(ROWS, MASK), all_rows(ROWS, MASK))
-    monkeypatch.setattr(detect, "N_EXEMPLARS", 9)
-    more = detect.Scorer(model, columns, (ROWS, MASK))
+    monkeypatch.setattr(scoring, "N_EXEMPLARS", 9)
+    more = scorer_by(model, ROWS, MASK)
     assert np.abs(more(ROWS, MASK) - first(ROWS, MASK)).min() > 1e-4
 
 
 def test_scores_of_members_are_those_of_their_mixture_each_with_its_own_prior(monkeypatch):
-    monkeypatch.setattr(detect, "N_SCORE", 8000)
-    model, columns = linear(members=2)
-    scorer = detect.Scorer(model, columns, (ROWS, MASK))
+    monkeypatch.setattr(scoring, "N_SCORE", 8000)
+    model = linear(members=2)
+    scorer = scorer_by(model, ROWS, MASK)
     exact = []
     for member in range(2):
-        single, _ = linear()
+        single = linear()
         for half in ("encoder", "decoder"):
             weight, bias = getattr(model, half)[0].parameters()
             single_weight, single_bias = getattr(single, half)[0].parameters()
@@ -285,11 +298,11 @@ def test_scores_of_members_are_those_of_their_mixture_each_with_its_own_prior(mo
 
 def test_rows_that_few_samples_agree_on_are_scored_without_themselves_too(monkeypatch):
     """And each by its own number, which is not its place among those that are scored again."""
-    monkeypatch.setattr(detect, "N_SCORE", 4000)
-    model, columns = linear()
-    scorer = detect.Scorer(model, columns, (ROWS, MASK))
-    once, ess = scorer.quick(ROWS, MASK, scorer.few, scorer.prior, np.arange(9))
-    monkeypatch.setattr(detect, "FEW", np.median(ess))  # half of them, here and there
+    monkeypatch.setattr(scoring, "N_SCORE", 4000)
+    model = linear()
+    scorer = scorer_by(model, ROWS, MASK)
+    once, ess = scorer.estimate(ROWS, MASK, scorer.few, scorer.prior, np.arange(9))
+    monkeypatch.setattr(scoring, "FEW", np.median(ess))  # half of them, here and there
     np.testing.assert_allclose(scorer(ROWS, MASK), once, atol=0.01)
 
 
@@ -297,31 +310,34 @@ def test_scores_of_a_file_count_its_impossible_cells(scorer):
     x, mask, _, _ = encoding.encode(survey(5, 2), scorer.columns)
     impossible = np.zeros(x.shape, bool)
     impossible[1, 0] = impossible[3, 1] = impossible[3, 4] = True
-    rows = SimpleNamespace(x=x, mask=mask, y=None, impossible=impossible)
-    added = scorer.scores_of(rows) - scorer(x, mask)
+    rows = Encoded(x, mask, None, impossible, [])
+    added = scorer.of_encoded(rows) - scorer(x, mask)
     np.testing.assert_allclose(added, [0, 100, 0, 200, 0], atol=1e-6)
 
 
 def test_the_file_that_a_run_was_trained_on_is_found_again_in_it(scorer, trained):
     """Read a second time its rows are the same to the bit; else each would score itself."""
-    rows = encoding.read_rows(read(str(trained / "t.csv")), scorer.columns)
-    own = hidden_cells.find_rows(rows.x, rows.mask, *scorer.rows)
+    x, mask, *_ = encoding.encode_file(read(str(trained / "t.csv")), scorer.columns)
+    kept, there, _ = scorer.rows
+    own = hidden_cells.find_rows(x, mask, kept, there)
     assert sorted(own[own >= 0]) == list(range(700))
-    for seen, kept in zip((rows.x * rows.mask, rows.mask), scorer.rows, strict=True):
-        np.testing.assert_array_equal(seen[own >= 0], (kept * scorer.rows[1])[own[own >= 0]])
+    for seen, found in ((x * mask, kept * there), (mask, there)):
+        np.testing.assert_array_equal(seen[own >= 0], found[own[own >= 0]])
 
 
 def test_the_rows_of_a_scorer_are_those_of_its_run_training_rows_first(trained):
     run = Run(trained / "runs" / "r")
-    scorer, columns, train, held = detect.scorer_of(run, ARGS)
-    assert [len(part) for part in (*train, *held)] == [560, 560, 140, 140]
+    fitted, _ = run.load()
+    scorer, (train, held) = Scorer(fitted), run.read_rows()
+    assert [len(part) for part in (*train[:2], *held[:2])] == [560, 560, 140, 140]
     with np.load(run.path / "rows.npz") as rows:
-        np.testing.assert_array_equal(train[0], rows["x"])
-        np.testing.assert_array_equal(held[1], rows["held_mask"])
-        for kept, name in zip(scorer.rows, ("x", "mask"), strict=True):
+        np.testing.assert_array_equal(train.x, rows["x"])
+        np.testing.assert_array_equal(held.mask, rows["held_mask"])
+        for kept, name in zip(scorer.rows[:2], ("x", "mask"), strict=True):
             both = np.vstack([rows[name], rows[f"held_{name}"]])
-            np.testing.assert_array_equal(kept, both[: detect.N_EXEMPLARS])
-    assert len(columns) == 6  # also those that are not modelled
+            np.testing.assert_array_equal(kept, both)  # fewer than N_EXEMPLARS
+    assert scorer.rows.y is None
+    assert len(fitted.codec.columns) == 6  # also those that are not modelled
     assert len(scorer.columns) == 5
 
 
@@ -371,11 +387,11 @@ def test_the_farthest_cell_is_the_oddest(score):
 def test_rows_on_which_few_samples_agree_get_more_of_them(scorer):
     frame, *_ = planted()
     x, mask, _, _ = encoding.encode(frame, scorer.columns)
-    assert len(scorer.few) == detect.N_SCORE
-    assert len(scorer.more) == detect.MORE * detect.N_SCORE
-    quick, ess = scorer.quick(x, mask, scorer.few, scorer.prior)
-    more, _ = scorer.quick(x, mask, scorer.more, scorer.prior)
-    few = ess < detect.FEW
+    assert len(scorer.few) == scoring.N_SCORE
+    assert len(scorer.more) == scoring.MORE * scoring.N_SCORE
+    quick, ess = scorer.estimate(x, mask, scorer.few, scorer.prior)
+    more, _ = scorer.estimate(x, mask, scorer.more, scorer.prior)
+    few = ess < scoring.FEW
     assert 0 < few.sum() < len(x)
     np.testing.assert_allclose(scorer(x, mask), np.where(few, more, quick), atol=1e-4)
 
@@ -399,11 +415,11 @@ def test_ranks_flags_and_scores_agree(score):
     assert (flagged == (scores > threshold)).all()
     assert 8 <= flagged.sum() <= 45
     assert len(held) == 140
-    assert threshold == np.quantile(held, 0.9)
+    assert threshold == np.sort(held)[127 - 1]  # ceil(141 * 0.9) of 140
     assert f"{flagged.sum()} of 200 rows lie beyond it" in found.out
 
 
-def test_the_threshold_is_the_stated_quantile_of_held_out_rows(score, scorer):
+def test_the_threshold_is_the_stated_rank_of_held_out_rows(score, scorer):
     score(survey(5, 2), "--contamination", 0.05)
     with np.load("runs/r/scores.npz") as arrays:
         threshold, held = float(arrays["threshold"]), arrays["held"]
@@ -417,8 +433,78 @@ def test_the_threshold_is_the_stated_quantile_of_held_out_rows(score, scorer):
     errors = np.abs(held + log_px)
     assert np.median(errors) < 0.15
     assert np.quantile(errors, 0.95) < 0.6
-    assert threshold == np.quantile(held, 0.95)
-    assert threshold == pytest.approx(np.quantile(-log_px, 0.95), abs=0.3)
+    assert threshold == np.sort(held)[134 - 1]  # ceil(141 * 0.95) of 140
+    assert threshold == pytest.approx(np.sort(-log_px)[134 - 1], abs=0.3)
+
+
+@pytest.mark.parametrize("n", [10, 50, 100, 500])
+@pytest.mark.parametrize("share", [0.1, 0.05, 0.01])
+def test_fresh_rows_are_flagged_no_more_often_than_was_asked(n, share):
+    """On average over many runs, each with n held-out scores of its own (exponential ones)."""
+    rng = np.random.default_rng(n)
+    found = [conformal_threshold(rng.exponential(size=n), share) for _ in range(4000)]
+    flagged = np.exp(np.negative(found))  # the share of all fresh rows beyond a threshold
+    error = flagged.std() / np.sqrt(len(found))
+    n_beyond = int((n + 1) * share + 1e-9)  # of the n + 1 ranks that a fresh row may have
+    assert flagged.mean() == pytest.approx(n_beyond / (n + 1), abs=4 * error + 1e-12)
+    assert n_beyond / (n + 1) <= share
+
+
+def test_the_threshold_is_one_of_the_scores_by_its_rank():
+    held = np.random.default_rng(0).permutation(np.arange(1.0, 100))  # 1 to 99
+    for share, rank in ((0.01, 99), (0.02, 98), (0.1, 90), (0.105, 90), (0.5, 50)):
+        assert conformal_threshold(held, share) == rank
+    assert conformal_threshold(held, 0.009) == np.inf  # rank 100 of 99
+    assert conformal_threshold(held[:8], 0.1) == np.inf
+    assert conformal_threshold(held[:9], 0.1) == held[:9].max()
+
+
+def test_too_few_held_out_rows_set_no_threshold(call, train, tmp_path, monkeypatch):
+    """It is said, and only rows with a cell that cannot be are flagged."""
+    monkeypatch.chdir(tmp_path)
+    frame = survey(60, 0)
+    frame.to_csv("t.csv", index=False)
+    flags = ("--epochs", 5, "--val-fraction", 0.2, "--test-fraction", 0)
+    train("runs", "r", "--data", "t.csv", *flags)
+    new = survey(30, 1)
+    new.loc[3, "visits"], new.loc[7, "a"] = "-2", "1e6"
+    new.to_csv("new.csv", index=False)
+    result = call("detect", "new.csv", "--run", "r")
+    assert (result.code, result.err) == (0, "")
+    assert "Threshold: none, for 12 held-out rows are too few for so small a share" in result.out
+    assert "1 of 30 rows hold an impossible cell and are flagged" in result.out
+    found = pd.read_csv("new.scored.csv")
+    assert np.flatnonzero(found["is_anomaly"]).tolist() == [3]
+    assert {3, 7} == set(np.flatnonzero(found["anomaly_rank"] <= 2))
+    with np.load("runs/r/scores.npz") as arrays:
+        assert (len(arrays["held"]), float(arrays["threshold"])) == (12, np.inf)
+    result = call("detect", "new.csv", "--run", "r", "--contamination", 0.1, "--overwrite")
+    with np.load("runs/r/scores.npz") as arrays:
+        assert float(arrays["threshold"]) == arrays["held"].max()  # rank ceil(13 * 0.9) of 12
+    assert "exceeded by 0 of 12 held-out rows" in result.out
+
+
+def test_the_last_rows_of_a_sorted_table_are_not_odd(call, train, tmp_path, monkeypatch):
+    """A run that held nothing out keeps a sample of its rows, and scores by a sample of these."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    a = np.sort(rng.normal(size=8000))
+    frame = pd.DataFrame({"a": a, "b": a + 0.5 * rng.normal(size=8000)}).round(3)
+    frame.to_csv("t.csv", index=False)
+    flags = ("--data", "t.csv", "--test-fraction", 0, "--val-fraction", 0, "--epochs", 6)
+    train("runs", "r", *flags, "--members", 1, "--threads", 1)
+    train_rows, held = Run(Path("runs/r")).read_rows()
+    assert (len(train_rows.x), len(held.x)) == (5000, 0)
+    rows = Scorer(Run(Path("runs/r")).load()[0]).rows
+    assert len(rows.x) == scoring.N_EXEMPLARS
+    for part in (train_rows, rows):
+        assert part.x[:, 0].mean() == pytest.approx(0, abs=0.12)
+        assert part.x[:, 0].std() == pytest.approx(train_rows.x[:, 0].std(), rel=0.1)
+    assert call("detect", "t.csv", "--run", "r").code == 0
+    flagged = pd.read_csv("t.scored.csv")["is_anomaly"].to_numpy()
+    assert 0.005 < flagged.mean() < 0.02  # 0.01 was asked for
+    assert flagged[-1000:].mean() < 0.08
+    assert flagged[:1000].mean() < 0.08
 
 
 def test_a_run_without_held_out_rows_says_where_its_threshold_comes_from(call, train, tmp_path):
@@ -504,7 +590,7 @@ def test_expectations_have_the_closed_forms_width_on_average(scorer):
     frame = survey(150, 12)
     x, mask, _, _ = encoding.encode(frame, scorer.columns)
     mean, draws = scorer.expected(x, mask, 0)
-    assert draws.shape == (detect.N_DRAWS, 150)
+    assert draws.shape == (hidden_cells.N_DRAWS, 150)
     words = explanations.expectations(scorer.columns[0], mean, draws)
     middle, half = np.array([[float(v) for v in word.split("±")] for word in words]).T
     weights = np.linalg.solve(COVARIANCE[1:, 1:], COVARIANCE[1:, 0])
@@ -543,9 +629,22 @@ def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(scorer):
     surprise = scorer.surprise(x, mask)
     gone = mask.copy()
     gone[:, 0] = 0
-    scores, others = (scorer.quick(x, seen, scorer.few)[0] for seen in (mask, gone))
+    scores, others = (scorer.estimate(x, seen, scorer.few)[0] for seen in (mask, gone))
     np.testing.assert_allclose(surprise[:, 0], scores - others, atol=1e-4)
     assert (surprise[big].argmax(1) == 0).all()
+
+
+def test_what_is_usual_is_that_of_a_sample_and_not_of_the_first_rows():
+    """A run that held nothing out has its rows in the order of a file, which may be sorted."""
+    model = linear()
+    x = 2 * np.random.default_rng(3).normal(size=(1500, 4)).astype(np.float32)
+    x, mask = x[np.abs(x).sum(1).argsort()], np.ones((1500, 4), bool)
+    scorer = scorer_by(model, ROWS, MASK)
+    every = np.median(scorer.surprise(x, mask.astype(np.float32)), 0)
+    first = np.median(scorer.surprise(x[:300], mask[:300].astype(np.float32)), 0)
+    typical = scorer.typical_surprise(Reference(x, mask))
+    np.testing.assert_allclose(typical, every, rtol=0.25)
+    assert (first < 0.6 * every).all()
 
 
 def test_only_the_first_rows_and_flagged_ones_are_explained(score, monkeypatch):

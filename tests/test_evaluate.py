@@ -12,16 +12,24 @@ from torch import nn
 from torch.distributions import Normal
 
 import data as datasets
-import evaluate as evaluate_script
-from evaluate import baseline_reconstructions, describe_rows, evaluate, table, units
+from evaluate import table
 from parts.forms.pictures import sprites
 from parts.forms.tables import encoding
 from parts.forms.tables.encoding import Column
 from parts.measure import disentanglement
-from parts.model.build import load_model
+from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.gaussian import MIN_VARIANCE
 from parts.model.likelihoods.mixed import Mixed
 from parts.runs import Run
+from parts.tasks import evaluate as evaluating
+from parts.tasks.evaluate import (
+    baseline_reconstructions,
+    describe_rows,
+    evaluate,
+    known_factors,
+    measure_factors,
+    units,
+)
 from vae import VAE, Batch, Bernoulli, Gaussian, kl_normal
 
 Z_DIM = 3
@@ -121,12 +129,37 @@ def projected(train, test, n_components):
 def test_baseline_mse_are_those_of_the_training_mean_and_of_an_svd(n_train, n_columns, z_dim):
     train, test = rows(n_train, n_columns), rows(20, n_columns, seed=1) + 0.5
     batches = [Batch(torch.from_numpy(x)) for x in (train, test)]
-    mean, pca = baseline_reconstructions(zeroed(Gaussian(n_columns), z_dim), *batches)
+    mean, pca = baseline_reconstructions(Gaussian(n_columns), *batches, z_dim)
     np.testing.assert_allclose(mean, np.tile(train.mean(0), (20, 1)), atol=1e-6)
     expected = projected(train, test, min(z_dim, n_train, n_columns))
     np.testing.assert_allclose(pca, expected, atol=1e-4)
     metrics, _ = measured(zeroed(Gaussian(n_columns), z_dim), train, test, n_samples=1)
     assert metrics["baseline_mse_pca"] == pytest.approx(np.mean((test - expected) ** 2), abs=1e-6)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_pca_has_as_many_components_as_all_members_have_latents(members):
+    train, test = rows(50, 9), rows(20, 9, seed=1)
+    model = VAE(Gaussian(9), (), 2, members=members)
+    metrics, figures = measured(model, train, test, n_samples=members)
+    error = (test - projected(train, test, 2 * members)) ** 2
+    assert metrics["baseline_mse_pca"] == pytest.approx(error.mean(), abs=1e-6)
+    np.testing.assert_allclose(figures["mse_per_column_pca"], error.mean(0), atol=1e-5)
+    assert figures["kl_per_dim"].shape == (2 * members,)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
+@pytest.mark.parametrize("name", ["gaussian", "bernoulli", "mixed"])
+def test_rows_on_the_cpu_are_measured_by_a_model_on_another_device(name):
+    train, test = ((rows(n, 4, seed=n) > 0).astype(np.float32) for n in (50, 20))
+    model = VAE(LIKELIHOODS[name].of([Column(c) for c in "abcd"]), (5,), 2)
+    (here, figures), (there, others) = (
+        measured(model.to(device), train, test, n_samples=3000) for device in ("cpu", "cuda")
+    )
+    for metric in ("test_mse", "kl", "baseline_mse_mean", "baseline_log_px_diagonal"):
+        assert there[metric] == pytest.approx(here[metric], rel=1e-4)
+    assert there["log_px"] == pytest.approx(here["log_px"], abs=0.02)  # of other draws
+    np.testing.assert_allclose(others["mu"], figures["mu"], atol=1e-4)
 
 
 def test_baseline_log_px_are_those_of_the_likelihood():
@@ -175,7 +208,7 @@ def test_evaluating_twice_gives_the_same_numbers_and_leaves_random_states(n_trai
     np.testing.assert_equal(np.random.get_state(), numpy_before)  # noqa: NPY002
     torch.rand(3)
     assert measured(model, train, test, n_samples=7)[0] == first
-    assert measured(model, train, test, n_samples=7, draw_seed=1)[0]["log_px"] != first["log_px"]
+    assert measured(model, train, test, n_samples=7, seed=1)[0]["log_px"] != first["log_px"]
     assert model.training
 
 
@@ -183,7 +216,7 @@ def test_description_of_rows_does_not_depend_on_chunks(monkeypatch):
     model = VAE(Gaussian(4), (5,), 2)
     batch = Batch(torch.randn(23, 4))
     whole = describe_rows(model, batch, with_std=True)
-    monkeypatch.setattr(evaluate_script, "CHUNK_FLOATS", 5 * model.width)
+    monkeypatch.setattr(evaluating, "CHUNK_FLOATS", 5 * model.width)
     for in_pieces, at_once in zip(describe_rows(model, batch, True), whole, strict=True):
         torch.testing.assert_close(in_pieces, at_once)
     recon, mu, kl_per_dim, std = whole
@@ -327,7 +360,7 @@ def test_baselines_of_a_table_know_each_columns_marginal_and_no_gaussian():
     assert bend < -1
     assert metrics["baseline_log_px_diagonal"] == pytest.approx((total + bend) / 40, rel=1e-5)
     assert metrics["baseline_log_px_gaussian"] is metrics["baseline_mse_pca"] is None
-    mean, pca = baseline_reconstructions(model, train, test)
+    mean, pca = baseline_reconstructions(model.likelihood, train, test, Z_DIM)
     np.testing.assert_allclose(mean, np.tile(center, (40, 1)), rtol=1e-5)
     assert pca is None
     errors = model.likelihood.cell_errors(test.x, torch.tensor(np.array(mean))).numpy()
@@ -396,13 +429,13 @@ def test_factors_are_measured_on_all_splits_and_written_like_the_rest(sprites_ru
 
 def test_factors_measured_are_those_of_the_models_own_posterior(sprites_runs):
     """Row by row: q(z|x) of a row stands beside that row's factors, also in chunks and parts."""
-    model, checkpoint = load_model(Run(sprites_runs / "one"), torch.device("cpu"))
-    data = datasets.load_for(checkpoint["config"])
-    batch, codes = evaluate_script.known_factors(data, model, 0)
+    fitted, _ = Run(sprites_runs / "one").load()
+    data, model = datasets.load(fitted.config.data, fitted.codec), fitted.model
+    batch, codes = known_factors(data, model, 0)
     names = list(codes)
     factors = unstructured_to_structured(np.stack([codes[n] for n in names], -1), names=names)
     np.testing.assert_allclose(batch.x.numpy(), sprites.draw(factors, 16), atol=1e-6)
-    found = evaluate_script.measure_factors(model, batch, codes, 5)
+    found = measure_factors(model, batch, codes, 5)
     mu, logvar = (t.detach().numpy() for t in model.encode(batch.x))
     expected = disentanglement.measure(mu, logvar, codes, 5)
     for by_name in (found, expected):
@@ -412,9 +445,9 @@ def test_factors_measured_are_those_of_the_models_own_posterior(sprites_runs):
 
 def test_many_rows_are_measured_by_a_random_part(sprites_runs, monkeypatch):
     monkeypatch.setattr(disentanglement, "MOST_ROWS", 250)
-    model, checkpoint = load_model(Run(sprites_runs / "one"), torch.device("cpu"))
-    data = datasets.load_for(checkpoint["config"])
-    (first, codes), (other, _) = (evaluate_script.known_factors(data, model, s) for s in (0, 1))
+    fitted, _ = Run(sprites_runs / "one").load()
+    data, model = datasets.load(fitted.config.data, fitted.codec), fitted.model
+    (first, codes), (other, _) = (known_factors(data, model, s) for s in (0, 1))
     assert len(first.x) == len(codes["x"]) == 250
     assert len(torch.unique(first.x, dim=0)) == 250
     assert not torch.equal(first.x, other.x)

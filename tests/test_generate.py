@@ -12,13 +12,18 @@ import torch
 from scipy.stats import ks_2samp, norm, spearmanr
 
 import data as datasets
-import generate
 from parts.forms import conditions
-from parts.forms.tables import encoding, kinds, marginals
+from parts.forms.base import Codec, Reference
+from parts.forms.config import DataConfig
+from parts.forms.tables import encoding, kinds, marginals, samples
 from parts.forms.tables.example import CITIES, JOBS, survey
 from parts.measure import closeness
 from parts.model.likelihoods.discrete import Bernoulli
 from parts.runs import Run
+from parts.tasks import sample as sampling
+from parts.tasks.fit import Fitted
+from parts.tasks.sample import Drawn, compare_copies, with_marginals
+from vae import VAE
 
 # x and y are jointly Gaussian; the others depend on one another and on neither.
 SLOPE, NOISE = -1.5, 0.8
@@ -108,7 +113,7 @@ def test_the_seed_decides_the_rows(made, monkeypatch):
     first, again, other = (made("--n", 50, "--seed", seed) for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(first, again)
     assert (first["x"] == other["x"]).mean() < 0.1
-    monkeypatch.setattr(generate, "N_AT_A_TIME", 7)
+    monkeypatch.setattr(sampling, "N_AT_A_TIME", 7)
     pieces = made("--n", 50)
     assert len(pieces) == 50
     assert len(pieces.drop_duplicates()) >= 49
@@ -136,6 +141,14 @@ class Source:
 
     def sample(self, n):
         return self.draw(n)
+
+
+def fitted_to(model, columns, x, mask, held=None):
+    """The Fitted of a model and of the training rows x, mask that its run keeps."""
+    codec = Codec("tables", columns, (len(columns),))
+    held = x[:0] if held is None else held
+    rows = Reference(x, mask > 0), Reference(held, np.ones(held.shape, bool))
+    return Fitted(model, codec, None, *rows, len(x))
 
 
 def test_the_map_between_two_gaussians_is_the_line_between_them():
@@ -207,14 +220,15 @@ def test_only_observed_cells_of_numbers_decide():
     x[:, 1], x[:, 2] = rng.poisson(9, 2000), rng.integers(0, 3, 2000)
     source = Source(lambda n: torch.column_stack([torch.randn(n), torch.poisson(9 * torch.ones(n)),
                                                   *torch.randn(3, n)]))  # fmt: skip
-    found = marginals.with_marginals(x, source, columns, (x_train, mask), rng)
+    found = with_marginals(x, fitted_to(source, columns, x_train, mask), rng)
     assert found[:, 0].min() > 1
     assert found[:, 0].mean() == pytest.approx(5, abs=0.15)
     assert found[:, 1].mean() == pytest.approx(3, abs=0.25)
     assert (found[:, 1] == np.round(found[:, 1])).all()
     np.testing.assert_array_equal(found[:, [2, 4]], x[:, [2, 4]])
     assert (found[:, 3] == 1).all()
-    two = marginals.with_marginals(x, source, columns, (x_train[:2], mask[:2] * 0 + 1), rng)
+    two = fitted_to(source, columns, x_train[:2], mask[:2] * 0 + 1)
+    two = with_marginals(x, two, rng)
     assert np.isfinite(two).all()
     assert set(np.unique(two[:, 1])) <= set(range(20))
 
@@ -224,15 +238,13 @@ def test_the_map_is_that_of_the_run_whatever_rows_it_maps():
     train = rng.gamma(2, size=(500, 1)), np.ones((500, 1))
     x, source = rng.normal(size=(300, 1)), Source(lambda n: torch.randn(n, 1))
     torch.manual_seed(0)
-    one = marginals.with_marginals(
-        x, source, [encoding.Column("a")], train, np.random.default_rng(0)
-    )
+    fitted = fitted_to(source, [encoding.Column("a")], *train)
+    one = with_marginals(x, fitted, np.random.default_rng(0))
     first = torch.rand(1)  # the random state outside is as it was
     torch.manual_seed(0)
     assert torch.equal(first, torch.rand(1))
     torch.manual_seed(1)
-    other = marginals.with_marginals(x[40:90], source, [encoding.Column("a")], train,
-                                    np.random.default_rng(1))  # fmt: skip
+    other = with_marginals(x[40:90], fitted, np.random.default_rng(1))
     np.testing.assert_array_equal(one[40:90], other)
 
 
@@ -251,8 +263,8 @@ def test_the_command_maps_each_number_by_one_rising_function(made):
 
 def test_generated_columns_have_the_marginals_of_the_table(made):
     run = Run("runs/r")
-    columns = encoding.modelled([encoding.Column(**c) for c in run.config()["columns"]])
-    x_train, mask, *_ = run.read_rows()
+    columns = run.config().codec.modelled
+    x_train, mask, _ = run.read_rows()[0]
     found, apart, results = {}, {}, {}
     for choice in ("model", "data"):
         found[choice] = made("--n", 4000, "--marginals", choice)
@@ -282,12 +294,26 @@ def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
     for column in columns:
         cells = np.array([0.0, 40, 0.5, 12.25, 3210])
         x = column.to_model(cells).astype(np.float32)
-        assert generate.texts(column, x) == ["0", "40", "0.5", "12.25", "3210"]
+        assert samples.texts(column, x) == ["0", "40", "0.5", "12.25", "3210"]
         x = column.to_model(np.abs(wide)).astype(np.float32)
-        found = np.array(generate.texts(column, x), float)
+        found = np.array(samples.texts(column, x), float)
         np.testing.assert_allclose(found, np.abs(wide), rtol=1e-5, atol=0.02)
     level = encoding.Column("k", kind="binary", levels=["no", "yes"])
-    assert generate.texts(level, np.array([1.0, 0])) == ["yes", "no"]
+    assert samples.texts(level, np.array([1.0, 0])) == ["yes", "no"]
+
+
+def test_rows_of_a_run_on_a_sorted_table_have_its_mean(call, train, tmp_path, monkeypatch):
+    """A run that held nothing out keeps a sample of its rows, and not the first 5000."""
+    monkeypatch.chdir(tmp_path)
+    a = np.sort(np.random.default_rng(0).normal(size=8000))
+    pd.DataFrame({"a": a, "b": -a}).round(3).to_csv("t.csv", index=False)
+    flags = ("--preset", "impute", "--test-fraction", 0, "--val-fraction", 0, "--epochs", 1)
+    train("runs", "r", "--data", "t.csv", *flags)
+    assert call("generate", "--n", 4000, "--out", "new.csv").code == 0
+    found = pd.read_csv("new.csv")
+    for name in ("a", "b"):
+        assert found[name].mean() == pytest.approx(0, abs=0.1)  # of the first 5000 rows it is -0.6
+        assert found[name].std() == pytest.approx(1, abs=0.1)
 
 
 def test_a_table_of_two_rows_is_no_crash(call, train, tmp_path, monkeypatch):
@@ -612,8 +638,7 @@ def test_pictures_are_a_grid_and_an_array(call, train, tmp_path, monkeypatch):
     assert len(lines) == 5  # nothing pixel by pixel
     assert not Run("runs/d").generated.exists()
     first = picture[6 + 3 : 54 : 6, 6 + 3 : 54 : 6, 0]
-    ink = (x[0] - x.min()) / (x.max() - x.min())
-    np.testing.assert_allclose(first, 1 - ink, atol=0.01)  # ink is dark
+    np.testing.assert_allclose(first, 1 - x[0], atol=0.01)  # ink is dark, 1 is black
     result = call("detect", "generated.npz", "--run", "d")  # what one verb writes another reads
     assert (result.code, result.err) == (0, "")
     result = call("generate", "--n", 12, "--pixels", "drawn", "--out", "drawn.npz")
@@ -626,21 +651,27 @@ def test_pictures_are_a_grid_and_an_array(call, train, tmp_path, monkeypatch):
     assert "generated.png exists" in result.err
 
 
-def test_pictures_that_are_copies_are_told(capsys, tmp_path):
-    run, rng = Run(tmp_path), np.random.default_rng(0)
+def test_pictures_that_are_copies_are_told():
+    rng = np.random.default_rng(0)
     train, held, fresh = (rng.random((200, 64)).round().astype(np.float32) for _ in range(3))
-    generate.compare_pictures(run, train[:50], train, held)
-    result = json.loads((tmp_path / "generation.json").read_text())
+    model = VAE(Bernoulli(64, binarize="dynamic"))
+    columns, there = [encoding.Column(f"p{j}") for j in range(64)], np.ones((200, 64))
+    fitted = fitted_to(model, columns, train, there, held)
+    result, report, arrays = compare_copies(
+        fitted, Drawn(train[:50], None, []), model.likelihood.mean
+    )
     assert result["nearer"] == 1
+    assert (result["n_generated"], result["n_real"]) == (50, 400)
     assert 0.1 < result["nearer_real"] < 0.9
-    assert "100.0%; of held-out real pictures" in capsys.readouterr().out
+    assert "100.0%; of held-out real pictures" in report
+    assert arrays is None  # there is no figure of it
     # Grey pictures are drawn like the generated ones: else no draw were near to any of them.
-    grey = np.full((200, 64), 0.5, np.float32)
-    draws = Bernoulli(64, binarize="dynamic").draw
-    generate.compare_pictures(run, fresh, grey, grey[:0], draws)
-    result = json.loads((tmp_path / "generation.json").read_text())
+    grey = fitted_to(model, columns, np.full((200, 64), 0.5, np.float32), there)
+    result, *_ = compare_copies(grey, Drawn(fresh, None, []), model.likelihood.sample)
     assert 0.1 < result["nearer"] < 0.9
     assert result["nearer_real"] is None
+    result, *_ = compare_copies(grey, Drawn(fresh, None, []), model.likelihood.mean)
+    assert result["nearer"] == 0
 
 
 def test_one_run_goes_through_every_verb(call, train, tmp_path, monkeypatch):
@@ -710,11 +741,8 @@ def test_the_kinds_of_the_example_are_found(call, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(
         pd.read_csv("s.csv", dtype="str", na_filter=False), survey(), check_dtype=False
     )
-    config = datasets.resolve(
-        {"data": "s.csv", "scaling": "kinds", "kinds": {"odd": "ignore"}, "test_fraction": 0.2,
-         "split_seed": 42}
-    )  # fmt: skip
-    kinds = {column.name: column.kind for column in datasets.load(config).columns}
+    config = datasets.resolve(DataConfig("s.csv", scaling="kinds", kinds={"odd": "ignore"}))
+    kinds = {column.name: column.kind for column in datasets.load(config).codec.columns}
     assert kinds == {
         "respondent": "ignore",
         "age": "positive",

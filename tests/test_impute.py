@@ -11,11 +11,11 @@ import torch
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
-import impute
 from parts.forms.tables import encoding
 from parts.measure import hidden_cells
-from parts.model.build import load_model
 from parts.runs import Run
+from parts.tasks import fill as filling
+from parts.tasks.fill import Filler
 from parts.training import presets
 
 # a, b and c are jointly Gaussian; the others depend on one another and on none of these.
@@ -60,9 +60,7 @@ def trained(tmp_path_factory, train):
 
 @pytest.fixture(scope="module")
 def imputer(trained):
-    model, checkpoint = load_model(Run(trained / "runs" / "r"))
-    columns = [encoding.Column(**c) for c in checkpoint["config"]["columns"]]
-    return impute.Imputer(model, columns)
+    return Filler(Run(trained / "runs" / "r").load()[0])
 
 
 @pytest.fixture
@@ -288,7 +286,7 @@ def test_other_statistics_of_a_skewed_column(filled, statistic):
 
 
 def test_the_half_sample_mode_of_known_samples():
-    mode = impute.half_sample_mode
+    mode = hidden_cells.half_sample_mode
     assert mode(np.array([7.0, 1.0, 20.0, 7.2, 7.1])) == pytest.approx(7.1, abs=0.06)
     assert mode(np.array([3.0])) == 3.0
     assert mode(np.array([3.0, 5.0])) == 4.0
@@ -318,7 +316,7 @@ def test_a_row_is_filled_the_same_whatever_stands_beside_it(filled, monkeypatch)
     first = filled(frame)["a"].astype(float)
     part = filled(frame.iloc[40:])["a"].astype(float)
     np.testing.assert_allclose(part, first[40:], atol=0.0011)
-    monkeypatch.setattr(impute, "CHUNK_CELLS", 100)
+    monkeypatch.setattr(filling, "CHUNK_CELLS", 100)
     np.testing.assert_allclose(filled(frame)["a"].astype(float), first, atol=0.0011)
 
 
@@ -430,19 +428,34 @@ def test_every_observed_cell_is_hidden_once():
 def test_the_check_is_on_held_out_rows_of_the_training_file(checked, trained):
     _, result, arrays = checked
     run = Run(trained / "runs" / "r")
-    _, _, held, held_mask = run.read_rows()
+    _, (held, held_mask, _) = run.read_rows()
     assert result["n_rows"] == len(held) == 160
     assert 0.98 * held_mask.sum() <= result["n_hidden"] <= held_mask.sum()
     assert arrays["hidden"].sum() == result["n_hidden"]
     assert sum(entry["n"] for entry in result["columns"].values()) == result["n_hidden"]
-    columns = [encoding.Column(**c) for c in run.config()["columns"]]
-    known = encoding.to_user(held, encoding.modelled(columns))
+    known = run.config().codec.decode(held)
     at = list(arrays["columns"]).index("a")
     hidden = arrays["hidden"][:, at]
     expected = np.sort(known[held_mask[:, at], at])
     truth = np.sort(arrays["truth"][hidden, at])
     assert len(truth) >= len(expected) - 1
     assert np.isin(truth.round(6), expected.round(6)).all()
+
+
+def test_the_check_says_how_many_rows_the_baselines_learned_from(checked, filled):
+    """All that the run was trained on, or the sample of them that it keeps."""
+    out, result, _ = checked
+    assert (result["n_train"], result["n_baseline"]) == (640, 640)
+    assert "the others are fitted" not in out
+    with np.load("runs/r/rows.npz") as arrays:
+        rows = dict(arrays)
+    np.savez("runs/r/rows.npz", **rows | {k: rows[k][:300] for k in ("x", "mask")})
+    filled(survey(50, 20), "--check")
+    result = json.loads(Path("runs/r/imputation.json").read_text())
+    assert (result["n_train"], result["n_baseline"]) == (640, 300)
+    assert "the others are fitted to 300 of the run's 640 training rows" in filled.out
+    many = hidden_cells.report(result | {"n_train": 26_049, "n_baseline": 5000})
+    assert "the others are fitted to 5,000 of the run's 26,049 training rows" in many
 
 
 def test_the_check_of_another_file_is_on_all_its_rows(filled):
@@ -676,8 +689,9 @@ def test_a_run_that_is_fitted_here_learns_from_every_row_it_may(
     result = call("impute", "t.csv", *flags)
     assert (result.code, result.err) == (0, "")
     run = Run(Path("runs/0001"))
-    assert (run.config()["preset"], run.config()["members"]) == ("impute", 3)
-    assert [len(part) for part in run.read_rows()[::2]] == [60 - held_out, held_out]
+    asked = run.config().asked
+    assert (asked.training.preset, asked.model.members) == ("impute", 3)
+    assert [len(part.x) for part in run.read_rows()] == [60 - held_out, held_out]
 
 
 def test_randomness_outside_is_left_alone(imputer):

@@ -874,6 +874,18 @@ def test_the_average_of_mixed_is_each_kinds_own():
     torch.testing.assert_close(found[:, others], expected[:, others])
 
 
+@pytest.mark.parametrize("name", ["gaussian", "mixed"])
+def test_an_average_lies_where_its_unit_has_taken_the_means(name):
+    """On the CPU in float64, as they come from NumPy, wherever the weights are."""
+    likelihood = LIKELIHOODS[name].of([Column("a"), Column("k", kind="binary", levels=["0", "1"])])
+    params, weights = torch.randn(3, 50, likelihood.n_params), torch.rand(3, 50)
+    found = likelihood.average(params, weights, lambda mean, std: mean.double())
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found.float(), likelihood.average(params, weights))
+    found = likelihood.average(params, weights, lambda mean, std: mean.to("meta"))
+    assert (found.device.type, found.shape) == ("meta", (50, 2))
+
+
 def test_the_encoder_of_a_mixed_table_sees_the_mask():
     whole, blocks = mixed()
     x = mixed_rows(6)

@@ -10,13 +10,16 @@ import torch
 from torch import nn
 from torch.testing import assert_close as close
 
-from evaluate import describe_rows
+from parts.forms.base import Codec
 from parts.forms.tables.encoding import Column
 from parts.model import importance
-from parts.model.build import from_config
+from parts.model.build import Space, build_model
+from parts.model.config import ModelConfig
 from parts.model.likelihoods.mixed import Mixed
 from parts.model.networks import Linears, mlp
 from parts.runs import Run
+from parts.runs.config import Config, Execution, RunConfig
+from parts.tasks.evaluate import describe_rows
 from vae import VAE, Batch, Gaussian, kl_normal, normal_grid
 
 M = 3
@@ -352,24 +355,22 @@ def test_no_layer_of_the_terms_of_members_holds_more_than_chunk_floats(cells, mo
 
 
 def test_a_config_makes_the_members_again():
-    config = {
-        "likelihood": "mixed",
-        "variance": "column",
-        "real": "gaussian",
-        "columns": [column.to_dict() for column in COLUMNS],
-        "hidden_dims": [6],
-        "latent_dim": 2,
-        "network": "mlp",
-        "members": M,
-    }
-    model, again = from_config(config), from_config(json.loads(json.dumps(config)))
+    config = ModelConfig(
+        likelihood="mixed", variance="column", hidden_dims=[6], latent_dim=2, members=M
+    )
+    codec = Codec("tables", COLUMNS, (len(COLUMNS),))
+    run_config = RunConfig(Config(model=config), codec, "", 9, Execution(), {})
+    plain = json.loads(json.dumps(run_config.to_dict(".")))
+    found = RunConfig.from_dict(plain, ".")
+    model, again = (build_model(c.asked.model, Space.of(c.codec)) for c in (run_config, found))
     assert (model.members, model.encoder[0].weight.shape[0]) == (M, M)
     again.load_state_dict(model.state_dict())
     (x, mask), eps = rows(5), normal_grid(4, 2)
     log_px = [m.log_px(x.float(), mask=mask.float(), eps=eps) for m in (model, again)]
     close(*log_px, atol=0, rtol=0)
-    del config["members"]  # a run from before there were any
-    assert from_config(config).members == 1
+    del plain["model"]["members"]  # where nothing is said there is one
+    found = RunConfig.from_dict(plain, ".")
+    assert build_model(found.asked.model, Space.of(found.codec)).members == 1
 
 
 def survey(n):
@@ -387,7 +388,7 @@ def test_a_run_of_members_goes_through_every_verb(call, train, tmp_path, monkeyp
     Path("t.csv").write_text(text)
     Path("holes.csv").write_text(text.replace(",x,", ",,"))
     run = Run(train("runs", "r", "--data", "t.csv", "--members", M, "--epochs", 3))
-    assert run.config()["members"] == M
+    assert run.config().asked.model.members == M
     for args in (
         ("evaluate", "--run", "r"),
         ("detect", "t.csv", "--run", "r"),
@@ -399,8 +400,8 @@ def test_a_run_of_members_goes_through_every_verb(call, train, tmp_path, monkeyp
         result = call(*args)
         assert (result.code, result.err) == (0, ""), args
     assert run.metrics.is_file()
-    described = run.config(), json.loads(run.metrics.read_text())
-    assert described[1]["active_units"] <= M * described[0]["latent_dim"]
+    metrics = json.loads(run.metrics.read_text())
+    assert metrics["active_units"] <= M * run.config().asked.model.latent_dim
     filled = Path("holes.imputed.csv").read_text().splitlines()
     assert all(line.split(",")[1] in ("x", "y", "z") for line in filled[1:])
     assert {line.split(",")[1] for line in Path("x.csv").read_text().splitlines()[1:]} == {"x"}

@@ -14,12 +14,15 @@ from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.testing import assert_close as close
 
+from parts.forms.base import Codec
 from parts.forms.tables.encoding import Column
 from parts.model import importance
 from parts.model.batches import hide
-from parts.model.build import from_config
+from parts.model.build import Space, build_model
+from parts.model.config import ModelConfig
 from parts.model.likelihoods.mixed import Mixed
 from parts.model.networks import NETWORKS
+from parts.runs.config import Config, Execution, RunConfig
 from parts.training.adam import Adam
 from vae import VAE, Batch, Bernoulli, Gaussian, Importance, Terms, kl_normal, normal_grid
 
@@ -834,18 +837,20 @@ def test_a_loss_that_hides_is_the_bound_of_the_cells_left():
 # From a run's config
 
 
+def built_twice(columns, **options):
+    """The model of a ModelConfig, and the one of what a run's folder holds of it."""
+    codec = Codec("tables", columns, (len(columns),))
+    config = RunConfig(Config(model=ModelConfig(**options)), codec, "", 9, Execution(), {})
+    again = RunConfig.from_dict(json.loads(json.dumps(config.to_dict("."))), ".")
+    return [build_model(c.asked.model, Space.of(c.codec)) for c in (config, again)]
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("hidden_dims", [[], [7, 5]])
 def test_a_config_makes_the_same_model_again(likelihood, hidden_dims):
-    config = {
-        "likelihood": likelihood,
-        "variance": "column",
-        "columns": [{"name": "a"}, {"name": "b"}, {"name": "c"}],
-        "hidden_dims": hidden_dims,
-        "latent_dim": 2,
-        "network": "mlp",
-    }
-    model, again = from_config(config), from_config(json.loads(json.dumps(config)))
+    options = {"likelihood": likelihood, "variance": "column", "hidden_dims": hidden_dims}
+    options |= {"latent_dim": 2, "binarize": "none"}
+    model, again = built_twice([Column(name) for name in "abc"], **options)
     sizes = [m.out_features for m in model.modules() if isinstance(m, nn.Linear)]
     assert sizes == [*hidden_dims, 4, *hidden_dims[::-1], 3]
     assert len(list(model.likelihood.parameters())) == (likelihood == "gaussian")
@@ -883,16 +888,8 @@ def test_a_config_with_columns_of_every_kind_makes_the_same_model_again():
         Column("d", kind="ordinal", levels=["1", "2", "3"]),
         Column("e", kind="binary", levels=["n", "y"]),
     ]
-    config = {
-        "likelihood": "mixed",
-        "variance": "shared",
-        "real": "student",
-        "columns": [column.to_dict() for column in columns],
-        "hidden_dims": [6],
-        "latent_dim": 2,
-        "network": "mlp",
-    }
-    model, again = from_config(config), from_config(json.loads(json.dumps(config)))
+    options = {"likelihood": "mixed", "variance": "shared", "real": "student"}
+    model, again = built_twice(columns, hidden_dims=[6], latent_dim=2, **options)
     sizes = [m.out_features for m in model.modules() if isinstance(m, nn.Linear)]
     assert sizes == [6, 4, 6, 3 + 1 + 1 + 1 + 1]
     assert model.encoder[0].in_features == 3 + 1 + 1 + 1 + 1 + 5

@@ -5,10 +5,13 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from parts.errors import UserError
-from parts.model.build import flow_of, from_config
+from parts.forms.tables.encoding import Column
+from parts.model.build import Space, build_model, fit_to_model, flow_of
+from parts.model.config import ModelConfig
 from parts.model.flows import FLOWS
 from parts.model.priors import Mixture, VampPrior
 from parts.model.vqvae import VQVAE
+from parts.runs.config import Config
 from parts.tasks import walks
 from parts.training.loop import beta_at
 from vae import VAE, Batch, Gaussian, kl_normal
@@ -141,16 +144,21 @@ def test_beta_rises_anew_in_every_cycle():
 
 # What a run asks for
 
-CONFIG = {"likelihood": "gaussian", "variance": "fixed:1", "columns": [{"name": "a"}],
-          "hidden_dims": [3], "latent_dim": 2, "network": "mlp"}  # fmt: skip
+ASKED = {"likelihood": "gaussian", "variance": "fixed:1", "hidden_dims": [3], "latent_dim": 2}
+
+
+def build(**given):
+    """The model that these options ask for, of a table of one column."""
+    config = fit_to_model(Config().replace(**ASKED | given), given)
+    return build_model(config.model, Space([Column("a")], (1,), 0))
 
 
 def test_a_config_names_its_flow_and_prior():
-    model = from_config(CONFIG | {"flow": "planar:4", "prior": "mixture", "prior_components": 7})
+    model = build(flow="planar:4", prior="mixture", prior_components=7)
     assert "Planar flow of 4 layers, Mixture prior of 7 components" in model.describe()
     assert (model.flow.n_layers, model.prior.n_components) == (4, 7)
-    assert flow_of({"flow": None}) is None
-    assert from_config(CONFIG).gaussian
+    assert flow_of(ModelConfig()) is None
+    assert build().gaussian
 
 
 @pytest.mark.parametrize(
@@ -168,7 +176,7 @@ def test_a_config_names_its_flow_and_prior():
 )  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(").replace(")", r"\)")):
-        from_config(CONFIG | settings)
+        build(**settings)
 
 
 def test_only_a_model_with_a_gaussian_for_each_latent_has_its_factors_measured():

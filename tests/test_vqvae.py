@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from generate import resample
 from parts.errors import UserError
 from parts.model.codebook import DEAD, DECAY, Codebook, CodePrior, perplexity
+from parts.model.importance import resample
 from parts.model.vqvae import VQVAE, straight_through
 from parts.runs import Run
 from parts.training import loop as training_loop
@@ -368,9 +368,10 @@ def test_rows_given_some_cells_and_no_condition_are_of_the_joint_distribution():
 
 
 def test_every_verb_works_on_a_run(folder, call):
-    config = Run(folder / "runs" / "a").config()
+    config = Run(folder / "runs" / "a").config().asked
     # The preset of tables asks for another bound and for members.
-    assert (config["objective"], config["n_samples"], config["members"]) == ("elbo", 1, 1)
+    assert (config.training.objective, config.training.n_samples) == ("elbo", 1)
+    assert config.model.members == 1
     assert all(1 <= line["perplexity"] <= 16 for line in Run(folder / "runs" / "a").read_log())
     run = ("--run", "a")
     result = call("evaluate", *run, "--n-samples", 20)

@@ -143,6 +143,11 @@ def report(result):
         covered = "" if covered is None else f"{covered:.1%}"
         lines.append(f"  {name:<{width}}{figures}{covered:>12}")
     lines.append(f"  coverage: share of numbers inside their {result['interval']:.0%} interval")
+    n_train, n_known = result["n_train"], result["n_baseline"]
+    if n_known < n_train:
+        lines.append(
+            f"  the others are fitted to {n_known:,} of the run's {n_train:,} training rows"
+        )
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a ne
 N_SCORE = 20  # samples behind a score, or a fifth of n_samples if that is more
 FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
 N_EXEMPLARS = 1000  # rows of the run whose q(z|x) together are the prior of a score
-N_TYPICAL = 300  # held-out rows that say how surprising a column's cells usually are
+N_TYPICAL = 300  # held-out rows, a sample, that say how surprising a column's cells usually are
 N_ROWS_AT_A_TIME = 8192
 
 
@@ -112,8 +112,8 @@ class Scorer:
         return surprise
 
     def typical_surprise(self, rows):
-        """The median `surprise` of each column over some rows of a Reference, [D]; at least 0."""
-        some = rows.take(slice(N_TYPICAL))
+        """The median `surprise` of each column over a sample of a Reference, [D]; at least 0."""
+        some = rows.take(random_rows(len(rows.x), N_TYPICAL))
         found = self.surprise(some.x, some.mask.astype(np.float32), some.y)
         with_zero = np.vstack([found, np.zeros_like(found[:1])])
         return np.nan_to_num(np.nanmedian(with_zero, 0))
