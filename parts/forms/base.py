@@ -217,8 +217,8 @@ class Form:
             raise UserError(f"{config.data} has missing cells, which this likelihood does not take")
         y, notes = conditions.of_source(source, codec.conditions)
         x = self._left(source, codec.conditions)
-        plain = None if config.scaling == "none" else codec.modelled
-        arrays = [scaling.to_model(x, rows, plain) for rows in parts]
+        unscaled = config.scaling == "none"
+        arrays = [scaling.to_model(x, rows, codec.modelled, unscaled) for rows in parts]
         if config.static_pixels:
             rng = np.random.default_rng(config.data_seed)
             arrays = [scaling.binarized(array, rng) for array in arrays]

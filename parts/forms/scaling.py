@@ -28,17 +28,14 @@ def unit(x):
     return x / 255 if x.dtype == np.uint8 else x.astype(np.float64)
 
 
-def to_model(x, rows, columns=None):
-    """The rows numbered `rows` of x [N, D] in model units, float32; columns None: unscaled."""
+def to_model(x, rows, columns, unscaled=False):
+    """The rows numbered `rows` of x [N, D] in model units, or `unscaled`, float32."""
     out = np.empty((len(rows), x.shape[1]), np.float32)
     n = max(1, BLOCK // x.shape[1])
     for start in range(0, len(rows), n):
         block = unit(x[rows[start : start + n]])
-        if columns is None:
-            out[start : start + n] = block
-            continue
         with np.errstate(over="ignore"):
-            out[start : start + n] = encoding.to_model(block, columns)
+            out[start : start + n] = block if unscaled else encoding.to_model(block, columns)
         if not np.abs(out[start : start + n]).max() < encoding.FARTHEST:
             encoding.check_distance(block, columns)  # column by column: it says which
     return out
