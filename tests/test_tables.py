@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from parts.errors import UserError
 from parts.forms.tables import cells, encoding, kinds, table_files
 from parts.forms.tables.encoding import KNEE, LARGEST, Column
+from parts.forms.tables.example import survey
+from parts.training import presets
 
 
 def fit(texts, wanted=None, name="x"):
@@ -488,3 +490,15 @@ def test_an_infinite_cell_names_the_file():
 def test_a_positive_cell_is_not_rounded_to_nothing(style, whole, least):
     column = encoding.Column("p", kind="positive", curve="log", style=style, whole=whole, low=0.0)
     assert column.text_of(np.array([0.001])) == [least]
+
+
+def test_a_verb_that_fits_a_run_to_its_file_encodes_the_file_once(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "N_STEPS", 20)
+    frame = survey().head(300)
+    frame.to_csv("file.csv", index=False)
+    encoded, encode = [], encoding.encode
+    monkeypatch.setattr(encoding, "encode", lambda f, *a: encoded.append(len(f)) or encode(f, *a))
+    for verb in ("detect", "impute"):
+        assert call(verb, "file.csv").code == 0
+    assert encoded == [300, 300]

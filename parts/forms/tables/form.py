@@ -1,7 +1,7 @@
 """Tables: mixed columns with holes from .csv, .tsv, .parquet, .npy and .npz files."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class TableSource:
     """A table as it stands in a file; see `base.Source`."""
 
     file: table_files.File
+    encoded: tuple | None = field(default=None, repr=False)  # (codec, Encoded) of all rows
 
     n_test = shape = mask = None
 
@@ -101,11 +102,15 @@ class Tables(Form):
         if config.scaling != "kinds":
             return super().encode(source, codec, parts, config)
         y, notes = conditions.of_source(source, codec.conditions)
-        x, mask, _, own = encoding.encode(frame_of(source), codec.columns)
+        x, mask, impossible, own = encoding.encode(frame_of(source), codec.columns)
+        if isinstance(source, TableSource):  # a verb that fits a run to its file needs all rows too
+            source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes])
         whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors)
         return [whole.take(rows) for rows in parts], [*own, *notes]
 
     def encode_for(self, source, codec, config, y_train=None):
+        if source.encoded is not None and source.encoded[0] == codec:
+            return source.encoded[1]
         file, label = source.file, conditions.LABEL
         labelled = file.labels is not None and label not in file.frame
         # Labels that are no column: an array's own columns have no names to find them by.
