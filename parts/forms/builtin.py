@@ -17,7 +17,7 @@ def synthetic(config):
 
     if config.n_informative is not None and config.n_informative > config.n_columns:
         raise UserError(
-            f"--n-informative {config['n_informative']}, expected at most {config['n_columns']}"
+            f"--n-informative {config.n_informative}, expected at most {config.n_columns}"
         )
     informative = min(2, config.n_columns) if config.n_informative is None else config.n_informative
     redundant = min(2, config.n_columns - informative)
