@@ -108,6 +108,13 @@ def other_than_preset(config):
     return needs
 
 
+def options_of_others(settings):
+    """Names of options that belong to other likelihoods and models than `settings` has."""
+    axes = (("likelihood", LIKELIHOODS), ("model", MODELS))
+    own = [members[settings[name]].options for name, members in axes if settings[name] in members]
+    return (LIKELIHOOD_OPTIONS | MODEL_OPTIONS).difference(*own)
+
+
 def flow_of(config):
     """The flow that "NAME:LAYERS" asks for, or None."""
     if config.flow is None:
