@@ -823,7 +823,7 @@ def test_flags_win_over_the_config_of_a_run(train):
 @pytest.mark.parametrize(
     "flags",
     ["--data digits --model vqvae --n-codes 9 --code-dim 2", "--data digits --model vaegan",
-     "--data sprites --n-rows 40 --likelihood logistic --components 2 --network conv --hidden-dims 4 8",
+     "--data sprites --n-rows 40 --likelihood logistic --components 2 --network conv",
      "--data iris --flow iaf:2 --hidden-dims", "--data iris --prior vamp --prior-components 7",
      "--data digits --condition label --grey --image-size 8"],
 )  # fmt: skip

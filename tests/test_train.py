@@ -19,10 +19,12 @@ from parts.errors import UserError
 from parts.forms.base import Codec, Split
 from parts.forms.tables.encoding import Column
 from parts.runs.config import Config, resolve
-from parts.tasks.fit import held_out_terms
+from parts.tasks import fit as task
+from parts.tasks.fit import held_out_bound, held_out_terms
 from parts.training import adam, presets
 from parts.training import loop as training_loop
 from parts.training.adam import Adam
+from parts.training.config import TrainingConfig
 from parts.training.loop import (
     SCHEDULES,
     Training,
@@ -472,6 +474,37 @@ def test_held_out_terms_are_the_bound_of_all_rows_the_same_every_time():
     assert held_out_terms(model, Batch(ROWS.x[:0]), "val") == {}
 
 
+def test_the_bound_to_choose_by_is_the_one_that_training_climbs():
+    model, x = small_vae(), ROWS.x
+    assert held_out_bound(model, ROWS, TrainingConfig(objective="elbo")) is None
+    for objective, n_samples, used in (("iwae", 5, 64), ("dreg", 5, 64), ("iwae", 100, 100)):
+        options = TrainingConfig(objective=objective, n_samples=n_samples)
+        found = held_out_bound(model, ROWS, options)
+        torch.rand(7)
+        assert held_out_bound(model, ROWS, options) == found
+        with randomness.fixed_randomness():
+            assert found == model.log_px(x, n_samples=used).mean().item()
+        assert found > -held_out_terms(model, ROWS, "val")["val_loss"]
+
+
+def test_a_model_is_fitted_to_data_without_a_run():
+    """And comes at its best epoch, in evaluation mode, with rows to compare others with."""
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    data = of_size(60, 2)
+    data = replace(data, train=Split(x[:40]), val=Split(x[40:]))
+    config = Config().replace(likelihood="gaussian", binarize="none", epochs=60, patience=2, lr=0.1)
+    training = task.start(data, config)
+    records = [record for record in task.epochs(training, data, config) if record]
+    best = max(records, key=lambda record: record["val_bound"])["epoch"]
+    assert best == training.position.best_epoch == len(records) - 2 < 58
+    found = task.fit(data, config)
+    same(dict(found.model.state_dict()), training.best["model"])
+    assert not found.model.training
+    assert (found.n_train, found.codec, found.config) == (40, data.codec, config)
+    same(found.train.x, x[:40])
+    same(found.held.x, x[40:])
+
+
 # Training: what it counts
 
 
@@ -692,6 +725,29 @@ def test_a_column_with_a_spike_gets_no_variance_from_the_decoder(share, kind, ob
     columns = [Column("a"), Column("b", kind=kind, levels=["l"] * (kind == "ordinal")), Column("c")]
     data = replace(of_size(n, 3), codec=Codec("tables", columns, (3,)), train=Split(x, mask=mask))
     assert fitted(TABLE | {"preset": "impute"}, data)["variance"] == variance
+
+
+@pytest.mark.parametrize(("n_first", "variance"), [(4_000, "decoder"), (10_000, "column")])
+def test_a_spike_is_looked_for_in_a_random_sample_of_the_rows(n_first, variance):
+    """Of 25,000 sorted rows, 4,000 of one value are few, though 40 % of the first 10,000."""
+    x = np.random.default_rng(0).normal(size=(25_000, 1)).astype(np.float32)
+    x[:n_first] = 0.5
+    data = replace(of_size(25_000, 1), train=Split(x))
+    assert fitted(TABLE | {"preset": "impute"}, data)["variance"] == variance
+
+
+def test_a_model_starts_at_a_random_sample_of_the_rows(monkeypatch):
+    seen = []
+    monkeypatch.setattr(VAE, "start_at", lambda model, x, y=None, mask=None: seen.append(x[:, 0]))
+    x = np.arange(20_000, dtype=np.float32)[:, None] / 10_000
+    data = replace(of_size(20_000, 1), train=Split(x))
+    config = Config().replace(likelihood="gaussian", binarize="none")
+    for _ in range(2):
+        torch.rand(7)
+        task.start(data, config)
+    same(seen[0], seen[1])
+    assert len(seen[0].unique()) == 5000
+    assert 0.95 < seen[0].mean() < 1.05  # 6 standard errors; of the first 5000 it is 0.25
 
 
 @pytest.mark.parametrize(
