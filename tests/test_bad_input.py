@@ -126,6 +126,7 @@ FLAGS = [
     ("train --n-informative 21", "--n-informative 21"),
     ("train --n-informative 0", "--n-informative: '0'"),
     ("train --patience 3", "--patience needs held-out rows"),
+    ("train --patience 3", "--val-fraction 0.1"),
     ("train --data iris --val-fraction 0 --patience 3", "--patience needs held-out rows"),
     ("train --run a/b", "--run 'a/b'"),
     ("train --run ../x", "--run '../x'"),
