@@ -33,7 +33,7 @@ from parts.forms import BUILTIN
 from parts.forms.base import Codec
 from parts.forms.tables import encoding
 from parts.model.batches import Batch
-from parts.model.build import MODELS, Space, build_model, refuse_unfit, unused_options
+from parts.model.build import MODELS, Space, build_model, options_of_others, refuse_unfit
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.gaussian import LEARNED_VARIANCES
 from parts.model.networks import NETWORKS
@@ -276,8 +276,8 @@ def study_folder(args):
 
 def flags_of(args, base, config, threads):
     """A Config as flags for `train.py --config`, by name; only those that go together."""
-    unused = unused_options(config.model.model, config.model.likelihood)
     settings = config.flat()
+    unused = options_of_others(settings)
     flags = {name: settings[name] for name in args if name in settings and name not in unused}
     for name in ("data", "data_dir"):
         if flags[name] is not None and flags[name] not in BUILTIN:

@@ -17,6 +17,7 @@ import torch
 
 import data as datasets
 from parts.console.script import run_script as cli_run_script
+from parts.forms.config import DataConfig
 from parts.forms.tables import cells, encoding, table_files
 
 ROWS = "".join(f"{i},{i * i % 7}\n" for i in range(20))
@@ -125,6 +126,7 @@ FLAGS = [
     ("train --n-informative 21", "--n-informative 21"),
     ("train --n-informative 0", "--n-informative: '0'"),
     ("train --patience 3", "--patience needs held-out rows"),
+    ("train --patience 3", "--val-fraction 0.1"),
     ("train --data iris --val-fraction 0 --patience 3", "--patience needs held-out rows"),
     ("train --run a/b", "--run 'a/b'"),
     ("train --run ../x", "--run '../x'"),
@@ -182,7 +184,7 @@ def test_a_device_that_is_not_there(refuse, device):
     ],
 )
 def test_real_processes(run_script, tmp_path, command, fragment):
-    (tmp_path / "t.csv").write_text("a,b\n1,x\n")
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n" + ROWS)
     result = run_script(*shlex.split(command), cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
@@ -261,7 +263,7 @@ NUMERIC = [
     ("nan.npy", npy(np.where(X[4, 1] == X, np.nan, X)), "row 5, column 'c1' is missing"),
     ("infinite.npy", npy(np.where(X[4, 1] == X, np.inf, X)), "row 5, column 'c1' is inf"),
     ("fewer.csv", GOOD + "1\n", "row 21 has fewer cells than the header's 2"),
-    ("newline_in_name.csv", '"a\nb",c\nx,1\n', "column 'a\\nb' holds 'x'"),
+    ("newline_in_name.csv", '"a\nb",c\nx,1\n' + ROWS, "column 'a\\nb' holds 'x'"),
 ]
 # Arrays of more than two axes, where pictures are taken: not by the verbs for tables.
 PICTURES = [
@@ -520,7 +522,7 @@ def test_a_bernoulli_model_of_test_rows_outside_its_support(tmp_path, call, monk
     """Refused when training or when evaluating: log p of a 7 under a coin is no number."""
     monkeypatch.chdir(tmp_path)
     x = (X > 0).astype(float)
-    x[datasets.split_rows(20, 0.2, 0.1, 42)[2][0], 1] = 7
+    x[datasets.split_rows(20, DataConfig(test_fraction=0.2, val_fraction=0.1))[2][0], 1] = 7
     np.save("t.npy", x)
     flags = ("--data", "t.npy", "--likelihood", "bernoulli", "--epochs", 1)
     results = [call("train", *flags)]
@@ -766,7 +768,8 @@ def test_a_run_whose_rows_are_damaged(refuse, content):
 
 @pytest.mark.usefixtures("at_table")
 @pytest.mark.parametrize(
-    ("command", "words"), [("detect", "holds pictures, and the run was"), ("impute", "is a folder")]
+    ("command", "words"),
+    [("detect", "holds pictures, and run a was trained on a table"), ("impute", "is a folder")],
 )
 @pytest.mark.parametrize("name", [".", ""])
 def test_a_verb_on_a_folder(refuse, command, words, name):
@@ -880,8 +883,8 @@ def test_odd_tables_work(tmp_path, monkeypatch, call, train, name):
     assert list(scored.frame.columns)[: len(names)] == list(full.frame.columns) == names
     pd.testing.assert_frame_equal(scored.frame[names], before.frame)
     assert np.isfinite(scored.frame["anomaly_score"].astype(float)).all()
-    columns = [encoding.Column(**c) for c in json.loads(
-        Path("runs/a/config.json").read_text())["columns"]]  # fmt: skip
+    config = json.loads(Path("runs/a/config.json").read_text())
+    columns = [encoding.Column(**column) for column in config["codec"]["columns"]]
     for column in columns:
         there = ~cells.missing(before.frame[column.name])
         old, new = before.frame[column.name], full.frame[column.name]

@@ -15,6 +15,7 @@ from PIL import Image
 
 import data as datasets
 from benchmarks.start import LINES
+from parts.forms.config import DataConfig
 from parts.forms.tables import cells, example
 from parts.forms.tables.kinds import KINDS
 from parts.runs import Run
@@ -140,6 +141,7 @@ def test_the_manual_states_the_rules_by_which_kinds_are_told():
         "--data digits --val-fraction 0 --model vqvae",
         "--data synthetic --model vaegan",
         "--data sprites --prior vamp --likelihood logistic",
+        "--data iris --patience 1 --objective iwae --n-samples 2",
     ],
 )
 def test_the_manual_explains_every_logged_name(tmp_path, train, call, flags):
@@ -223,7 +225,7 @@ def test_the_verbs_run_one_after_another_on_the_example(run_in_order):
     assert len(Path("new.csv").read_text().splitlines()) == 1001
     runs = sorted(Path("runs").iterdir())
     assert [run.name for run in runs] == ["0001", "0002", "0003"]
-    found = [json.loads((run / "config.json").read_text())["preset"] for run in runs]
+    found = [Run(run).config().asked.training.preset for run in runs]
     assert found == ["table", "impute", "table"]
     assert "detection.json" in {path.name for path in runs[0].iterdir()}
     assert "imputation.json" in {path.name for path in runs[1].iterdir()}
@@ -371,12 +373,13 @@ def test_test_mse_line(default):
 
 
 def test_the_next_commands_are_printed(default):
-    end = default[1].splitlines()[-4:]
+    end = default[1].splitlines()[-5:]
     assert end == [
         "Run: runs/0001",
         "Next:",
         "  python evaluate.py --run 0001",
         "  python plot_results.py --run 0001",
+        "  python generate.py --run 0001",
     ]
 
 
@@ -386,18 +389,49 @@ def test_the_printed_commands_run(tmp_path, call, monkeypatch, runs_dir):
     out = call("train", "--data", "iris", "--epochs", 1, "--runs-dir", runs_dir).out
     next_lines = out.partition("Next:\n")[2].splitlines()
     assert [shlex.join(shlex.split(line)) for line in next_lines] == [n.strip() for n in next_lines]
-    evaluate, plot = (shlex.split(line) for line in next_lines)
+    evaluate, plot, generate = (shlex.split(line) for line in next_lines)
     assert evaluate[:2] == ["python", "evaluate.py"]
     assert plot[:2] == ["python", "plot_results.py"]
+    assert generate[:2] == ["python", "generate.py"]
     assert call("evaluate", *evaluate[2:], "--n-samples", 2).code == 0
     assert call("plot_results", *plot[2:], "--help").code == 0
+    assert call("generate", *generate[2:], "--n", 2).code == 0
+
+
+@pytest.mark.parametrize("name", ["t.csv", "my table.csv"])
+def test_after_a_table_the_verbs_on_its_file_are_printed(tmp_path, call, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    mixed_table()
+    Path("t.csv").rename(name)
+    out = call("train", "--data", name, "--epochs", 1, "--run", "a").out
+    next_lines = [shlex.split(line) for line in out.partition("Next:\n")[2].splitlines()]
+    assert next_lines == [
+        ["python", "evaluate.py", "--run", "a"],
+        ["python", "plot_results.py", "--run", "a"],
+        ["python", "detect.py", name, "--run", "a"],
+        ["python", "impute.py", name, "--run", "a"],
+        ["python", "generate.py", "--run", "a"],
+    ]
+    for _, script, *args in next_lines:
+        samples = () if script == "plot_results.py" else ("--n-samples", 2)
+        samples = ("--n", 2) if script == "generate.py" else samples
+        result = call(script.removesuffix(".py"), *args, *samples)
+        assert (result.code, result.err) == (0, ""), script
+
+
+def test_after_pictures_only_figures_are_printed(tmp_path, call):
+    """No file of the user's is there to score or to fill, and a run on pictures fits none."""
+    flags = ("--data", "digits", "--epochs", 1, "--batch-size", "full", "--run", "a")
+    out = call("train", "--runs-dir", tmp_path, *flags).out
+    commands = [line.split()[1] for line in out.partition("Next:\n")[2].splitlines()]
+    assert commands == ["evaluate.py", "plot_results.py"]
 
 
 def test_the_printed_commands_find_a_run_given_by_its_folder(tmp_path, call, train, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train("elsewhere", "a", "--data", "iris", "--epochs", 1)
     out = call("train", "--resume", "elsewhere/a", "--epochs", 2).out
-    evaluate, _ = (shlex.split(line) for line in out.partition("Next:\n")[2].splitlines())
+    evaluate, _, _ = (shlex.split(line) for line in out.partition("Next:\n")[2].splitlines())
     assert call("evaluate", *evaluate[2:], "--n-samples", 2).code == 0
     assert Run("elsewhere/a").metrics.is_file()
 
@@ -477,7 +511,7 @@ def test_a_default_in_the_help_is_the_default(parser_of, name):
 
 def test_the_classic_preset(tmp_path, train):
     run = Run(train(tmp_path, "a", "--preset", "classic"))
-    config = run.config()
+    config = run.config().asked.flat()
     assert config["hidden_dims"] == [8]
     assert config["batch_size"] == "full"
     assert config["variance"] == "fixed:1.0"
@@ -490,7 +524,7 @@ def test_the_classic_preset(tmp_path, train):
 
 def test_given_flags_win_over_the_preset(tmp_path, train):
     flags = ("--epochs", 3, "--preset", "classic", "--hidden-dims", "4", "5", "--latent-dim", 2)
-    config = Run(train(tmp_path, "a", *flags)).config()
+    config = Run(train(tmp_path, "a", *flags)).config().asked.flat()
     assert config["epochs"] == 3
     assert config["hidden_dims"] == [4, 5]
     assert config["latent_dim"] == 2
@@ -514,8 +548,8 @@ def test_a_preset_gives_way_to_a_variant(tmp_path, train, monkeypatch, flags, ob
     monkeypatch.setattr(presets, "N_STEPS", 2)
     np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).normal(size=(50, 3)), delimiter=",",
                header="a,b,c", comments="")  # fmt: skip
-    config = Run(train(tmp_path, "a", "--data", tmp_path / "t.csv", *flags.split())).config()
-    assert (config["objective"], config["members"]) == (objective, members)
+    config = Run(train(tmp_path, "a", "--data", tmp_path / "t.csv", *flags.split())).config().asked
+    assert (config.training.objective, config.model.members) == (objective, members)
 
 
 def test_every_flag_is_saved(tmp_path, train):
@@ -537,10 +571,15 @@ def test_every_flag_is_saved(tmp_path, train):
         "--checkpoint-seconds": 8,
         "--threads": 1,
     }
-    config = Run(train(tmp_path, "a", *(w for pair in flags.items() for w in pair))).config()
+    run = train(tmp_path, "a", *(w for pair in flags.items() for w in pair))
+    config, plain = Run(run).config(), json.loads((run / "config.json").read_text())
+    saved = {**config.asked.flat(), "threads": config.execution.threads}
+    nested = [part for part in plain.values() if type(part) is dict]
     for flag, value in flags.items():
-        saved = config[flag.removeprefix("--").replace("-", "_")]
-        assert saved == ([value] if flag == "--hidden-dims" else value), flag
+        name = flag.removeprefix("--").replace("-", "_")
+        value = [value] if flag == "--hidden-dims" else value
+        assert saved[name] == value, flag
+        assert [part[name] for part in nested if name in part] == [value], flag
 
 
 @pytest.mark.parametrize("variance", ["fixed:0.5", "shared", "column", "decoder"])
@@ -571,7 +610,7 @@ def mixed_table(n=150, n_columns=6):
 def test_a_table_is_trained_by_its_preset(tmp_path, train, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mixed_table()
-    config = Run(train("runs", "a", "--data", "t.csv", "--epochs", 2)).config()
+    config = Run(train("runs", "a", "--data", "t.csv", "--epochs", 2)).config().asked.flat()
     assert config["preset"] == "table"
     assert config["likelihood"] == "mixed"
     assert config["hidden_dims"] == [128, 128]
@@ -585,7 +624,7 @@ def test_the_epochs_of_a_table_make_a_number_of_steps(tmp_path, train, monkeypat
     monkeypatch.setattr(presets, "N_STEPS", 35)
     mixed_table()
     run = Run(train("runs", "a", "--data", "t.csv", "--batch-size", 50, "--latent-dim", 2))
-    config = run.config()
+    config = run.config().asked.flat()
     assert config["epochs"] == 12  # of 108 training rows, three steps each
     assert run.load_checkpoint()["optimizers"]["vae"]["step"].item() == 36
     assert config["latent_dim"] == 2
@@ -633,7 +672,7 @@ def test_a_test_row_beyond_float32_is_refused(tmp_path, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(30, 2))
     x[:, 1] = 1
-    x[datasets.split_rows(30, 0.2, 0.1, 42)[2][0], 1] = 1e30
+    x[datasets.split_rows(30, DataConfig(test_fraction=0.2, val_fraction=0.1))[2][0], 1] = 1e30
     np.savez("t.npz", X=x)
     results = [call("train", "--data", "t.npz", "--epochs", 1)]
     if results[0].code == 0:

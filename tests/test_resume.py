@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from parts.randomness import fixed_randomness
 from parts.runs import Run
 from parts.training import loop as training_loop
 
@@ -209,6 +210,21 @@ def test_more_epochs_equal_a_straight_longer_run(tmp_path, train, flags):
     assert len(Run(parts).read_log()) == 7
 
 
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "noted"),
+    [("onecycle", 5, True), ("onecycle", 3, False), ("constant", 5, False)],
+)
+def test_a_longer_cycle_is_noted(tmp_path, train, call, schedule, epochs, noted):
+    """Its rate, which had fallen to 0, rises again: what a straight longer run does not do."""
+    train(tmp_path, "a", *SMALL, "--epochs", 3, "--schedule", schedule)
+    result = call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", epochs)
+    assert result.code == 0
+    assert ("Note: the one-cycle rate now spans 5 epochs" in result.out) == noted
+    assert ("had fallen to over 3\n" in result.out) == noted
+    again = call("train", "--resume", "a", "--runs-dir", tmp_path)
+    assert "Note: the one-cycle" not in again.out  # it is not taken further
+
+
 @pytest.fixture
 def table(tmp_path):
     """A small .csv of mixed columns with holes."""
@@ -237,12 +253,13 @@ def test_a_table_under_one_cycle_goes_on_from_every_checkpoint(table, tmp_path, 
         patch.setattr(Run, "save_checkpoint", note)
         straight = train(runs_dir, "straight", *flags, "--checkpoint-seconds", 0)
     config = Run(straight).config()
-    assert (config["likelihood"], config["schedule"]) == ("mixed", "onecycle")
-    _, mask, *_ = Run(straight).read_rows()
+    asked = config.asked
+    assert (asked.model.likelihood, asked.training.schedule) == ("mixed", "onecycle")
+    mask = Run(straight).read_rows()[0].mask
     assert 0.05 < 1 - mask.mean() < 0.12
-    assert config["hide_rate"] == round(mask.mean() - 0.5, 3)
+    assert asked.training.hide_rate == round(mask.mean() - 0.5, 3)
     kinds = ["real", "categorical", "count", "ordinal"]
-    assert [column["kind"] for column in config["columns"]] == kinds
+    assert [column.kind for column in config.codec.columns] == kinds
     assert len(saved) > 8
     inside = 0
     for i, files in enumerate(saved[1::3]):
@@ -315,7 +332,7 @@ def test_fewer_epochs_are_not_claimed(tiny_run, tmp_path, call):
     call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", 1)
     checkpoint = assert_whole(run)
     assert checkpoint["position"]["epoch"] == 2
-    assert checkpoint["config"]["epochs"] >= 2  # refused, or kept at what was trained
+    assert checkpoint["config"].asked.training.epochs >= 2  # refused, or kept at what was trained
 
 
 # Early stopping
@@ -348,7 +365,35 @@ def test_the_best_epoch_is_what_is_evaluated(tmp_path, train, call):
         metrics.append(json.loads(Run(tmp_path / name).metrics.read_text()))
     assert metrics[0] == metrics[1]
     assert metrics[0]["epoch"] == epoch
-    assert straight.read_log() == run.read_log()[:epoch]
+    log = run.read_log()[:epoch]
+    assert [record.pop("val_bound") for record in log] == [-record["val_loss"] for record in log]
+    assert straight.read_log() == log
+
+
+@pytest.mark.parametrize("objective", ["iwae", "dreg"])
+def test_patience_chooses_by_the_bound_that_training_climbs(tmp_path, train, objective):
+    """The ELBO of such a model falls from the first epochs on, while log p(x) still rises."""
+    flags = ("--data", "iris", "--batch-size", 16, "--lr", 0.01, "--patience", 6, "--epochs", 200)
+    flags = (*flags, "--objective", objective, "--n-samples", 20)
+    run = Run(train(tmp_path, "a", *flags))
+    log, checkpoint = run.read_log(), run.load_checkpoint()
+    bounds = [record["val_bound"] for record in log]
+    losses = [record["val_loss"] for record in log]
+    best = checkpoint["best"]["epoch"]
+    assert best == 1 + int(np.argmax(bounds)) == len(log) - 6
+    assert best > 1 + int(np.argmin(losses))  # where the ELBO was best
+    assert checkpoint["position"]["best_elbo"] == max(bounds)
+    assert all(bound > -loss for bound, loss in zip(bounds, losses, strict=True))
+    # The bound of the held-out rows, at the weights that were kept.
+    fitted, epoch = run.load()
+    assert epoch == best
+    x = torch.from_numpy(run.read_rows()[1].x)
+    with fixed_randomness():
+        log_px = fitted.model.log_px(x, n_samples=64).mean().item()
+    assert log_px == pytest.approx(max(bounds), abs=1e-5)
+    parts = train(tmp_path, "parts", *flags, "--patience", 1)
+    train(tmp_path, "parts", "--resume", "parts", "--patience", 6)
+    assert_same_run(parts, run.path)
 
 
 @pytest.mark.slow

@@ -4,22 +4,30 @@ import contextlib
 import json
 import os
 import pickle
+import shlex
 import shutil
 import stat
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from parts import files, randomness, runs
 from parts.errors import UserError
+from parts.forms.base import Codec, Reference, Split, random_rows
 from parts.forms.tables.encoding import Column
+from parts.runs.config import Config, Execution, RunConfig, resolve
+from parts.tasks import score
 
-CONFIG = {"data": "iris", "lr": 0.001}
+ASKED = Config().replace(data="iris", lr=0.01, condition=["a"], kinds={"b": {"kind": "real"}})
+CODEC = Codec("tables", [Column("a", condition=True), Column("b", shift=2.5)], (1,))
+CONFIG = RunConfig(ASKED, CODEC, "0123", 7, Execution("cpu", 2), {"torch": "2.0"})
+PLAIN = CONFIG.to_dict("runs/a")
 
 
 def checkpoint(**changes):
@@ -66,6 +74,34 @@ def test_write_atomic_replaces_and_is_readable_by_others(tmp_path):
         assert path.read_bytes() == content
     assert entries(tmp_path) == ["file"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o644  # a temporary file's own mode is 0600
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002])
+def umask(request):
+    """The user's, for the length of a test."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_umask_holds_for_what_is_written(tmp_path, umask):
+    """What a user keeps from others stays theirs, and what a group may write it may."""
+    path = tmp_path / "file"
+    files.write_atomic(path, lambda file: file.write(b"private"))
+    assert mode(path) == 0o666 & ~umask
+    path.chmod(0o600)
+    files.write_json(path, {})  # a file that is replaced is a new one
+    assert mode(path) == 0o666 & ~umask
+    run = make(tmp_path / "runs", "a", rows=ROWS)
+    run.append_log({"epoch": 1})
+    with run.locked():
+        pass
+    for path in (tmp_path / "runs", *(tmp_path / "runs").rglob("*")):
+        assert mode(path) == (0o777 if path.is_dir() else 0o666) & ~umask, path
 
 
 def test_write_atomic_shows_nothing_before_the_end(tmp_path):
@@ -184,21 +220,77 @@ def test_names_that_are_names(tmp_path, name):
     assert make(tmp_path, name).path == tmp_path / name
 
 
+# Locks
+
+
+def test_a_lock_says_that_another_holds_it_and_ends_with_its_block(tmp_path):
+    with (
+        files.locked(tmp_path, "it is busy"),
+        pytest.raises(UserError, match="^it is busy$"),
+        files.locked(tmp_path, "it is busy"),
+    ):
+        pytest.fail("two held one lock")
+    with files.locked(tmp_path, "it is busy"):
+        pass
+
+
+def test_an_error_inside_a_lock_stays_what_it_is(tmp_path):
+    """A pipe that is full blocks too, and is no other process that trains."""
+    run, error = make(tmp_path), BlockingIOError("write could not complete without blocking")
+    with pytest.raises(BlockingIOError) as raised, run.locked():
+        raise error
+    assert raised.value is error
+    with run.locked():  # and it has let go
+        pass
+
+
+def test_a_run_in_training_is_not_replaced(tmp_path):
+    old = make(tmp_path, "a", model={"w": torch.zeros(1)})
+    with old.locked(), pytest.raises(UserError, match="is being trained by another") as error:
+        make(tmp_path, "a", overwrite=True)
+    assert one_line(error)
+    assert entries(tmp_path) == ["a"]
+    assert old.load_checkpoint()["model"]["w"].equal(torch.zeros(1))
+    new = make(tmp_path, "a", overwrite=True)
+    assert new.load_checkpoint()["model"]["w"].equal(torch.ones(3))
+
+
+def test_a_run_in_training_is_not_replaced_by_a_command(tiny_run, tmp_path, call):
+    """It is said before the data are read."""
+    run = runs.Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    before = run.checkpoint.read_bytes()
+    flags = ("--runs-dir", tmp_path, "--run", "a", "--overwrite", "--epochs", 1)
+    with run.locked():
+        results = [call("train", *flags, "--data", data) for data in ("iris", "nothing.csv")]
+    for result in results:
+        assert (result.code, result.out) == (2, "")
+        assert result.err.endswith("is being trained by another process\n")
+    assert run.checkpoint.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert call("train", *flags).code == 0
+
+
 # Rows kept to compare others with
 
-ROWS = {
-    "x": np.arange(6.0, dtype=np.float32).reshape(2, 3),
-    "mask": np.array([[True, False, True], [True, True, True]]),
-    "held_x": np.ones((1, 3), np.float32),
-    "held_mask": np.zeros((1, 3), bool),
-}
+TRAIN = Reference(
+    np.arange(6.0, dtype=np.float32).reshape(2, 3),
+    np.array([[True, False, True], [True, True, True]]),
+)
+HELD = Reference(np.ones((1, 3), np.float32), np.zeros((1, 3), bool))
+ROWS = TRAIN, HELD
 
 
-def test_a_run_keeps_the_rows_it_was_given(tmp_path):
-    run = make(tmp_path, rows=ROWS)
-    for kept, given in zip(run.read_rows(), ROWS.values(), strict=True):
-        assert kept.dtype == given.dtype
-        np.testing.assert_array_equal(kept, given)
+@pytest.mark.parametrize("y", [None, np.float32([[0, 1]])])
+def test_a_run_keeps_the_rows_it_was_given(tmp_path, y):
+    given = tuple(part._replace(y=y if y is None else y.repeat(len(part.x), 0)) for part in ROWS)
+    found = make(tmp_path, rows=given).read_rows()
+    for kept, part in zip(found, given, strict=True):
+        for array, expected in zip(kept, part, strict=True):
+            if expected is None:
+                assert array is None
+                continue
+            assert array.dtype == expected.dtype
+            np.testing.assert_array_equal(array, expected)
 
 
 def test_a_run_without_rows_says_so(tmp_path):
@@ -230,7 +322,9 @@ def test_rows_of_which_a_bit_flipped_are_refused(tmp_path):
 
 
 def test_rows_without_an_array_are_refused_by_a_user_error(tmp_path):
-    run = make(tmp_path, rows={"x": ROWS["x"]})
+    run = make(tmp_path, rows=ROWS)
+    with run.rows.open("wb") as file:
+        np.savez(file, x=TRAIN.x)
     with pytest.raises(UserError, match=r"rows\.npz"):
         run.read_rows()
 
@@ -238,7 +332,8 @@ def test_rows_without_an_array_are_refused_by_a_user_error(tmp_path):
 def test_nothing_in_the_rows_is_unpickled(tmp_path):
     marker, run = tmp_path / "marker", make(tmp_path / "runs", rows=ROWS)
     with run.rows.open("wb") as file:
-        np.savez(file, **ROWS | {"x": np.array([Malicious(marker)], dtype=object)})
+        x = np.array([Malicious(marker)], dtype=object)
+        np.savez(file, x=x, mask=TRAIN.mask, held_x=HELD.x, held_mask=HELD.mask)
     with pytest.raises(UserError, match="is damaged"):
         run.read_rows()
     assert not marker.exists()
@@ -332,7 +427,22 @@ def test_half_a_last_line_is_dropped(tmp_path, half):
     assert run.log.read_text() == '{"epoch": 1}\n'
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"{} {}"])
+def without(*names):
+    """PLAIN as JSON, less what stands at that path of keys."""
+    plain = json.loads(json.dumps(PLAIN))
+    part = plain
+    for name in names[:-1]:
+        part = part[name]
+    del part[names[-1]]
+    return json.dumps(plain).encode()
+
+
+PARTLY = [without("model"), without("codec", "columns"), without("source", "fingerprint"),
+          json.dumps(PLAIN | {"model": {"depth": 3}}).encode(),
+          json.dumps(PLAIN | {"execution": None}).encode()]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"{} {}", *PARTLY])
 def test_a_damaged_config_is_refused(tmp_path, content):
     run = make(tmp_path)
     (run.path / "config.json").write_bytes(content)
@@ -406,12 +516,12 @@ def test_checkpoints_of_others_are_refused(tmp_path, value):
 
 @pytest.mark.parametrize("format_", [0, runs.FORMAT + 1, "1.0", None])
 def test_another_format_is_refused(tmp_path, format_):
-    refused(make(tmp_path, format=format_), "has format .*, expected")
+    refused(make(tmp_path, format=format_), "has format .*, expected 3")
 
 
 @pytest.mark.parametrize("key", sorted(runs.CHECKPOINT_KEYS - {"format"}))
 def test_a_missing_part_is_named(tmp_path, key):
-    whole = checkpoint()
+    whole = checkpoint(config=PLAIN)
     del whole[key]
     run = make(tmp_path)
     run.checkpoint.write_bytes(saved(tmp_path, whole))
@@ -469,22 +579,29 @@ def test_a_checkpoint_holds_tensors_and_plain_types(tiny_run):
 
 def test_config_json_is_the_checkpoints_config(tiny_run):
     run = runs.Run(tiny_run)
-    config = json.loads((tiny_run / "config.json").read_text())
-    assert config == run.load_checkpoint()["config"] == run.config()
-    assert config["data"] == "iris"
-    assert config["epochs"] == 2
-    assert {"python", "torch", "numpy"} <= set(config["versions"])
-    assert [set(column) for column in config["columns"]] == 4 * [{f.name for f in fields(Column)}]
-    assert config["scaling"] == "standard"
+    plain = json.loads((tiny_run / "config.json").read_text())
+    assert plain == torch.load(run.checkpoint, weights_only=True)["config"]
+    config = run.config()
+    assert config == run.load_checkpoint()["config"]
+    assert plain["version"] == runs.FORMAT == 3
+    assert plain["data"]["data"] == config.asked.data.data == "iris"
+    assert plain["training"]["epochs"] == config.asked.training.epochs == 2
+    assert {"python", "torch", "numpy"} <= set(plain["versions"])
+    columns = plain["codec"]["columns"]
+    assert [set(column) for column in columns] == 4 * [{f.name for f in fields(Column)}]
+    assert plain["data"]["scaling"] == "standard"
+    assert plain["source"]["n_train"] == config.n_train == 108
+    assert plain["execution"] == {"device": config.execution.device, "threads": 1}
 
 
 def test_a_real_run_keeps_training_and_held_out_rows(tiny_run):
-    x, mask, held_x, held_mask = runs.Run(tiny_run).read_rows()
-    assert (x.shape, held_x.shape) == ((108, 4), (12, 4))
-    assert mask.all()
-    assert held_mask.all()
-    np.testing.assert_allclose(x.mean(0), np.zeros(4), atol=1e-6)
-    np.testing.assert_allclose(x.std(0), np.ones(4), atol=1e-6)
+    train, held = runs.Run(tiny_run).read_rows()
+    assert (train.x.shape, held.x.shape) == ((108, 4), (12, 4))
+    assert train.y is held.y is None
+    assert train.mask.all()
+    assert held.mask.all()
+    np.testing.assert_allclose(train.x.mean(0), np.zeros(4), atol=1e-6)
+    np.testing.assert_allclose(train.x.std(0), np.ones(4), atol=1e-6)
 
 
 def test_a_run_says_nothing_of_where_it_was_made(tiny_run):
@@ -503,7 +620,311 @@ def test_a_run_can_be_moved(tiny_run, tmp_path, call):
     assert (tmp_path / "elsewhere" / "renamed" / "metrics.json").is_file()
 
 
+TABLE = "a,b,c,d\n" + "".join(
+    f"{i * 0.37 % 1:.2f},{'xy'[i % 2]},{i % 6},{1 + i * 0.61 % 1:.3f}\n" for i in range(60)
+)
+
+
+@pytest.fixture
+def project(tmp_path, train, monkeypatch):
+    """A folder with a table and a run on it, made from inside by relative paths."""
+    folder = tmp_path / "project"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "t.csv").write_text(TABLE)
+    monkeypatch.chdir(folder)
+    train("runs", "a", "--data", "data/t.csv", "--epochs", 1, "--threads", 1)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def works(call, runs_dir):
+    """Whether the run a can be measured and goes on."""
+    flags = ("--runs-dir", runs_dir, "--threads", 1)
+    for command in (
+        ("evaluate", "--run", "a", "--n-samples", 2, *flags),
+        ("train", "--resume", "a", *flags),
+    ):
+        result = call(*command)
+        assert (result.code, result.err) == (0, ""), command
+    return True
+
+
+def test_the_path_of_the_data_is_kept_from_the_run_and_absolute(project):
+    plain = json.loads((project / "runs" / "a" / "config.json").read_text())
+    assert plain["data"]["data"] == os.path.join("..", "..", "data", "t.csv")
+    assert plain["source"]["absolute"] == {"data": os.path.realpath(project / "data" / "t.csv")}
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_project_can_be_moved(project, tmp_path, call, stays):
+    """With data and runs: also where others have taken the old place of the data."""
+    moved = tmp_path / "far" / "away"
+    moved.parent.mkdir()
+    project.rename(moved)
+    if stays:
+        (project / "data").mkdir(parents=True)
+        (project / "data" / "t.csv").write_text(TABLE.replace("x", "z"))
+    assert works(call, moved / "runs")
+    flags = ("--config", moved / "runs" / "a" / "config.json", "--runs-dir", moved / "runs")
+    assert call("train", *flags, "--run", "b").code == 0
+    a, b = (runs.Run(moved / "runs" / name) for name in "ab")
+    assert a.read_log() == b.read_log()
+    assert a.config().fingerprint == b.config().fingerprint
+
+
+def test_a_run_moved_alone_finds_its_data_where_they_were(project, tmp_path, call):
+    shutil.move(project / "runs" / "a", tmp_path / "deep" / "er" / "a")
+    assert works(call, tmp_path / "deep" / "er")
+
+
+def test_a_run_is_found_from_another_folder(project, tmp_path, call, monkeypatch):
+    for folder in (project, project / "data", project / "runs" / "a"):
+        monkeypatch.chdir(folder)
+        assert works(call, os.path.relpath(project / "runs"))
+
+
+def test_data_that_are_nowhere_are_named(project, call):
+    (project / "data" / "t.csv").unlink()
+    result = call("evaluate", "--runs-dir", project / "runs", "--run", "a")
+    assert result.code == 2
+    assert result.err.endswith("t.csv: no such file\n")
+
+
+# The config
+
+
+def test_a_config_is_frozen_and_replaced_by_the_names_of_its_options():
+    config = Config()
+    other = config.replace(lr=0.5, latent_dim=3, data="iris")
+    assert (other.training.lr, other.model.latent_dim, other.data.data) == (0.5, 3, "iris")
+    assert (config.training.lr, config.model.latent_dim, config.data.data) == (
+        (1e-3, 8, "synthetic")
+    )
+    assert {name for name, value in other.flat().items() if value != config.flat()[name]} == {
+        *("lr", "latent_dim", "data")
+    }
+    with pytest.raises(UserError, match="no option is named depth"):
+        config.replace(depth=3)
+    with pytest.raises(FrozenInstanceError):
+        config.training.lr = 1.0
+    with pytest.raises(FrozenInstanceError):
+        CONFIG.n_train = 1
+
+
+def test_no_two_parts_of_a_config_have_an_option_of_one_name():
+    names = [f.name for part in fields(Config) for f in fields(part.default_factory)]
+    assert len(names) == len(set(names)) == len(Config().flat())
+
+
+def test_what_is_asked_of_nothing_is_the_default_with_what_the_data_set_decides():
+    changed = {"n_rows": 1000, "val_fraction": 0.0, "test_fraction": 0.2, "likelihood": "gaussian"}
+    assert resolve({}).flat() == Config().flat() | changed
+    assert resolve({"data": "iris"}).data.val_fraction == 0.1
+    assert resolve({"data": "iris", "val_fraction": 0.3}).data.val_fraction == 0.3
+
+
+def test_a_config_goes_through_plain_values(tmp_path):
+    (tmp_path / "t.csv").write_text(TABLE)
+    asked = ASKED.replace(data=str(tmp_path / "t.csv"), hidden_dims=[3, 4], flow="iaf:2")
+    config = RunConfig(asked, CODEC, "0123", 7, Execution("cuda", 2), {"torch": "2.0"})
+    plain = json.loads(json.dumps(config.to_dict(tmp_path / "runs" / "a")))
+    found = RunConfig.from_dict(plain, tmp_path / "runs" / "a")
+    assert os.path.realpath(found.asked.data.data) == os.path.realpath(tmp_path / "t.csv")
+    assert found.asked.replace(data=asked.data.data) == asked
+    assert (found.codec, found.fingerprint, found.n_train) == (CODEC, "0123", 7)
+    assert (found.execution, found.versions) == (config.execution, config.versions)
+
+
+# Runs of the version before
+
+EARLIER = {
+    "data": "t.csv", "condition": ["b"], "n_rows": None, "n_columns": 20, "n_informative": None,
+    "data_seed": 42, "data_dir": None, "image_size": None, "grey": False, "test_fraction": 0.2,
+    "val_fraction": 0.1, "split_seed": 42, "preset": "table", "epochs": 2, "batch_size": 128,
+    "lr": 0.005, "schedule": "onecycle", "hidden_dims": [5, 4], "network": "mlp", "latent_dim": 8,
+    "members": 3, "likelihood": "mixed", "variance": "shared", "real": "gaussian",
+    "binarize": "none", "components": 1, "hide_rate": 0.5, "objective": "dreg", "n_samples": 5,
+    "beta": 1.0, "warmup_epochs": 0, "cycles": 1, "capacity": None, "free_bits": 0.0, "flow": None,
+    "prior": "normal", "prior_components": 50, "model": "vae", "n_codes": 64, "code_dim": 4,
+    "commitment": 0.25, "gamma": 1.0, "seed": 0, "device": "cpu", "threads": 1, "patience": 0,
+    "checkpoint_seconds": 30.0,
+    "kinds": {"c": {"kind": "ordinal", "levels": list("543210")}, "d": "positive"},
+    "scaling": "kinds", "mask_features": False, "columns": [{"name": "a", "kind": "real"}],
+    "shape": [3], "data_hash": "35acc5657fe5a873",
+    "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def earlier(tmp_path, monkeypatch):
+    """The folder of a run as format 2 wrote it, beside its table, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text(TABLE)
+    run = runs.Run("runs/old run")
+    run.path.mkdir(parents=True)
+    files.write_json(run.path / "config.json", EARLIER)
+    torch.save(checkpoint(format=2, config=EARLIER), run.checkpoint)
+    return run
+
+
+@pytest.mark.parametrize("command", ["evaluate --run", "generate --run", "train --resume",
+                                     "detect t.csv --run", "impute t.csv --run"])  # fmt: skip
+def test_a_run_of_the_version_before_is_refused_with_the_command_that_trains_it(
+    earlier, call, command
+):
+    result = call(*command.split(), "old run")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "has format 2, expected 3: it was written by another version" in result.err
+    *_, line = result.err.rstrip().partition("python train.py ")
+    args = shlex.split(line)
+    assert args == ["--config", os.path.join("runs", "old run", "config.json"), "--run", "NEW"]
+    assert call("train", *args).code == 0
+    assert runs.Run("runs/NEW").config().asked.data.condition == ["b"]
+
+
+@pytest.mark.usefixtures("earlier")
+def test_the_config_of_a_run_trains_the_same_again(train):
+    """Of the version before, of this one, and as plain flags with those of other models left out:
+    to the same bits; of kinds that no flag can say too.
+    """
+    flags = ("--condition", "b", "--epochs", 2, "--hidden-dims", 5, 4, "--kind", "d=positive")
+    files.write_json("kinds.json", {"c": EARLIER["kinds"]["c"]})
+    flags = (*flags, "--columns", "kinds.json", "--threads", 1, "--device", "cpu")
+    straight = runs.Run(train("runs", "straight", "--data", "t.csv", *flags))
+    plain = {"data": "t.csv", "condition": ["b"], "epochs": 2, "hidden_dims": [5, 4], "threads": 1,
+             "kind": ["d=positive"], "kinds_file": "kinds.json", "device": "cpu"}  # fmt: skip
+    files.write_json("plain.json", plain)
+    found = [
+        runs.Run(train("runs", name, "--config", path))
+        for name, path in (("a", "runs/old run/config.json"), ("b", "runs/straight/config.json"),
+                           ("c", "plain.json"))
+    ]  # fmt: skip
+    expected = straight.config()
+    assert expected.asked.data.kinds == EARLIER["kinds"]
+    assert [column.kind for column in expected.codec.columns] == (
+        ["real", "binary", "ordinal", "positive"]
+    )
+    for run in found:
+        assert run.config() == expected
+        assert run.log.read_bytes() == straight.log.read_bytes()
+
+
+@pytest.mark.usefixtures("earlier")
+def test_flags_win_over_the_config_of_a_run(train):
+    flags = ("--kind", "c=count", "--lr", 0.25, "--epochs", 1, "--real", "student")
+    config = runs.Run(train("runs", "a", "--config", "runs/old run/config.json", *flags)).config()
+    assert (config.asked.training.lr, config.asked.training.epochs) == (0.25, 1)
+    assert config.asked.model.real == "student"
+    assert config.asked.data.kinds == {"c": "count", "d": "positive"}
+    assert config.asked.training.schedule == "onecycle"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--data digits --model vqvae --n-codes 9 --code-dim 2", "--data digits --model vaegan",
+     "--data sprites --n-rows 40 --likelihood logistic --components 2 --network conv",
+     "--data iris --flow iaf:2 --hidden-dims", "--data iris --prior vamp --prior-components 7",
+     "--data digits --condition label --grey --image-size 8"],
+)  # fmt: skip
+def test_the_config_of_every_model_trains_the_same_again(tmp_path, train, flags):
+    if "--grey" in flags:  # a folder of pictures
+        make_folder(tmp_path / "pictures")
+        flags = flags.replace("digits", str(tmp_path / "pictures"))
+    more = ("--epochs", 1, "--batch-size", "full", "--threads", 1)
+    first = train(tmp_path / "runs", "a", *flags.split(), *more)
+    second = train(tmp_path / "runs", "b", "--config", first / "config.json")
+    assert runs.Run(first).config() == runs.Run(second).config()
+    assert runs.Run(first).log.read_bytes() == runs.Run(second).log.read_bytes()
+
+
+def make_folder(path):
+    """Two sub-folders, the labels, of six colour pictures each."""
+    rng = np.random.default_rng(0)
+    for label in "ab":
+        (path / label).mkdir(parents=True)
+        for i in range(6):
+            picture = Image.fromarray(rng.integers(256, size=(10, 12, 3), dtype=np.uint8))
+            picture.save(path / label / f"{i}.png")
+
+
+# Random rows
+
+
+@pytest.mark.parametrize("n", [0, 1, 99, 100])
+def test_few_rows_are_all_taken_in_their_order(n):
+    assert random_rows(n, 100).tolist() == list(range(n))
+
+
+def test_of_many_rows_a_random_sample_is_taken_the_same_every_time():
+    found = random_rows(10_000, 1000)
+    assert len(set(found.tolist())) == 1000
+    assert found.mean() == pytest.approx(5000, abs=4 * 10_000 / np.sqrt(12 * 1000))
+    assert found.max() > 9900
+    np.testing.assert_array_equal(found, random_rows(10_000, 1000))
+    assert (found != random_rows(10_000, 1000, seed=1)).any()
+
+
+def test_the_rows_that_a_run_keeps_are_a_random_sample():
+    """Of rows that are sorted, as files often are: official splits keep the order of a file."""
+    x = np.arange(1000, dtype=np.float32)[:, None]
+    mask = np.ones_like(x)
+    mask[500:] = 0
+    found = Split(x, y=-x, mask=mask).sample(200)
+    assert [part.shape for part in found] == 3 * [(200, 1)]
+    assert found.mask.dtype == bool
+    assert 400 < found.x.mean() < 600  # 4.9 standard errors
+    np.testing.assert_array_equal(found.y, -found.x)
+    np.testing.assert_array_equal(found.mask, found.x < 500)
+
+
+def test_the_exemplars_of_a_score_are_a_random_sample(tiny_run, monkeypatch):
+    fitted, _ = runs.Run(tiny_run).load()
+    x = np.repeat(np.arange(400, dtype=np.float32)[:, None], 4, axis=1)
+    train = Reference(x[:300], np.ones((300, 4), bool))
+    held = Reference(x[300:], np.ones((100, 4), bool))
+    monkeypatch.setattr(score, "N_EXEMPLARS", 100)
+    rows = score.Scorer(replace(fitted, train=train, held=held)).rows.x[:, 0]
+    assert len(set(rows.tolist())) == 100
+    assert rows.mean() == pytest.approx(200, abs=58)  # 5 standard errors; the first have 50
+    assert (rows >= 300).any()
+
+
 # Random state
+
+
+def test_the_random_state_of_a_device_that_is_not_computed_on_is_left_alone(monkeypatch):
+    """To read it would start the device, which takes seconds and memory."""
+
+    def touched(*args, **options):
+        pytest.fail("the device was touched")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("get_rng_state_all", "set_rng_state_all", "manual_seed", "get_rng_state"):
+        monkeypatch.setattr(torch.cuda, name, touched)
+    state = randomness.random_state()
+    assert state["cuda"] == []
+    randomness.set_random_state(state)
+    # As a run that was trained on such a device has it.
+    randomness.set_random_state(state | {"cuda": [state["cpu"]]})
+    with randomness.fixed_randomness(3):
+        torch.rand(1)
+
+
+def test_the_random_state_of_a_device_that_is_computed_on_goes_along(monkeypatch):
+    kept, seeds = [torch.arange(3)], []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [part.clone() for part in kept])
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state_all", lambda state: kept.__setitem__(0, state[0])
+    )
+    monkeypatch.setattr(torch.cuda, "manual_seed", seeds.append)
+    with randomness.fixed_randomness(3):
+        kept[0] = torch.zeros(3)
+    assert kept[0].tolist() == [0, 1, 2]
+    assert seeds == [3]
 
 
 def states():
@@ -562,7 +983,7 @@ def test_overwrite_leaves_a_folder_that_is_no_run(tmp_path):
 @pytest.mark.parametrize("damage", ["shape", "absent", "more", "nan"])
 def test_a_checkpoint_of_other_weights_is_refused(tmp_path, train, call, damage):
     run = train(tmp_path, "a", "--epochs", 1)
-    checkpoint = runs.Run(run).load_checkpoint()
+    checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
     weights = checkpoint["model"]
     name, weight = next(iter(weights.items()))
     if damage == "absent":

@@ -12,13 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from data import Data, Split
+from data import Data
 from parts import randomness
+from parts.console import flags
 from parts.errors import UserError
+from parts.forms.base import Codec, Split
 from parts.forms.tables.encoding import Column
-from parts.training import adam
+from parts.runs.config import Config, resolve
+from parts.tasks import fit as task
+from parts.tasks.fit import held_out_bound, held_out_terms
+from parts.training import adam, presets
 from parts.training import loop as training_loop
 from parts.training.adam import Adam
+from parts.training.config import TrainingConfig
 from parts.training.loop import (
     SCHEDULES,
     Training,
@@ -27,8 +33,8 @@ from parts.training.loop import (
     permutation,
     weighted_mean,
 )
-from parts.training.presets import fitted_settings
-from train import PRESETS, fit, held_out_terms, parse
+from parts.training.presets import PRESETS
+from train import fit, make_parser
 from vae import VAE, Batch, Gaussian
 
 
@@ -468,6 +474,37 @@ def test_held_out_terms_are_the_bound_of_all_rows_the_same_every_time():
     assert held_out_terms(model, Batch(ROWS.x[:0]), "val") == {}
 
 
+def test_the_bound_to_choose_by_is_the_one_that_training_climbs():
+    model, x = small_vae(), ROWS.x
+    assert held_out_bound(model, ROWS, TrainingConfig(objective="elbo")) is None
+    for objective, n_samples, used in (("iwae", 5, 64), ("dreg", 5, 64), ("iwae", 100, 100)):
+        options = TrainingConfig(objective=objective, n_samples=n_samples)
+        found = held_out_bound(model, ROWS, options)
+        torch.rand(7)
+        assert held_out_bound(model, ROWS, options) == found
+        with randomness.fixed_randomness():
+            assert found == model.log_px(x, n_samples=used).mean().item()
+        assert found > -held_out_terms(model, ROWS, "val")["val_loss"]
+
+
+def test_a_model_is_fitted_to_data_without_a_run():
+    """And comes at its best epoch, in evaluation mode, with rows to compare others with."""
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    data = of_size(60, 2)
+    data = replace(data, train=Split(x[:40]), val=Split(x[40:]))
+    config = Config().replace(likelihood="gaussian", binarize="none", epochs=60, patience=2, lr=0.1)
+    training = task.start(data, config)
+    records = [record for record in task.epochs(training, data, config) if record]
+    best = max(records, key=lambda record: record["val_bound"])["epoch"]
+    assert best == training.position.best_epoch == len(records) - 2 < 58
+    found = task.fit(data, config)
+    same(dict(found.model.state_dict()), training.best["model"])
+    assert not found.model.training
+    assert (found.n_train, found.codec, found.config) == (40, data.codec, config)
+    same(found.train.x, x[:40])
+    same(found.held.x, x[40:])
+
+
 # Training: what it counts
 
 
@@ -575,40 +612,64 @@ def test_fit_takes_holes_and_hands_on_how_to_train():
 # Flags
 
 
+def asked(*argv):
+    """The Config that flags ask for, as options by name."""
+    _, given = flags.parse(make_parser(), list(argv))
+    return resolve(flags.options_in(given)).flat()
+
+
 def test_a_preset_is_above_defaults_and_below_flags():
-    defaults, given = parse([])
+    args, given = flags.parse(make_parser(), [])
     assert given == {}
-    assert (defaults["hidden_dims"], defaults["latent_dim"], defaults["batch_size"]) == (
-        [64],
-        8,
-        32,
-    )
-    assert (defaults["variance"], defaults["epochs"], defaults["lr"]) == ("decoder", 50, 1e-3)
-    assert defaults["members"] == 1
-    args, given = parse(["--preset", "classic", "--batch-size", "32", "--latent-dim", "3"])
+    defaults = asked()
+    expected = {"hidden_dims": [64], "latent_dim": 8, "batch_size": 32, "variance": "decoder",
+                "epochs": 50, "lr": 1e-3, "members": 1}  # fmt: skip
+    for options in (args, defaults):
+        assert {name: options[name] for name in expected} == expected
+    argv = ["--preset", "classic", "--batch-size", "32", "--latent-dim", "3"]
+    _, given = flags.parse(make_parser(), argv)
     assert given == {"preset": "classic", "batch_size": 32, "latent_dim": 3}
+    found = asked(*argv)
     expected = {"hidden_dims": [8], "variance": "fixed:1.0", "batch_size": 32, "latent_dim": 3}
-    assert {key: args[key] for key in expected} == expected  # 32 is the default, but was given
-    assert set(args) == set(defaults)
+    assert {key: found[key] for key in expected} == expected  # 32 is the default, but was given
+    assert set(found) == set(defaults)
+
+
+def test_every_option_is_a_flag_and_every_flag_an_option():
+    """But for what the program fills in, and for what is not asked of a run's training."""
+    args, _ = flags.parse(make_parser(), [])
+    filled_in = {"kinds", "scaling", "static_pixels", "mask_features"}
+    elsewhere = {"kind", "kinds_file", "device", "threads", "config", "runs_dir", "run",
+                 "overwrite", "resume"}  # fmt: skip
+    assert set(Config().flat()) - set(args) == filled_in
+    assert set(args) - set(Config().flat()) == elsewhere
 
 
 def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
-    args, given = parse(["--data", "table.csv", "--lr", "0.5"])
+    found = asked("--data", "table.csv", "--lr", "0.5")
     expected = {
         "preset": "table", "hidden_dims": [128, 128], "batch_size": 128, "latent_dim": None,
         "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": None, "hide_rate": None,
-        "objective": "dreg", "n_samples": 5, "members": None,
+        "objective": "dreg", "n_samples": 5, "members": None, "likelihood": "mixed",
     }  # fmt: skip
-    assert {key: args[key] for key in expected} == expected
+    assert {key: found[key] for key in expected} == expected
+    _, given = flags.parse(make_parser(), ["--data", "table.csv", "--lr", "0.5"])
     assert given == {"data": "table.csv", "lr": 0.5}
-    assert parse(["--data", "table.csv", "--likelihood", "gaussian"])[0]["schedule"] == "constant"
-    assert parse(["--data", "table.npy"])[0]["preset"] is None
-    args, _ = parse(["--data", "table.csv", "--variance", "decoder", "--hide-rate", "0"])
-    assert (args["variance"], args["hide_rate"]) == ("decoder", 0.0)  # the defaults, but given
+    assert asked("--data", "table.csv", "--likelihood", "gaussian")["schedule"] == "constant"
+    assert asked("--data", "table.npy")["preset"] is None
+    found = asked("--data", "table.csv", "--variance", "decoder", "--hide-rate", "0")
+    assert (found["variance"], found["hide_rate"]) == ("decoder", 0.0)  # the defaults, but given
 
 
 LEFT = dict.fromkeys(("latent_dim", "epochs", "variance", "members", "hide_rate"))  # to the table
-TABLE = LEFT | {"preset": "table", "batch_size": 128}
+TABLE = LEFT | {"preset": "table", "batch_size": 128, "likelihood": "mixed"}
+
+
+def fitted(options, data):
+    """What is decided by the data where so many options are left to them: those that changed."""
+    before = Config().replace(binarize="none").replace(**options)
+    after = presets.fitted(before, data).flat()
+    return {name: value for name, value in after.items() if value != before.flat()[name]}
 
 
 def of_size(n_rows, n_columns, mask=None):
@@ -616,7 +677,7 @@ def of_size(n_rows, n_columns, mask=None):
     columns = [Column(f"c{j}") for j in range(n_columns)] + [Column("id", kind="ignore")]
     none = Split(np.zeros((0, n_columns), np.float32))
     rows = Split(np.zeros((n_rows, n_columns), np.float32), mask=mask)
-    return Data("table", rows, none, none, columns, (n_columns,), "hash")
+    return Data("table", rows, none, none, Codec("tables", columns, (n_columns,)), "hash")
 
 
 @pytest.mark.parametrize(
@@ -628,7 +689,7 @@ def of_size(n_rows, n_columns, mask=None):
      (6000 * 128, 128, 1), (6000 * 128 + 1, 128, 1)],
 )  # fmt: skip
 def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epochs):
-    found = fitted_settings(TABLE | {"batch_size": batch_size}, of_size(n_rows, 2))
+    found = fitted(TABLE | {"batch_size": batch_size}, of_size(n_rows, 2))
     assert found["epochs"] == epochs
 
 
@@ -637,7 +698,7 @@ def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epo
     [(1, 8), (16, 8), (17, 9), (18, 9), (63, 32), (64, 32), (65, 32), (200, 32)],
 )
 def test_latents_left_to_the_table_are_half_as_many_as_modelled_columns(n_columns, latent_dim):
-    found = fitted_settings(TABLE, of_size(10, n_columns))
+    found = fitted(TABLE, of_size(10, n_columns))
     assert found["latent_dim"] == latent_dim
 
 
@@ -649,7 +710,7 @@ def test_latents_left_to_the_table_are_half_as_many_as_modelled_columns(n_column
 def test_a_variance_left_to_a_table_of_few_rows_is_a_plainer_one(preset, n_rows, variance):
     data = of_size(n_rows, 3)
     data.train.x[:] = np.random.default_rng(0).normal(size=data.train.x.shape)
-    assert fitted_settings(TABLE | {"preset": preset}, data)["variance"] == variance
+    assert fitted(TABLE | {"preset": preset}, data)["variance"] == variance
 
 
 @pytest.mark.parametrize(
@@ -662,8 +723,31 @@ def test_a_column_with_a_spike_gets_no_variance_from_the_decoder(share, kind, ob
     x, mask = rng.normal(size=(n, 3)).astype(np.float32), np.ones((n, 3), np.float32)
     x[: int(share * n), 1], mask[: int(share * n), 1] = 0.5, observed
     columns = [Column("a"), Column("b", kind=kind, levels=["l"] * (kind == "ordinal")), Column("c")]
-    data = replace(of_size(n, 3), columns=columns, train=Split(x, mask=mask))
-    assert fitted_settings(TABLE | {"preset": "impute"}, data)["variance"] == variance
+    data = replace(of_size(n, 3), codec=Codec("tables", columns, (3,)), train=Split(x, mask=mask))
+    assert fitted(TABLE | {"preset": "impute"}, data)["variance"] == variance
+
+
+@pytest.mark.parametrize(("n_first", "variance"), [(4_000, "decoder"), (10_000, "column")])
+def test_a_spike_is_looked_for_in_a_random_sample_of_the_rows(n_first, variance):
+    """Of 25,000 sorted rows, 4,000 of one value are few, though 40 % of the first 10,000."""
+    x = np.random.default_rng(0).normal(size=(25_000, 1)).astype(np.float32)
+    x[:n_first] = 0.5
+    data = replace(of_size(25_000, 1), train=Split(x))
+    assert fitted(TABLE | {"preset": "impute"}, data)["variance"] == variance
+
+
+def test_a_model_starts_at_a_random_sample_of_the_rows(monkeypatch):
+    seen = []
+    monkeypatch.setattr(VAE, "start_at", lambda model, x, y=None, mask=None: seen.append(x[:, 0]))
+    x = np.arange(20_000, dtype=np.float32)[:, None] / 10_000
+    data = replace(of_size(20_000, 1), train=Split(x))
+    config = Config().replace(likelihood="gaussian", binarize="none")
+    for _ in range(2):
+        torch.rand(7)
+        task.start(data, config)
+    same(seen[0], seen[1])
+    assert len(seen[0].unique()) == 5000
+    assert 0.95 < seen[0].mean() < 1.05  # 6 standard errors; of the first 5000 it is 0.25
 
 
 @pytest.mark.parametrize(
@@ -673,40 +757,40 @@ def test_cells_are_hidden_up_to_a_half_together_with_the_holes(holes, rate):
     """Of 10 columns so many are empty; a rate of 0 is 0 and not -0.1."""
     mask = None if holes is None else np.repeat(np.float32([[0, 1]]), [holes, 10 - holes], axis=1)
     mask = None if mask is None else np.repeat(mask, 7, axis=0)
-    found = fitted_settings(TABLE, of_size(7, 10, mask))
+    found = fitted(TABLE, of_size(7, 10, mask))
     assert found["hide_rate"] == rate
 
 
 @pytest.mark.parametrize(("n_rows", "members"), [(1, 3), (999, 3), (1000, 1)])
 def test_members_left_to_a_table_are_several_where_rows_are_few(n_rows, members):
-    assert fitted_settings(TABLE, of_size(n_rows, 3))["members"] == members
+    assert fitted(TABLE, of_size(n_rows, 3))["members"] == members
 
 
 def test_what_is_not_left_to_the_table_stays_as_it_is():
     given = {"latent_dim": 7, "epochs": 9, "variance": "decoder", "members": 2, "hide_rate": 0.0}
-    assert fitted_settings(TABLE | given, of_size(50, 3)) == {}
+    assert fitted(TABLE | given, of_size(50, 3)) == {}
     for name in LEFT:  # each by itself
-        found = fitted_settings(TABLE | given | {name: None}, of_size(50, 3))
+        found = fitted(TABLE | given | {name: None}, of_size(50, 3))
         assert list(found) == [name]
 
 
 def test_holes_are_filled_by_several_members_that_learn_as_a_table_does():
-    table, impute = (parse(["--data", "t.csv", "--preset", p])[0] for p in ("table", "impute"))
+    table, impute = (asked("--data", "t.csv", "--preset", p) for p in ("table", "impute"))
     assert {name for name in table if table[name] != impute[name]} == {"preset", "members"}
     assert (table["members"], impute["members"]) == (None, 3)
     for args in (table, impute):  # whichever is chosen, its rule for the variance is there
-        fitted_settings(args, of_size(1000, 3))
+        assert fitted(args, of_size(1000, 3))["variance"] in ("shared", "column", "decoder")
 
 
 def test_every_preset_sets_existing_flags():
     for preset in PRESETS.values():
-        assert set(preset) <= set(parse([])[0])
+        assert set(preset) <= set(Config().flat())
 
 
 def test_hidden_dims_may_be_none_or_several():
-    assert parse(["--hidden-dims"])[0]["hidden_dims"] == []
-    assert parse(["--hidden-dims", "5", "4"])[0]["hidden_dims"] == [5, 4]
-    assert parse(["--batch-size", "full"])[0]["batch_size"] == "full"
+    assert asked("--hidden-dims")["hidden_dims"] == []
+    assert asked("--hidden-dims", "5", "4")["hidden_dims"] == [5, 4]
+    assert asked("--batch-size", "full")["batch_size"] == "full"
 
 
 @pytest.mark.parametrize(
@@ -717,7 +801,7 @@ def test_hidden_dims_may_be_none_or_several():
 )  # fmt: skip
 def test_a_flag_out_of_range_is_refused_with_its_value(flag, value):
     with pytest.raises(UserError, match=f"{flag}.*{value}"):
-        parse([flag, value])
+        asked(flag, value)
 
 
 def test_fit_refuses_cells_that_are_no_numbers():

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,11 +19,14 @@ import data as datasets
 import train as train_script
 import tune
 from parts import files, randomness
+from parts.console import flags as console
 from parts.console.progress import progress_bar
 from parts.errors import UserError
+from parts.forms.config import DataConfig
 from parts.forms.tables import encoding
-from parts.model.build import load_model
 from parts.runs import Run
+from parts.runs.config import resolve
+from parts.tasks import fit
 from parts.training import search
 
 TINY = ("--data", "iris", "--epochs", 2, "--threads", 1)
@@ -46,6 +50,17 @@ def tuned(call, monkeypatch):
 def rows_of(folder):
     with (folder / "trials.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def data_of(run):
+    config = run.config()
+    return datasets.load(config.asked.data, config.codec, config.fingerprint)
+
+
+def parsed(*argv):
+    """All flags of train.py, those given, and the options they come to."""
+    args, given = console.parse(train_script.make_parser(), [str(word) for word in argv])
+    return args, given, resolve(console.options_in(given)).flat()
 
 
 def results(rows):
@@ -99,12 +114,11 @@ def test_the_best_config_trains_to_the_same_score(whole, tmp_path, call):
     result = call("train", "--config", folder / "best.json", "--runs-dir", tmp_path, "--run", "a")
     assert result.code == 0, result.err
     run = Run(tmp_path / "a")
-    data = datasets.load_for(run.config())
-    model, _ = load_model(run)
+    data, model = data_of(run), run.load()[0].model
     with search.opened(folder / "study.db", epochs=2) as study:
         best = search.best(study)
     scores = [np.mean(rows) for rows in best.user_attrs["log_px"]]
-    seed = run.config()["seed"]
+    seed = run.config().asked.training.seed
     assert seed == np.argmax(scores)
     assert tune.score(model, data, "cpu").tolist() == best.user_attrs["log_px"][seed]  # to the bit
     assert f"to its {scores[seed]:.3f} of seed {seed}" in out
@@ -138,8 +152,9 @@ def test_given_flags_are_fixed_and_reach_the_best_config(tuned, tmp_path):
     best = json.loads((tmp_path / "best.json").read_text())
     assert best["hidden_dims"] == [5, 4]
     assert best["kind"] == ["petal length (cm)=positive"]
-    config, _ = train_script.parse(["--config", str(tmp_path / "best.json")])
-    assert config["kind"] == [("petal length (cm)", "positive")]
+    args, _, config = parsed("--config", tmp_path / "best.json")
+    assert args["kind"] == [("petal length (cm)", "positive")]
+    assert config["kinds"] == {"petal length (cm)": "positive"}
     assert (config["lr"], config["val_fraction"], config["real"]) == (0.01, 0.3, "gaussian")
 
 
@@ -153,13 +168,13 @@ def test_the_best_config_of_a_table_trains_to_the_same_score(tuned, tmp_path, ca
     result = call("train", "--config", tmp_path / "s" / "best.json", "--runs-dir", tmp_path)
     assert result.code == 0, result.err
     run = Run(tmp_path / "0001")
-    model, _ = load_model(run)
+    model = run.load()[0].model
     with search.opened(tmp_path / "s" / "study.db", epochs=2) as study:
         best = search.best(study)
-    data = datasets.load_for(run.config())
-    rows = best.user_attrs["log_px"][run.config()["seed"]]
+    data = data_of(run)
+    rows = best.user_attrs["log_px"][run.config().asked.training.seed]
     assert tune.score(model, data, "cpu").tolist() == rows
-    assert [column.curve for column in data.modelled] != ["linear", "linear"]
+    assert [column.curve for column in data.codec.modelled] != ["linear", "linear"]
 
 
 class Terminal(io.StringIO):
@@ -190,16 +205,16 @@ def test_lines_of_trials_stand_apart_from_the_bar(tmp_path, monkeypatch, capsys)
 
 
 def test_the_score_is_log_px_in_the_units_of_evaluate(tiny_run):
-    model, checkpoint = load_model(Run(tiny_run))
-    data = datasets.load_for(checkpoint["config"])
+    model, data = Run(tiny_run).load()[0].model, data_of(Run(tiny_run))
     before = torch.get_rng_state()
     score = tune.score(model, data, "cpu", n_rows=5, n_samples=200)
     assert torch.equal(torch.get_rng_state(), before)
     with randomness.fixed_randomness(0):
         log_px = model.log_px(torch.from_numpy(data.val.x[:5]), n_samples=200)
     np.testing.assert_array_equal(score, log_px.double().numpy())
-    bent = [encoding.Column(c.name, curve="asinh", scale=1.0, spread=1.0) for c in data.columns]
-    data.columns = bent
+    names = [column.name for column in data.codec.columns]
+    bent = [encoding.Column(name, curve="asinh", scale=1.0, spread=1.0) for name in names]
+    data.codec = replace(data.codec, columns=bent)
     curve = -np.log(np.cosh(data.val.x[:5].astype(np.float64) / encoding.KNEE)).sum(-1)
     np.testing.assert_allclose(
         tune.score(model, data, "cpu", 5, 200) - score, curve, rtol=1e-5, atol=1e-6
@@ -208,7 +223,7 @@ def test_the_score_is_log_px_in_the_units_of_evaluate(tiny_run):
 
 def test_test_rows_decide_nothing(tmp_path, tuned):
     x = np.random.default_rng(0).normal(size=(60, 3))
-    _, _, test = datasets.split_rows(60, 0.2, 0.1, 42)
+    _, _, test = datasets.split_rows(60, DataConfig(test_fraction=0.2, val_fraction=0.1))
     poisoned = x.copy()
     poisoned[test] = 5 - 3 * poisoned[test]
     found = []
@@ -221,9 +236,8 @@ def test_test_rows_decide_nothing(tmp_path, tuned):
 
 def test_trials_are_handed_no_test_rows(tuned, tmp_path, monkeypatch):
     seen = []
-    build = train_script.build
-    monkeypatch.setattr(train_script, "build", lambda config, data: seen.append(data)
-                        or build(config, data))  # fmt: skip
+    start = fit.start
+    monkeypatch.setattr(fit, "start", lambda data, *rest: seen.append(data) or start(data, *rest))
     tuned(tmp_path, *TINY, "--trials", 2)
     assert {len(data.test.x) for data in seen} == {0}
     assert len(seen[0].val.x) == 12
@@ -252,10 +266,10 @@ def test_a_trial_leads_only_in_the_mean_over_seeds(tuned, tmp_path, monkeypatch)
     scores = [[0.0, 0.2, -0.2], [9.0, -10.0], [-1.0], [1.0, 2.0, 0.0], [3.0, 0.5, -9.0]]
     asked = {}  # trial -> the seeds that it was trained from
 
-    def trained(trial, config, data, share, stopped, look):
+    def trained(trial, base, config, data, share, stopped, look):
         trial.set_user_attr("threads", 1)
         seeds = asked.setdefault(trial.number, [])
-        seeds.append(config["seed"])
+        seeds.append(config.training.seed)
         assert look == (len(seeds) == 1)
         return np.full(12, scores[trial.number][len(seeds) - 1])
 
@@ -361,14 +375,14 @@ def test_two_searches_do_not_share_a_folder(whole, call):
 
 
 def test_a_trial_that_diverges_is_pruned_and_says_why(tuned, tmp_path, monkeypatch):
-    build = train_script.build
+    start = fit.start
 
-    def refuse(config, data):
-        if config["latent_dim"] != 8:
+    def refuse(data, config, device):
+        if config.model.latent_dim != 8:
             raise UserError("diverged in epoch 1")
-        return build(config, data)
+        return start(data, config, device)
 
-    monkeypatch.setattr(train_script, "build", refuse)
+    monkeypatch.setattr(fit, "start", refuse)
     result, rows = tuned(tmp_path, *TINY, "--trials", 3)
     assert [row["state"] for row in rows] == ["complete", "pruned", "pruned"]
     assert rows[1]["note"] == "diverged in epoch 1"
@@ -461,16 +475,15 @@ def test_a_config_is_above_the_preset_and_below_the_flags(tmp_path):
         "run": None,
     }
     path = config_file(tmp_path, values)
-    args, given = train_script.parse(["--config", path, "--lr", "0.25", "--kind", "b=real"])
-    assert (args["lr"], args["hidden_dims"]) == (0.25, [3, 4])
-    assert args["batch_size"] == "full"  # the preset's
-    assert args["beta"] == 1.0  # the default
+    args, given, config = parsed("--config", path, "--lr", "0.25", "--kind", "b=real")
+    assert (config["lr"], config["hidden_dims"]) == (0.25, [3, 4])
+    assert config["batch_size"] == "full"  # the preset's
+    assert config["beta"] == 1.0  # the default
     assert args["kind"] == [("a", "count"), ("b", "real")]
+    assert config["kinds"] == {"a": "count", "b": "real"}
     assert "run" not in given
-    assert train_script.parse(["--config", config_file(tmp_path, {})])[0]["lr"] == 1e-3
-    assert train_script.parse(["--config", config_file(tmp_path, {"hidden_dims": []})])[0][
-        "hidden_dims"
-    ] == []  # fmt: skip
+    assert parsed("--config", config_file(tmp_path, {}))[2]["lr"] == 1e-3
+    assert parsed("--config", config_file(tmp_path, {"hidden_dims": []}))[2]["hidden_dims"] == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from parts.errors import UserError
 from parts.files import read_json
@@ -96,10 +97,15 @@ def parse(parser, argv=None):
     appended = {"kind": None, "condition": None}  # None: argparse appends to it
     blank = dict.fromkeys(defaults, unset) | appended
     namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
+    kinds_of_run = {}
     if (path := namespace.get("config", unset)) is not unset:
-        argv = [*flags_in(read_json(path), parser, path), *argv]
+        values = read_json(path)
+        if isinstance(values, dict) and "versions" in values:  # a run's
+            values, kinds_of_run = asked_in(values, parser, path)
+        argv = [*flags_in(values, parser, path), *argv]
         namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     given = {name: v for name, v in namespace.items() if v is not unset and v is not None}
+    given |= {"kinds": kinds_of_run} if kinds_of_run else {}
     return defaults | given, given
 
 
@@ -109,20 +115,15 @@ def options_in(given):
 
     names = set().union(*NAMES.values())
     found = {name: value for name, value in given.items() if name in names}
-    wanted = kinds.wanted(given.get("kinds_file"), given.get("kind"))
+    wanted = found.get("kinds", {}) | kinds.wanted(given.get("kinds_file"), given.get("kind"))
     return found | ({"kinds": wanted} if wanted else {})
 
 
 def flags_in(values, parser, path):
-    """A JSON object of flags, by the names of their options, as the words of a command line.
-
-    A run's config.json, also of an earlier version, stands for the flags that were asked for.
-    """
-    known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config")}
+    """A JSON object of flags, by the names of their options, as the words of a command line."""
+    known = known_flags(parser)
     if not isinstance(values, dict):
         raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
-    if "versions" in values:
-        values = asked_in(values, known)
     if unknown := sorted(set(values) - set(known)):
         raise UserError(f"{path}: unknown {unknown}, expected some of {sorted(known)}")
     words = []
@@ -139,17 +140,25 @@ def flags_in(values, parser, path):
     return words
 
 
-def asked_in(config, known):
-    """The flags behind a run's config.json, as an object of flags."""
-    from parts.model.build import unused_options
+def known_flags(parser):
+    return {a.dest: a for a in parser._actions if a.dest not in ("help", "config")}
+
+
+def asked_in(config, parser, path):
+    """What was asked for by the config.json at `path`, also of an earlier version.
+
+    An object of flags that go together, and the kinds of columns, some of which no flag can say.
+    """
+    from parts.model.build import options_of_others
+    from parts.runs.config import paths_from
 
     flat = dict(config)
     for part in ("data", "model", "training", "execution"):
         if isinstance(config.get(part), dict):
             flat |= config[part]
     absolute = config.get("source", {}).get("absolute", {})
-    named = {name: kind for name, kind in (flat.get("kinds") or {}).items() if type(kind) is str}
-    flat["kind"] = [f"{name}={kind}" for name, kind in named.items()] or None
-    own = {name: value for name, value in (flat | absolute).items() if name in known}
-    left_out = {"runs_dir", "run", "resume"} | unused_options(flat["model"], flat["likelihood"])
-    return {name: value for name, value in own.items() if name not in left_out}
+    flat |= paths_from(Path(path).parent, flat, absolute)
+    left_out = options_of_others({"likelihood": None, "model": None} | flat)
+    names = known_flags(parser).keys() - left_out - {"runs_dir", "run", "resume"}
+    flags = {name: value for name, value in flat.items() if name in names}
+    return flags, flat.get("kinds") or {}

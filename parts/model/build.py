@@ -96,12 +96,6 @@ def fit_to_model(config, given):
     return config.replace(scaling=likelihood.scaling, static_pixels=static)
 
 
-def unused_options(model, likelihood):
-    """Names of the options that do not go with a model and a likelihood of these names."""
-    used = {*LIKELIHOODS[likelihood].options, *MODELS[model].options}
-    return (LIKELIHOOD_OPTIONS | MODEL_OPTIONS) - used
-
-
 def other_than_preset(config):
     """Options that a preset chose and that a flow, a prior or another loss needs changed."""
     needs, model, training = {}, config.model, config.training
@@ -112,6 +106,13 @@ def other_than_preset(config):
     if model.flow is not None or model.prior != "normal":
         needs["members"] = 1
     return needs
+
+
+def options_of_others(settings):
+    """Names of options that belong to other likelihoods and models than `settings` has."""
+    axes = (("likelihood", LIKELIHOODS), ("model", MODELS))
+    own = [members[settings[name]].options for name, members in axes if settings[name] in members]
+    return (LIKELIHOOD_OPTIONS | MODEL_OPTIONS).difference(*own)
 
 
 def flow_of(config):

@@ -108,7 +108,7 @@ class RunConfig:
         for part, made in PARTS.items():
             own = dict(plain[part])
             if part == "data":
-                own |= _paths(own, plain["source"]["absolute"], folder)
+                own |= paths_from(folder, own, plain["source"]["absolute"])
             parts[part] = made(**own)
         return cls(
             Config(**parts),
@@ -120,7 +120,7 @@ class RunConfig:
         )
 
 
-def _paths(own, absolute, folder):
+def paths_from(folder, own, absolute):
     """The paths of a run's data: where they lie from the run, else where they once were."""
     found = {}
     for name, once in absolute.items():

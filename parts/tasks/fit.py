@@ -149,7 +149,10 @@ def held_out_bound(model, rows, options):
 def refuse_without_held_out(data, config):
     """Raise UserError where patience has no rows to choose by."""
     if config.training.patience and not len(data.val.x):
-        raise UserError("--patience needs held-out rows, and this run has none")
+        raise UserError(
+            "--patience needs held-out rows, and there are none; a new run has them by "
+            "--val-fraction 0.1"
+        )
 
 
 def begin_patience(training, patience, patience_before):

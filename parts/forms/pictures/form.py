@@ -61,8 +61,6 @@ class Pictures(Form):
         return picture_files.are_in(path)
 
     def read(self, path, config=None, holes=False):
-        if holes and Path(path).is_dir():
-            raise UserError(f"{path} is a folder, whose pictures have no holes; give an array")
         size, grey = (None, False) if config is None else (config.image_size, config.grey)
         return picture_files.read(path, size, grey, holes)
 
@@ -128,6 +126,8 @@ class Pictures(Form):
     # Fill
 
     def fill_outputs(self, path, out, n_draws, overwrite):
+        if Path(path).is_dir():
+            raise UserError(f"{path} is a folder, whose pictures have no holes; give an array")
         outputs = super().fill_outputs(path, out, n_draws, overwrite)
         for each in outputs:
             if each.suffix.lower() not in arrays.READERS:

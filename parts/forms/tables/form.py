@@ -158,6 +158,7 @@ class Tables(Form):
     # Score
 
     def score_outputs(self, path, out, overwrite):
+        table_files.refuse_unreadable(path, table_files.READERS)
         ending = ".csv" if Path(path).suffix.lower() in arrays.READERS else None
         out = Path(out or output_of(path, "scored", ending))
         table_files.refuse_output(out, overwrite, path, text=True)
@@ -180,6 +181,7 @@ class Tables(Form):
     # Fill
 
     def fill_outputs(self, path, out, n_draws, overwrite):
+        table_files.refuse_unreadable(path, table_files.READERS)
         return super().fill_outputs(path, out, n_draws, overwrite, list(table_files.WRITERS))
 
     def refuse_filling(self, source, outputs, statistic, interval):

@@ -49,16 +49,22 @@ def read(path):
     return file
 
 
-def parse(path, readers):
-    """What the reader of the path's ending makes of it, or a UserError."""
+def refuse_unreadable(path, readers):
+    """Raise UserError for a path that is no file with the ending of a reader."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if path.is_dir():
         raise UserError(f"{path} is a folder, expected a file ending in {', '.join(readers)}")
-    ending = path.suffix.lower()
-    if ending not in readers:
+    if path.suffix.lower() not in readers:
         raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(readers)}")
+
+
+def parse(path, readers):
+    """What the reader of the path's ending makes of it, or a UserError."""
+    refuse_unreadable(path, readers)
+    path = Path(path)
+    ending = path.suffix.lower()
     try:
         return readers[ending](path)
     except UserError:
