@@ -109,6 +109,8 @@ class PlayedDevice(TorchFunctionMode):
         if asked is not None:
             args, kwargs = self.on_the_cpu(args, kwargs)
         found = function(*args, **kwargs)
+        if here and isinstance(found, torch.Tensor) and found.dtype != here[0].dtype:
+            self.refuse_float64(found)  # on the way to the CPU too
         moved = asked is not None or name == "cpu"
         if moved and isinstance(found, torch.Tensor):
             found = found.clone()  # for between devices no memory is shared
@@ -151,16 +153,19 @@ class PlayedDevice(TorchFunctionMode):
                 f"{self.device} and cpu! (in {name})"
             )
 
+    def refuse_float64(self, tensor):
+        if self.kind in NO_FLOAT64 and tensor.dtype in (torch.float64, torch.complex128):
+            raise TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't "
+                "support float64. Please use float32 instead."
+            )
+
     def wrap(self, found):
         """The result with its tensors on this device."""
         if isinstance(found, OnDevice):
             return found
         if isinstance(found, torch.Tensor):
-            if self.kind in NO_FLOAT64 and found.dtype in (torch.float64, torch.complex128):
-                raise TypeError(
-                    "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't "
-                    "support float64. Please use float32 instead."
-                )
+            self.refuse_float64(found)
             return found.as_subclass(OnDevice)
         if isinstance(found, (list, tuple)) and not isinstance(found, torch.Size):
             parts = [self.wrap(part) for part in found]
@@ -257,6 +262,8 @@ def test_float64_is_refused_by_a_device_without_it(device):
         lambda: torch.ones(2, dtype=torch.float64).to(device),
         lambda: torch.as_tensor(np.ones(2), device=device),
         lambda: torch.ones(2, device=device).to(torch.float64),
+        lambda: torch.ones(2, device=device).to("cpu", torch.float64),
+        lambda: torch.ones(2, device=device).to(torch.ones(2, dtype=torch.float64)),
         lambda: torch.ones(2, device=device).sum(dtype=torch.float64),
     )
     for call in planted:
