@@ -13,6 +13,13 @@ def to_float64(tensor):
     return tensor.double()
 
 
+def move_like(tensor, other):
+    """A float32 tensor with the device and the dtype of another: in two steps, for a device without
+    float64 converts nothing to it, not even on the way to the CPU.
+    """
+    return tensor.to(other.device).to(other.dtype)
+
+
 def sample_gamma(concentration):
     """Draws from Gamma(concentration, 1), of its shape; on the CPU where the device has no such
     kernel.

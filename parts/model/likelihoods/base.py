@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from parts.model.batches import column_sums, observed, sum_columns
-from parts.model.precision import to_float64
+from parts.model.precision import move_like, to_float64
 
 
 class Likelihood(nn.Module):
@@ -113,7 +113,7 @@ class Likelihood(nn.Module):
         mean = self.mean(params)
         if unit is not None:
             mean = unit(mean, self.std(params))
-        return (weights.to(mean).unsqueeze(-1) * mean).sum(0)
+        return (move_like(weights, mean).unsqueeze(-1) * mean).sum(0)
 
     def center(self, x, mask):
         """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""

@@ -11,7 +11,7 @@ from parts.model.likelihoods.discrete import Bernoulli, Categorical, NegativeBin
 from parts.model.likelihoods.gaussian import Gaussian, StudentT
 from parts.model.limits import FARTHEST_SEEN
 from parts.model.normal import log_normal
-from parts.model.precision import to_float64
+from parts.model.precision import move_like, to_float64
 
 # Floor of variances in a table, in standardised units. A lower one raises log p(x) of columns with
 # ties, by spikes of density at these, and makes scores and imputations worse.
@@ -140,13 +140,13 @@ class Mixed(Likelihood):
         whole = self.of_numbers("mean", params)
         if unit is not None:
             whole = unit(whole, self.of_numbers("std", params))
-        whole = (weights.to(whole).unsqueeze(-1) * whole).sum(0)
+        whole = (move_like(weights, whole).unsqueeze(-1) * whole).sum(0)
         parts = []
         for kind, block, piece in self.split(params):
             if kind in NUMBERS:
                 parts.append(self.take(kind, whole))
             else:
-                parts.append(block.average(piece, weights).to(whole))
+                parts.append(move_like(block.average(piece, weights), whole))
                 if kind == "binary":
                     parts[-1] = (parts[-1] > 0.5).to(whole.dtype)
         return self.join(parts)
