@@ -601,7 +601,7 @@ def test_the_error_of_a_cell_by_hand():
     real = encoding.Column("a")
     ordinal = encoding.Column("o", kind="ordinal", levels=list("1234"))
     categorical = encoding.Column("k", kind="categorical", levels=list("pqrs"))
-    error = hidden_cells.cell_error
+    error = encoding.Column.error
     assert error(real, truth, guess, 2.0) == pytest.approx(np.sqrt((0.16 + 4) / 4) / 2)
     assert error(ordinal, truth, guess, 1.0) == pytest.approx(2 / 4 / 3)
     assert error(categorical, truth, guess, 1.0) == 0.25
