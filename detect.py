@@ -23,7 +23,7 @@ from parts.forms.tables import cells
 from parts.measure import baselines
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
-from parts.tasks.score import Scorer, compare, conformal_threshold, ranks
+from parts.tasks.score import Scorer, compare, conformal_threshold, ranks, rows_needed
 
 COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
 EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`
@@ -83,13 +83,16 @@ def words_of(form, scorer, source, encoded, held, scores, flagged, seed):
     return why.astype(str)
 
 
-def report(form, scores, held, threshold, flagged, rank, why):
+def report(form, scores, held, threshold, share, flagged, rank, why):
     """Print the threshold and the oddest rows."""
     n_flagged, n_held = flagged.sum(), len(held)
     if math.isinf(threshold):
+        needed = rows_needed(share)
+        certain = f"; {n_flagged} flagged for a cell that cannot be" if n_flagged else ""
         print(
-            f"Threshold: none, for {n_held} held-out {form.rows} are too few for so small a share; "
-            f"{n_flagged} of {len(scores)} {form.rows} hold an impossible cell and are flagged"
+            f"Threshold: none. {n_held} held-out {form.rows} cannot tell the oddest {share:.3g} of "
+            f"fresh {form.rows} from others, {needed} could: give more {form.rows}, or a larger "
+            f"--contamination{certain}"
         )
     else:
         print(
@@ -143,7 +146,7 @@ def main(argv=None):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    report(form, scores, held_scores, threshold, flagged, rank, why)
+    report(form, scores, held_scores, threshold, args.contamination, flagged, rank, why)
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
     kept |= {"of": np.array(form.rows), "form": np.array(form.name)}
     if labels is not None:

@@ -471,8 +471,8 @@ def test_too_few_held_out_rows_set_no_threshold(call, train, tmp_path, monkeypat
     new.to_csv("new.csv", index=False)
     result = call("detect", "new.csv", "--run", "r")
     assert (result.code, result.err) == (0, "")
-    assert "Threshold: none, for 12 held-out rows are too few for so small a share" in result.out
-    assert "1 of 30 rows hold an impossible cell and are flagged" in result.out
+    assert "Threshold: none. 12 held-out rows cannot tell the oddest 0.01" in result.out
+    assert "1 flagged for a cell that cannot be" in result.out
     found = pd.read_csv("new.scored.csv")
     assert np.flatnonzero(found["is_anomaly"]).tolist() == [3]
     assert {3, 7} == set(np.flatnonzero(found["anomaly_rank"] <= 2))

@@ -157,6 +157,11 @@ def conformal_threshold(held, share):
     return math.inf if rank > n else float(np.partition(held, rank - 1)[rank - 1])
 
 
+def rows_needed(share):
+    """The fewest held-out rows from which `conformal_threshold` is finite."""
+    return math.ceil(1 / share - 1e-9) - 1
+
+
 def ranks(scores):
     """1 for the highest score, [N]."""
     rank = np.empty(len(scores), int)
