@@ -38,7 +38,7 @@ def make_parser():
         "--contamination",
         type=open_fraction,
         default=0.01,
-        help="share of held-out rows that the threshold flags (default: 0.01)",
+        help="largest share of fresh rows like the run's that are flagged (default: 0.01)",
     )
     parser.add_argument(
         "--labels", metavar="COLUMN", help="0/1 answers to measure by; never shown to the model"

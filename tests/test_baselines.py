@@ -195,3 +195,15 @@ def test_pca_keeps_the_share_of_variance_it_names():
     assert PCA(baselines.PCA_SHARE, svd_solver="full").fit(x).n_components_ == 2
     found = baselines.detectors(x, x)["PCA error"]
     assert found.mean() == pytest.approx(x[:, 2].var(), rel=0.2)
+
+
+def test_a_detector_that_ranks_better_beyond_the_interval_is_named():
+    def found(value, low, high):
+        return {"auroc": (value, low, high), "ap": (value, low, high)}
+
+    ours = {"VAE (this run)": found(0.8, 0.75, 0.85)}
+    (line,) = baselines.better_than_ours(ours | {"k-NN": found(0.9, 0.8, 1.0)})
+    assert line.endswith(
+        "k-NN ranks these rows better than VAE (this run): AUROC 90.0 against 80.0"
+    )
+    assert baselines.better_than_ours(ours | {"k-NN": found(0.84, 0.8, 0.9)}) == []

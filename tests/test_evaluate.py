@@ -463,3 +463,40 @@ def test_factors_that_are_not_known_are_refused(tiny_run, sprites_runs, call):
         assert (result.code, result.out.count("MSE")) == (2, 0)
         assert reason in result.err
         assert result.err.count("\n") == 1
+
+
+def test_remarks_name_what_is_clearly_better():
+    model = VAE(Gaussian(20), (8,), 4)
+    fine = {
+        "test_mse": 0.4,
+        "baseline_mse_mean": 1.0,
+        "baseline_mse_pca": 0.5,
+        "kl": 3.0,
+        "log_px": -20.0,
+        "log_px_se": 0.2,
+        "baseline_log_px_gaussian": -20.5,
+        "baseline_log_px_diagonal": -25.0,
+    }
+    assert evaluating.remarks(fine, model) == []
+    (pca,) = evaluating.remarks(fine | {"test_mse": 0.6}, model)
+    assert "above PCA's (0.6000 against 0.5000)" in pca
+    assert (
+        evaluating.remarks(fine | {"test_mse": 0.6}, VAE(Gaussian(3), (8,), 4)) == []
+    )  # PCA has no error
+    (blind,) = evaluating.remarks(fine | {"test_mse": 0.99}, model)
+    assert "hardly better than the training mean" in blind
+    (density,) = evaluating.remarks(fine | {"baseline_log_px_gaussian": -18.0}, model)
+    assert "The log p(x) of one Gaussian is higher, by 2.0 nats a row" in density
+    assert (
+        evaluating.remarks(fine | {"baseline_log_px_gaussian": -19.5}, model) == []
+    )  # within three errors
+
+
+def test_the_latents_that_carry_the_nats_are_counted():
+    assert evaluating.carrying_units(np.array([0.1, 3.0, 2.7, 0.2]), 6.0) == {
+        "carrying_units": 2,
+        "carried_nats": pytest.approx(5.7),
+    }
+    assert (
+        evaluating.carrying_units(np.array([1.0, 1.0]), 5.0)["carrying_units"] is None
+    )  # a flow's

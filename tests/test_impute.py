@@ -701,3 +701,16 @@ def test_randomness_outside_is_left_alone(imputer):
     torch.manual_seed(7)
     list(imputer.chunks(x, mask, 10))
     assert torch.rand(1) == expected
+
+
+def test_an_imputer_that_is_clearly_better_is_named():
+    def result(*pairs):
+        columns = {f"c{i}": {"error": {"VAE": a, "k-NN": b}} for i, (a, b) in enumerate(pairs)}
+        errors = [column["error"] for column in columns.values()]
+        means = {name: np.mean([error[name] for error in errors]) for name in ("VAE", "k-NN")}
+        return {"columns": columns, "error": means}
+
+    (line,) = hidden_cells.better_than_ours(result((0.5, 0.4), (0.6, 0.52), (0.7, 0.61)))
+    assert "k-NN fills these cells better than the VAE: a mean error of 0.510 against 0.600" in line
+    assert hidden_cells.better_than_ours(result((0.5, 0.4), (0.6, 0.75), (0.7, 0.5))) == []  # noise
+    assert hidden_cells.better_than_ours(result((0.4, 0.5), (0.5, 0.6))) == []
