@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from parts.errors import UserError
-from parts.forms.base import N_KEPT_ROWS
+from parts.forms.base import N_KEPT_ROWS, random_rows
 from parts.forms.tables.encoding import column_arrays
 from parts.measure import hidden_cells, quarters
 from parts.measure.hidden_cells import N_DRAWS
@@ -159,7 +159,8 @@ def rows_to_check(fitted, encoded, is_own):
     if is_own or len(train[0]) >= N_KEPT_ROWS:
         held = fitted.held
         fresh = (held.x, held.mask.astype(np.float32), held.y)
-    new = hidden_cells.find_rows(*fresh[:2], *train[:2]) < 0
+    new = np.flatnonzero(hidden_cells.find_rows(*fresh[:2], *train[:2]) < 0)
+    new = new[random_rows(len(new), hidden_cells.N_CHECKED)]
     fresh = tuple(None if part is None else part[new] for part in fresh)
     if not len(fresh[0]):
         raise UserError(f"--check needs rows that run {fitted.name} did not train on: it has none")
