@@ -1,4 +1,4 @@
-"""What a user can get wrong: exit code 2, one line that names the value, nothing left behind."""
+"""Every script: bad input ends with exit code 2, one line that names the value, and no new file."""
 
 import io
 import json
@@ -27,8 +27,9 @@ X = np.random.default_rng(0).normal(size=(20, 3))
 
 def snapshot(folder):
     """Every file and folder below, hidden ones too; an empty runs folder counts as none."""
-    found = {p.relative_to(folder): p.read_bytes() if p.is_file() else None
-             for p in folder.rglob("*")}  # fmt: skip
+    found = {
+        p.relative_to(folder): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")
+    }
     return {path: content for path, content in found.items() if str(path) != "runs"}
 
 

@@ -1,4 +1,4 @@
-"""The yardsticks that detect.py and impute.py print, against scikit-learn and by hand."""
+"""parts/measure/baselines.py: the yardsticks of detect.py and impute.py, against scikit-learn."""
 
 import numpy as np
 import pytest

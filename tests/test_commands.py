@@ -1,4 +1,4 @@
-"""The scripts as a user meets them: the commands on the pages, what they print, what they write."""
+"""Every script, README.md and docs/: the commands on the pages, what they print and write."""
 
 import argparse
 import json
@@ -77,7 +77,7 @@ def is_script(words):
 
 
 def tiny(words):
-    """The same command on little data: name and arguments; RUN stands for a run's name."""
+    """The command of a page on little data: name and arguments; RUN stands for a run's name."""
     name, args = words[1].removesuffix(".py"), words[2:]
     if "RUN" in args:
         args[args.index("RUN")] = newest_run()
@@ -218,8 +218,11 @@ python plot_results.py --run RUN
 def test_the_verbs_run_one_after_another_on_the_example(run_in_order):
     run_in_order([shlex.split(line) for line in TOUR.strip().splitlines()])
     assert sorted(path.name for path in Path().glob("*.csv")) == [
-        "new.csv", "survey.csv", "survey.imputed.csv", "survey.scored.csv"
-    ]  # fmt: skip
+        "new.csv",
+        "survey.csv",
+        "survey.imputed.csv",
+        "survey.scored.csv",
+    ]
     columns = Path("survey.csv").read_text().splitlines()[0]
     assert Path("new.csv").read_text().splitlines()[0] == columns
     assert len(Path("new.csv").read_text().splitlines()) == 1001
@@ -248,7 +251,7 @@ def default(tmp_path_factory, call):
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory, run_script):
-    """The same as real processes with piped output: folder and the two results."""
+    """Training and evaluation as real processes with piped output: folder and the two results."""
     folder = tmp_path_factory.mktemp("processes")
     return folder, *(run_script(name, cwd=folder) for name in ("train", "evaluate"))
 
@@ -546,8 +549,8 @@ def test_given_flags_win_over_the_preset(tmp_path, train):
 )
 def test_a_preset_gives_way_to_a_variant(tmp_path, train, monkeypatch, flags, objective, members):
     monkeypatch.setattr(presets, "N_STEPS", 2)
-    np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).normal(size=(50, 3)), delimiter=",",
-               header="a,b,c", comments="")  # fmt: skip
+    table = np.random.default_rng(0).normal(size=(50, 3))
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",", header="a,b,c", comments="")
     config = Run(train(tmp_path, "a", "--data", tmp_path / "t.csv", *flags.split())).config().asked
     assert (config.training.objective, config.model.members) == (objective, members)
 

@@ -1,4 +1,4 @@
-"""--condition: cells <-> y, closed forms of p(x | y), and every script with a conditional run."""
+"""parts/forms/conditions.py: cells to y and back, closed forms of p(x | y), conditional runs."""
 
 import json
 from dataclasses import replace
@@ -123,8 +123,13 @@ def test_levels_are_one_hot_numbers_scaled_with_a_1_and_the_unknown_0():
 
 def test_y_is_turned_back_into_the_same_cells():
     rng = np.random.default_rng(0)
-    x = np.stack([rng.integers(0, 3, 50), rng.normal(size=50), rng.poisson(3, 50),
-                  rng.integers(0, 2, 50)], -1).astype(np.float32)  # fmt: skip
+    columns = [
+        rng.integers(0, 3, 50),
+        rng.normal(size=50),
+        rng.poisson(3, 50),
+        rng.integers(0, 2, 50),
+    ]
+    x = np.stack(columns, -1).astype(np.float32)
     mask = (rng.random(x.shape) < 0.8).astype(np.float32)
     x = x * mask
     found, known = conditions.from_y(conditions.to_y(x, mask, COLUMNS), COLUMNS)
@@ -200,8 +205,9 @@ def test_log_px_given_y_is_that_of_the_gaussian_around_v_y():
     x, y = rng.normal(size=(5, 3)), np.eye(3)[[0, 1, 2, 2, 0]] * [[1], [1], [1], [0], [0]]
     batch = [torch.from_numpy(part).float() for part in (x, y)]
     covariance = w @ w.T + 0.5 * np.eye(3)
-    exact = [multivariate_normal(b + v @ c, covariance).logpdf(row)
-             for row, c in zip(x, y, strict=True)]  # fmt: skip
+    exact = [
+        multivariate_normal(b + v @ c, covariance).logpdf(row) for row, c in zip(x, y, strict=True)
+    ]
     found = model.log_px(*batch, n_samples=100_000)
     np.testing.assert_allclose(found, exact, atol=0.02)
 
@@ -255,8 +261,11 @@ def test_resampling_takes_each_z_to_the_member_that_proposed_it():
 def test_the_prior_of_a_score_is_that_of_the_rows_with_their_own_y():
     model, w, v, b = linear()
     rng = np.random.default_rng(3)
-    rows = (rng.normal(size=(9, 3)).astype(np.float32), np.ones((9, 3), np.float32),
-            np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)])  # fmt: skip
+    rows = (
+        rng.normal(size=(9, 3)).astype(np.float32),
+        np.ones((9, 3), np.float32),
+        np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)],
+    )
     scorer = Scorer(fitted_of(model, rows), n_samples=20_000)
     x, y = rng.normal(size=(4, 3)).astype(np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
     # The last is a row of the run, and scored by the others.
@@ -435,7 +444,7 @@ def test_kept_holes_are_those_of_conditions_too(made):
 
 
 def test_detect_reads_y_from_the_file(said, folder):
-    """The same x is odd of a small c and usual of a large a."""
+    """One x is odd of a small c and usual of a large a."""
     frame = shop(60, 5)
     frame.loc[0, ["group", "x", "size"]] = ["c", "6.0", "0.0"]
     frame.loc[1, ["group", "x", "size"]] = ["a", "6.0", "0.0"]

@@ -1,4 +1,4 @@
-"""Data: the fixed synthetic recipe, no leakage from rows held back, exact scaling, every format."""
+"""data.py and parts/forms: the synthetic recipe, splits without leakage, scaling, every format."""
 
 import contextlib
 

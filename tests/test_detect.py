@@ -1,4 +1,4 @@
-"""detect.py: scores against closed forms and other estimators, its words, and what it writes."""
+"""parts/tasks/score.py and detect.py: scores against closed forms, thresholds, labels, files."""
 
 import csv
 import json
@@ -169,8 +169,8 @@ def test_missing_cells_are_marginalised(score, scorer, prior):
         found = quickly = scorer.estimate(x, mask, scorer.eps)[0]
     rows = torch.from_numpy(x), torch.from_numpy(mask)
     with torch.no_grad():
-        log_px_z = torch.cat([vae.likelihood.log_prob(vae.decode(part), *rows)
-                              for part in z.split(20_000)])  # fmt: skip
+        pieces = [vae.likelihood.log_prob(vae.decode(part), *rows) for part in z.split(20_000)]
+        log_px_z = torch.cat(pieces)
     log_px = torch.logsumexp(log_px_z, 0) - np.log(len(z))
     det = sum(c.log_det(x[:, j], user=False) * mask[:, j] for j, c in enumerate(scorer.columns))
     expected = -(log_px.numpy() + det)
@@ -249,8 +249,10 @@ def test_scores_by_the_model_itself_are_those_of_its_marginal():
     scorer = scorer_by(model, ROWS, MASK)
     weight, bias = (p.detach().double().numpy() for p in model.decoder[0].parameters())
     covariance = weight @ weight.T + 0.5 * np.eye(4)
-    exact = [multivariate_normal(bias[m > 0], covariance[np.ix_(m > 0, m > 0)]).logpdf(x[m > 0])
-             for x, m in zip(ROWS, MASK, strict=True)]  # fmt: skip
+    exact = [
+        multivariate_normal(bias[m > 0], covariance[np.ix_(m > 0, m > 0)]).logpdf(x[m > 0])
+        for x, m in zip(ROWS, MASK, strict=True)
+    ]
     scores, ess = scorer.estimate(ROWS, MASK, model.grid(4000))
     np.testing.assert_allclose(scores, np.negative(exact), atol=0.003)
     assert ((ess > 100) & (ess <= 4000)).all()
@@ -289,8 +291,8 @@ def test_scores_of_members_are_those_of_their_mixture_each_with_its_own_prior(mo
             weight, bias = getattr(model, half)[0].parameters()
             single_weight, single_bias = getattr(single, half)[0].parameters()
             single_weight.data, single_bias.data = weight[member].mT, bias[member, 0]
-        exact.append([mixture_log_prob(single, x, m, (ROWS, MASK), i)
-                      for i, (x, m) in enumerate(zip(ROWS, MASK, strict=True))])  # fmt: skip
+        rows = enumerate(zip(ROWS, MASK, strict=True))
+        exact.append([mixture_log_prob(single, x, m, (ROWS, MASK), i) for i, (x, m) in rows])
     assert np.abs(np.subtract(*exact)).max() > 0.3
     expected = -(logsumexp(exact, axis=0) - np.log(2))
     np.testing.assert_allclose(scorer(ROWS, MASK), expected, atol=0.003)
@@ -691,8 +693,11 @@ def test_the_comparison_is_by_the_rows_whose_label_is_known(score):
     assert ours["auroc"][0] == pytest.approx(roc_auc_score(odd[known], scores), abs=1e-9)
     assert ours["ap"][0] == pytest.approx(average_precision_score(odd[known], scores), abs=1e-9)
     assert set(result) - {"VAE (this run)"} == {
-        "k-NN", "isolation forest", "PCA error", "distance to the mean"
-    }  # fmt: skip
+        "k-NN",
+        "isolation forest",
+        "PCA error",
+        "distance to the mean",
+    }
     assert f"Against the labels ({odd[known].sum()} anomalies" in found.out
     for name, entry in result.items():
         for value, low, high in entry.values():
@@ -704,9 +709,13 @@ def test_the_comparison_is_by_the_rows_whose_label_is_known(score):
 
 @pytest.mark.parametrize(
     ("labels", "said"),
-    [(["0"] * 30, "expected 0 and 1"), (["0", "1", "2"] * 10, "expected 0 and 1"),
-     (["yes", "no"] * 15, "expected 0 and 1"), (["0", "1", "?x"] * 10, "expected 0 and 1")],
-)  # fmt: skip
+    [
+        (["0"] * 30, "expected 0 and 1"),
+        (["0", "1", "2"] * 10, "expected 0 and 1"),
+        (["yes", "no"] * 15, "expected 0 and 1"),
+        (["0", "1", "?x"] * 10, "expected 0 and 1"),
+    ],
+)
 def test_labels_that_are_none_are_refused_before_any_training(call, folder, labels, said):
     survey(30, 2).assign(odd=labels).to_csv("bad.csv", index=False)
     result = call("detect", "bad.csv", "--labels", "odd")

@@ -1,4 +1,4 @@
-"""The pages: README.md and docs/*.md, their size, their links, their tables, their plain words."""
+"""README.md and docs/: the size of the pages, their links, their tables and their words."""
 
 import json
 import os

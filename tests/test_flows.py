@@ -1,4 +1,4 @@
-"""Flows: log-determinants against autograd, inverses, masks, and mass after the map."""
+"""parts/model/flows.py: log-determinants against autograd, inverses, masks, and total mass."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A form of data that only this test knows: every verb works on it, and none of them knows it."""
+"""parts/forms/base.py: every script works on a form of data that only this test defines."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""impute.py: what is filled against closed forms, what must not change, and its own check."""
+"""parts/tasks/fill.py and impute.py: fillings against closed forms, and what must not change."""
 
 import json
 import shutil
@@ -36,8 +36,8 @@ def survey(n, seed):
     frame["visits"] = rng.poisson(VISITS[job]).astype(str)
     frame["pay"] = [f"${v:,.0f}" for v in np.exp(8 + 1.2 * job + 0.3 * rng.normal(size=n))]
     frame["grade"] = np.clip(np.round(2 + job + 0.6 * rng.normal(size=n)), 1, 5).astype(int)
-    frame["joined"] = (pd.Timestamp("2020-03-01") + pd.to_timedelta(rng.integers(0, 900, n), "D")
-                       ).strftime("%d.%m.%Y")  # fmt: skip
+    joined = pd.Timestamp("2020-03-01") + pd.to_timedelta(rng.integers(0, 900, n), "D")
+    frame["joined"] = joined.strftime("%d.%m.%Y")
     return frame.astype("str")
 
 
@@ -118,8 +118,9 @@ def test_the_bytes_around_the_holes_stay(call, folder):
     cells = [line.split(";") for line in written.removeprefix("\ufeff").split("\r\n")]
     before = [line.replace('"$1,000"', "$1,000").split(";") for line in lines]
     assert cells.pop() == [""]
-    changed = {(i, j) for i in range(4) for j in range(len(before[i]))
-               if cells[i][j] != before[i][j]}  # fmt: skip
+    changed = {
+        (i, j) for i in range(4) for j in range(len(before[i])) if cells[i][j] != before[i][j]
+    }
     assert changed == {(1, 3), (2, 0), (2, 1), (2, 5), (3, 2), (3, 4), (3, 6)}
     assert cells[3][4] in JOBS
     assert cells[3][6].startswith("$")
@@ -373,14 +374,16 @@ def test_intervals_stand_beside_the_columns_of_numbers_that_had_holes(filled):
     frame["b"] = survey(80, 15)["b"]
     found = filled(frame, "--interval", 0.8)
     added = list(found)[len(frame.columns) :]
-    assert added == [f"{name}_{end}" for name in ("a", "c", "visits", "pay", "joined")
-                     for end in ("low", "high")]  # fmt: skip
+    numbers = ("a", "c", "visits", "pay", "joined")
+    assert added == [f"{name}_{end}" for name in numbers for end in ("low", "high")]
     at = holes[:, 1]
     assert (found["a_low"][at] != "").all()
     assert (found["a_low"][~at] == "").all()
     assert found["pay_high"][holes[:, 6]].str.fullmatch(r"\$[\d,]+").all()
-    low, high = (pd.to_datetime(found[f"joined_{end}"], format="%d.%m.%Y", errors="coerce")
-                 for end in ("low", "high"))  # fmt: skip
+    low, high = (
+        pd.to_datetime(found[f"joined_{end}"], format="%d.%m.%Y", errors="coerce")
+        for end in ("low", "high")
+    )
     assert (low.notna() == (found["joined_low"] != "")).all()
     assert (low < high)[low.notna()].all()
 
@@ -559,8 +562,9 @@ def test_baselines_are_those_of_scikit_learn_on_numbers():
     train[1][:20, 1] = 0
     mask[np.random.default_rng(5).random(mask.shape) < 0.3] = 0
     found = hidden_cells.others(columns, train, x, mask)
-    known, test = (np.where(m > 0, encoding.to_user(v, columns), np.nan)
-                   for v, m in (train, (x, mask)))  # fmt: skip
+    known, test = (
+        np.where(m > 0, encoding.to_user(v, columns), np.nan) for v, m in (train, (x, mask))
+    )
     mean, std = np.nanmean(known, 0), np.nanstd(known, 0)
     by_hand = {
         "mean / mode": SimpleImputer(),

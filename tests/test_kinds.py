@@ -1,4 +1,4 @@
-"""Kinds: a column is what a person would call it, and is fitted to training rows only."""
+"""parts/forms/tables/kinds.py: the kind of each column, found in the training rows only."""
 
 import json
 from dataclasses import replace
@@ -131,14 +131,16 @@ def test_fifty_row_numbers_are_an_identifier_and_fewer_are_not(n):
     assert (column(list(map(str, range(n)))).kind == "ignore") == (n == 50)
 
 
+IDENTIFIERS = ["id", "ID", "customer_id", "customer id", "customerId", "customerID", "guid"]
+IDENTIFIERS += ["index", "Idx", "row-id", "unnamed 1", "user.key"]
+NO_IDENTIFIERS = ["price index", "paid", "grid", "valid", "monkey", "idle", "x", "PAID", "idea"]
+NO_IDENTIFIERS += ["unnamed"]
+
+
 @pytest.mark.parametrize(
     ("name", "is_id"),
-    [("id", 1), ("ID", 1), ("customer_id", 1), ("customer id", 1), ("customerId", 1),
-     ("customerID", 1), ("guid", 1), ("index", 1), ("Idx", 1), ("row-id", 1), ("unnamed 1", 1),
-     ("user.key", 1), ("price index", 0),
-     ("paid", 0), ("grid", 0), ("valid", 0), ("monkey", 0), ("idle", 0), ("x", 0),
-     ("PAID", 0), ("idea", 0), ("unnamed", 0)],
-)  # fmt: skip
+    [(name, True) for name in IDENTIFIERS] + [(name, False) for name in NO_IDENTIFIERS],
+)
 def test_whole_numbers_under_the_name_of_an_identifier_are_ignored(name, is_id):
     numbers = list(map(str, RNG.integers(1, 90_000, 100)))
     assert (column(numbers, name=name).kind == "ignore") == bool(is_id)
@@ -315,7 +317,10 @@ def test_flags_win_over_the_file_of_kinds(tmp_path):
     path = tmp_path / "k.json"
     path.write_text('{"a": "real", "b": {"kind": "ordinal", "levels": ["x", "y"]}}')
     assert kinds.wanted(path, [("a", "count"), ("c", "ignore")]) == {
-        "a": "count", "b": {"kind": "ordinal", "levels": ["x", "y"]}, "c": "ignore"}  # fmt: skip
+        "a": "count",
+        "b": {"kind": "ordinal", "levels": ["x", "y"]},
+        "c": "ignore",
+    }
     assert kinds.wanted(None, None) == {}
 
 
@@ -484,7 +489,7 @@ def test_a_column_of_a_numeric_file_has_the_same_kind_as_its_text():
     as_numbers = kinds.fit_column("x", pd.Series(values))
     as_text = column(["" if np.isnan(v) else repr(v) for v in values.tolist()])
     assert as_numbers.kind == as_text.kind == "real"
-    assert (as_numbers.centre, as_numbers.spread, as_numbers.scale) == (
-        as_text.centre, as_text.spread, as_text.scale)  # fmt: skip
+    for name in ("centre", "spread", "scale"):
+        assert getattr(as_numbers, name) == getattr(as_text, name)
     assert as_numbers.style == {"decimals": None}
     assert cells.texts([0.1], as_numbers.style) == ["0.1"]

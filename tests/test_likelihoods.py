@@ -1,4 +1,4 @@
-"""Every likelihood against an independent density, and the laws that all of them obey."""
+"""parts/model/likelihoods: each against an independent density, and laws that all of them obey."""
 
 import math
 
@@ -72,7 +72,7 @@ def draw(case, likelihood, n_rows=4):
 
 
 def reference(case, likelihood, params):
-    """The same distribution by SciPy, from the definition of the parameters."""
+    """SciPy's distribution of a case, from the definition of its parameters."""
     params = params.detach().numpy()
     if case == "bernoulli":
         return scipy.stats.bernoulli(1 / (1 + np.exp(-params)))
@@ -362,9 +362,9 @@ def test_check_lets_through_what_the_support_holds():
 
 @pytest.mark.parametrize(
     "variance",
-    ["", "fixed", "fixed:", "fixed:0", "fixed:-1", "fixed:nan", "fixed:inf", "fixed:1e-5",
-     "fixed:one", "shared:1", "Column", "columns", "0.5"],
-)  # fmt: skip
+    ["", "shared:1", "Column", "columns", "0.5", "fixed"]
+    + [f"fixed:{value}" for value in ("", "0", "-1", "nan", "inf", "1e-5", "one")],
+)
 def test_bad_variances_are_refused_with_their_value(variance):
     with pytest.raises(UserError, match=f"variance '{variance}"):
         LIKELIHOODS["gaussian"](2, variance)
@@ -749,8 +749,8 @@ def test_errors_of_levels_are_wrong_cells_and_shares_of_the_largest_distance():
 
 # Mixed: columns of all kinds, interleaved
 
-KINDS = ("categorical", "real", "ordinal", "count", "binary", "positive", "categorical", "real",
-         "ordinal", "count", "binary")  # fmt: skip
+REPEATED = ("categorical", "real", "ordinal", "count", "binary")
+KINDS = (*REPEATED, "positive", *REPEATED)
 N_LEVELS = {0: 4, 2: 3, 4: 2, 6: 2, 8: 5, 10: 2}
 BLOCKS = {  # kind of block -> its columns, in the table's order
     "real": [1, 5, 7],
@@ -763,12 +763,10 @@ BLOCKS = {  # kind of block -> its columns, in the table's order
 
 def mixed_columns():
     levels = {j: list("abcde"[:n]) for j, n in N_LEVELS.items()}
-    fitted = {3: (0.5, 0.4), 9: (2.0, 1.1)}
-    return [
-        Column(f"c{j}", kind=kind, levels=levels.get(j, []),
-               centre=fitted.get(j, (0, 1))[0], spread=fitted.get(j, (0, 1))[1])
-        for j, kind in enumerate(KINDS)
-    ]  # fmt: skip
+    columns = [Column(f"c{j}", kind=k, levels=levels.get(j, [])) for j, k in enumerate(KINDS)]
+    columns[3].centre, columns[3].spread = 0.5, 0.4
+    columns[9].centre, columns[9].spread = 2.0, 1.1
+    return columns
 
 
 def mixed(real="gaussian", variance="column"):
@@ -890,8 +888,10 @@ def test_the_encoder_of_a_mixed_table_sees_the_mask():
     whole, blocks = mixed()
     x = mixed_rows(6)
     mask = (torch.rand(x.shape) > 0.4).double()
-    parts = [block.embed(x[:, at], mask[:, at]) for at, block, _ in pieces(
-        blocks, torch.zeros(whole.n_params))]  # fmt: skip
+    parts = [
+        block.embed(x[:, at], mask[:, at])
+        for at, block, _ in pieces(blocks, torch.zeros(whole.n_params))
+    ]
     features = whole.features(x, mask)
     assert features.shape == (6, whole.n_features)
     torch.testing.assert_close(features, torch.cat([*parts, mask], -1))

@@ -1,4 +1,4 @@
-"""Several members in one pass against as many single VAEs with the same weights."""
+"""parts/model/build.py and vae.py: members in one pass against single VAEs with equal weights."""
 
 import json
 import math
@@ -182,8 +182,9 @@ def test_samples_are_counted_in_all_and_spread_evenly(n_samples, each, monkeypat
 # Gradients
 
 
-@pytest.mark.parametrize(("objective", "n_samples"),
-                         [("elbo", 1), ("elbo", 3), ("iwae", 4), ("dreg", 4)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("objective", "n_samples"), [("elbo", 1), ("elbo", 3), ("iwae", 4), ("dreg", 4)]
+)
 def test_each_member_learns_as_if_it_were_alone(objective, n_samples, monkeypatch):
     """Its gradients are those of a single model, over M; the likelihood's are the mean."""
     whole, apart = together_and_apart()
@@ -376,9 +377,8 @@ def test_a_config_makes_the_members_again():
 def survey(n):
     rng = np.random.default_rng(0)
     job = rng.integers(0, 3, n)
-    lines = [f"{a:.2f},{'xyz'[j]},{v},{b:.2f}" for a, j, v, b in
-             zip(rng.normal(size=n), job, rng.poisson(1 + job), job + rng.normal(size=n),
-                 strict=True)]  # fmt: skip
+    columns = (rng.normal(size=n), job, rng.poisson(1 + job), job + rng.normal(size=n))
+    lines = [f"{a:.2f},{'xyz'[j]},{v},{b:.2f}" for a, j, v, b in zip(*columns, strict=True)]
     return "\n".join(["a,job,visits,b", *lines]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Networks of pictures: shapes of every size, what reaches what, and planes where they belong."""
+"""parts/model/networks.py: shapes of every size, receptive fields, and planes of a condition."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The bounds that training climbs, and the gradients by which it does."""
+"""parts/model/objectives.py: the bounds that training climbs, and their gradients."""
 
 import math
 
@@ -171,8 +171,10 @@ def value_and_gradient(loss, model):
 
 
 @pytest.mark.parametrize("members", [1, 2])
-@pytest.mark.parametrize(("free_share", "capacity_share"), [(0.5, None), (1.2, None), (0.0, 0.5),
-                                                            (0.0, 2.0), (0.8, 0.3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("free_share", "capacity_share"),
+    [(0.5, None), (1.2, None), (0.0, 0.5), (0.0, 2.0), (0.8, 0.3)],
+)
 def test_penalties_by_row_have_the_mean_of_those_of_the_batch(free_share, capacity_share, members):
     """max(mean KL, free bits) by latent, |mean rate - capacity|: value and gradient."""
     torch.manual_seed(0)

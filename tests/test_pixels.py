@@ -1,4 +1,4 @@
-"""Discretized logistics: 256 probabilities that sum to one and are SciPy's, in any precision."""
+"""parts/model/likelihoods/pixels.py: 256 probabilities that sum to one and agree with SciPy."""
 
 import math
 
@@ -32,7 +32,7 @@ def all_levels(likelihood, params):
 
 
 def reference(params, components, n_columns):
-    """The same in NumPy, [256, D], from differences of SciPy's distribution function."""
+    """The probabilities in NumPy, [256, D], from differences of SciPy's distribution function."""
     kinds = np.reshape(params, (-1, components, n_columns))
     start = (2 * np.arange(components)[:, None] + 1) / components - 1
     scale = np.exp(7 * np.tanh((kinds[1] - np.log(3 * components)) / 7))
@@ -167,8 +167,10 @@ def test_params_lie_kind_by_kind_then_component_then_column():
 # Refusals, baseline, units
 
 
-@pytest.mark.parametrize(("bad", "shown"), [(0.5, "0.5"), (-1 / 255, "-0.00392157"),
-                                            (256 / 255, "1.00392"), (math.nan, "nan")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("bad", "shown"),
+    [(0.5, "0.5"), (-1 / 255, "-0.00392157"), (256 / 255, "1.00392"), (math.nan, "nan")],
+)
 def test_values_off_the_levels_are_refused_by_column_and_value(bad, shown):
     x = np.tile(LEVELS[:, None], 3).astype(np.float32)
     likelihood = DiscretizedLogistic(3)

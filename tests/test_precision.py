@@ -1,4 +1,4 @@
-"""Arithmetic on devices that lack some of it: the CPU plays such a device."""
+"""parts/model/precision.py: arithmetic on devices without float64; the CPU plays one."""
 
 import pytest
 import scipy.stats

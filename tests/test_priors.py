@@ -1,4 +1,4 @@
-"""Priors of z against torch.distributions, integrals and the marginals of linear models."""
+"""parts/model/priors.py and aggregated.py: against torch.distributions and exact marginals."""
 
 import math
 
@@ -92,8 +92,8 @@ def test_far_and_narrow_posteriors_neither_overflow_nor_lose_digits():
     mu, logvar = mu.float(), logvar.float() - 6
     exact = mixture(mu.double(), logvar.double())
     near = (mu + (logvar / 2).exp() * torch.randn(20, 50, 8)).double()
-    close(Aggregated(mu, logvar).log_prob(near.float()).double(), exact.log_prob(near),
-          atol=0.05, rtol=0)  # fmt: skip
+    found = Aggregated(mu, logvar).log_prob(near.float()).double()
+    close(found, exact.log_prob(near), atol=0.05, rtol=0)
     far = 30 * torch.randn(3, 50, 8)
     found = Aggregated(mu, logvar).log_prob(far).double()
     assert found.isfinite().all()
@@ -170,9 +170,11 @@ def test_a_prior_of_members_is_that_of_each_members_own_rows():
     log_px_z = model.likelihood.log_prob(model.decode(z), x)
     log_q = Independent(Normal(mu[:, None], (logvar / 2).exp()[:, None]), 1).log_prob(z)
     of_rows = model.encode(rows)
-    log_p = torch.stack([torch.stack([
-        without(of_rows[0][m], of_rows[1][m], row).log_prob(z[m, :, b])
-        for b, row in enumerate(own.tolist())], -1) for m in range(3)])  # fmt: skip
+    log_p = torch.empty_like(log_q)
+    for m in range(3):
+        for b, row in enumerate(own.tolist()):
+            prior = without(of_rows[0][m], of_rows[1][m], row)
+            log_p[m, :, b] = prior.log_prob(z[m, :, b])
     log_w = (log_px_z + log_p - log_q).flatten(0, 1)
     close(found.log_px, log_w.logsumexp(0) - math.log(150))
     close(found.elbo, log_w.mean(0))

@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or stopped early goes on to the bits of an undisturbed one."""
+"""parts/training/loop.py and train.py: a killed or stopped run resumes to the same bits."""
 
 import json
 import re
@@ -194,7 +194,7 @@ def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path, call):
     assert result.code == 0
     assert "Resuming" in result.out
     after = bytes_of(run)
-    # The same content; the bytes also hold which equal strings were one object in memory.
+    # The content is equal; the bytes also hold which equal strings were one object in memory.
     assert differences(Run(run).load_checkpoint(), checkpoint) == []
     del before[Path("checkpoint.pt")], after[Path("checkpoint.pt")]
     assert after == before
@@ -230,8 +230,10 @@ def table(tmp_path):
     """A small .csv of mixed columns with holes."""
     rng = np.random.default_rng(0)
     age, job = rng.normal(40, 9, 150), rng.choice(["nurse", "clerk", "cook"], 150)
-    rows = [f"{a:.1f},{j},{v},{r}" for a, j, v, r in
-            zip(age, job, rng.poisson(2, 150), rng.integers(1, 5, 150), strict=True)]  # fmt: skip
+    rows = [
+        f"{a:.1f},{j},{v},{r}"
+        for a, j, v, r in zip(age, job, rng.poisson(2, 150), rng.integers(1, 5, 150), strict=True)
+    ]
     rows = [re.sub(r"^[^,]*,", ",", row) if i % 7 == 0 else row for i, row in enumerate(rows)]
     rows = [re.sub(r",[^,]*$", ",", row) if i % 5 == 0 else row for i, row in enumerate(rows)]
     (tmp_path / "table.csv").write_text("\n".join(["age,job,visits,rating", *rows]) + "\n")

@@ -1,4 +1,4 @@
-"""A run's folder: written whole or not at all, numbered, found again; damaged files are refused."""
+"""parts/runs, files.py and randomness.py: folders are whole or absent, damaged files refused."""
 
 import contextlib
 import json
@@ -437,9 +437,13 @@ def without(*names):
     return json.dumps(plain).encode()
 
 
-PARTLY = [without("model"), without("codec", "columns"), without("source", "fingerprint"),
-          json.dumps(PLAIN | {"model": {"depth": 3}}).encode(),
-          json.dumps(PLAIN | {"execution": None}).encode()]  # fmt: skip
+PARTLY = [
+    without("model"),
+    without("codec", "columns"),
+    without("source", "fingerprint"),
+    json.dumps(PLAIN | {"model": {"depth": 3}}).encode(),
+    json.dumps(PLAIN | {"execution": None}).encode(),
+]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"{} {}", *PARTLY])
@@ -738,21 +742,61 @@ def test_a_config_goes_through_plain_values(tmp_path):
 # Runs of the version before
 
 EARLIER = {
-    "data": "t.csv", "condition": ["b"], "n_rows": None, "n_columns": 20, "n_informative": None,
-    "data_seed": 42, "data_dir": None, "image_size": None, "grey": False, "test_fraction": 0.2,
-    "val_fraction": 0.1, "split_seed": 42, "preset": "table", "epochs": 2, "batch_size": 128,
-    "lr": 0.005, "schedule": "onecycle", "hidden_dims": [5, 4], "network": "mlp", "latent_dim": 8,
-    "members": 3, "likelihood": "mixed", "variance": "shared", "real": "gaussian",
-    "binarize": "none", "components": 1, "hide_rate": 0.5, "objective": "dreg", "n_samples": 5,
-    "beta": 1.0, "warmup_epochs": 0, "cycles": 1, "capacity": None, "free_bits": 0.0, "flow": None,
-    "prior": "normal", "prior_components": 50, "model": "vae", "n_codes": 64, "code_dim": 4,
-    "commitment": 0.25, "gamma": 1.0, "seed": 0, "device": "cpu", "threads": 1, "patience": 0,
+    "data": "t.csv",
+    "condition": ["b"],
+    "n_rows": None,
+    "n_columns": 20,
+    "n_informative": None,
+    "data_seed": 42,
+    "data_dir": None,
+    "image_size": None,
+    "grey": False,
+    "test_fraction": 0.2,
+    "val_fraction": 0.1,
+    "split_seed": 42,
+    "preset": "table",
+    "epochs": 2,
+    "batch_size": 128,
+    "lr": 0.005,
+    "schedule": "onecycle",
+    "hidden_dims": [5, 4],
+    "network": "mlp",
+    "latent_dim": 8,
+    "members": 3,
+    "likelihood": "mixed",
+    "variance": "shared",
+    "real": "gaussian",
+    "binarize": "none",
+    "components": 1,
+    "hide_rate": 0.5,
+    "objective": "dreg",
+    "n_samples": 5,
+    "beta": 1.0,
+    "warmup_epochs": 0,
+    "cycles": 1,
+    "capacity": None,
+    "free_bits": 0.0,
+    "flow": None,
+    "prior": "normal",
+    "prior_components": 50,
+    "model": "vae",
+    "n_codes": 64,
+    "code_dim": 4,
+    "commitment": 0.25,
+    "gamma": 1.0,
+    "seed": 0,
+    "device": "cpu",
+    "threads": 1,
+    "patience": 0,
     "checkpoint_seconds": 30.0,
     "kinds": {"c": {"kind": "ordinal", "levels": list("543210")}, "d": "positive"},
-    "scaling": "kinds", "mask_features": False, "columns": [{"name": "a", "kind": "real"}],
-    "shape": [3], "data_hash": "35acc5657fe5a873",
+    "scaling": "kinds",
+    "mask_features": False,
+    "columns": [{"name": "a", "kind": "real"}],
+    "shape": [3],
+    "data_hash": "35acc5657fe5a873",
     "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -767,8 +811,11 @@ def earlier(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("command", ["evaluate --run", "generate --run", "train --resume",
-                                     "detect t.csv --run", "impute t.csv --run"])  # fmt: skip
+OF_A_RUN = ["evaluate --run", "generate --run", "train --resume"]
+OF_A_RUN += ["detect t.csv --run", "impute t.csv --run"]
+
+
+@pytest.mark.parametrize("command", OF_A_RUN)
 def test_a_run_of_the_version_before_is_refused_with_the_command_that_trains_it(
     earlier, call, command
 ):
@@ -792,14 +839,25 @@ def test_the_config_of_a_run_trains_the_same_again(train):
     files.write_json("kinds.json", {"c": EARLIER["kinds"]["c"]})
     flags = (*flags, "--columns", "kinds.json", "--threads", 1, "--device", "cpu")
     straight = runs.Run(train("runs", "straight", "--data", "t.csv", *flags))
-    plain = {"data": "t.csv", "condition": ["b"], "epochs": 2, "hidden_dims": [5, 4], "threads": 1,
-             "kind": ["d=positive"], "kinds_file": "kinds.json", "device": "cpu"}  # fmt: skip
+    plain = {
+        "data": "t.csv",
+        "condition": ["b"],
+        "epochs": 2,
+        "hidden_dims": [5, 4],
+        "threads": 1,
+        "kind": ["d=positive"],
+        "kinds_file": "kinds.json",
+        "device": "cpu",
+    }
     files.write_json("plain.json", plain)
     found = [
         runs.Run(train("runs", name, "--config", path))
-        for name, path in (("a", "runs/old run/config.json"), ("b", "runs/straight/config.json"),
-                           ("c", "plain.json"))
-    ]  # fmt: skip
+        for name, path in (
+            ("a", "runs/old run/config.json"),
+            ("b", "runs/straight/config.json"),
+            ("c", "plain.json"),
+        )
+    ]
     expected = straight.config()
     assert expected.asked.data.kinds == EARLIER["kinds"]
     assert [column.kind for column in expected.codec.columns] == (
@@ -822,11 +880,15 @@ def test_flags_win_over_the_config_of_a_run(train):
 
 @pytest.mark.parametrize(
     "flags",
-    ["--data digits --model vqvae --n-codes 9 --code-dim 2", "--data digits --model vaegan",
-     "--data sprites --n-rows 40 --likelihood logistic --components 2 --network conv",
-     "--data iris --flow iaf:2 --hidden-dims", "--data iris --prior vamp --prior-components 7",
-     "--data digits --condition label --grey --image-size 8"],
-)  # fmt: skip
+    [
+        "--data digits --model vqvae --n-codes 9 --code-dim 2",
+        "--data digits --model vaegan",
+        "--data sprites --n-rows 40 --likelihood logistic --components 2 --network conv",
+        "--data iris --flow iaf:2 --hidden-dims",
+        "--data iris --prior vamp --prior-components 7",
+        "--data digits --condition label --grey --image-size 8",
+    ],
+)
 def test_the_config_of_every_model_trains_the_same_again(tmp_path, train, flags):
     if "--grey" in flags:  # a folder of pictures
         make_folder(tmp_path / "pictures")

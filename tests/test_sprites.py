@@ -1,4 +1,4 @@
-"""Generated pictures: every factor is where it should be, in the picture and in the data."""
+"""parts/forms/pictures/sprites.py: every factor is where it should be in picture and data."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The pure parts of training: schedule, order, Adam, and that resuming is going on."""
+"""parts/training, parts/tasks/fit.py and train.py: schedules, order, Adam, weights and presets."""
 
 import copy
 import io
@@ -622,8 +622,15 @@ def test_a_preset_is_above_defaults_and_below_flags():
     args, given = flags.parse(make_parser(), [])
     assert given == {}
     defaults = asked()
-    expected = {"hidden_dims": [64], "latent_dim": 8, "batch_size": 32, "variance": "decoder",
-                "epochs": 50, "lr": 1e-3, "members": 1}  # fmt: skip
+    expected = {
+        "hidden_dims": [64],
+        "latent_dim": 8,
+        "batch_size": 32,
+        "variance": "decoder",
+        "epochs": 50,
+        "lr": 1e-3,
+        "members": 1,
+    }
     for options in (args, defaults):
         assert {name: options[name] for name in expected} == expected
     argv = ["--preset", "classic", "--batch-size", "32", "--latent-dim", "3"]
@@ -639,8 +646,17 @@ def test_every_option_is_a_flag_and_every_flag_an_option():
     """But for what the program fills in, and for what is not asked of a run's training."""
     args, _ = flags.parse(make_parser(), [])
     filled_in = {"kinds", "scaling", "static_pixels", "mask_features"}
-    elsewhere = {"kind", "kinds_file", "device", "threads", "config", "runs_dir", "run",
-                 "overwrite", "resume"}  # fmt: skip
+    elsewhere = {
+        "kind",
+        "kinds_file",
+        "device",
+        "threads",
+        "config",
+        "runs_dir",
+        "run",
+        "overwrite",
+        "resume",
+    }
     assert set(Config().flat()) - set(args) == filled_in
     assert set(args) - set(Config().flat()) == elsewhere
 
@@ -648,10 +664,20 @@ def test_every_option_is_a_flag_and_every_flag_an_option():
 def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
     found = asked("--data", "table.csv", "--lr", "0.5")
     expected = {
-        "preset": "table", "hidden_dims": [128, 128], "batch_size": 128, "latent_dim": None,
-        "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": None, "hide_rate": None,
-        "objective": "dreg", "n_samples": 5, "members": None, "likelihood": "mixed",
-    }  # fmt: skip
+        "preset": "table",
+        "hidden_dims": [128, 128],
+        "batch_size": 128,
+        "latent_dim": None,
+        "epochs": None,
+        "lr": 0.5,
+        "schedule": "onecycle",
+        "variance": None,
+        "hide_rate": None,
+        "objective": "dreg",
+        "n_samples": 5,
+        "members": None,
+        "likelihood": "mixed",
+    }
     assert {key: found[key] for key in expected} == expected
     _, given = flags.parse(make_parser(), ["--data", "table.csv", "--lr", "0.5"])
     assert given == {"data": "table.csv", "lr": 0.5}
@@ -682,12 +708,26 @@ def of_size(n_rows, n_columns, mask=None):
 
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "epochs"),
-    [(50, "full", 1200), (1, 128, 1200), (128, 128, 1200), (129, 128, 600),
-     (1280, 128, 120), (1281, 128, 110),  # 1200 steps, in whole epochs
-     (120 * 128, 128, 10), (120 * 128 + 1, 128, 10), (600 * 128, 128, 10),  # 10 epochs
-     (600 * 128 + 1, 128, 9), (700 * 128, 128, 8), (400_000, 128, 1),  # at most 6000
-     (6000 * 128, 128, 1), (6000 * 128 + 1, 128, 1)],
-)  # fmt: skip
+    [
+        (50, "full", 1200),
+        (1, 128, 1200),
+        (128, 128, 1200),
+        (129, 128, 600),
+        # 1200 steps, in whole epochs
+        (1280, 128, 120),
+        (1281, 128, 110),
+        # at least 10 epochs
+        (120 * 128, 128, 10),
+        (120 * 128 + 1, 128, 10),
+        (600 * 128, 128, 10),
+        # at most 6000 steps
+        (600 * 128 + 1, 128, 9),
+        (700 * 128, 128, 8),
+        (400_000, 128, 1),
+        (6000 * 128, 128, 1),
+        (6000 * 128 + 1, 128, 1),
+    ],
+)
 def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epochs):
     found = fitted(TABLE | {"batch_size": batch_size}, of_size(n_rows, 2))
     assert found["epochs"] == epochs
@@ -704,9 +744,13 @@ def test_latents_left_to_the_table_are_half_as_many_as_modelled_columns(n_column
 
 @pytest.mark.parametrize(
     ("preset", "n_rows", "variance"),
-    [("table", 999, "shared"), ("table", 1000, "column"),
-     ("impute", 999, "column"), ("impute", 1000, "decoder")],
-)  # fmt: skip
+    [
+        ("table", 999, "shared"),
+        ("table", 1000, "column"),
+        ("impute", 999, "column"),
+        ("impute", 1000, "decoder"),
+    ],
+)
 def test_a_variance_left_to_a_table_of_few_rows_is_a_plainer_one(preset, n_rows, variance):
     data = of_size(n_rows, 3)
     data.train.x[:] = np.random.default_rng(0).normal(size=data.train.x.shape)
@@ -715,9 +759,13 @@ def test_a_variance_left_to_a_table_of_few_rows_is_a_plainer_one(preset, n_rows,
 
 @pytest.mark.parametrize(
     ("share", "kind", "observed", "variance"),
-    [(0.32, "real", 1, "decoder"), (0.35, "real", 1, "column"),  # of a third
-     (0.35, "ordinal", 1, "decoder"), (0.35, "real", 0, "decoder")],
-)  # fmt: skip
+    [
+        (0.32, "real", 1, "decoder"),
+        (0.35, "real", 1, "column"),  # a third is the limit
+        (0.35, "ordinal", 1, "decoder"),
+        (0.35, "real", 0, "decoder"),
+    ],
+)
 def test_a_column_with_a_spike_gets_no_variance_from_the_decoder(share, kind, observed, variance):
     rng, n = np.random.default_rng(0), 2000
     x, mask = rng.normal(size=(n, 3)).astype(np.float32), np.ones((n, 3), np.float32)
@@ -795,10 +843,21 @@ def test_hidden_dims_may_be_none_or_several():
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("--epochs", "0"), ("--lr", "0"), ("--lr", "nan"), ("--beta", "-1"), ("--beta", "inf"),
-     ("--batch-size", "0"), ("--batch-size", "half"), ("--hidden-dims", "0"), ("--seed", "-1"),
-     ("--seed", str(2**32)), ("--likelihood", "poisson"), ("--preset", "modern")],
-)  # fmt: skip
+    [
+        ("--epochs", "0"),
+        ("--lr", "0"),
+        ("--lr", "nan"),
+        ("--beta", "-1"),
+        ("--beta", "inf"),
+        ("--batch-size", "0"),
+        ("--batch-size", "half"),
+        ("--hidden-dims", "0"),
+        ("--seed", "-1"),
+        ("--seed", str(2**32)),
+        ("--likelihood", "poisson"),
+        ("--preset", "modern"),
+    ],
+)
 def test_a_flag_out_of_range_is_refused_with_its_value(flag, value):
     with pytest.raises(UserError, match=f"{flag}.*{value}"):
         asked(flag, value)

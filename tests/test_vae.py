@@ -1,4 +1,4 @@
-"""The model against closed forms: a VAE with linear decoder has an exact marginal and posterior."""
+"""vae.py and parts/model: a linear decoder has an exact marginal and an exact posterior."""
 
 import json
 import math
@@ -763,8 +763,9 @@ def test_with_a_grid_a_row_is_estimated_as_if_it_were_alone(monkeypatch):
     model, (x, mask) = mixed_vae().float(), mixed_rows(12)
     x, mask, eps = x.float(), mask.float(), normal_grid(100, 2)
     whole = model.log_px(x, mask=mask, n_samples=100, eps=eps)
-    alone = [model.log_px(x[i : i + 1], mask=mask[i : i + 1], n_samples=100, eps=eps)
-             for i in range(12)]  # fmt: skip
+    alone = [
+        model.log_px(x[i : i + 1], mask=mask[i : i + 1], n_samples=100, eps=eps) for i in range(12)
+    ]
     close(torch.cat(alone), whole, atol=1e-4, rtol=1e-5)
     order = torch.randperm(12)
     shuffled = model.log_px(x[order], mask=mask[order], n_samples=100, eps=eps)

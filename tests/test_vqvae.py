@@ -1,4 +1,4 @@
-"""VQ-VAE: its codebook, its prior of codes, and its bound, against sums over all codes."""
+"""parts/model/vqvae.py and codebook.py: codes, prior and bound against sums over all codes."""
 
 import math
 from itertools import product
@@ -118,8 +118,9 @@ def test_codes_start_at_rows_even_where_these_are_few():
     torch.testing.assert_close(model.codebook.variance, torch.zeros(()), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("indices", "expected"), [([0, 0, 0, 0], 1), ([0, 1, 2, 3], 4),
-                                                   ([0, 0, 1, 1], 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("indices", "expected"), [([0, 0, 0, 0], 1), ([0, 1, 2, 3], 4), ([0, 0, 1, 1], 2)]
+)
 def test_perplexity_is_the_number_of_codes_in_even_use(indices, expected):
     assert perplexity(torch.tensor([indices]), 4).item() == pytest.approx(expected)
 
@@ -332,8 +333,10 @@ def table(tmp_path_factory):
     rng = np.random.default_rng(0)
     job = rng.choice(["nurse", "clerk", "cook"], 200)
     age = 30 + 10 * (job == "cook") + rng.normal(0, 2, 200)
-    rows = [f"{'' if i % 7 == 0 else round(a, 1)},{j},{v}" for i, (a, j, v) in
-            enumerate(zip(age, job, rng.poisson(2, 200), strict=True))]  # fmt: skip
+    rows = [
+        f"{'' if i % 7 == 0 else round(a, 1)},{j},{v}"
+        for i, (a, j, v) in enumerate(zip(age, job, rng.poisson(2, 200), strict=True))
+    ]
     path = tmp_path_factory.mktemp("table") / "t.csv"
     path.write_text("\n".join(["age,job,visits", *rows]) + "\n")
     return path
@@ -377,9 +380,13 @@ def test_every_verb_works_on_a_run(folder, call):
     result = call("evaluate", *run, "--n-samples", 20)
     assert result.code == 0, result.err
     assert "q(z|x) is deterministic" in result.out
-    for name, *args in (("plot_results",), ("generate", "--n", 50), ("impute", "t.csv"),
-                        ("generate", "--n", 20, "--given", "job=cook", "--out", "g.csv"),
-                        ("detect", "t.csv")):  # fmt: skip
+    for name, *args in (
+        ("plot_results",),
+        ("generate", "--n", 50),
+        ("impute", "t.csv"),
+        ("generate", "--n", 20, "--given", "job=cook", "--out", "g.csv"),
+        ("detect", "t.csv"),
+    ):
         result = call(name, *args, *run)
         assert result.code == 0, result.err
     made = np.genfromtxt(folder / "g.csv", delimiter=",", dtype=str, skip_header=1)
@@ -430,8 +437,9 @@ def test_pictures_are_generated_after_one_command(tmp_path, train, call, monkeyp
     ],
 )
 def test_flags_of_other_models_are_refused(tmp_path, call, flags, message):
-    result = call("train", "--runs-dir", tmp_path, "--data", "iris", "--model", "vqvae",
-                  *flags.split())  # fmt: skip
+    result = call(
+        "train", "--runs-dir", tmp_path, "--data", "iris", "--model", "vqvae", *flags.split()
+    )
     assert result.code == 2
     assert result.err.startswith(f"error: {message}")
     assert result.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Pictures: every form of file gives the same numbers, damaged ones a sentence; all stays small."""
+"""parts/forms/pictures: all kinds of picture files give equal numbers, damaged files a sentence."""
 
 import gzip
 import io
