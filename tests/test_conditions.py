@@ -213,7 +213,7 @@ def test_log_px_given_y_is_that_of_the_gaussian_around_v_y():
 
 
 def test_rows_given_a_cell_and_no_condition_follow_the_posterior_of_the_condition():
-    """p(y | x_0) of three classes by Bayes, and the mean of the other columns under it."""
+    """Bayes gives p(y | x_0) of three classes, and with it the mean of the other columns."""
     model, w, v, b = linear()
     covariance = w @ w.T + 0.5 * np.eye(3)
     shares = np.array([0.2, 0.5, 0.3])
@@ -245,7 +245,7 @@ def test_rows_given_a_cell_and_no_condition_follow_the_posterior_of_the_conditio
 
 
 def test_resampling_takes_each_z_to_the_member_that_proposed_it():
-    """Members that put the free column at -5 and +5; which, the given one tells."""
+    """Members put the free column at -5 and +5; the given column tells which member is meant."""
     torch.manual_seed(0)
     model = VAE(Gaussian(2, "fixed:0.01"), (), z_dim=1, y_dim=1, members=2)
     with torch.no_grad():
@@ -347,7 +347,7 @@ def test_a_name_with_a_comma_is_one_condition():
 
 
 def test_conditions_are_those_of_the_table_in_its_order_however_they_were_given(tmp_path, train):
-    """y of a run is read again in the order of the table: a run of "size,group" is of that too."""
+    """A run reads y again in the order of the table, even if it was given as "size,group"."""
     shop(200, 0).to_csv(tmp_path / "t.csv", index=False)
     flags = ("--data", tmp_path / "t.csv", "--epochs", 2, "--threads", 1)
     orders = ("group,size", "size,group")

@@ -299,7 +299,7 @@ def test_a_generator_of_the_cpu_draws_nothing_for_another_device(device):
 
 
 def test_a_module_lives_on_the_device(device, tmp_path):
-    """Made, moved, differentiated, copied, saved and loaded there."""
+    """A module is made, moved, differentiated, copied, saved and loaded on the device."""
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).to(device)
     tensors = [*module.parameters(), *module.buffers(), *module.state_dict().values()]
     assert {t.device.type for t in tensors} == {device.type}
@@ -505,7 +505,7 @@ def test_runs_that_are_fitted_to_a_file(said, monkeypatch):
 @pytest.mark.usefixtures("on_device")
 @pytest.mark.parametrize("flags", [(), ("--objective", "iwae", "--n-samples", 2)])
 def test_a_run_that_is_resumed(said, flags):
-    """With early stopping, which keeps a copy of the best weights."""
+    """The run stops early, so that it also keeps a copy of its best weights."""
     started = ("--data", "iris", "--run", "r", "--patience", 1, *flags)
     said("train", *started, *SMALL)
     said("train", "--resume", "r", "--epochs", 3)
@@ -536,9 +536,9 @@ def test_a_search(said, monkeypatch, data):
 
 @pytest.mark.parametrize("data", ["iris", "t.csv"])
 def test_the_figures_are_those_of_the_cpu(said, device, monkeypatch, data):
-    """A run that was trained on the device and is evaluated on both: up to rounding the same.
+    """A run trained on the device has equal figures on both devices, up to rounding.
 
-    A real device draws other samples than the CPU; what depends on none is the same there too.
+    A real device draws other samples than the CPU; there only figures without samples are compared.
     """
     table().to_csv("t.csv", index=False)
     found = []

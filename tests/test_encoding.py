@@ -423,7 +423,7 @@ def test_levels_that_are_text_are_matched_as_text():
 
 
 def test_a_text_column_may_come_as_numbers():
-    """A Parquet of another day has the type that its cells allowed."""
+    """Another Parquet file of the table may store the column's cells as numbers."""
     column = fit(["1", "2", "30"] * 5, "ordinal")
     x, mask, _, _ = encoding.encode(pd.DataFrame({"x": [30.0, np.nan, 1.0]}), [column])
     np.testing.assert_array_equal(x[:, 0] * mask[:, 0], [2, 0, 0])

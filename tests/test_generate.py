@@ -289,7 +289,7 @@ def test_generated_columns_have_the_marginals_of_the_table(made):
 
 
 def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
-    """So a spike is at the number of the table: 0, not 7e-6."""
+    """A spike of the table is drawn as its own number: 0, not 7e-6."""
     rng = np.random.default_rng(6)
     wide = np.concatenate([rng.normal(0, 5000, 1000), np.repeat([0.0, 40, 0.5, -12.25], 400)])
     columns = [
@@ -309,7 +309,7 @@ def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
 
 
 def test_rows_of_a_run_on_a_sorted_table_have_its_mean(call, train, tmp_path, monkeypatch):
-    """A run that held nothing out keeps a sample of its rows, and not the first 5000."""
+    """A run without held-out rows keeps a random sample of its rows, not the first 5000."""
     monkeypatch.chdir(tmp_path)
     a = np.sort(np.random.default_rng(0).normal(size=8000))
     pd.DataFrame({"a": a, "b": -a}).round(3).to_csv("t.csv", index=False)
@@ -488,7 +488,7 @@ def test_copies_are_nearer_than_neighbours_and_fresh_rows_half_the_time():
 
 
 def test_a_tables_own_rows_are_as_near_as_can_be():
-    """The yardsticks are of the real rows; a copy of them has no distance but looks like copies."""
+    """A copy of the real rows is at distance 0, and is reported as copies."""
     columns = [
         encoding.Column("a"),
         encoding.Column("b"),
@@ -520,7 +520,7 @@ def test_a_tables_own_rows_are_as_near_as_can_be():
 
 
 def test_real_rows_holes_do_not_count_as_a_distance():
-    """Most cells of the real rows are missing: generated rows get the holes of real ones."""
+    """Most cells of the real rows are missing, and generated rows get the holes of real ones."""
     rng = np.random.default_rng(5)
     columns = [encoding.Column(name) for name in "abcd"]
     x = rng.normal(size=(1000, 4))

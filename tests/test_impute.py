@@ -103,7 +103,7 @@ def test_only_holes_change(filled):
 
 
 def test_the_bytes_around_the_holes_stay(call, folder):
-    """Delimiter, line ends, byte order mark, quotes that are needed, blanks and odd numbers."""
+    """The delimiter, line ends, byte order mark, quotes, blanks and odd numbers all stay."""
     lines = [
         "joined;a ;b;c;job;visits;pay;grade;id;note",
         '01.02.2020; 1.50;-0.5000;;clerk;09;"$1,000";1;x1;"a;b ""c"""',
@@ -215,7 +215,7 @@ def test_means_are_those_of_the_closed_form(filled):
 
 
 def test_means_are_in_the_users_units(imputer):
-    """Of a log-normal column the mean, which lies above the median by exp(s^2 / 2)."""
+    """The mean of a log-normal column lies above its median by a factor exp(s^2 / 2)."""
     frame = survey(40, 5).assign(pay="", visits="")
     columns = [c.name for c in imputer.columns]
     j = columns.index("pay")
@@ -446,7 +446,7 @@ def test_the_check_is_on_held_out_rows_of_the_training_file(checked, trained):
 
 
 def test_the_check_says_how_many_rows_the_baselines_learned_from(checked, filled):
-    """All that the run was trained on, or the sample of them that it keeps."""
+    """They learn from all training rows, or from the sample of them that the run keeps."""
     out, result, _ = checked
     assert (result["n_train"], result["n_baseline"]) == (640, 640)
     assert "the others are fitted" not in out
@@ -504,7 +504,7 @@ def test_errors_are_those_of_the_kept_cells(checked):
 
 
 def test_all_imputers_see_what_depends_on_a_cell(checked):
-    """a is known to a third of its standard deviation; the mean and the mode know nothing."""
+    """Others predict a to a third of its standard deviation; its mean and mode predict nothing."""
     _, result, _ = checked
     entry = result["columns"]["a"]["error"]
     assert entry["mean / mode"] == pytest.approx(1, abs=0.15)
@@ -556,7 +556,7 @@ def test_the_truth_has_no_error_and_a_standard_deviation_has_one():
 
 
 def test_baselines_are_those_of_scikit_learn_on_numbers():
-    """Standardised by the training rows, as a user of them would."""
+    """Columns are standardised by the training rows, as a user of scikit-learn would do it."""
     columns = [encoding.Column(f"c{j}", shift=3.0 * j, scale=10.0**j) for j in range(4)]
     train, (x, mask) = numeric(150, 3), numeric(30, 4)
     train[1][:20, 1] = 0
@@ -686,7 +686,7 @@ def test_arrays_keep_their_holes_filled(call, tmp_path, monkeypatch):
 def test_a_run_that_is_fitted_here_learns_from_every_row_it_may(
     call, tmp_path, monkeypatch, flags, held_out
 ):
-    """All of them, but those that a check needs; by a preset of its own."""
+    """It learns from all rows but those that a check needs, by a preset of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "N_STEPS", 10)
     with_holes(survey(60, 0), 0.1, 1)[0].to_csv("t.csv", index=False)

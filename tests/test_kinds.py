@@ -236,7 +236,7 @@ def test_levels_that_are_numbers_are_matched_as_numbers(texts, levels, expected)
 
 
 def test_levels_of_a_column_of_floats_are_matched_as_numbers():
-    """As Parquet gives it: no cell has a spelling."""
+    """Parquet gives numbers without a spelling."""
     series = pd.Series([1.0, 2.0, 2.0, np.nan])
     found = kinds.fit_column("x", series, {"kind": "binary", "levels": ["2.0", "1"]})
     np.testing.assert_array_equal(encoding.codes(series, found), [1, 0, 0, np.nan])
@@ -379,7 +379,7 @@ def test_mostly_equal_cells_still_have_a_spread():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_which_is_likelier_decides_between_real_and_positive(seed):
-    """The rule's nats per cell are those of the two densities."""
+    """The rule compares nats per cell, which are those of the two densities."""
     from scipy import stats
 
     rng = np.random.default_rng(seed)

@@ -135,7 +135,7 @@ def test_the_list_points_downward():
 
 @pytest.mark.parametrize("module", NOT_AT_START)
 def test_importing_does_nothing(tmp_path, module):
-    """No output, no file, no parsing of arguments, and none of the heavy packages."""
+    """An import prints nothing, writes nothing, parses nothing and loads no heavy package."""
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {NOT_AT_START[module]!r}))"
     result = subprocess.run(
         [sys.executable, "-c", code, "--nonsense"],

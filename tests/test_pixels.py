@@ -68,7 +68,7 @@ def test_all_levels_together_have_probability_one(components, dtype, seed, scale
 
 @pytest.mark.parametrize("raw", [-1e3, -20.0, -3.0, 0.0, 20.0])
 def test_float32_keeps_the_digits_of_float64_far_out(raw):
-    """Where a difference of two sigmoids would be 0: log-probabilities down to -10,000 nats."""
+    """Log-probabilities go down to -10,000 nats, where a difference of two sigmoids is 0."""
     likelihood = DiscretizedLogistic(4)
     params = torch.tensor([0.0, 0.3, -1.0, 8.0, raw, raw, raw, raw])
     found = all_levels(likelihood, params).double()
@@ -133,7 +133,7 @@ def test_samples_have_the_probabilities_of_their_levels(components):
 @each_count
 @pytest.mark.parametrize("raw", [-30.0, -3.0, 0.0])
 def test_mean_and_std_are_those_of_the_levels(components, raw):
-    """The mean to half a level, or to what a midpoint sum of one logistic errs by."""
+    """The mean is right to half a level, or to the error of a midpoint sum of one logistic."""
     likelihood = DiscretizedLogistic(50, components).double()
     params = torch.randn(likelihood.n_params).double()
     params.view(-1, components, 50)[1] = raw
@@ -155,7 +155,7 @@ def test_means_in_float32_stay_within_the_range():
 
 
 def test_params_lie_kind_by_kind_then_component_then_column():
-    """A decoder of planes gives them as they come: planes slowest, each of D pixels."""
+    """A decoder of planes gives planes slowest, each of D pixels."""
     likelihood = DiscretizedLogistic(4, 2)
     planes = torch.zeros(3, 2, 4)
     planes[0, 1, 2], planes[2, 1] = 0.25, 50.0  # location and weight of the second component

@@ -89,7 +89,7 @@ def mode(path):
 
 
 def test_the_umask_holds_for_what_is_written(tmp_path, umask):
-    """What a user keeps from others stays theirs, and what a group may write it may."""
+    """Files get the permissions of the user's umask, private or for the group."""
     path = tmp_path / "file"
     files.write_atomic(path, lambda file: file.write(b"private"))
     assert mode(path) == 0o666 & ~umask
@@ -176,7 +176,7 @@ def test_overwrite_replaces_and_only_when_asked(tmp_path):
 
 @pytest.mark.parametrize("n_failures", [1, 2])
 def test_overwrite_that_fails_keeps_the_old_run(tmp_path, monkeypatch, n_failures):
-    """In its place, or where even moving it back fails at least on the disk."""
+    """The old run is back in its place, or on the disk where moving it back fails too."""
     old = make(tmp_path, "a", model={"w": torch.zeros(1)})
     rename, failures = os.rename, [OSError("disk full")] * n_failures
 
@@ -235,7 +235,7 @@ def test_a_lock_says_that_another_holds_it_and_ends_with_its_block(tmp_path):
 
 
 def test_an_error_inside_a_lock_stays_what_it_is(tmp_path):
-    """A pipe that is full blocks too, and is no other process that trains."""
+    """A full pipe raises BlockingIOError as well, and is no other process that trains."""
     run, error = make(tmp_path), BlockingIOError("write could not complete without blocking")
     with pytest.raises(BlockingIOError) as raised, run.locked():
         raise error
@@ -256,7 +256,7 @@ def test_a_run_in_training_is_not_replaced(tmp_path):
 
 
 def test_a_run_in_training_is_not_replaced_by_a_command(tiny_run, tmp_path, call):
-    """It is said before the data are read."""
+    """The refusal comes before the data are read."""
     run = runs.Run(shutil.copytree(tiny_run, tmp_path / "a"))
     before = run.checkpoint.read_bytes()
     flags = ("--runs-dir", tmp_path, "--run", "a", "--overwrite", "--epochs", 1)
@@ -419,7 +419,7 @@ def test_a_damaged_log_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("half", ["{", '{"epo', '{"epoch": 2}'])
 def test_half_a_last_line_is_dropped(tmp_path, half):
-    """As a full disk leaves it, and as another process may see it."""
+    """A full disk leaves half a line, and another process may see one."""
     run = make(tmp_path)
     run.log.write_text('{"epoch": 1}\n' + half)
     assert run.read_log() == [{"epoch": 1}]
@@ -552,7 +552,7 @@ def test_nothing_in_a_torch_file_is_executed(tmp_path, zipped, place):
 
 
 def test_the_malicious_file_would_have_worked(tmp_path):
-    """Without the guard it does write its marker: the two tests above can fail."""
+    """Without the guard the file does write its marker, so the two tests above can fail."""
     pickle.loads(pickle.dumps(Malicious(tmp_path / "marker"))).close()
     assert (tmp_path / "marker").exists()
 
@@ -609,19 +609,22 @@ def test_a_real_run_keeps_training_and_held_out_rows(tiny_run):
 
 
 def test_a_run_says_nothing_of_where_it_was_made(tiny_run):
-    """A run folder can be renamed, moved and published."""
+    """A run folder can be renamed, moved and published, so it holds no path."""
     for path in tiny_run.iterdir():
         if path.is_file():
             assert str(tiny_run.parent).encode() not in path.read_bytes(), path.name
 
 
 def test_a_run_can_be_moved(tiny_run, tmp_path, call):
-    shutil.copytree(tiny_run, tmp_path / "elsewhere" / "renamed")
-    result = call(
-        "evaluate", "--runs-dir", tmp_path / "elsewhere", "--run", "renamed", "--n-samples", 2
-    )
-    assert result.code == 0, result.err
-    assert (tmp_path / "elsewhere" / "renamed" / "metrics.json").is_file()
+    found = []
+    for path in (tmp_path / "runs" / "a", tmp_path / "elsewhere" / "renamed"):
+        shutil.copytree(tiny_run, path)
+        where = ("--runs-dir", path.parent, "--run", path.name)
+        result = call("evaluate", *where, "--n-samples", 2)
+        assert result.code == 0, result.err
+        found.append(json.loads((path / "metrics.json").read_text()))
+    assert found[0]["log_px"] == found[1]["log_px"]
+    assert found[0]["test_mse"] == found[1]["test_mse"]
 
 
 TABLE = "a,b,c,d\n" + "".join(
@@ -661,7 +664,7 @@ def test_the_path_of_the_data_is_kept_from_the_run_and_absolute(project):
 
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_project_can_be_moved(project, tmp_path, call, stays):
-    """With data and runs: also where others have taken the old place of the data."""
+    """Data and runs move together, even when other files take the old place of the data."""
     moved = tmp_path / "far" / "away"
     moved.parent.mkdir()
     project.rename(moved)
@@ -832,9 +835,7 @@ def test_a_run_of_the_version_before_is_refused_with_the_command_that_trains_it(
 
 @pytest.mark.usefixtures("earlier")
 def test_the_config_of_a_run_trains_the_same_again(train):
-    """Of the version before, of this one, and as plain flags with those of other models left out:
-    to the same bits; of kinds that no flag can say too.
-    """
+    """Configs of this version, of the one before and of plain flags train to equal bits."""
     flags = ("--condition", "b", "--epochs", 2, "--hidden-dims", 5, 4, "--kind", "d=positive")
     files.write_json("kinds.json", {"c": EARLIER["kinds"]["c"]})
     flags = (*flags, "--columns", "kinds.json", "--threads", 1, "--device", "cpu")
@@ -928,7 +929,7 @@ def test_of_many_rows_a_random_sample_is_taken_the_same_every_time():
 
 
 def test_the_rows_that_a_run_keeps_are_a_random_sample():
-    """Of rows that are sorted, as files often are: official splits keep the order of a file."""
+    """Rows are often sorted in a file, and official splits keep the order of the file."""
     x = np.arange(1000, dtype=np.float32)[:, None]
     mask = np.ones_like(x)
     mask[500:] = 0
@@ -956,7 +957,7 @@ def test_the_exemplars_of_a_score_are_a_random_sample(tiny_run, monkeypatch):
 
 
 def test_the_random_state_of_a_device_that_is_not_computed_on_is_left_alone(monkeypatch):
-    """To read it would start the device, which takes seconds and memory."""
+    """Reading that state would start the device, which takes seconds and memory."""
 
     def touched(*args, **options):
         pytest.fail("the device was touched")

@@ -220,7 +220,7 @@ def test_rows_are_drawn_as_often_as_they_are_probable():
 
 
 def test_given_y_the_codes_are_those_of_y():
-    """p(x|y), its samples and fillings by sums over all codes, under a prior that y moves."""
+    """Sums over all codes give p(x|y), samples and fillings under a prior that depends on y."""
     model, x, mask = tiny(y_dim=2), ROWS.double(), torch.tensor([1.0, 0, 1, 0]).double()
     with torch.no_grad():
         model.prior.condition.weight.mul_(6)
@@ -351,7 +351,7 @@ def trained(tmp_path_factory, train, table):
 
 
 def test_rows_given_some_cells_and_no_condition_are_of_the_joint_distribution():
-    """p(x, y | two cells), y drawn half and half: against the sum over all codes, x and y."""
+    """The reference p(x, y | two cells) sums over all codes, all x and both equally likely y."""
     torch.manual_seed(1)
     model = tiny(y_dim=2).eval()
     x, mask = ROWS[5:6].double(), torch.tensor([[1.0, 0, 0, 1]]).double()
@@ -395,7 +395,7 @@ def test_every_verb_works_on_a_run(folder, call):
 
 
 def test_a_run_goes_on_from_every_checkpoint_to_the_same_bits(table, tmp_path, train, monkeypatch):
-    """As a kill leaves it: in the midst of epochs, and after the codebook has moved."""
+    """Kills fall in the midst of epochs, and after the codebook has moved."""
     flags, saved, save = ("--data", table, *FLAGS, "--epochs", 4), [], Run.save_checkpoint
 
     def note(run, checkpoint):
@@ -446,7 +446,7 @@ def test_flags_of_other_models_are_refused(tmp_path, call, flags, message):
 
 
 def test_a_diverging_run_ends(tmp_path, call):
-    """Though its prior, which only sees indices, goes on."""
+    """The prior alone would train on, because it sees only indices."""
     result = call("train", "--runs-dir", tmp_path, "--data", "iris", *FLAGS, "--lr", 1e30)
     assert result.code == 2
     assert "diverged in epoch" in result.err
