@@ -140,7 +140,7 @@ def test_the_manual_states_the_rules_by_which_kinds_are_told():
         "--data digits --capacity 5",
         "--data digits --val-fraction 0 --model vqvae",
         "--data synthetic --model vaegan",
-        "--data sprites --prior vamp --likelihood logistic",
+        "--data sprites --n-rows 200 --prior vamp --likelihood logistic",
         "--data iris --patience 1 --objective iwae --n-samples 2",
     ],
 )

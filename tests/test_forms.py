@@ -118,7 +118,7 @@ def test_a_search_works_on_it(folder, call):
     result = call("tune", "--data", "a.bits", "--trials", "2", "--epochs", "2")
     assert result.code == 0, result.err
     (table,) = Path().glob("**/trials.csv")
-    scores = pd.read_csv(table)["score"]
+    scores = pd.read_csv(table)["log_px"]
     assert len(scores) == 2
     assert (scores < -3 * np.log(2) + 0.5).all()  # three even bits and their copies
 
