@@ -486,6 +486,7 @@ def test_too_few_held_out_rows_set_no_threshold(call, train, tmp_path, monkeypat
     assert "exceeded by 0 of 12 held-out rows" in result.out
 
 
+@pytest.mark.slow
 def test_the_last_rows_of_a_sorted_table_are_not_odd(call, train, tmp_path, monkeypatch):
     """A run that held nothing out keeps a sample of its rows, and scores by a sample of these."""
     monkeypatch.chdir(tmp_path)

@@ -66,6 +66,7 @@ def agreement(rows):
     return (cells[:, : N_BITS // 2] == cells[:, N_BITS // 2 :]).mean()
 
 
+@pytest.mark.slow
 def test_every_verb_works_on_a_form_of_its_own(folder, call):
     def run(name, *args):
         result = call(name, *args)
