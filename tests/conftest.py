@@ -24,7 +24,7 @@ SCRIPTS = tuple(
     sorted(path.stem for path in REPOSITORY.glob("*.py") if "run_script(main)" in path.read_text())
 )
 
-# The same examples every time: a red test is then about the change, not about the draw.
+# Hypothesis draws no new examples from run to run: a red test is about the change.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong: exit code 2, one line that names the value, nothing left behind."""
+"""Every script: bad input ends with exit code 2, one line that names the value, and no new file."""
 
 import io
 import json
@@ -27,8 +27,9 @@ X = np.random.default_rng(0).normal(size=(20, 3))
 
 def snapshot(folder):
     """Every file and folder below, hidden ones too; an empty runs folder counts as none."""
-    found = {p.relative_to(folder): p.read_bytes() if p.is_file() else None
-             for p in folder.rglob("*")}  # fmt: skip
+    found = {
+        p.relative_to(folder): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")
+    }
     return {path: content for path, content in found.items() if str(path) != "runs"}
 
 
@@ -397,7 +398,7 @@ def test_files_that_are_no_complete_table_of_numbers(refuse, tmp_path, name, con
 @pytest.mark.parametrize("command", ["detect", "impute"])
 @pytest.mark.parametrize(("name", "content", "fragment"), FILES, ids=[f[0] for f in FILES])
 def test_files_given_to_a_verb(refuse, tmp_path, command, name, content, fragment):
-    """Refused before anything is fitted; a table that only trains badly is not asked here."""
+    """A bad file is refused before anything is fitted to it."""
     if fragment in TOO_FEW:
         pytest.skip("the verb holds no test rows back")
     (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -406,7 +407,7 @@ def test_files_given_to_a_verb(refuse, tmp_path, command, name, content, fragmen
 
 
 def test_the_table_that_is_broken_above_is_good(tmp_path, train):
-    """So that each refusal is for the reason given, not for the rows around it."""
+    """The cases above are refused for their own reason: the rows around it are good."""
     (tmp_path / "good.csv").write_text(GOOD)
     train(tmp_path / "runs", "a", "--data", tmp_path / "good.csv", "--epochs", 1)
 
@@ -519,7 +520,7 @@ def test_a_run_without_test_rows(refuse, train):
 
 
 def test_a_bernoulli_model_of_test_rows_outside_its_support(tmp_path, call, monkeypatch):
-    """Refused when training or when evaluating: log p of a 7 under a coin is no number."""
+    """Training and evaluation refuse a 7, whose probability under a coin is no number."""
     monkeypatch.chdir(tmp_path)
     x = (X > 0).astype(float)
     x[datasets.split_rows(20, DataConfig(test_fraction=0.2, val_fraction=0.1))[2][0], 1] = 7

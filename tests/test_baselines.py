@@ -1,4 +1,4 @@
-"""The yardsticks that detect.py and impute.py print, against scikit-learn and by hand."""
+"""parts/measure/baselines.py: the yardsticks of detect.py and impute.py, against scikit-learn."""
 
 import numpy as np
 import pytest
@@ -171,7 +171,7 @@ def test_a_category_is_filled_by_a_logistic_regression_on_the_other_columns():
 
 
 def test_categories_are_filled_in_their_own_scale_and_absent_levels_are_left_out():
-    """One-hot columns are standardised like the others, and a level may have no training row."""
+    """One-hot columns are standardised like others; a level may be absent from training."""
     rng = np.random.default_rng(4)
     code = rng.integers(1, 3, 200)
     train = np.column_stack([code + 0.5 * rng.normal(size=200), np.eye(3)[code] * 5 - 2])

@@ -24,8 +24,13 @@ def bank(n=80):
 def adult(n=90):
     rng = np.random.default_rng(1)
     z = rng.integers(0, 3, n)
-    columns = [rng.poisson(z + 1), np.exp(z + rng.normal(size=n)).round(3), z + 1,
-               rng.integers(1, 3, n), z + rng.integers(1, 3, n)]  # fmt: skip
+    columns = [
+        rng.poisson(z + 1),
+        np.exp(z + rng.normal(size=n)).round(3),
+        z + 1,
+        rng.integers(1, 3, n),
+        z + rng.integers(1, 3, n),
+    ]
     frame = pd.DataFrame(dict(zip("pqrst", columns, strict=True)))
     frame["r"] = frame["r"].astype(float)  # as the file has it where cells are missing
     frame.loc[:4, "r"] = np.nan
@@ -45,8 +50,11 @@ def tables(tmp_path, monkeypatch):
     adult().to_csv(folder / "hivae_adult.csv", index=False)
     types = pd.DataFrame({"type": TYPES, "dim": 1, "nclass": N_LEVELS})
     types.to_csv(folder / "hivae_types_adult.csv", index=False)
-    masks = {f"m{rate}_{draw}": np.random.default_rng(rate).random((90, 5)) < rate / 100
-             for rate in (20, 50) for draw in (1, 2, 3)}  # fmt: skip
+    masks = {
+        f"m{rate}_{draw}": np.random.default_rng(rate).random((90, 5)) < rate / 100
+        for rate in (20, 50)
+        for draw in (1, 2, 3)
+    }
     packed = {name: np.packbits(mask, axis=1) for name, mask in masks.items()}
     np.savez(folder / "hivae_masks_adult.npz", shape=np.array([90, 5]), **packed)
     return folder

@@ -1,4 +1,4 @@
-"""Cells: every style of writing numbers is told apart, read to the number it means, and written."""
+"""parts/forms/tables/cells.py: styles of writing numbers are recognised, read and written back."""
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,28 @@ def cells_of(texts):
 
 @pytest.mark.parametrize(
     "mark",
-    ["", " ", "NA", "na", "N/A", "#N/A", "<NA>", "nan", "NaN", "-nan", "NULL", "None", "nil", "-",
-     "--", "?", ".", " NA ", "\t"],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "NA",
+        "na",
+        "N/A",
+        "#N/A",
+        "<NA>",
+        "nan",
+        "NaN",
+        "-nan",
+        "NULL",
+        "None",
+        "nil",
+        "-",
+        "--",
+        "?",
+        ".",
+        " NA ",
+        "\t",
+    ],
+)
 def test_a_mark_is_missing(mark):
     assert cells.missing(series([mark, "x"])).tolist() == [True, False]
     style, values = style_of([mark, "1.5", "2.5"])
@@ -180,8 +199,8 @@ def test_dates_of_every_format_are_read_and_written(form, days):
 
 
 def test_dates_are_days_since_1970():
-    values = cells.numbers(series(["1970-01-02 12:00", "1969-12-31 00:00"]), {
-        "date": "%Y-%m-%d %H:%M"})  # fmt: skip
+    dates = series(["1970-01-02 12:00", "1969-12-31 00:00"])
+    values = cells.numbers(dates, {"date": "%Y-%m-%d %H:%M"})
     np.testing.assert_array_equal(values, [1.5, -1])
 
 
@@ -212,7 +231,10 @@ def test_days_that_are_no_dates_are_unreadable():
 
 def test_a_date_without_a_time_is_a_whole_day():
     assert cells.texts([0.4, 0.6, -0.4], {"date": "%Y-%m-%d"}) == [
-        "1970-01-01", "1970-01-02", "1970-01-01"]  # fmt: skip
+        "1970-01-01",
+        "1970-01-02",
+        "1970-01-01",
+    ]
     assert cells.texts([0.5], {"date": "%Y-%m-%d %H:%M"}) == ["1970-01-01 12:00"]
 
 
@@ -233,9 +255,17 @@ def test_fractions_of_seconds_are_kept():
 
 @pytest.mark.parametrize(
     "form",
-    ["%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%d-%b-%y", "%m/%d/%y",
-     "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%S+00:00", "%m/%d/%Y %I:%M:%S %p"],
-)  # fmt: skip
+    [
+        "%m/%d/%Y %H:%M:%S",
+        "%d/%m/%Y %H:%M:%S",
+        "%d.%m.%Y %H:%M:%S",
+        "%d-%b-%y",
+        "%m/%d/%y",
+        "%Y-%m-%dT%H:%M:%S.%fZ",
+        "%Y-%m-%dT%H:%M:%S+00:00",
+        "%m/%d/%Y %I:%M:%S %p",
+    ],
+)
 def test_dates_as_spreadsheets_forms_and_logs_write_them(form):
     times = pd.to_datetime(np.arange(40) * 100_003, unit="s")
     assert "date" in style_of(list(times.strftime(form)))[0]

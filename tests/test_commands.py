@@ -1,4 +1,4 @@
-"""The scripts as a user meets them: the commands on the pages, what they print, what they write."""
+"""Every script, README.md and docs/: the commands on the pages, what they print and write."""
 
 import argparse
 import json
@@ -77,7 +77,7 @@ def is_script(words):
 
 
 def tiny(words):
-    """The same command on little data: name and arguments; RUN stands for a run's name."""
+    """The command of a page on little data: name and arguments; RUN stands for a run's name."""
     name, args = words[1].removesuffix(".py"), words[2:]
     if "RUN" in args:
         args[args.index("RUN")] = newest_run()
@@ -140,7 +140,7 @@ def test_the_manual_states_the_rules_by_which_kinds_are_told():
         "--data digits --capacity 5",
         "--data digits --val-fraction 0 --model vqvae",
         "--data synthetic --model vaegan",
-        "--data sprites --prior vamp --likelihood logistic",
+        "--data sprites --n-rows 200 --prior vamp --likelihood logistic",
         "--data iris --patience 1 --objective iwae --n-samples 2",
     ],
 )
@@ -218,8 +218,11 @@ python plot_results.py --run RUN
 def test_the_verbs_run_one_after_another_on_the_example(run_in_order):
     run_in_order([shlex.split(line) for line in TOUR.strip().splitlines()])
     assert sorted(path.name for path in Path().glob("*.csv")) == [
-        "new.csv", "survey.csv", "survey.imputed.csv", "survey.scored.csv"
-    ]  # fmt: skip
+        "new.csv",
+        "survey.csv",
+        "survey.imputed.csv",
+        "survey.scored.csv",
+    ]
     columns = Path("survey.csv").read_text().splitlines()[0]
     assert Path("new.csv").read_text().splitlines()[0] == columns
     assert len(Path("new.csv").read_text().splitlines()) == 1001
@@ -248,7 +251,7 @@ def default(tmp_path_factory, call):
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory, run_script):
-    """The same as real processes with piped output: folder and the two results."""
+    """Training and evaluation as real processes with piped output: folder and the two results."""
     folder = tmp_path_factory.mktemp("processes")
     return folder, *(run_script(name, cwd=folder) for name in ("train", "evaluate"))
 
@@ -267,7 +270,7 @@ def test_the_default_run_is_good(default):
 
 
 def test_the_readme_shows_lines_that_are_printed(default):
-    """Digits and spaces apart: a line that is cut ends with three dots."""
+    """Digits and spaces may differ, and a line that is cut on the page ends with three dots."""
 
     def form(line):
         return re.sub(r"[\d ]+", "#", line)
@@ -283,7 +286,7 @@ def test_the_readme_shows_lines_that_are_printed(default):
 
 
 def test_the_readme_gives_the_figures_of_this_code(default):
-    """Other processors round otherwise; a change of the code moves more than that."""
+    """Other processors round differently; a change of the code moves results by more than that."""
     result = json.loads((REPOSITORY / "benchmarks/results/quality.json").read_text())
     metrics, written = metrics_of(default[0]), result["rows"][0]["seed_0"]
     assert metrics["test_mse"] == pytest.approx(written["test_mse"], abs=0.03)
@@ -420,7 +423,7 @@ def test_after_a_table_the_verbs_on_its_file_are_printed(tmp_path, call, monkeyp
 
 
 def test_after_pictures_only_figures_are_printed(tmp_path, call):
-    """No file of the user's is there to score or to fill, and a run on pictures fits none."""
+    """After a run on pictures there is no file of the user's to score or to fill."""
     flags = ("--data", "digits", "--epochs", 1, "--batch-size", "full", "--run", "a")
     out = call("train", "--runs-dir", tmp_path, *flags).out
     commands = [line.split()[1] for line in out.partition("Next:\n")[2].splitlines()]
@@ -433,7 +436,8 @@ def test_the_printed_commands_find_a_run_given_by_its_folder(tmp_path, call, tra
     out = call("train", "--resume", "elsewhere/a", "--epochs", 2).out
     evaluate, _, _ = (shlex.split(line) for line in out.partition("Next:\n")[2].splitlines())
     assert call("evaluate", *evaluate[2:], "--n-samples", 2).code == 0
-    assert Run("elsewhere/a").metrics.is_file()
+    metrics = json.loads(Run("elsewhere/a").metrics.read_text())
+    assert metrics["log_px"] >= metrics["elbo"]  # of the same two samples, by Jensen
 
 
 @pytest.mark.slow
@@ -546,8 +550,8 @@ def test_given_flags_win_over_the_preset(tmp_path, train):
 )
 def test_a_preset_gives_way_to_a_variant(tmp_path, train, monkeypatch, flags, objective, members):
     monkeypatch.setattr(presets, "N_STEPS", 2)
-    np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).normal(size=(50, 3)), delimiter=",",
-               header="a,b,c", comments="")  # fmt: skip
+    table = np.random.default_rng(0).normal(size=(50, 3))
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",", header="a,b,c", comments="")
     config = Run(train(tmp_path, "a", "--data", tmp_path / "t.csv", *flags.split())).config().asked
     assert (config.training.objective, config.model.members) == (objective, members)
 
@@ -668,7 +672,7 @@ def test_tables_go_all_the_way(tmp_path, call, monkeypatch, name):
 
 
 def test_a_test_row_beyond_float32_is_refused(tmp_path, call, monkeypatch):
-    """Its squared error is no float32, so no figure of the run would be a number."""
+    """The squared error of that row overflows float32, so no metric would be finite."""
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(30, 2))
     x[:, 1] = 1

@@ -1,4 +1,4 @@
-"""--condition: cells <-> y, closed forms of p(x | y), and every script with a conditional run."""
+"""parts/forms/conditions.py: cells to y and back, closed forms of p(x | y), conditional runs."""
 
 import json
 from dataclasses import replace
@@ -123,8 +123,13 @@ def test_levels_are_one_hot_numbers_scaled_with_a_1_and_the_unknown_0():
 
 def test_y_is_turned_back_into_the_same_cells():
     rng = np.random.default_rng(0)
-    x = np.stack([rng.integers(0, 3, 50), rng.normal(size=50), rng.poisson(3, 50),
-                  rng.integers(0, 2, 50)], -1).astype(np.float32)  # fmt: skip
+    columns = [
+        rng.integers(0, 3, 50),
+        rng.normal(size=50),
+        rng.poisson(3, 50),
+        rng.integers(0, 2, 50),
+    ]
+    x = np.stack(columns, -1).astype(np.float32)
     mask = (rng.random(x.shape) < 0.8).astype(np.float32)
     x = x * mask
     found, known = conditions.from_y(conditions.to_y(x, mask, COLUMNS), COLUMNS)
@@ -200,14 +205,15 @@ def test_log_px_given_y_is_that_of_the_gaussian_around_v_y():
     x, y = rng.normal(size=(5, 3)), np.eye(3)[[0, 1, 2, 2, 0]] * [[1], [1], [1], [0], [0]]
     batch = [torch.from_numpy(part).float() for part in (x, y)]
     covariance = w @ w.T + 0.5 * np.eye(3)
-    exact = [multivariate_normal(b + v @ c, covariance).logpdf(row)
-             for row, c in zip(x, y, strict=True)]  # fmt: skip
+    exact = [
+        multivariate_normal(b + v @ c, covariance).logpdf(row) for row, c in zip(x, y, strict=True)
+    ]
     found = model.log_px(*batch, n_samples=100_000)
     np.testing.assert_allclose(found, exact, atol=0.02)
 
 
 def test_rows_given_a_cell_and_no_condition_follow_the_posterior_of_the_condition():
-    """p(y | x_0) of three classes by Bayes, and the mean of the other columns under it."""
+    """Bayes gives p(y | x_0) of three classes, and with it the mean of the other columns."""
     model, w, v, b = linear()
     covariance = w @ w.T + 0.5 * np.eye(3)
     shares = np.array([0.2, 0.5, 0.3])
@@ -239,7 +245,7 @@ def test_rows_given_a_cell_and_no_condition_follow_the_posterior_of_the_conditio
 
 
 def test_resampling_takes_each_z_to_the_member_that_proposed_it():
-    """Members that put the free column at -5 and +5; which, the given one tells."""
+    """Members put the free column at -5 and +5; the given column tells which member is meant."""
     torch.manual_seed(0)
     model = VAE(Gaussian(2, "fixed:0.01"), (), z_dim=1, y_dim=1, members=2)
     with torch.no_grad():
@@ -255,8 +261,11 @@ def test_resampling_takes_each_z_to_the_member_that_proposed_it():
 def test_the_prior_of_a_score_is_that_of_the_rows_with_their_own_y():
     model, w, v, b = linear()
     rng = np.random.default_rng(3)
-    rows = (rng.normal(size=(9, 3)).astype(np.float32), np.ones((9, 3), np.float32),
-            np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)])  # fmt: skip
+    rows = (
+        rng.normal(size=(9, 3)).astype(np.float32),
+        np.ones((9, 3), np.float32),
+        np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)],
+    )
     scorer = Scorer(fitted_of(model, rows), n_samples=20_000)
     x, y = rng.normal(size=(4, 3)).astype(np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
     # The last is a row of the run, and scored by the others.
@@ -338,7 +347,7 @@ def test_a_name_with_a_comma_is_one_condition():
 
 
 def test_conditions_are_those_of_the_table_in_its_order_however_they_were_given(tmp_path, train):
-    """y of a run is read again in the order of the table: a run of "size,group" is of that too."""
+    """A run reads y again in the order of the table, even if it was given as "size,group"."""
     shop(200, 0).to_csv(tmp_path / "t.csv", index=False)
     flags = ("--data", tmp_path / "t.csv", "--epochs", 2, "--threads", 1)
     orders = ("group,size", "size,group")
@@ -435,7 +444,7 @@ def test_kept_holes_are_those_of_conditions_too(made):
 
 
 def test_detect_reads_y_from_the_file(said, folder):
-    """The same x is odd of a small c and usual of a large a."""
+    """One x is odd of a small c and usual of a large a."""
     frame = shop(60, 5)
     frame.loc[0, ["group", "x", "size"]] = ["c", "6.0", "0.0"]
     frame.loc[1, ["group", "x", "size"]] = ["a", "6.0", "0.0"]

@@ -1,4 +1,4 @@
-"""Data: the fixed synthetic recipe, no leakage from rows held back, exact scaling, every format."""
+"""data.py and parts/forms: the synthetic recipe, splits without leakage, scaling, every format."""
 
 import contextlib
 
@@ -184,7 +184,7 @@ def test_to_user_inverts_to_model(x):
 
 
 def test_the_largest_numbers_are_refused_or_scaled(tmp_path):
-    """Between 1.7e308 and -1.7e308 the distance is no longer a number."""
+    """The distance between 1.7e308 and -1.7e308 overflows float64."""
     path = write(tmp_path / "t.csv", "a\n" + "1.7e308\n-1.7e308\n1.6e308\n" * 10)
     data = None
     with contextlib.suppress(UserError):
@@ -206,7 +206,7 @@ def test_standardised_columns_have_mean_0_and_variance_1(x):
 @pytest.mark.parametrize("scaling", ["standard", "none"])
 @pytest.mark.parametrize(("size", "cell"), [(0, 1e300), (0, 1e30), (1e-300, 1e20), (1, -1e305)])
 def test_far_rows_held_back_stay_finite(tmp_path, size, cell, scaling):
-    """A column that is constant or tiny in training, and large in one of the test rows."""
+    """A column is constant or tiny in the training rows, and large in one of the test rows."""
     x = table()
     x[:, 0] *= size
     x[split_rows(30)[2][0], 0] = cell

@@ -1,4 +1,4 @@
-"""detect.py: scores against closed forms and other estimators, its words, and what it writes."""
+"""parts/tasks/score.py and detect.py: scores against closed forms, thresholds, labels, files."""
 
 import csv
 import json
@@ -134,7 +134,7 @@ def test_columns_in_any_order_and_new_ones_change_no_score(score):
 
 @pytest.mark.parametrize("seen", ["abc", "ab", "c"])
 def test_scores_of_a_gaussian_table_are_those_of_its_closed_form(score, scorer, seen):
-    """In units of the columns' spread, and of the observed cells alone: the others are hidden."""
+    """Scores are of the observed cells alone, in units of the columns' spread."""
     frame = survey(200, 5)
     for name in set(frame) - set(seen):
         frame[name] = ""
@@ -151,7 +151,7 @@ def test_scores_of_a_gaussian_table_are_those_of_its_closed_form(score, scorer, 
 
 @pytest.mark.parametrize("prior", ["standard normal", "aggregated"])
 def test_missing_cells_are_marginalised(score, scorer, prior):
-    """-log p of the observed cells by plain sampling of many z from the prior."""
+    """The reference is -log p of the observed cells by plain sampling of z from the prior."""
     frame = with_holes(survey(25, 6), 0.4, 7).drop(columns="id")
     vae = scorer.model
     x, mask, _, _ = encoding.encode(frame, scorer.columns)
@@ -169,8 +169,8 @@ def test_missing_cells_are_marginalised(score, scorer, prior):
         found = quickly = scorer.estimate(x, mask, scorer.eps)[0]
     rows = torch.from_numpy(x), torch.from_numpy(mask)
     with torch.no_grad():
-        log_px_z = torch.cat([vae.likelihood.log_prob(vae.decode(part), *rows)
-                              for part in z.split(20_000)])  # fmt: skip
+        pieces = [vae.likelihood.log_prob(vae.decode(part), *rows) for part in z.split(20_000)]
+        log_px_z = torch.cat(pieces)
     log_px = torch.logsumexp(log_px_z, 0) - np.log(len(z))
     det = sum(c.log_det(x[:, j], user=False) * mask[:, j] for j, c in enumerate(scorer.columns))
     expected = -(log_px.numpy() + det)
@@ -224,7 +224,7 @@ def mixture_log_prob(model, x, mask, rows, leave_out=None):
 
 
 def test_scores_of_a_linear_model_approach_those_of_a_mixture_of_gaussians(monkeypatch):
-    """With holes; rows of the run are scored by the others, and new ones by all."""
+    """Rows of the run are scored by the other rows, new ones by all; cells are missing."""
     monkeypatch.setattr(scoring, "N_SCORE", 4000)
     model = linear()
     scorer = scorer_by(model, ROWS, MASK)
@@ -249,15 +249,17 @@ def test_scores_by_the_model_itself_are_those_of_its_marginal():
     scorer = scorer_by(model, ROWS, MASK)
     weight, bias = (p.detach().double().numpy() for p in model.decoder[0].parameters())
     covariance = weight @ weight.T + 0.5 * np.eye(4)
-    exact = [multivariate_normal(bias[m > 0], covariance[np.ix_(m > 0, m > 0)]).logpdf(x[m > 0])
-             for x, m in zip(ROWS, MASK, strict=True)]  # fmt: skip
+    exact = [
+        multivariate_normal(bias[m > 0], covariance[np.ix_(m > 0, m > 0)]).logpdf(x[m > 0])
+        for x, m in zip(ROWS, MASK, strict=True)
+    ]
     scores, ess = scorer.estimate(ROWS, MASK, model.grid(4000))
     np.testing.assert_allclose(scores, np.negative(exact), atol=0.003)
     assert ((ess > 100) & (ess <= 4000)).all()
 
 
 def test_a_run_of_one_row_is_scored_by_that_row(monkeypatch):
-    """There are no others: all scores are finite, and that of the mixture of one Gaussian."""
+    """A single row has no others, so it is scored by its own Gaussian, and scores are finite."""
     monkeypatch.setattr(scoring, "N_SCORE", 4000)
     model = linear()
     one = ROWS[:1], MASK[:1]
@@ -289,15 +291,15 @@ def test_scores_of_members_are_those_of_their_mixture_each_with_its_own_prior(mo
             weight, bias = getattr(model, half)[0].parameters()
             single_weight, single_bias = getattr(single, half)[0].parameters()
             single_weight.data, single_bias.data = weight[member].mT, bias[member, 0]
-        exact.append([mixture_log_prob(single, x, m, (ROWS, MASK), i)
-                      for i, (x, m) in enumerate(zip(ROWS, MASK, strict=True))])  # fmt: skip
+        rows = enumerate(zip(ROWS, MASK, strict=True))
+        exact.append([mixture_log_prob(single, x, m, (ROWS, MASK), i) for i, (x, m) in rows])
     assert np.abs(np.subtract(*exact)).max() > 0.3
     expected = -(logsumexp(exact, axis=0) - np.log(2))
     np.testing.assert_allclose(scorer(ROWS, MASK), expected, atol=0.003)
 
 
 def test_rows_that_few_samples_agree_on_are_scored_without_themselves_too(monkeypatch):
-    """And each by its own number, which is not its place among those that are scored again."""
+    """A row that is scored again keeps its own number, which is not its place in that batch."""
     monkeypatch.setattr(scoring, "N_SCORE", 4000)
     model = linear()
     scorer = scorer_by(model, ROWS, MASK)
@@ -316,7 +318,7 @@ def test_scores_of_a_file_count_its_impossible_cells(scorer):
 
 
 def test_the_file_that_a_run_was_trained_on_is_found_again_in_it(scorer, trained):
-    """Read a second time its rows are the same to the bit; else each would score itself."""
+    """Its rows are read to the same bits, or each row would score itself."""
     x, mask, *_ = encoding.encode_file(read(str(trained / "t.csv")), scorer.columns)
     kept, there, _ = scorer.rows
     own = hidden_cells.find_rows(x, mask, kept, there)
@@ -440,7 +442,7 @@ def test_the_threshold_is_the_stated_rank_of_held_out_rows(score, scorer):
 @pytest.mark.parametrize("n", [10, 50, 100, 500])
 @pytest.mark.parametrize("share", [0.1, 0.05, 0.01])
 def test_fresh_rows_are_flagged_no_more_often_than_was_asked(n, share):
-    """On average over many runs, each with n held-out scores of its own (exponential ones)."""
+    """The share is a mean over many runs, each with n exponential held-out scores of its own."""
     rng = np.random.default_rng(n)
     found = [conformal_threshold(rng.exponential(size=n), share) for _ in range(4000)]
     flagged = np.exp(np.negative(found))  # the share of all fresh rows beyond a threshold
@@ -460,7 +462,7 @@ def test_the_threshold_is_one_of_the_scores_by_its_rank():
 
 
 def test_too_few_held_out_rows_set_no_threshold(call, train, tmp_path, monkeypatch):
-    """It is said, and only rows with a cell that cannot be are flagged."""
+    """The output says so, and flags only rows with a cell that cannot occur."""
     monkeypatch.chdir(tmp_path)
     frame = survey(60, 0)
     frame.to_csv("t.csv", index=False)
@@ -484,6 +486,7 @@ def test_too_few_held_out_rows_set_no_threshold(call, train, tmp_path, monkeypat
     assert "exceeded by 0 of 12 held-out rows" in result.out
 
 
+@pytest.mark.slow
 def test_the_last_rows_of_a_sorted_table_are_not_odd(call, train, tmp_path, monkeypatch):
     """A run that held nothing out keeps a sample of its rows, and scores by a sample of these."""
     monkeypatch.chdir(tmp_path)
@@ -586,7 +589,7 @@ def test_the_planted_column_comes_first_with_what_stands_there_and_what_was_expe
 
 
 def test_expectations_have_the_closed_forms_width_on_average(scorer):
-    """Half the width that holds 68 %: a Gaussian's standard deviation."""
+    """Half the width of a 68 % interval is a Gaussian's standard deviation."""
     frame = survey(150, 12)
     x, mask, _, _ = encoding.encode(frame, scorer.columns)
     mean, draws = scorer.expected(x, mask, 0)
@@ -623,7 +626,7 @@ def test_at_most_three_cells_and_none_where_nothing_is_odd(score):
 
 
 def test_a_cell_is_named_by_how_far_it_is_beyond_what_is_usual(scorer):
-    """Cells that are rarely certain, such as a wide column's, are not odd for that."""
+    """A cell of a wide column is never certain; that alone does not make it odd."""
     frame, _, big, _ = planted()
     x, mask, _, _ = encoding.encode(frame, scorer.columns)
     surprise = scorer.surprise(x, mask)
@@ -691,8 +694,11 @@ def test_the_comparison_is_by_the_rows_whose_label_is_known(score):
     assert ours["auroc"][0] == pytest.approx(roc_auc_score(odd[known], scores), abs=1e-9)
     assert ours["ap"][0] == pytest.approx(average_precision_score(odd[known], scores), abs=1e-9)
     assert set(result) - {"VAE (this run)"} == {
-        "k-NN", "isolation forest", "PCA error", "distance to the mean"
-    }  # fmt: skip
+        "k-NN",
+        "isolation forest",
+        "PCA error",
+        "distance to the mean",
+    }
     assert f"Against the labels ({odd[known].sum()} anomalies" in found.out
     for name, entry in result.items():
         for value, low, high in entry.values():
@@ -704,9 +710,13 @@ def test_the_comparison_is_by_the_rows_whose_label_is_known(score):
 
 @pytest.mark.parametrize(
     ("labels", "said"),
-    [(["0"] * 30, "expected 0 and 1"), (["0", "1", "2"] * 10, "expected 0 and 1"),
-     (["yes", "no"] * 15, "expected 0 and 1"), (["0", "1", "?x"] * 10, "expected 0 and 1")],
-)  # fmt: skip
+    [
+        (["0"] * 30, "expected 0 and 1"),
+        (["0", "1", "2"] * 10, "expected 0 and 1"),
+        (["yes", "no"] * 15, "expected 0 and 1"),
+        (["0", "1", "?x"] * 10, "expected 0 and 1"),
+    ],
+)
 def test_labels_that_are_none_are_refused_before_any_training(call, folder, labels, said):
     survey(30, 2).assign(odd=labels).to_csv("bad.csv", index=False)
     result = call("detect", "bad.csv", "--labels", "odd")

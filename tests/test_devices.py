@@ -1,7 +1,8 @@
-"""Every script with the model on another device than the arrays.
+"""parts/console/devices.py and precision: every script with the model on another device.
 
-The device is a real one where torch finds it. Elsewhere it is played: tensors "on" it are ordinary
-ones of a class of their own, and every operation on them is checked as that device would check it.
+The arrays stay on the CPU. The device is a real one where torch finds it. Elsewhere a stand-in
+plays it: its tensors are ordinary ones of a class of their own, and every operation on them is
+checked as that device would check it.
 """
 
 import copy
@@ -248,8 +249,13 @@ def test_what_devices_may_share_is_not_refused(device):
 
 def test_a_planted_numpy_call_is_caught(device):
     there = torch.ones(3, device=device)
-    planted = (there.numpy, lambda: np.asarray(there), lambda: np.ones(3) * there, there[0].numpy,
-               lambda: torch.from_numpy(np.ones(3)) + there)  # fmt: skip
+    planted = (
+        there.numpy,
+        lambda: np.asarray(there),
+        lambda: np.ones(3) * there,
+        there[0].numpy,
+        lambda: torch.from_numpy(np.ones(3)) + there,
+    )
     for call in planted:
         with pytest.raises((TypeError, RuntimeError)):
             call()
@@ -293,7 +299,7 @@ def test_a_generator_of_the_cpu_draws_nothing_for_another_device(device):
 
 
 def test_a_module_lives_on_the_device(device, tmp_path):
-    """Made, moved, differentiated, copied, saved and loaded there."""
+    """A module is made, moved, differentiated, copied, saved and loaded on the device."""
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).to(device)
     tensors = [*module.parameters(), *module.buffers(), *module.state_dict().values()]
     assert {t.device.type for t in tensors} == {device.type}
@@ -355,16 +361,18 @@ def slow(*flags):
 def table(n=60):
     """A table of every kind of column, with holes."""
     rng = np.random.default_rng(0)
-    found = pd.DataFrame({
-        "job": rng.choice(["nurse", "cook", "smith", "clerk"], n),
-        "size": rng.normal(3, 1, n),
-        "sales": rng.poisson(3, n),
-        "member": rng.choice(["no", "yes"], n),
-        "grade": rng.integers(1, 5, n),
-        "pay": rng.lognormal(2, 1, n),
-        "town": rng.choice(["a", "b", "c"], n),
-        "age": rng.normal(40, 9, n),
-    })  # fmt: skip
+    found = pd.DataFrame(
+        {
+            "job": rng.choice(["nurse", "cook", "smith", "clerk"], n),
+            "size": rng.normal(3, 1, n),
+            "sales": rng.poisson(3, n),
+            "member": rng.choice(["no", "yes"], n),
+            "grade": rng.integers(1, 5, n),
+            "pay": rng.lognormal(2, 1, n),
+            "town": rng.choice(["a", "b", "c"], n),
+            "age": rng.normal(40, 9, n),
+        }
+    )
     found = found.astype(object)
     for column in found:
         found.loc[rng.random(n) < 0.15, column] = None
@@ -428,10 +436,15 @@ def all_verbs_on_pictures(said, *flags):
 @pytest.mark.usefixtures("few_baselines", "on_device")
 @pytest.mark.parametrize(
     "flags",
-    [(), ("--real", "student", "--prior", "mixture", "--variance", "decoder"), VQVAE,
-     slow("--flow", "planar:2"), slow("--members", 2, "--objective", "iwae")],
+    [
+        (),
+        ("--real", "student", "--prior", "mixture", "--variance", "decoder"),
+        VQVAE,
+        slow("--flow", "planar:2"),
+        slow("--members", 2, "--objective", "iwae"),
+    ],
     ids=["members", "student mixture", "vqvae", "planar", "iwae"],
-)  # fmt: skip
+)
 def test_a_mixed_table(said, flags):
     all_verbs_on_a_table(said, *flags)
 
@@ -439,12 +452,17 @@ def test_a_mixed_table(said, flags):
 @pytest.mark.usefixtures("few_baselines", "on_device")
 @pytest.mark.parametrize(
     "flags",
-    [(), VQVAE, ("--model", "vaegan"),
-     ("--likelihood", "logistic", "--components", 2, "--prior", "vamp"),
-     ("--likelihood", "gaussian", "--members", 2), ("--binarize", "static", "--flow", "iaf:2"),
-     ("--network", "conv", "--hidden-dims", 4, 8)],
+    [
+        (),
+        VQVAE,
+        ("--model", "vaegan"),
+        ("--likelihood", "logistic", "--components", 2, "--prior", "vamp"),
+        ("--likelihood", "gaussian", "--members", 2),
+        ("--binarize", "static", "--flow", "iaf:2"),
+        ("--network", "conv", "--hidden-dims", 4, 8),
+    ],
     ids=["defaults", "vqvae", "vaegan", "logistic vamp", "gaussian members", "static iaf", "conv"],
-)  # fmt: skip
+)
 def test_pictures(said, flags):
     all_verbs_on_pictures(said, *flags)
 
@@ -452,11 +470,14 @@ def test_pictures(said, flags):
 @pytest.mark.usefixtures("few_baselines", "on_device")
 @pytest.mark.parametrize(
     "flags",
-    [("--likelihood", "gaussian"), ("--likelihood", "student", "--flow", "iaf:1"),
-     ("--likelihood", "gaussian", "--prior", "vamp", "--variance", "shared"),
-     slow("--likelihood", "gaussian", "--model", "vaegan")],
+    [
+        ("--likelihood", "gaussian"),
+        ("--likelihood", "student", "--flow", "iaf:1"),
+        ("--likelihood", "gaussian", "--prior", "vamp", "--variance", "shared"),
+        slow("--likelihood", "gaussian", "--model", "vaegan"),
+    ],
     ids=["gaussian", "student iaf", "vamp", "vaegan"],
-)  # fmt: skip
+)
 def test_a_table_of_numbers(said, flags):
     rng = np.random.default_rng(0)
     numbers = pd.DataFrame(rng.normal(size=(60, 3)) @ rng.normal(size=(3, 4)), columns=list("abcd"))
@@ -484,7 +505,7 @@ def test_runs_that_are_fitted_to_a_file(said, monkeypatch):
 @pytest.mark.usefixtures("on_device")
 @pytest.mark.parametrize("flags", [(), ("--objective", "iwae", "--n-samples", 2)])
 def test_a_run_that_is_resumed(said, flags):
-    """With early stopping, which keeps a copy of the best weights."""
+    """The run stops early, so that it also keeps a copy of its best weights."""
     started = ("--data", "iris", "--run", "r", "--patience", 1, *flags)
     said("train", *started, *SMALL)
     said("train", "--resume", "r", "--epochs", 3)
@@ -515,9 +536,9 @@ def test_a_search(said, monkeypatch, data):
 
 @pytest.mark.parametrize("data", ["iris", "t.csv"])
 def test_the_figures_are_those_of_the_cpu(said, device, monkeypatch, data):
-    """A run that was trained on the device and is evaluated on both: up to rounding the same.
+    """A run trained on the device has equal figures on both devices, up to rounding.
 
-    A real device draws other samples than the CPU; what depends on none is the same there too.
+    A real device draws other samples than the CPU; there only figures without samples are compared.
     """
     table().to_csv("t.csv", index=False)
     found = []

@@ -1,4 +1,4 @@
-"""MIG and the beta-VAE metric on codes made by hand, and their parts against closed forms."""
+"""parts/measure/disentanglement.py: MIG and the beta-VAE metric on hand-made codes."""
 
 import math
 
@@ -89,7 +89,7 @@ def test_a_factor_in_two_latents_has_no_gap_but_is_recognised():
 
 
 def test_where_posteriors_do_not_overlap_shuffled_factors_say_so():
-    """Every row is alone at its z, so any latent seems to know any factor: the known bias."""
+    """Each row is alone at its z, so any latent seems to know any factor: a known bias."""
     mu = np.random.default_rng(0).permutation(len(A)) * 1.0
     found = measure(*posterior(mu, mu, std=1e-3), CODES)
     assert found["mi_shuffled"] == pytest.approx(1, abs=1e-5)
@@ -187,7 +187,7 @@ def test_information_is_that_of_a_gaussian_channel(std, spread):
 
 
 def test_information_is_that_of_mixtures_by_hand():
-    """In double precision, with variances that differ from row to row."""
+    """The sums are in double precision; variances differ from row to row."""
     rng = np.random.default_rng(1)
     n = 23
     mu, std = rng.standard_normal(n), np.exp(rng.standard_normal(n))
@@ -250,7 +250,7 @@ def test_pairs_are_two_rows_of_one_value_all_alike_probable():
 
 
 def test_a_batch_is_the_mean_distance_of_pairs_that_share_its_factor():
-    """Of a latent that is its factor: 0 where this is shared, else what is expected of a pair."""
+    """In the latent of a factor, pairs that share it are 0 apart, others as far as expected."""
     codes = list(CODES.values())
     features, factor = batches(np.stack(codes, -1), codes, 300, np.random.default_rng(0))
     assert (np.bincount(factor) == 100).all()
@@ -262,7 +262,7 @@ def test_a_batch_is_the_mean_distance_of_pairs_that_share_its_factor():
 
 
 def test_the_classifier_is_tested_on_rows_it_has_not_seen():
-    """Among 300 random latents some tell the factors of the very rows that it was fitted to."""
+    """Among 300 random latents some fit the factors of the training rows by chance."""
     mu = np.random.default_rng(0).standard_normal((len(A), 300))
     accuracy = beta_vae_accuracy(mu, CODES, np.random.default_rng(1))
     assert accuracy == pytest.approx(1 / 3, abs=0.05)

@@ -1,4 +1,4 @@
-"""The pages: README.md and docs/*.md, their size, their links, their tables, their plain words."""
+"""README.md and docs/: the size of the pages, their links, their tables and their words."""
 
 import json
 import os
@@ -61,8 +61,9 @@ def test_the_readme_links_every_page():
 
 def test_every_figure_of_the_results_is_shown():
     pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for path in (REPOSITORY / "benchmarks/results").glob("*.png"):
-        assert path.name in pages
+    figures = [path.name for path in (REPOSITORY / "benchmarks/results").glob("*.png")]
+    assert figures
+    assert [name for name in figures if name not in pages] == []
 
 
 def test_continuous_integration_runs_the_readmes_second_line():

@@ -1,4 +1,4 @@
-"""Every metric against its value by hand, on models whose weights are set by hand."""
+"""parts/tasks/evaluate.py and evaluate.py: every metric against its value by hand."""
 
 import json
 import math
@@ -65,7 +65,7 @@ def known_model(scale):
 
 
 def test_metrics_of_a_known_model_are_those_by_hand():
-    """Its decoder ignores z, so log p(x) is known; its KL is |mu|^2 / 2."""
+    """The decoder ignores z, so log p(x) is known, and the KL is |mu|^2 / 2."""
     train, test = rows(50), rows(20, seed=1)
     metrics, figures = measured(known_model([1.0, 0.5]), train, test, n_samples=5000)
     x = test.astype(float)
@@ -91,7 +91,7 @@ def test_metrics_of_a_known_model_are_those_by_hand():
 
 
 def test_estimates_are_exact_where_q_is_the_posterior():
-    """A decoder that ignores z and q = p: every weight is p(x), and its error is known."""
+    """The decoder ignores z and q = p, so every weight is p(x) and the error is known."""
     test = rows(20, seed=1)
     metrics, _ = measured(zeroed(Gaussian(4, "fixed:0.5")), rows(50), test, n_samples=30)
     log_px = Normal(0, 0.5**0.5).log_prob(torch.from_numpy(test).double()).sum(1).numpy()
@@ -173,7 +173,7 @@ def test_baseline_log_px_are_those_of_the_likelihood():
 
 
 def test_a_binary_model_has_no_gaussian_baseline():
-    """Logits of 0: each of four columns costs log 2, and the mean of x is a half."""
+    """With logits of 0 each of four columns costs log 2, and the mean of x is a half."""
     x = (rows(50) > 0).astype(np.float32)
     metrics, figures = measured(zeroed(Bernoulli(4)), x, x, n_samples=3)
     assert metrics["log_px"] == pytest.approx(-4 * math.log(2), abs=1e-5)
@@ -229,7 +229,7 @@ def test_description_of_rows_does_not_depend_on_chunks(monkeypatch):
 
 
 def test_mse_is_summed_in_double_precision():
-    """2 ** 24 + 1 is no float32: adding ones to it one by one would stop there."""
+    """float32 cannot hold 2 ** 24 + 1: adding ones to it one by one would stop there."""
     x = np.full((1, 3), 4096.0, np.float32)
     x[0, 1:] = 1.0
     metrics, _ = measured(zeroed(Gaussian(3, "fixed:1.0")), rows(9, 3), x, n_samples=1)
@@ -255,11 +255,11 @@ def table_rows(n, seed=0):
     rng = np.random.default_rng(seed)
     codes = rng.integers(3, size=n), rng.poisson(2.0, n), rng.integers(5, size=n)
     normal = rng.standard_normal((3, n))
-    x = np.stack([codes[0], normal[0], codes[1], normal[1], codes[2], rng.integers(2, size=n),
-                  normal[2]], -1)  # fmt: skip
+    bit = rng.integers(2, size=n)
+    x = np.stack([codes[0], normal[0], codes[1], normal[1], codes[2], bit, normal[2]], -1)
     mask = rng.random(x.shape) > 0.25
-    return Batch(*(torch.from_numpy(a.astype(np.float32)) if a is not None else None
-                   for a in (np.where(mask, x, 0), None, mask)))  # fmt: skip
+    seen = torch.from_numpy(np.where(mask, x, 0).astype(np.float32))
+    return Batch(seen, None, torch.from_numpy(mask.astype(np.float32)))
 
 
 def known_table_model():
@@ -291,7 +291,7 @@ def by_hand(x):
 
 
 def test_metrics_of_a_table_with_holes_are_those_by_hand():
-    """Cell by cell over what is observed, each kind by its own error."""
+    """Errors are summed over observed cells, each kind of column by its own error."""
     train, test = table_rows(60), table_rows(40, seed=1)
     metrics, figures = evaluate(known_table_model(), train, test, n_samples=3, columns=COLUMNS)
     x, seen = test.x.double().numpy(), test.mask.numpy() > 0
@@ -316,7 +316,7 @@ def test_metrics_of_a_table_with_holes_are_those_by_hand():
 
 
 def test_log_px_in_the_users_units_adds_the_slope_of_every_observed_cell():
-    """Against a numerical derivative of `Column.to_model` at the user's value."""
+    """The slope is a numerical derivative of `Column.to_model` at the user's value."""
     train, test = table_rows(60), table_rows(40, seed=1)
     metrics, _ = evaluate(known_table_model(), train, test, n_samples=3, columns=COLUMNS)
     x, seen = test.x.double().numpy(), test.mask.numpy() > 0
@@ -332,7 +332,7 @@ def test_log_px_in_the_users_units_adds_the_slope_of_every_observed_cell():
 
 
 def test_baselines_of_a_table_know_each_columns_marginal_and_no_gaussian():
-    """In the units of log p(x): the bend of the asinh counts for the baseline as well."""
+    """Baselines are in the units of log p(x), so they too count the slope of the asinh."""
     train, test = table_rows(60), table_rows(40, seed=1)
     model = known_table_model()
     metrics, figures = evaluate(model, train, test, n_samples=3, columns=COLUMNS)
@@ -379,10 +379,16 @@ def test_a_test_column_of_holes_only_has_no_error_and_spoils_no_other():
 
 def test_the_table_shows_the_metrics_it_is_given():
     metrics = dict.fromkeys(units("standardised units"), 0.0) | {
-        "elbo": -12.3456, "kl": 6.93147, "log_px": -11.5, "log_px_user": -21.75, "log_px_se": 0.25,
-        "active_units": 3, "n_samples": 70,
-        "baseline_log_px_gaussian": -13.5, "baseline_log_px_diagonal": -14.25,
-    }  # fmt: skip
+        "elbo": -12.3456,
+        "kl": 6.93147,
+        "log_px": -11.5,
+        "log_px_user": -21.75,
+        "log_px_se": 0.25,
+        "active_units": 3,
+        "n_samples": 70,
+        "baseline_log_px_gaussian": -13.5,
+        "baseline_log_px_diagonal": -14.25,
+    }
     lines = [line.split() for line in table(metrics, Gaussian(2)).splitlines()]
     assert ["ELBO", "-12.346", "nats,", "or", "-17.81", "bits"] in lines  # -12.3456 / log 2
     assert ["6.931", "nats,", "or", "10.00", "bits"] in [line[3:] for line in lines]
@@ -428,7 +434,7 @@ def test_factors_are_measured_on_all_splits_and_written_like_the_rest(sprites_ru
 
 
 def test_factors_measured_are_those_of_the_models_own_posterior(sprites_runs):
-    """Row by row: q(z|x) of a row stands beside that row's factors, also in chunks and parts."""
+    """q(z|x) of a row stands beside the factors of that row, also in chunks and parts."""
     fitted, _ = Run(sprites_runs / "one").load()
     data, model = datasets.load(fitted.config.data, fitted.codec), fitted.model
     batch, codes = known_factors(data, model, 0)

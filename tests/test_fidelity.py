@@ -26,14 +26,14 @@ def test_equal_and_disjoint_sets():
 
 
 def test_a_part_is_precise_and_lacks_recall():
-    """Two clusters of which one is generated."""
+    """The real rows form two clusters, of which one is generated."""
     real = np.concatenate([gaussian(60), gaussian(40, at=100)])
     assert fidelity.precision_recall(real, real[:60]) == (1, 0.6)
     assert fidelity.precision_recall(real[:60], real) == (0.6, 1)
 
 
 def test_a_manifold_by_hand():
-    """On a line, with k = 2: the second nearest of 0, 1, 3, 7 lie 3, 2, 3, 6 off."""
+    """On a line with k = 2, the second nearest neighbours of 0, 1, 3, 7 lie 3, 2, 3, 6 off."""
     by = np.array([[0.0], [1.0], [3.0], [7.0]])
     rows = np.array([[-3.5], [-2.9], [6.5], [13.0], [13.1]])
     for row, inside in zip(rows, (0, 1, 1, 1, 0), strict=True):

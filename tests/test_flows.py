@@ -1,4 +1,4 @@
-"""Flows: log-determinants against autograd, inverses, masks, and mass after the map."""
+"""parts/model/flows.py: log-determinants against autograd, inverses, masks, and total mass."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_params_of_a_row_move_its_samples_only_and_alike(name):
 
 @each_flow
 def test_a_transformed_gaussian_has_mass_one(name):
-    """By its density on a grid of where z' lies: change of variables, not a sum over z."""
+    """The sum runs over a grid of z', by change of variables, and not over z."""
     flow, n = build(name, 1, 4), 40_001
     params = params_of(flow, 1)
     z = torch.linspace(-9, 9, n).double().view(n, 1, 1)
@@ -80,7 +80,7 @@ def test_a_transformed_gaussian_has_mass_one(name):
 @each_flow
 @torch.no_grad()
 def test_density_in_two_dimensions_is_that_of_the_samples(name):
-    """The mean of 1 / q(z') over samples in a disc is the disc's area."""
+    """Over samples in a disc, 1 / q(z') averages to the area of the disc."""
     flow, n = build(name, 2, 3), 50_000
     z = torch.randn(n, 1, 2).double()
     moved, log_det = flow(z, params_of(flow, 1))
@@ -133,7 +133,7 @@ def test_zeros_from_the_encoder_are_the_planar_identity():
 
 
 def test_a_planar_layer_is_that_of_the_paper_where_u_needs_no_help():
-    """u moved along w by m(w.u) - w.u, eq. 10 and 12; orthogonal to w it stays as it is."""
+    """u moves along w by m(w.u) - w.u (eq. 10 and 12); its part orthogonal to w stays."""
     u, w, b = torch.tensor([2.0, -1, 0]), torch.tensor([1.0, 2, 3]), torch.tensor([0.3])
     z = torch.randn(50, 1, 3)
     moved, log_det = Planar(3, 1)(z, torch.cat([u, w, b])[None])
@@ -159,7 +159,7 @@ def test_planar_layers_keep_w_u_above_minus_one():
 
 
 def test_a_planar_layer_is_monotone_along_w():
-    """Also where the encoder's own u would have folded z over itself."""
+    """This also holds where the encoder's own u would have folded z over itself."""
     flow, n = Planar(2, 1).double(), 2001
     params = params_of(flow, 200, 3.0)
     u, w = params[:, :2], params[:, 2:4]

@@ -1,9 +1,10 @@
-"""A form of data that only this test knows: every verb works on it, and none of them knows it."""
+"""parts/forms/base.py: every script works on a form of data that only this test defines."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from parts import forms
@@ -65,6 +66,7 @@ def agreement(rows):
     return (cells[:, : N_BITS // 2] == cells[:, N_BITS // 2 :]).mean()
 
 
+@pytest.mark.slow
 def test_every_verb_works_on_a_form_of_its_own(folder, call):
     def run(name, *args):
         result = call(name, *args)
@@ -108,12 +110,18 @@ def test_the_verbs_fit_a_run_to_such_a_file(folder, call):
         result = call(name, "a.bits", "--out", out)
         assert result.code == 0, result.err
         assert Path(out).is_file()
+    assert len(Path("a.scored.csv").read_text().splitlines()) == 1 + N_ROWS
+    assert lines("a.imputed.bits") == lines("a.bits")  # no bit was missing
     assert len(list(Path("runs").iterdir())) == 2
 
 
 def test_a_search_works_on_it(folder, call):
     result = call("tune", "--data", "a.bits", "--trials", "2", "--epochs", "2")
     assert result.code == 0, result.err
+    (table,) = Path().glob("**/trials.csv")
+    scores = pd.read_csv(table)["log_px"]
+    assert len(scores) == 2
+    assert (scores < -3 * np.log(2) + 0.5).all()  # three even bits and their copies
 
 
 def test_a_run_of_another_form_is_refused(folder, call):

@@ -1,4 +1,4 @@
-"""generate.py and the example: new rows against closed forms, and how near real rows they are."""
+"""parts/tasks/sample.py and generate.py: new rows against closed forms, and copies of real rows."""
 
 import json
 import re
@@ -40,8 +40,8 @@ def staff(n, seed):
     frame["shift"] = np.array(SHIFTS)[shift]
     frame["unit"] = "kg"
     frame["y"] = [f"{value:.3f}" for value in SLOPE * x + NOISE * rng.normal(size=n)]
-    frame["since"] = (pd.Timestamp("2021-05-01") + pd.to_timedelta(rng.integers(0, 400, n), "D")
-                      ).strftime("%Y/%m/%d")  # fmt: skip
+    since = pd.Timestamp("2021-05-01") + pd.to_timedelta(rng.integers(0, 400, n), "D")
+    frame["since"] = since.strftime("%Y/%m/%d")
     return frame.astype("str")
 
 
@@ -218,8 +218,12 @@ def test_only_observed_cells_of_numbers_decide():
     x_train[mask == 0] = 0  # as data.py leaves missing cells
     x = rng.normal(size=(2000, 5)).astype(np.float32)
     x[:, 1], x[:, 2] = rng.poisson(9, 2000), rng.integers(0, 3, 2000)
-    source = Source(lambda n: torch.column_stack([torch.randn(n), torch.poisson(9 * torch.ones(n)),
-                                                  *torch.randn(3, n)]))  # fmt: skip
+
+    def draw(n):
+        counts = torch.poisson(9 * torch.ones(n))
+        return torch.column_stack([torch.randn(n), counts, torch.randn(n, 3)])
+
+    source = Source(draw)
     found = with_marginals(x, fitted_to(source, columns, x_train, mask), rng)
     assert found[:, 0].min() > 1
     assert found[:, 0].mean() == pytest.approx(5, abs=0.15)
@@ -251,8 +255,10 @@ def test_the_map_is_that_of_the_run_whatever_rows_it_maps():
 def test_the_command_maps_each_number_by_one_rising_function(made):
     pairs = []
     for seed, n in ((0, 300), (1, 80)):
-        drawn, mapped = (made("--n", n, "--seed", seed, "--marginals", marginals)
-                         for marginals in ("model", "data"))  # fmt: skip
+        drawn, mapped = (
+            made("--n", n, "--seed", seed, "--marginals", marginals)
+            for marginals in ("model", "data")
+        )
         pairs.append(np.stack([drawn["y"].astype(float), mapped["y"].astype(float)], -1))
         assert (drawn["shift"] == mapped["shift"]).all()
         assert (drawn["y"] != mapped["y"]).mean() > 0.9
@@ -283,7 +289,7 @@ def test_generated_columns_have_the_marginals_of_the_table(made):
 
 
 def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
-    """So a spike is at the number of the table: 0, not 7e-6."""
+    """A spike of the table is drawn as its own number: 0, not 7e-6."""
     rng = np.random.default_rng(6)
     wide = np.concatenate([rng.normal(0, 5000, 1000), np.repeat([0.0, 40, 0.5, -12.25], 400)])
     columns = [
@@ -303,7 +309,7 @@ def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
 
 
 def test_rows_of_a_run_on_a_sorted_table_have_its_mean(call, train, tmp_path, monkeypatch):
-    """A run that held nothing out keeps a sample of its rows, and not the first 5000."""
+    """A run without held-out rows keeps a random sample of its rows, not the first 5000."""
     monkeypatch.chdir(tmp_path)
     a = np.sort(np.random.default_rng(0).normal(size=8000))
     pd.DataFrame({"a": a, "b": -a}).round(3).to_csv("t.csv", index=False)
@@ -319,8 +325,9 @@ def test_rows_of_a_run_on_a_sorted_table_have_its_mean(call, train, tmp_path, mo
 def test_a_table_of_two_rows_is_no_crash(call, train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("two.csv").write_text("a,b,k\n1.5,2,p\n3.5,7,q\n")
-    train("runs", "two", "--data", "two.csv", "--epochs", 3, "--test-fraction", 0,
-          "--val-fraction", 0, "--kind", "a=real", "--kind", "b=real")  # fmt: skip
+    no_rows_held_back = ("--test-fraction", 0, "--val-fraction", 0)
+    real = ("--kind", "a=real", "--kind", "b=real")
+    train("runs", "two", "--data", "two.csv", "--epochs", 3, *no_rows_held_back, *real)
     result = call("generate", "--n", 30, "--out", "new.csv")
     assert (result.code, result.err) == (0, "")
     found = pd.read_csv("new.csv")
@@ -351,8 +358,8 @@ def test_the_other_cells_follow_their_conditional_distribution(made, x):
 
 def test_the_density_of_the_condition_is_printed(made):
     made("--n", 5, "--given", "shift=late")
-    log_p, ess = re.search(r"^log p\(given\): (\S+) nats; (\d+) effective of 10000", made.out,
-                           re.M).groups()  # fmt: skip
+    line = r"^log p\(given\): (\S+) nats; (\d+) effective of 10000"
+    log_p, ess = re.search(line, made.out, re.M).groups()
     assert np.exp(float(log_p)) == pytest.approx(0.3, abs=0.08)
     assert 1000 < int(ess) <= 10_000
     assert "Note" not in made.out
@@ -481,7 +488,7 @@ def test_copies_are_nearer_than_neighbours_and_fresh_rows_half_the_time():
 
 
 def test_a_tables_own_rows_are_as_near_as_can_be():
-    """The yardsticks are of the real rows; a copy of them has no distance but looks like copies."""
+    """A copy of the real rows is at distance 0, and is reported as copies."""
     columns = [
         encoding.Column("a"),
         encoding.Column("b"),
@@ -513,7 +520,7 @@ def test_a_tables_own_rows_are_as_near_as_can_be():
 
 
 def test_real_rows_holes_do_not_count_as_a_distance():
-    """Most cells of the real rows are missing: generated rows get the holes of real ones."""
+    """Most cells of the real rows are missing, and generated rows get the holes of real ones."""
     rng = np.random.default_rng(5)
     columns = [encoding.Column(name) for name in "abcd"]
     x = rng.normal(size=(1000, 4))

@@ -1,4 +1,4 @@
-"""Imputation and resampling: laws of every likelihood, and one with correlated noise, exactly."""
+"""parts/model/importance.py: imputation and resampling against exact conditionals."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""impute.py: what is filled against closed forms, what must not change, and its own check."""
+"""parts/tasks/fill.py and impute.py: fillings against closed forms, and what must not change."""
 
 import json
 import shutil
@@ -36,8 +36,8 @@ def survey(n, seed):
     frame["visits"] = rng.poisson(VISITS[job]).astype(str)
     frame["pay"] = [f"${v:,.0f}" for v in np.exp(8 + 1.2 * job + 0.3 * rng.normal(size=n))]
     frame["grade"] = np.clip(np.round(2 + job + 0.6 * rng.normal(size=n)), 1, 5).astype(int)
-    frame["joined"] = (pd.Timestamp("2020-03-01") + pd.to_timedelta(rng.integers(0, 900, n), "D")
-                       ).strftime("%d.%m.%Y")  # fmt: skip
+    joined = pd.Timestamp("2020-03-01") + pd.to_timedelta(rng.integers(0, 900, n), "D")
+    frame["joined"] = joined.strftime("%d.%m.%Y")
     return frame.astype("str")
 
 
@@ -103,7 +103,7 @@ def test_only_holes_change(filled):
 
 
 def test_the_bytes_around_the_holes_stay(call, folder):
-    """Delimiter, line ends, byte order mark, quotes that are needed, blanks and odd numbers."""
+    """The delimiter, line ends, byte order mark, quotes, blanks and odd numbers all stay."""
     lines = [
         "joined;a ;b;c;job;visits;pay;grade;id;note",
         '01.02.2020; 1.50;-0.5000;;clerk;09;"$1,000";1;x1;"a;b ""c"""',
@@ -118,8 +118,9 @@ def test_the_bytes_around_the_holes_stay(call, folder):
     cells = [line.split(";") for line in written.removeprefix("\ufeff").split("\r\n")]
     before = [line.replace('"$1,000"', "$1,000").split(";") for line in lines]
     assert cells.pop() == [""]
-    changed = {(i, j) for i in range(4) for j in range(len(before[i]))
-               if cells[i][j] != before[i][j]}  # fmt: skip
+    changed = {
+        (i, j) for i in range(4) for j in range(len(before[i])) if cells[i][j] != before[i][j]
+    }
     assert changed == {(1, 3), (2, 0), (2, 1), (2, 5), (3, 2), (3, 4), (3, 6)}
     assert cells[3][4] in JOBS
     assert cells[3][6].startswith("$")
@@ -214,7 +215,7 @@ def test_means_are_those_of_the_closed_form(filled):
 
 
 def test_means_are_in_the_users_units(imputer):
-    """Of a log-normal column the mean, which lies above the median by exp(s^2 / 2)."""
+    """The mean of a log-normal column lies above its median by a factor exp(s^2 / 2)."""
     frame = survey(40, 5).assign(pay="", visits="")
     columns = [c.name for c in imputer.columns]
     j = columns.index("pay")
@@ -373,14 +374,16 @@ def test_intervals_stand_beside_the_columns_of_numbers_that_had_holes(filled):
     frame["b"] = survey(80, 15)["b"]
     found = filled(frame, "--interval", 0.8)
     added = list(found)[len(frame.columns) :]
-    assert added == [f"{name}_{end}" for name in ("a", "c", "visits", "pay", "joined")
-                     for end in ("low", "high")]  # fmt: skip
+    numbers = ("a", "c", "visits", "pay", "joined")
+    assert added == [f"{name}_{end}" for name in numbers for end in ("low", "high")]
     at = holes[:, 1]
     assert (found["a_low"][at] != "").all()
     assert (found["a_low"][~at] == "").all()
     assert found["pay_high"][holes[:, 6]].str.fullmatch(r"\$[\d,]+").all()
-    low, high = (pd.to_datetime(found[f"joined_{end}"], format="%d.%m.%Y", errors="coerce")
-                 for end in ("low", "high"))  # fmt: skip
+    low, high = (
+        pd.to_datetime(found[f"joined_{end}"], format="%d.%m.%Y", errors="coerce")
+        for end in ("low", "high")
+    )
     assert (low.notna() == (found["joined_low"] != "")).all()
     assert (low < high)[low.notna()].all()
 
@@ -443,7 +446,7 @@ def test_the_check_is_on_held_out_rows_of_the_training_file(checked, trained):
 
 
 def test_the_check_says_how_many_rows_the_baselines_learned_from(checked, filled):
-    """All that the run was trained on, or the sample of them that it keeps."""
+    """They learn from all training rows, or from the sample of them that the run keeps."""
     out, result, _ = checked
     assert (result["n_train"], result["n_baseline"]) == (640, 640)
     assert "the others are fitted" not in out
@@ -501,7 +504,7 @@ def test_errors_are_those_of_the_kept_cells(checked):
 
 
 def test_all_imputers_see_what_depends_on_a_cell(checked):
-    """a is known to a third of its standard deviation; the mean and the mode know nothing."""
+    """Others predict a to a third of its standard deviation; its mean and mode predict nothing."""
     _, result, _ = checked
     entry = result["columns"]["a"]["error"]
     assert entry["mean / mode"] == pytest.approx(1, abs=0.15)
@@ -553,14 +556,15 @@ def test_the_truth_has_no_error_and_a_standard_deviation_has_one():
 
 
 def test_baselines_are_those_of_scikit_learn_on_numbers():
-    """Standardised by the training rows, as a user of them would."""
+    """Columns are standardised by the training rows, as a user of scikit-learn would do it."""
     columns = [encoding.Column(f"c{j}", shift=3.0 * j, scale=10.0**j) for j in range(4)]
     train, (x, mask) = numeric(150, 3), numeric(30, 4)
     train[1][:20, 1] = 0
     mask[np.random.default_rng(5).random(mask.shape) < 0.3] = 0
     found = hidden_cells.others(columns, train, x, mask)
-    known, test = (np.where(m > 0, encoding.to_user(v, columns), np.nan)
-                   for v, m in (train, (x, mask)))  # fmt: skip
+    known, test = (
+        np.where(m > 0, encoding.to_user(v, columns), np.nan) for v, m in (train, (x, mask))
+    )
     mean, std = np.nanmean(known, 0), np.nanstd(known, 0)
     by_hand = {
         "mean / mode": SimpleImputer(),
@@ -682,7 +686,7 @@ def test_arrays_keep_their_holes_filled(call, tmp_path, monkeypatch):
 def test_a_run_that_is_fitted_here_learns_from_every_row_it_may(
     call, tmp_path, monkeypatch, flags, held_out
 ):
-    """All of them, but those that a check needs; by a preset of its own."""
+    """It learns from all rows but those that a check needs, by a preset of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "N_STEPS", 10)
     with_holes(survey(60, 0), 0.1, 1)[0].to_csv("t.csv", index=False)

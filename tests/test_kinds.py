@@ -1,4 +1,4 @@
-"""Kinds: a column is what a person would call it, and is fitted to training rows only."""
+"""parts/forms/tables/kinds.py: the kind of each column, found in the training rows only."""
 
 import json
 from dataclasses import replace
@@ -131,14 +131,16 @@ def test_fifty_row_numbers_are_an_identifier_and_fewer_are_not(n):
     assert (column(list(map(str, range(n)))).kind == "ignore") == (n == 50)
 
 
+IDENTIFIERS = ["id", "ID", "customer_id", "customer id", "customerId", "customerID", "guid"]
+IDENTIFIERS += ["index", "Idx", "row-id", "unnamed 1", "user.key"]
+NO_IDENTIFIERS = ["price index", "paid", "grid", "valid", "monkey", "idle", "x", "PAID", "idea"]
+NO_IDENTIFIERS += ["unnamed"]
+
+
 @pytest.mark.parametrize(
     ("name", "is_id"),
-    [("id", 1), ("ID", 1), ("customer_id", 1), ("customer id", 1), ("customerId", 1),
-     ("customerID", 1), ("guid", 1), ("index", 1), ("Idx", 1), ("row-id", 1), ("unnamed 1", 1),
-     ("user.key", 1), ("price index", 0),
-     ("paid", 0), ("grid", 0), ("valid", 0), ("monkey", 0), ("idle", 0), ("x", 0),
-     ("PAID", 0), ("idea", 0), ("unnamed", 0)],
-)  # fmt: skip
+    [(name, True) for name in IDENTIFIERS] + [(name, False) for name in NO_IDENTIFIERS],
+)
 def test_whole_numbers_under_the_name_of_an_identifier_are_ignored(name, is_id):
     numbers = list(map(str, RNG.integers(1, 90_000, 100)))
     assert (column(numbers, name=name).kind == "ignore") == bool(is_id)
@@ -234,7 +236,7 @@ def test_levels_that_are_numbers_are_matched_as_numbers(texts, levels, expected)
 
 
 def test_levels_of_a_column_of_floats_are_matched_as_numbers():
-    """As Parquet gives it: no cell has a spelling."""
+    """Parquet gives numbers without a spelling."""
     series = pd.Series([1.0, 2.0, 2.0, np.nan])
     found = kinds.fit_column("x", series, {"kind": "binary", "levels": ["2.0", "1"]})
     np.testing.assert_array_equal(encoding.codes(series, found), [1, 0, 0, np.nan])
@@ -315,7 +317,10 @@ def test_flags_win_over_the_file_of_kinds(tmp_path):
     path = tmp_path / "k.json"
     path.write_text('{"a": "real", "b": {"kind": "ordinal", "levels": ["x", "y"]}}')
     assert kinds.wanted(path, [("a", "count"), ("c", "ignore")]) == {
-        "a": "count", "b": {"kind": "ordinal", "levels": ["x", "y"]}, "c": "ignore"}  # fmt: skip
+        "a": "count",
+        "b": {"kind": "ordinal", "levels": ["x", "y"]},
+        "c": "ignore",
+    }
     assert kinds.wanted(None, None) == {}
 
 
@@ -374,7 +379,7 @@ def test_mostly_equal_cells_still_have_a_spread():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_which_is_likelier_decides_between_real_and_positive(seed):
-    """The rule's nats per cell are those of the two densities."""
+    """The rule compares nats per cell, which are those of the two densities."""
     from scipy import stats
 
     rng = np.random.default_rng(seed)
@@ -484,7 +489,7 @@ def test_a_column_of_a_numeric_file_has_the_same_kind_as_its_text():
     as_numbers = kinds.fit_column("x", pd.Series(values))
     as_text = column(["" if np.isnan(v) else repr(v) for v in values.tolist()])
     assert as_numbers.kind == as_text.kind == "real"
-    assert (as_numbers.centre, as_numbers.spread, as_numbers.scale) == (
-        as_text.centre, as_text.spread, as_text.scale)  # fmt: skip
+    for name in ("centre", "spread", "scale"):
+        assert getattr(as_numbers, name) == getattr(as_text, name)
     assert as_numbers.style == {"decimals": None}
     assert cells.texts([0.1], as_numbers.style) == ["0.1"]

@@ -1,4 +1,4 @@
-"""The layers: which folder may import which; no dead flags, nothing unsafe."""
+"""The folders of parts/: which may import which; no flag is dead, and nothing is unsafe."""
 
 import ast
 import subprocess
@@ -23,9 +23,18 @@ LAYERS = {
     "tasks": {"ground", "model", "forms", "training", "measure"},
     "runs": {"ground", "model", "forms", "training", "tasks"},
     "console": {"ground", "model", "forms", "training", "tasks", "runs"},
-    "scripts": {"ground", "model", "plots", "forms", "training", "measure", "tasks", "runs",
-                "console"},
-}  # fmt: skip
+    "scripts": {
+        "ground",
+        "model",
+        "plots",
+        "forms",
+        "training",
+        "measure",
+        "tasks",
+        "runs",
+        "console",
+    },
+}
 GROUND = ("parts", "parts.errors", "parts.files", "parts.options", "parts.randomness")
 ELSEWHERE = {"vae": "model", "data": "forms"}  # top-level modules that belong to a folder
 
@@ -126,7 +135,7 @@ def test_the_list_points_downward():
 
 @pytest.mark.parametrize("module", NOT_AT_START)
 def test_importing_does_nothing(tmp_path, module):
-    """No output, no file, no parsing of arguments, and none of the heavy packages."""
+    """An import prints nothing, writes nothing, parses nothing and loads no heavy package."""
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {NOT_AT_START[module]!r}))"
     result = subprocess.run(
         [sys.executable, "-c", code, "--nonsense"],

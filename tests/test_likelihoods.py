@@ -1,6 +1,7 @@
-"""Every likelihood against an independent density, and the laws that all of them obey."""
+"""parts/model/likelihoods: each against an independent density, and laws that all of them obey."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def draw(case, likelihood, n_rows=4):
 
 
 def reference(case, likelihood, params):
-    """The same distribution by SciPy, from the definition of the parameters."""
+    """SciPy's distribution of a case, from the definition of its parameters."""
     params = params.detach().numpy()
     if case == "bernoulli":
         return scipy.stats.bernoulli(1 / (1 + np.exp(-params)))
@@ -255,7 +256,7 @@ def test_variance_is_its_floor_plus_a_positive_part(case, raw):
 
 @each_learned
 def test_a_variance_below_its_floor_can_come_back(case):
-    """Where x is 1 away, log p rises with the variance, so its gradient has to be felt."""
+    """Where x is 1 away, log p rises with the variance, so the gradient must not vanish."""
     raw = math.log(MIN_VARIANCE) - 5
     likelihood = build(case, n_columns=1, raw=raw)
     params = torch.tensor([0.0, raw]).double()[: likelihood.n_params].requires_grad_()
@@ -269,7 +270,7 @@ def test_a_variance_below_its_floor_can_come_back(case):
 
 
 def test_the_floor_is_1e_4():
-    """It decides the nats of constant columns, so no figure may move it unnoticed."""
+    """The floor decides the nats of constant columns, so a change of it moves results."""
     assert MIN_VARIANCE == 1e-4
     assert LIKELIHOODS["gaussian"](1, "fixed:0.0001").std(torch.zeros(1)) == pytest.approx(0.01)
 
@@ -283,7 +284,7 @@ def test_a_fresh_gaussian_starts_at_unit_variance(case):
 
 @each_gaussian
 def test_variance_moves_with_what_it_is_named_after(case):
-    """n_params, the number of learned variances, and whether z can change them."""
+    """Each case gives n_params, the number of learned variances, and whether z changes them."""
     likelihood = build(case)
     n_params = 2 * N_COLUMNS if case == "decoder" else N_COLUMNS
     n_learned = {"shared": 1, "column": N_COLUMNS}.get(case, 0)
@@ -362,9 +363,9 @@ def test_check_lets_through_what_the_support_holds():
 
 @pytest.mark.parametrize(
     "variance",
-    ["", "fixed", "fixed:", "fixed:0", "fixed:-1", "fixed:nan", "fixed:inf", "fixed:1e-5",
-     "fixed:one", "shared:1", "Column", "columns", "0.5"],
-)  # fmt: skip
+    ["", "shared:1", "Column", "columns", "0.5", "fixed"]
+    + [f"fixed:{value}" for value in ("", "0", "-1", "nan", "inf", "1e-5", "one")],
+)
 def test_bad_variances_are_refused_with_their_value(variance):
     with pytest.raises(UserError, match=f"variance '{variance}"):
         LIKELIHOODS["gaussian"](2, variance)
@@ -395,7 +396,7 @@ def test_gaussian_baselines_are_maximum_likelihood_with_the_floor_added(case):
 
 
 def test_gaussian_baselines_of_constant_and_dependent_columns_are_finite():
-    """A constant column at its constant has the floor's density, to the nat."""
+    """A constant column has the density of the variance's floor, to the nat."""
     x = torch.zeros(10, 3)
     floor = -0.5 * math.log(2 * math.pi * MIN_VARIANCE)
     expected = {"gaussian": 3 * floor, "diagonal": 3 * floor}
@@ -623,7 +624,7 @@ def test_the_average_is_that_of_the_mixture_and_not_of_its_components(build_leve
 
 @each_levels
 def test_what_needs_no_table_of_all_levels_is_what_the_table_says(build_levels):
-    """Columns with as many levels as their neighbour, and others; 3 components of 50 rows."""
+    """Some columns have as many levels as their neighbour; 3 components of 50 rows."""
     levels = (3, 3, 2, 7, 5, 5, 5)
     likelihood = build_levels(levels)
     params = 4 * torch.randn(3, 50, likelihood.n_params).double()
@@ -653,7 +654,7 @@ def test_draws_of_categories_are_those_of_their_log_probabilities_and_the_same_n
 
 
 def test_components_that_disagree_are_not_met_in_the_middle():
-    """Categories 0 and 2, never 1, though 1 is the mean of the codes."""
+    """The components say 0 and 2; the mean of the codes, 1, is no likely category."""
     params = torch.tensor([[[5.0, 0, 0]], [[0, 0, 5.0]]])
     average = Categorical([3]).average(params, torch.tensor([[0.4], [0.6]]))
     assert average.tolist() == [[2.0]]
@@ -696,7 +697,7 @@ def test_thresholds_rise_and_the_missing_ones_are_out_of_reach():
 
 
 def test_the_narrowest_levels_keep_their_probability():
-    """Thresholds 0.001 apart: a middle level has that times the density of the logistic."""
+    """Thresholds lie 0.001 apart: a middle level has 0.001 times the logistic density."""
     likelihood = Ordinal([5]).double()
     torch.nn.init.constant_(likelihood.raw_gaps, -50.0)
     location = likelihood.first.detach() + 0.4
@@ -749,8 +750,8 @@ def test_errors_of_levels_are_wrong_cells_and_shares_of_the_largest_distance():
 
 # Mixed: columns of all kinds, interleaved
 
-KINDS = ("categorical", "real", "ordinal", "count", "binary", "positive", "categorical", "real",
-         "ordinal", "count", "binary")  # fmt: skip
+REPEATED = ("categorical", "real", "ordinal", "count", "binary")
+KINDS = (*REPEATED, "positive", *REPEATED)
 N_LEVELS = {0: 4, 2: 3, 4: 2, 6: 2, 8: 5, 10: 2}
 BLOCKS = {  # kind of block -> its columns, in the table's order
     "real": [1, 5, 7],
@@ -763,12 +764,10 @@ BLOCKS = {  # kind of block -> its columns, in the table's order
 
 def mixed_columns():
     levels = {j: list("abcde"[:n]) for j, n in N_LEVELS.items()}
-    fitted = {3: (0.5, 0.4), 9: (2.0, 1.1)}
-    return [
-        Column(f"c{j}", kind=kind, levels=levels.get(j, []),
-               centre=fitted.get(j, (0, 1))[0], spread=fitted.get(j, (0, 1))[1])
-        for j, kind in enumerate(KINDS)
-    ]  # fmt: skip
+    columns = [Column(f"c{j}", kind=k, levels=levels.get(j, [])) for j, k in enumerate(KINDS)]
+    columns[3] = replace(columns[3], centre=0.5, spread=0.4)
+    columns[9] = replace(columns[9], centre=2.0, spread=1.1)
+    return columns
 
 
 def mixed(real="gaussian", variance="column"):
@@ -876,7 +875,7 @@ def test_the_average_of_mixed_is_each_kinds_own():
 
 @pytest.mark.parametrize("name", ["gaussian", "mixed"])
 def test_an_average_lies_where_its_unit_has_taken_the_means(name):
-    """On the CPU in float64, as they come from NumPy, wherever the weights are."""
+    """An average has the type and the device that the unit's function gives the means."""
     likelihood = LIKELIHOODS[name].of([Column("a"), Column("k", kind="binary", levels=["0", "1"])])
     params, weights = torch.randn(3, 50, likelihood.n_params), torch.rand(3, 50)
     found = likelihood.average(params, weights, lambda mean, std: mean.double())
@@ -890,8 +889,10 @@ def test_the_encoder_of_a_mixed_table_sees_the_mask():
     whole, blocks = mixed()
     x = mixed_rows(6)
     mask = (torch.rand(x.shape) > 0.4).double()
-    parts = [block.embed(x[:, at], mask[:, at]) for at, block, _ in pieces(
-        blocks, torch.zeros(whole.n_params))]  # fmt: skip
+    parts = [
+        block.embed(x[:, at], mask[:, at])
+        for at, block, _ in pieces(blocks, torch.zeros(whole.n_params))
+    ]
     features = whole.features(x, mask)
     assert features.shape == (6, whole.n_features)
     torch.testing.assert_close(features, torch.cat([*parts, mask], -1))
@@ -940,7 +941,7 @@ def test_center_and_errors_of_a_mixed_table_are_each_kinds_own():
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS)))
 def test_a_table_of_one_kind_needs_no_order(kind):
-    """The shortcut past the gathering of columns is the block itself."""
+    """With one kind of column, the result of its block is that of the table."""
     columns = [c for c in mixed_columns() if c.kind == kind]
     whole = Mixed(columns).double()
     (block,) = whole.blocks.values()
@@ -984,7 +985,7 @@ def test_the_baseline_of_a_mixed_table_is_its_marginals_by_scipy():
 
 
 def test_the_decoders_variance_stays_between_floor_and_ceiling():
-    """In a table, that is: of the whole line it is moved by little where it is far from both."""
+    """In a table both bounds hold; far from both the soft bounds change little."""
     likelihood = Gaussian(1, "decoder", 0.01, 4.0)
     raw = torch.linspace(-40, 40, 81)
     variance = likelihood.std(torch.stack([torch.zeros(81), raw], -1)).squeeze(-1).square()

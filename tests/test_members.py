@@ -1,4 +1,4 @@
-"""Several members in one pass against as many single VAEs with the same weights."""
+"""parts/model/build.py and vae.py: members in one pass against single VAEs with equal weights."""
 
 import json
 import math
@@ -182,10 +182,11 @@ def test_samples_are_counted_in_all_and_spread_evenly(n_samples, each, monkeypat
 # Gradients
 
 
-@pytest.mark.parametrize(("objective", "n_samples"),
-                         [("elbo", 1), ("elbo", 3), ("iwae", 4), ("dreg", 4)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("objective", "n_samples"), [("elbo", 1), ("elbo", 3), ("iwae", 4), ("dreg", 4)]
+)
 def test_each_member_learns_as_if_it_were_alone(objective, n_samples, monkeypatch):
-    """Its gradients are those of a single model, over M; the likelihood's are the mean."""
+    """Its gradients are a single model's divided by M; the likelihood's are the mean."""
     whole, apart = together_and_apart()
     batch, beta = Batch(rows(9)[0], mask=rows(9)[1]), 0.7
     shape = (9, 2) if objective == "elbo" and n_samples == 1 else (n_samples, 9, 2)
@@ -218,7 +219,7 @@ def test_each_member_learns_as_if_it_were_alone(objective, n_samples, monkeypatc
 
 
 def test_holes_are_filled_by_the_samples_of_all_members():
-    """By the joint softmax of their weights, so that a member counts by how well it fits a row."""
+    """A joint softmax of their weights lets a member count by how well it fits a row."""
     whole, apart = together_and_apart()
     (x, mask), eps = rows(20), normal_grid(16, 2).double()
     found = whole.impute(x, mask, eps=eps)
@@ -270,7 +271,7 @@ def test_rows_are_sampled_from_all_members_in_even_shares():
 
 
 def test_samples_have_the_members_own_latents():
-    """Of linear members: each one's draws have its own mean and covariance."""
+    """The draws of each linear member have its own mean and covariance."""
     model = VAE(Gaussian(2, "fixed:0.01"), (), z_dim=2, members=2)
     with torch.no_grad():
         model.decoder[0].bias.copy_(torch.tensor([[[-20.0, 0]], [[20.0, 0]]]))
@@ -330,7 +331,7 @@ def sizes_within(budget, model, monkeypatch):
 
 @pytest.mark.parametrize("cells", [1, 5])
 def test_no_layer_of_members_holds_more_than_chunk_floats(cells, monkeypatch):
-    """And what is found does not depend on it."""
+    """Chunks bound the memory of every layer and leave the results as they are."""
     whole, _ = together_and_apart()
     (x, mask), eps = rows(10), normal_grid(4, 2).double()
     expected = whole.importance(x, mask=mask, eps=eps), whole.impute(x, mask, eps=eps)
@@ -376,9 +377,8 @@ def test_a_config_makes_the_members_again():
 def survey(n):
     rng = np.random.default_rng(0)
     job = rng.integers(0, 3, n)
-    lines = [f"{a:.2f},{'xyz'[j]},{v},{b:.2f}" for a, j, v, b in
-             zip(rng.normal(size=n), job, rng.poisson(1 + job), job + rng.normal(size=n),
-                 strict=True)]  # fmt: skip
+    columns = (rng.normal(size=n), job, rng.poisson(1 + job), job + rng.normal(size=n))
+    lines = [f"{a:.2f},{'xyz'[j]},{v},{b:.2f}" for a, j, v, b in zip(*columns, strict=True)]
     return "\n".join(["a,job,visits,b", *lines]) + "\n"
 
 

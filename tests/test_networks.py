@@ -1,4 +1,4 @@
-"""Networks of pictures: shapes of every size, what reaches what, and planes where they belong."""
+"""parts/model/networks.py: shapes of every size, receptive fields, and planes of a condition."""
 
 import math
 
@@ -24,15 +24,22 @@ def test_both_halves_of_every_network_are_built_alike(name):
     network, shape = NETWORKS[name], (1, 8, 8)
     encoder = network.encoder(64 + 2, (4, 6, 10), 5, members=1, shape=shape)
     decoder = network.decoder(3 + 2, (10, 6, 4), 64, members=1, shape=shape)
-    assert encoder(torch.randn(7, 66)).shape == (7, 5)
-    assert decoder(torch.randn(2, 7, 5)).shape == (2, 7, 64)
+    for half, x, out_dim in (
+        (encoder, torch.randn(7, 66), 5),
+        (decoder, torch.randn(2, 7, 5), 64),
+    ):
+        found = half(x.requires_grad_())
+        assert found.shape == (*x.shape[:-1], out_dim)
+        (gradient,) = torch.autograd.grad(found[..., 3, :].sum(), x)
+        assert (gradient[..., 3, :] != 0).all()  # every input counts, that of other rows does not
+        assert (gradient != 0).sum() == gradient[..., 3, :].numel()
 
 
 @each_shape
 @pytest.mark.parametrize(("planes", "extra"), [(1, 0), (2, 3)])
 @pytest.mark.parametrize("channels", [(), (4,), (4, 6, 8)])
 def test_pictures_of_any_size_go_in_and_come_out(shape, planes, extra, channels):
-    """Odd sizes too; `planes` pictures, such as a mask's, and numbers that are no picture."""
+    """Sizes may be odd; an input is `planes` pictures, such as a mask's, and `extra` numbers."""
     in_dim = planes * numbers(shape) + extra
     encoder = ConvEncoder(in_dim, (*channels, 10), 5, shape=shape)
     decoder = ConvDecoder(3, (10, *channels[::-1]), planes * numbers(shape), shape=shape)
@@ -61,7 +68,7 @@ def test_every_number_of_x_reaches_the_code_and_the_code_every_pixel(shape):
 
 @pytest.mark.parametrize("shape", [(1, 9, 8), (3, 9, 8)])
 def test_the_encoder_is_its_convolutions_on_planes_that_are_slowest(shape):
-    """Written out in the ordinary order of memory."""
+    """The reference applies the convolutions in the ordinary order of memory."""
     encoder = ConvEncoder(2 * numbers(shape) + 3, (4, 6, 10), 5, shape=shape).double()
     x = torch.randn(7, 2 * numbers(shape) + 3).double()
     h = x[:, :-3].reshape(7, 2 * shape[0], 9, 8).contiguous()
@@ -90,7 +97,7 @@ def test_the_decoder_is_its_convolutions_and_gives_planes_first():
 
 
 def test_a_bright_spot_is_decoded_where_its_features_are():
-    """Height and width are not turned over on the way: with kernels that only copy."""
+    """With kernels that only copy, height and width are not exchanged."""
     decoder = ConvDecoder(2, (2, 1), 8 * 12, shape=(1, 8, 12))
     with torch.no_grad():
         decoder.convs[1].weight.fill_(1.0)
@@ -104,7 +111,7 @@ def test_a_bright_spot_is_decoded_where_its_features_are():
 
 
 def test_the_order_of_memory_of_weights_is_the_ordinary_one():
-    """The fused Adam takes weights and gradients by memory: strided alike, or all is mixed up."""
+    """The fused Adam reads weights and gradients by memory, so their strides must agree."""
     network, x = ConvEncoder(2 * 64, (4, 6, 10), 5, shape=(2, 8, 8)), torch.randn(16, 128)
     parameters, loss = list(network.parameters()), network(x).square().mean()
     assert all(p.is_contiguous() for p in parameters)
@@ -116,7 +123,7 @@ def test_the_order_of_memory_of_weights_is_the_ordinary_one():
 
 @pytest.mark.parametrize("n_stages", [1, 3])
 def test_a_signal_keeps_its_size_through_fresh_convolutions(n_stages):
-    """Twice its variance before SiLU, which takes away more than half, at each layer."""
+    """Each layer doubles the variance before SiLU, which takes away more than half of it."""
     channels = (64,) * n_stages
     encoder = ConvEncoder(8 * 4096, (*channels, 10), 5, shape=(8, 64, 64))
     decoder = ConvDecoder(3, (10, *channels), 8 * 4096, shape=(8, 64, 64))

@@ -1,4 +1,4 @@
-"""The bounds that training climbs, and the gradients by which it does."""
+"""parts/model/objectives.py: the bounds that training climbs, and their gradients."""
 
 import math
 
@@ -72,7 +72,7 @@ def test_dreg_has_the_decoder_gradient_of_iwae():
 
 @pytest.mark.parametrize("beta", [1.0, 0.3, 2.0])
 def test_dreg_has_the_expected_encoder_gradient_of_iwae_and_a_smaller_variance(beta):
-    """Tucker et al. 2018: unbiased for the same bound, also where the KL's part is weighed."""
+    """DReG (Tucker et al. 2018) is unbiased for the same bound, also with a weighted KL."""
     model, batch = model_and_rows()
     draws = {
         objective: torch.stack(
@@ -100,7 +100,7 @@ def test_one_sample_of_iwae_is_the_elbo_with_a_sampled_kl():
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_bound_of_rows_with_holes_is_that_of_their_observed_columns(objective):
-    """Loss and gradients of a model that has only these columns, at the same noise."""
+    """A model of only these columns has an equal loss and equal gradients at equal noise."""
     model, batch = model_and_rows()
     narrow = VAE(Gaussian(2, "fixed:0.5"), (), z_dim=2).double()
     seen = torch.tensor([True, False, True, False])
@@ -171,10 +171,12 @@ def value_and_gradient(loss, model):
 
 
 @pytest.mark.parametrize("members", [1, 2])
-@pytest.mark.parametrize(("free_share", "capacity_share"), [(0.5, None), (1.2, None), (0.0, 0.5),
-                                                            (0.0, 2.0), (0.8, 0.3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("free_share", "capacity_share"),
+    [(0.5, None), (1.2, None), (0.0, 0.5), (0.0, 2.0), (0.8, 0.3)],
+)
 def test_penalties_by_row_have_the_mean_of_those_of_the_batch(free_share, capacity_share, members):
-    """max(mean KL, free bits) by latent, |mean rate - capacity|: value and gradient."""
+    """Value and gradient: max(mean KL, free bits) by latent, and |mean rate - capacity|."""
     torch.manual_seed(0)
     model = VAE(Gaussian(4, "fixed:0.5"), (5,), z_dim=3, members=members).double()
     x = 3 * torch.randn(6, 4).double()
@@ -201,7 +203,7 @@ def test_free_bits_of_a_row_are_its_kl_where_the_batch_pays_more():
 
 @pytest.mark.parametrize("beta", [1.0, 0.3])
 def test_dreg_is_the_bound_with_the_gradient_of_its_surrogate(beta):
-    """The surrogate: weights, held, times log w, and each z's gradient times its weight."""
+    """The surrogate holds the weights fixed and weights each z's gradient by its weight."""
     model, batch = model_and_rows((5,))
     torch.manual_seed(6)
     loss, _ = model.loss("vae", batch, beta, "dreg", 5)

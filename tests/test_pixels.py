@@ -1,4 +1,4 @@
-"""Discretized logistics: 256 probabilities that sum to one and are SciPy's, in any precision."""
+"""parts/model/likelihoods/pixels.py: 256 probabilities that sum to one and agree with SciPy."""
 
 import math
 
@@ -32,7 +32,7 @@ def all_levels(likelihood, params):
 
 
 def reference(params, components, n_columns):
-    """The same in NumPy, [256, D], from differences of SciPy's distribution function."""
+    """The probabilities in NumPy, [256, D], from differences of SciPy's distribution function."""
     kinds = np.reshape(params, (-1, components, n_columns))
     start = (2 * np.arange(components)[:, None] + 1) / components - 1
     scale = np.exp(7 * np.tanh((kinds[1] - np.log(3 * components)) / 7))
@@ -68,7 +68,7 @@ def test_all_levels_together_have_probability_one(components, dtype, seed, scale
 
 @pytest.mark.parametrize("raw", [-1e3, -20.0, -3.0, 0.0, 20.0])
 def test_float32_keeps_the_digits_of_float64_far_out(raw):
-    """Where a difference of two sigmoids would be 0: log-probabilities down to -10,000 nats."""
+    """Log-probabilities go down to -10,000 nats, where a difference of two sigmoids is 0."""
     likelihood = DiscretizedLogistic(4)
     params = torch.tensor([0.0, 0.3, -1.0, 8.0, raw, raw, raw, raw])
     found = all_levels(likelihood, params).double()
@@ -133,7 +133,7 @@ def test_samples_have_the_probabilities_of_their_levels(components):
 @each_count
 @pytest.mark.parametrize("raw", [-30.0, -3.0, 0.0])
 def test_mean_and_std_are_those_of_the_levels(components, raw):
-    """The mean to half a level, or to what a midpoint sum of one logistic errs by."""
+    """The mean is right to half a level, or to the error of a midpoint sum of one logistic."""
     likelihood = DiscretizedLogistic(50, components).double()
     params = torch.randn(likelihood.n_params).double()
     params.view(-1, components, 50)[1] = raw
@@ -155,7 +155,7 @@ def test_means_in_float32_stay_within_the_range():
 
 
 def test_params_lie_kind_by_kind_then_component_then_column():
-    """A decoder of planes gives them as they come: planes slowest, each of D pixels."""
+    """A decoder of planes gives planes slowest, each of D pixels."""
     likelihood = DiscretizedLogistic(4, 2)
     planes = torch.zeros(3, 2, 4)
     planes[0, 1, 2], planes[2, 1] = 0.25, 50.0  # location and weight of the second component
@@ -167,8 +167,10 @@ def test_params_lie_kind_by_kind_then_component_then_column():
 # Refusals, baseline, units
 
 
-@pytest.mark.parametrize(("bad", "shown"), [(0.5, "0.5"), (-1 / 255, "-0.00392157"),
-                                            (256 / 255, "1.00392"), (math.nan, "nan")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("bad", "shown"),
+    [(0.5, "0.5"), (-1 / 255, "-0.00392157"), (256 / 255, "1.00392"), (math.nan, "nan")],
+)
 def test_values_off_the_levels_are_refused_by_column_and_value(bad, shown):
     x = np.tile(LEVELS[:, None], 3).astype(np.float32)
     likelihood = DiscretizedLogistic(3)

@@ -1,4 +1,4 @@
-"""Figures: what their axes, legends and artists say, on arrays whose answers are known."""
+"""parts/plots and the figures of parts/forms: axes, legends and artists for known arrays."""
 
 import warnings
 
@@ -62,20 +62,38 @@ def table(kinds, n=30, names=None, seed=0, holes=0.0, n_levels=3):
     width = sum(n_levels if kind == "categorical" else 1 for kind in kinds)
     nothing = np.full((width, width), np.nan)
     evaluation = of | {
-        "x": seen, "recon": recon, "low": recon - wide, "high": recon + wide,
-        "mu": rng.normal(size=(n, 3)), "kl_per_dim": np.array([2.0, 0.0, 1.0]), "kl": 3.0,
-        "mse_per_column": np.linspace(0, 1, d), "mse_per_column_mean": np.ones(d),
-        "n_observed": (~np.isnan(seen)).sum(0), "unit": np.array("standardised units"),
-        "points": seen, "form": np.array("tables"),
+        "x": seen,
+        "recon": recon,
+        "low": recon - wide,
+        "high": recon + wide,
+        "mu": rng.normal(size=(n, 3)),
+        "kl_per_dim": np.array([2.0, 0.0, 1.0]),
+        "kl": 3.0,
+        "mse_per_column": np.linspace(0, 1, d),
+        "mse_per_column_mean": np.ones(d),
+        "n_observed": (~np.isnan(seen)).sum(0),
+        "unit": np.array("standardised units"),
+        "points": seen,
+        "form": np.array("tables"),
         **{f"point_{key}": of[key] for key in ("columns", "levels", "dates")},
-    }  # fmt: skip
+    }
     imputed = of | {
-        "truth": x, "imputed": recon, "low": recon - 1, "high": recon + 1,
-        "hidden": ~np.isnan(seen), "interval": np.array(0.9), "form": np.array("tables"),
-    }  # fmt: skip
+        "truth": x,
+        "imputed": recon,
+        "low": recon - 1,
+        "high": recon + 1,
+        "hidden": ~np.isnan(seen),
+        "interval": np.array(0.9),
+        "form": np.array("tables"),
+    }
     eye = np.eye(width) if n > 9 else nothing
-    generated = of | {"real": seen, "generated": recon, "correlation_real": eye,
-                      "correlation_generated": eye * 0.75, "form": np.array("tables")}  # fmt: skip
+    generated = of | {
+        "real": seen,
+        "generated": recon,
+        "correlation_real": eye,
+        "correlation_generated": eye * 0.75,
+        "form": np.array("tables"),
+    }
     return {"evaluation": evaluation, "imputed": imputed, "generated": generated}
 
 
@@ -97,7 +115,7 @@ CASES["constant"] = {
     file: {
         key: np.ones_like(a)
         if key in ("x", "recon", "points", "truth", "imputed", "real", "generated")
-        else a  # fmt: skip
+        else a
         for key, a in arrays.items()
     }
     for file, arrays in table(MIXED).items()
@@ -151,11 +169,17 @@ def test_of_many_levels_the_rarest_share_a_place():
 
 @pytest.mark.parametrize(
     ("values", "kind", "scale"),
-    [([1, 2, 3], "real", "linear"), ([1, 2, 1000], "real", "log"),
-     ([0, 1, 1, 1000], "real", "asinh"), ([-1, 2, 2, 1000], "real", "asinh"),
-     ([1, 2, 3], "positive", "log"), ([], "real", "linear"),
-     ([0, 0], "count", "linear"), ([1e-9, 5.0, 6.0], "positive", "linear")],
-)  # fmt: skip
+    [
+        ([1, 2, 3], "real", "linear"),
+        ([1, 2, 1000], "real", "log"),
+        ([0, 1, 1, 1000], "real", "asinh"),
+        ([-1, 2, 2, 1000], "real", "asinh"),
+        ([1, 2, 3], "positive", "log"),
+        ([], "real", "linear"),
+        ([0, 0], "count", "linear"),
+        ([1e-9, 5.0, 6.0], "positive", "linear"),
+    ],
+)
 def test_the_scale_shows_the_tails(values, kind, scale):
     assert style.scale_for(np.array(values, float), kind)[0] == scale
 
@@ -220,8 +244,8 @@ def test_the_latent_space_is_coloured_by_a_column():
     assert by_level.legends[0].get_title().get_text() == "c3"
     assert legend(by_level) == ["level 0", "level 1", "level 2", "empty cell"]
     sizes = [len(marks.get_offsets()) for marks in by_level.axes[0].collections]
-    assert sizes == [*((arrays["points"][:, 3] == i).sum() for i in range(3)),
-                     np.isnan(arrays["points"][:, 3]).sum()]  # fmt: skip
+    codes = arrays["points"][:, 3]
+    assert sizes == [(codes == i).sum() for i in range(3)] + [np.isnan(codes).sum()]
 
 
 def test_labels_colour_it_by_default():
@@ -250,13 +274,21 @@ def test_latents_are_in_order_of_their_kl():
 
 def test_the_legend_of_scores_names_all_that_is_drawn():
     scores = np.append(RNG(0).normal(size=300), [500.0, 900.0])
-    arrays = {"scores": scores, "held": RNG(1).normal(size=100), "threshold": np.array(2.5),
-              "labels": (scores > 100).astype(float), "of": np.array("rows")}  # fmt: skip
+    arrays = {
+        "scores": scores,
+        "held": RNG(1).normal(size=100),
+        "threshold": np.array(2.5),
+        "labels": (scores > 100).astype(float),
+        "of": np.array("rows"),
+    }
     figure = anomaly_scores(arrays)
     assert legend(figure) == [
-        "not labelled odd", "labelled odd", "held-out rows", "threshold 2.5",
+        "not labelled odd",
+        "labelled odd",
+        "held-out rows",
+        "threshold 2.5",
         "farther out, up to 900 nats (2 rows of the file)",
-    ]  # fmt: skip
+    ]
     assert labels(figure.axes[0])[-1] == "farther"
     del arrays["labels"]
     arrays["scores"] = scores[:300].clip(-1, 1)
@@ -382,10 +414,18 @@ def test_correlations_have_their_difference():
 
 def pictures_of(drawn=True, grey_map="gray_r"):
     x = RNG(0).random((5, 6))
-    return {"x": x, "recon": x / 2, "low": x / 2 - 0.1, "high": x / 2 + 0.1,
-            "shape": np.array([1, 2, 3]), "drawn_pixels": np.array(drawn), "unit": "own units",
-            "grey_map": np.array(grey_map), "mse_per_column": np.zeros(6),
-            "mse_per_column_mean": np.ones(6)}  # fmt: skip
+    return {
+        "x": x,
+        "recon": x / 2,
+        "low": x / 2 - 0.1,
+        "high": x / 2 + 0.1,
+        "shape": np.array([1, 2, 3]),
+        "drawn_pixels": np.array(drawn),
+        "unit": "own units",
+        "grey_map": np.array(grey_map),
+        "mse_per_column": np.zeros(6),
+        "mse_per_column_mean": np.ones(6),
+    }
 
 
 @pytest.mark.parametrize("drawn", [True, False])
@@ -417,12 +457,14 @@ def evaluated(tmp_path, train, call, monkeypatch):
     """The arrays of a run on a small table with holes, and its frame."""
     monkeypatch.chdir(tmp_path)
     rng = RNG(0)
-    frame = pd.DataFrame({
-        "size": rng.normal(100, 20, 60).round(2),
-        "job": rng.choice(["nurse", "clerk", "smith"], 60),
-        "region": rng.choice(["north", "south"], 60),
-        "day": pd.date_range("2020-01-01", periods=60).strftime("%Y-%m-%d"),
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(100, 20, 60).round(2),
+            "job": rng.choice(["nurse", "clerk", "smith"], 60),
+            "region": rng.choice(["north", "south"], 60),
+            "day": pd.date_range("2020-01-01", periods=60).strftime("%Y-%m-%d"),
+        }
+    )
     frame.loc[::7, "job"] = ""
     frame.to_csv("t.csv", index=False)
     train("runs", "a", "--data", "t.csv", "--epochs", 1, "--condition", "region")

@@ -1,4 +1,4 @@
-"""Priors of z against torch.distributions, integrals and the marginals of linear models."""
+"""parts/model/priors.py and aggregated.py: against torch.distributions and exact marginals."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_it_is_the_mean_of_the_rows_posteriors(n_rows):
 
 
 def test_a_rows_own_posterior_is_left_out():
-    """Of some z's, in any order, and the mean is over the others."""
+    """Some z's leave out a row, in any order; the mean is then over the other rows."""
     mu, logvar = posteriors(6, 3)
     own = torch.tensor([3, -1, 0, 5, -1, 3, 1])
     z = 2 * torch.randn(4, 7, 3).double()
@@ -57,7 +57,7 @@ def test_a_rows_own_posterior_is_left_out():
 
 
 def test_at_its_own_place_a_row_is_scored_by_the_others():
-    """Of two rows: where its own density is all there is of the whole."""
+    """At the place of one of two rows nearly all the density is that of its own posterior."""
     mu, logvar = posteriors(2, 3)
     z = mu[:1] + 1e-3
     alone = Aggregated(mu, logvar).log_prob(z[None], torch.tensor([0]))
@@ -87,13 +87,13 @@ def test_it_integrates_to_one(own):
 
 
 def test_far_and_narrow_posteriors_neither_overflow_nor_lose_digits():
-    """In single precision, with the sharpest posteriors that tables have made, logvar about -6."""
+    """Single precision holds for the sharpest posteriors of real tables, logvar about -6."""
     mu, logvar = posteriors(50, 8)
     mu, logvar = mu.float(), logvar.float() - 6
     exact = mixture(mu.double(), logvar.double())
     near = (mu + (logvar / 2).exp() * torch.randn(20, 50, 8)).double()
-    close(Aggregated(mu, logvar).log_prob(near.float()).double(), exact.log_prob(near),
-          atol=0.05, rtol=0)  # fmt: skip
+    found = Aggregated(mu, logvar).log_prob(near.float()).double()
+    close(found, exact.log_prob(near), atol=0.05, rtol=0)
     far = 30 * torch.randn(3, 50, 8)
     found = Aggregated(mu, logvar).log_prob(far).double()
     assert found.isfinite().all()
@@ -101,7 +101,7 @@ def test_far_and_narrow_posteriors_neither_overflow_nor_lose_digits():
 
 
 def test_what_is_asked_of_it_stays_as_it_is():
-    """Its arithmetic is in place, but on nothing of ours, and the second answer is the first."""
+    """Its in-place arithmetic changes no argument, and a second call answers alike."""
     mu, logvar = posteriors(6, 3)
     prior, z, own = Aggregated(mu, logvar), torch.randn(4, 2, 3).double(), torch.tensor([1, -1])
     before = [mu.clone(), logvar.clone(), z.clone(), own.clone()]
@@ -170,9 +170,11 @@ def test_a_prior_of_members_is_that_of_each_members_own_rows():
     log_px_z = model.likelihood.log_prob(model.decode(z), x)
     log_q = Independent(Normal(mu[:, None], (logvar / 2).exp()[:, None]), 1).log_prob(z)
     of_rows = model.encode(rows)
-    log_p = torch.stack([torch.stack([
-        without(of_rows[0][m], of_rows[1][m], row).log_prob(z[m, :, b])
-        for b, row in enumerate(own.tolist())], -1) for m in range(3)])  # fmt: skip
+    log_p = torch.empty_like(log_q)
+    for m in range(3):
+        for b, row in enumerate(own.tolist()):
+            prior = without(of_rows[0][m], of_rows[1][m], row)
+            log_p[m, :, b] = prior.log_prob(z[m, :, b])
     log_w = (log_px_z + log_p - log_q).flatten(0, 1)
     close(found.log_px, log_w.logsumexp(0) - math.log(150))
     close(found.elbo, log_w.mean(0))
@@ -180,7 +182,7 @@ def test_a_prior_of_members_is_that_of_each_members_own_rows():
 
 @pytest.mark.parametrize("logvar", [-10.0, -4.0])
 def test_the_aggregated_posterior_is_as_sharp_in_single_precision(logvar):
-    """Of rows far from 0, each sample near a row of its own."""
+    """Rows lie far from 0, and each sample lies near a row of its own."""
     mu = 5 + torch.randn(200, 3).double()
     z = mu[:40] + math.exp(logvar / 2) * torch.randn(6, 40, 3).double()
     wide = torch.full_like(mu, logvar)
@@ -194,7 +196,7 @@ def test_the_aggregated_posterior_is_as_sharp_in_single_precision(logvar):
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("cells", [0, 1, 7, 20, 100])
 def test_chunks_of_any_size_give_the_same_and_each_row_its_own(members, cells, monkeypatch):
-    """Rows and samples in pieces; no array of densities is larger than it may be."""
+    """Rows and samples are taken in pieces, and no array of densities exceeds its limit."""
     model, rows = linear_vae(members), torch.randn(30, 4).double()
     own = torch.randint(-1, 30, (11,))
     x, eps = torch.where((own < 0)[:, None], torch.randn(11, 4), rows[own]), normal_grid(13, 2)
@@ -304,7 +306,7 @@ def test_given_y_the_same_components_have_other_weights(name):
 @pytest.mark.parametrize("z_dim", [1, 2, 8])
 @pytest.mark.parametrize("n_components", [1, 2, 16, 500])
 def test_a_fresh_mixture_is_nearly_the_standard_normal(z_dim, n_components):
-    """In KL(N(0, I) || prior), and by what the variances leave to the means."""
+    """The measures are KL(N(0, I) || prior) and the spread of the means."""
     prior, z = Mixture(z_dim, n_components), torch.randn(20_000, z_dim)
     kl = (Normal(0, 1).log_prob(z).sum(-1) - prior.log_prob(z).detach()).mean().item()
     assert abs(kl) < (1e-5 if n_components == 1 else 0.04 * z_dim)

@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or stopped early goes on to the bits of an undisturbed one."""
+"""parts/training/loop.py and train.py: a killed or stopped run resumes to the same bits."""
 
 import json
 import re
@@ -194,7 +194,7 @@ def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path, call):
     assert result.code == 0
     assert "Resuming" in result.out
     after = bytes_of(run)
-    # The same content; the bytes also hold which equal strings were one object in memory.
+    # The content is equal; the bytes also hold which equal strings were one object in memory.
     assert differences(Run(run).load_checkpoint(), checkpoint) == []
     del before[Path("checkpoint.pt")], after[Path("checkpoint.pt")]
     assert after == before
@@ -215,7 +215,7 @@ def test_more_epochs_equal_a_straight_longer_run(tmp_path, train, flags):
     [("onecycle", 5, True), ("onecycle", 3, False), ("constant", 5, False)],
 )
 def test_a_longer_cycle_is_noted(tmp_path, train, call, schedule, epochs, noted):
-    """Its rate, which had fallen to 0, rises again: what a straight longer run does not do."""
+    """A rate that had fallen to 0 rises again, which it does not in a straight longer run."""
     train(tmp_path, "a", *SMALL, "--epochs", 3, "--schedule", schedule)
     result = call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", epochs)
     assert result.code == 0
@@ -230,8 +230,10 @@ def table(tmp_path):
     """A small .csv of mixed columns with holes."""
     rng = np.random.default_rng(0)
     age, job = rng.normal(40, 9, 150), rng.choice(["nurse", "clerk", "cook"], 150)
-    rows = [f"{a:.1f},{j},{v},{r}" for a, j, v, r in
-            zip(age, job, rng.poisson(2, 150), rng.integers(1, 5, 150), strict=True)]  # fmt: skip
+    rows = [
+        f"{a:.1f},{j},{v},{r}"
+        for a, j, v, r in zip(age, job, rng.poisson(2, 150), rng.integers(1, 5, 150), strict=True)
+    ]
     rows = [re.sub(r"^[^,]*,", ",", row) if i % 7 == 0 else row for i, row in enumerate(rows)]
     rows = [re.sub(r",[^,]*$", ",", row) if i % 5 == 0 else row for i, row in enumerate(rows)]
     (tmp_path / "table.csv").write_text("\n".join(["age,job,visits,rating", *rows]) + "\n")
@@ -239,7 +241,7 @@ def table(tmp_path):
 
 
 def test_a_table_under_one_cycle_goes_on_from_every_checkpoint(table, tmp_path, train, monkeypatch):
-    """A checkpoint at every look: the rate, the hidden cells and the columns go on as they were."""
+    """The rate, the hidden cells and the columns continue from a checkpoint at every look."""
     flags = ("--data", table, "--epochs", 4, "--batch-size", 16, "--real", "student")
     runs_dir, saved, save = tmp_path / "runs", [], Run.save_checkpoint
 
@@ -285,7 +287,7 @@ def test_members_go_on_to_the_same_bits(table, tmp_path, train, flags):
 
 
 def test_lines_written_after_the_checkpoint_are_written_again(tmp_path, train):
-    """As a kill between the log and the checkpoint leaves them."""
+    """A kill between the log and the checkpoint leaves such lines."""
     straight = train(tmp_path, "straight", *SMALL, "--epochs", 4)
     run = Run(train(tmp_path, "a", *SMALL, "--epochs", 2))
     run.append_log({"epoch": 3, "loss": -1.0})
@@ -418,7 +420,7 @@ def test_more_patience_equals_a_straight_more_patient_run(tmp_path, train):
 
 
 def test_patience_that_begins_on_resume_waits_its_turn(tmp_path, train, call):
-    """Without held-out bounds of earlier epochs there is none to be worse than."""
+    """Earlier epochs have no held-out bounds, so no epoch is worse than they are."""
     run = Run(train(tmp_path, "a", *SMALL, "--epochs", 5))
     result = call("train", "--resume", "a", "--runs-dir", tmp_path, "--epochs", 9, "--patience", 3)
     assert "best in epoch 0" not in result.out
@@ -457,13 +459,16 @@ def test_a_diverged_run_keeps_its_last_checkpoint(tmp_path, call):
 
 
 def test_figures_of_a_run_killed_before_its_second_checkpoint(tmp_path, train, call):
-    """Its log is ahead of its checkpoint: evaluating is enough to draw it."""
+    """The log is ahead of the checkpoint; evaluating the run is enough to draw it."""
     run = Run(train(tmp_path, "a", *SMALL, "--epochs", 1))
     ahead = {**run.read_log()[-1], "epoch": 2}
     run.append_log(ahead)
     where = ("--runs-dir", tmp_path, "--run", "a")
     assert call("evaluate", *where, "--n-samples", 3).code == 0
-    assert call("plot_results", *where).code == 0
+    result = call("plot_results", *where)
+    assert result.code == 0, result.err
+    assert "training_curves.png" in result.out
+    assert json.loads(run.metrics.read_text())["epoch"] == 1
 
 
 def test_two_processes_do_not_train_one_run(tiny_run, tmp_path, call):

@@ -1,4 +1,4 @@
-"""A run's folder: written whole or not at all, numbered, found again; damaged files are refused."""
+"""parts/runs, files.py and randomness.py: folders are whole or absent, damaged files refused."""
 
 import contextlib
 import json
@@ -89,7 +89,7 @@ def mode(path):
 
 
 def test_the_umask_holds_for_what_is_written(tmp_path, umask):
-    """What a user keeps from others stays theirs, and what a group may write it may."""
+    """Files get the permissions of the user's umask, private or for the group."""
     path = tmp_path / "file"
     files.write_atomic(path, lambda file: file.write(b"private"))
     assert mode(path) == 0o666 & ~umask
@@ -176,7 +176,7 @@ def test_overwrite_replaces_and_only_when_asked(tmp_path):
 
 @pytest.mark.parametrize("n_failures", [1, 2])
 def test_overwrite_that_fails_keeps_the_old_run(tmp_path, monkeypatch, n_failures):
-    """In its place, or where even moving it back fails at least on the disk."""
+    """The old run is back in its place, or on the disk where moving it back fails too."""
     old = make(tmp_path, "a", model={"w": torch.zeros(1)})
     rename, failures = os.rename, [OSError("disk full")] * n_failures
 
@@ -235,7 +235,7 @@ def test_a_lock_says_that_another_holds_it_and_ends_with_its_block(tmp_path):
 
 
 def test_an_error_inside_a_lock_stays_what_it_is(tmp_path):
-    """A pipe that is full blocks too, and is no other process that trains."""
+    """A full pipe raises BlockingIOError as well, and is no other process that trains."""
     run, error = make(tmp_path), BlockingIOError("write could not complete without blocking")
     with pytest.raises(BlockingIOError) as raised, run.locked():
         raise error
@@ -256,7 +256,7 @@ def test_a_run_in_training_is_not_replaced(tmp_path):
 
 
 def test_a_run_in_training_is_not_replaced_by_a_command(tiny_run, tmp_path, call):
-    """It is said before the data are read."""
+    """The refusal comes before the data are read."""
     run = runs.Run(shutil.copytree(tiny_run, tmp_path / "a"))
     before = run.checkpoint.read_bytes()
     flags = ("--runs-dir", tmp_path, "--run", "a", "--overwrite", "--epochs", 1)
@@ -419,7 +419,7 @@ def test_a_damaged_log_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("half", ["{", '{"epo', '{"epoch": 2}'])
 def test_half_a_last_line_is_dropped(tmp_path, half):
-    """As a full disk leaves it, and as another process may see it."""
+    """A full disk leaves half a line, and another process may see one."""
     run = make(tmp_path)
     run.log.write_text('{"epoch": 1}\n' + half)
     assert run.read_log() == [{"epoch": 1}]
@@ -437,9 +437,13 @@ def without(*names):
     return json.dumps(plain).encode()
 
 
-PARTLY = [without("model"), without("codec", "columns"), without("source", "fingerprint"),
-          json.dumps(PLAIN | {"model": {"depth": 3}}).encode(),
-          json.dumps(PLAIN | {"execution": None}).encode()]  # fmt: skip
+PARTLY = [
+    without("model"),
+    without("codec", "columns"),
+    without("source", "fingerprint"),
+    json.dumps(PLAIN | {"model": {"depth": 3}}).encode(),
+    json.dumps(PLAIN | {"execution": None}).encode(),
+]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"{} {}", *PARTLY])
@@ -548,7 +552,7 @@ def test_nothing_in_a_torch_file_is_executed(tmp_path, zipped, place):
 
 
 def test_the_malicious_file_would_have_worked(tmp_path):
-    """Without the guard it does write its marker: the two tests above can fail."""
+    """Without the guard the file does write its marker, so the two tests above can fail."""
     pickle.loads(pickle.dumps(Malicious(tmp_path / "marker"))).close()
     assert (tmp_path / "marker").exists()
 
@@ -605,19 +609,22 @@ def test_a_real_run_keeps_training_and_held_out_rows(tiny_run):
 
 
 def test_a_run_says_nothing_of_where_it_was_made(tiny_run):
-    """A run folder can be renamed, moved and published."""
+    """A run folder can be renamed, moved and published, so it holds no path."""
     for path in tiny_run.iterdir():
         if path.is_file():
             assert str(tiny_run.parent).encode() not in path.read_bytes(), path.name
 
 
 def test_a_run_can_be_moved(tiny_run, tmp_path, call):
-    shutil.copytree(tiny_run, tmp_path / "elsewhere" / "renamed")
-    result = call(
-        "evaluate", "--runs-dir", tmp_path / "elsewhere", "--run", "renamed", "--n-samples", 2
-    )
-    assert result.code == 0, result.err
-    assert (tmp_path / "elsewhere" / "renamed" / "metrics.json").is_file()
+    found = []
+    for path in (tmp_path / "runs" / "a", tmp_path / "elsewhere" / "renamed"):
+        shutil.copytree(tiny_run, path)
+        where = ("--runs-dir", path.parent, "--run", path.name)
+        result = call("evaluate", *where, "--n-samples", 2)
+        assert result.code == 0, result.err
+        found.append(json.loads((path / "metrics.json").read_text()))
+    assert found[0]["log_px"] == found[1]["log_px"]
+    assert found[0]["test_mse"] == found[1]["test_mse"]
 
 
 TABLE = "a,b,c,d\n" + "".join(
@@ -657,7 +664,7 @@ def test_the_path_of_the_data_is_kept_from_the_run_and_absolute(project):
 
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_project_can_be_moved(project, tmp_path, call, stays):
-    """With data and runs: also where others have taken the old place of the data."""
+    """Data and runs move together, even when other files take the old place of the data."""
     moved = tmp_path / "far" / "away"
     moved.parent.mkdir()
     project.rename(moved)
@@ -738,21 +745,61 @@ def test_a_config_goes_through_plain_values(tmp_path):
 # Runs of the version before
 
 EARLIER = {
-    "data": "t.csv", "condition": ["b"], "n_rows": None, "n_columns": 20, "n_informative": None,
-    "data_seed": 42, "data_dir": None, "image_size": None, "grey": False, "test_fraction": 0.2,
-    "val_fraction": 0.1, "split_seed": 42, "preset": "table", "epochs": 2, "batch_size": 128,
-    "lr": 0.005, "schedule": "onecycle", "hidden_dims": [5, 4], "network": "mlp", "latent_dim": 8,
-    "members": 3, "likelihood": "mixed", "variance": "shared", "real": "gaussian",
-    "binarize": "none", "components": 1, "hide_rate": 0.5, "objective": "dreg", "n_samples": 5,
-    "beta": 1.0, "warmup_epochs": 0, "cycles": 1, "capacity": None, "free_bits": 0.0, "flow": None,
-    "prior": "normal", "prior_components": 50, "model": "vae", "n_codes": 64, "code_dim": 4,
-    "commitment": 0.25, "gamma": 1.0, "seed": 0, "device": "cpu", "threads": 1, "patience": 0,
+    "data": "t.csv",
+    "condition": ["b"],
+    "n_rows": None,
+    "n_columns": 20,
+    "n_informative": None,
+    "data_seed": 42,
+    "data_dir": None,
+    "image_size": None,
+    "grey": False,
+    "test_fraction": 0.2,
+    "val_fraction": 0.1,
+    "split_seed": 42,
+    "preset": "table",
+    "epochs": 2,
+    "batch_size": 128,
+    "lr": 0.005,
+    "schedule": "onecycle",
+    "hidden_dims": [5, 4],
+    "network": "mlp",
+    "latent_dim": 8,
+    "members": 3,
+    "likelihood": "mixed",
+    "variance": "shared",
+    "real": "gaussian",
+    "binarize": "none",
+    "components": 1,
+    "hide_rate": 0.5,
+    "objective": "dreg",
+    "n_samples": 5,
+    "beta": 1.0,
+    "warmup_epochs": 0,
+    "cycles": 1,
+    "capacity": None,
+    "free_bits": 0.0,
+    "flow": None,
+    "prior": "normal",
+    "prior_components": 50,
+    "model": "vae",
+    "n_codes": 64,
+    "code_dim": 4,
+    "commitment": 0.25,
+    "gamma": 1.0,
+    "seed": 0,
+    "device": "cpu",
+    "threads": 1,
+    "patience": 0,
     "checkpoint_seconds": 30.0,
     "kinds": {"c": {"kind": "ordinal", "levels": list("543210")}, "d": "positive"},
-    "scaling": "kinds", "mask_features": False, "columns": [{"name": "a", "kind": "real"}],
-    "shape": [3], "data_hash": "35acc5657fe5a873",
+    "scaling": "kinds",
+    "mask_features": False,
+    "columns": [{"name": "a", "kind": "real"}],
+    "shape": [3],
+    "data_hash": "35acc5657fe5a873",
     "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -767,8 +814,11 @@ def earlier(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("command", ["evaluate --run", "generate --run", "train --resume",
-                                     "detect t.csv --run", "impute t.csv --run"])  # fmt: skip
+OF_A_RUN = ["evaluate --run", "generate --run", "train --resume"]
+OF_A_RUN += ["detect t.csv --run", "impute t.csv --run"]
+
+
+@pytest.mark.parametrize("command", OF_A_RUN)
 def test_a_run_of_the_version_before_is_refused_with_the_command_that_trains_it(
     earlier, call, command
 ):
@@ -785,21 +835,30 @@ def test_a_run_of_the_version_before_is_refused_with_the_command_that_trains_it(
 
 @pytest.mark.usefixtures("earlier")
 def test_the_config_of_a_run_trains_the_same_again(train):
-    """Of the version before, of this one, and as plain flags with those of other models left out:
-    to the same bits; of kinds that no flag can say too.
-    """
+    """Configs of this version, of the one before and of plain flags train to equal bits."""
     flags = ("--condition", "b", "--epochs", 2, "--hidden-dims", 5, 4, "--kind", "d=positive")
     files.write_json("kinds.json", {"c": EARLIER["kinds"]["c"]})
     flags = (*flags, "--columns", "kinds.json", "--threads", 1, "--device", "cpu")
     straight = runs.Run(train("runs", "straight", "--data", "t.csv", *flags))
-    plain = {"data": "t.csv", "condition": ["b"], "epochs": 2, "hidden_dims": [5, 4], "threads": 1,
-             "kind": ["d=positive"], "kinds_file": "kinds.json", "device": "cpu"}  # fmt: skip
+    plain = {
+        "data": "t.csv",
+        "condition": ["b"],
+        "epochs": 2,
+        "hidden_dims": [5, 4],
+        "threads": 1,
+        "kind": ["d=positive"],
+        "kinds_file": "kinds.json",
+        "device": "cpu",
+    }
     files.write_json("plain.json", plain)
     found = [
         runs.Run(train("runs", name, "--config", path))
-        for name, path in (("a", "runs/old run/config.json"), ("b", "runs/straight/config.json"),
-                           ("c", "plain.json"))
-    ]  # fmt: skip
+        for name, path in (
+            ("a", "runs/old run/config.json"),
+            ("b", "runs/straight/config.json"),
+            ("c", "plain.json"),
+        )
+    ]
     expected = straight.config()
     assert expected.asked.data.kinds == EARLIER["kinds"]
     assert [column.kind for column in expected.codec.columns] == (
@@ -822,11 +881,15 @@ def test_flags_win_over_the_config_of_a_run(train):
 
 @pytest.mark.parametrize(
     "flags",
-    ["--data digits --model vqvae --n-codes 9 --code-dim 2", "--data digits --model vaegan",
-     "--data sprites --n-rows 40 --likelihood logistic --components 2 --network conv",
-     "--data iris --flow iaf:2 --hidden-dims", "--data iris --prior vamp --prior-components 7",
-     "--data digits --condition label --grey --image-size 8"],
-)  # fmt: skip
+    [
+        "--data digits --model vqvae --n-codes 9 --code-dim 2",
+        "--data digits --model vaegan",
+        "--data sprites --n-rows 40 --likelihood logistic --components 2 --network conv",
+        "--data iris --flow iaf:2 --hidden-dims",
+        "--data iris --prior vamp --prior-components 7",
+        "--data digits --condition label --grey --image-size 8",
+    ],
+)
 def test_the_config_of_every_model_trains_the_same_again(tmp_path, train, flags):
     if "--grey" in flags:  # a folder of pictures
         make_folder(tmp_path / "pictures")
@@ -866,7 +929,7 @@ def test_of_many_rows_a_random_sample_is_taken_the_same_every_time():
 
 
 def test_the_rows_that_a_run_keeps_are_a_random_sample():
-    """Of rows that are sorted, as files often are: official splits keep the order of a file."""
+    """Rows are often sorted in a file, and official splits keep the order of the file."""
     x = np.arange(1000, dtype=np.float32)[:, None]
     mask = np.ones_like(x)
     mask[500:] = 0
@@ -894,7 +957,7 @@ def test_the_exemplars_of_a_score_are_a_random_sample(tiny_run, monkeypatch):
 
 
 def test_the_random_state_of_a_device_that_is_not_computed_on_is_left_alone(monkeypatch):
-    """To read it would start the device, which takes seconds and memory."""
+    """Reading that state would start the device, which takes seconds and memory."""
 
     def touched(*args, **options):
         pytest.fail("the device was touched")

@@ -1,4 +1,4 @@
-"""Generated pictures: every factor is where it should be, in the picture and in the data."""
+"""parts/forms/pictures/sprites.py: every factor is where it should be in picture and data."""
 
 from dataclasses import replace
 
@@ -65,7 +65,7 @@ def test_orientation_is_that_of_the_ellipses_long_axis():
 
 @pytest.mark.parametrize("shape", sprites.SHAPES)
 def test_grey_is_the_share_of_the_pixel_that_is_covered(shape):
-    """Against the same sprite 16 times as fine, whose pixels are nearly all black or white."""
+    """The reference is the sprite drawn 16 times as fine, its pixels nearly all black or white."""
     _, factors = drawn(16, 120)
     factors = factors[factors["shape"] == sprites.SHAPES.index(shape)]
     coarse = sprites.draw(factors, 16).reshape(-1, 16, 16)

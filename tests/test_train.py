@@ -1,4 +1,4 @@
-"""The pure parts of training: schedule, order, Adam, and that resuming is going on."""
+"""parts/training, parts/tasks/fit.py and train.py: schedules, order, Adam, weights and presets."""
 
 import copy
 import io
@@ -127,7 +127,7 @@ def test_a_constant_rate_is_constant():
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_training_gives_each_step_its_rate(schedule):
-    """Of all epochs together: three steps an epoch, four epochs."""
+    """Four epochs of three steps each share one schedule."""
     model, rates = KnownLosses(), []
     training = Training(model, lr=0.5)
     optimizer = training.optimizers["vae"]
@@ -263,7 +263,7 @@ def test_the_gradient_of_a_weighted_batch_is_the_weighted_sum_of_those_of_its_ro
 
 
 def test_weights_go_with_their_rows_in_any_order():
-    """Batches of one row: the loss of each is its own weight times its own."""
+    """In batches of one row, each loss is the row's own weight times its own loss."""
     seen = []
 
     class Noting(KnownLosses):
@@ -312,7 +312,7 @@ def kernels(request, monkeypatch):
 
 
 def test_adam_makes_the_same_steps_by_public_functions(monkeypatch):
-    """Also with a skipped step among them, and from the first step on."""
+    """Steps agree from the first one on, and with a skipped step among them."""
     ends = []
     for devices in ({"cpu"}, set()):
         monkeypatch.setattr(adam, "FUSED_DEVICES", devices)
@@ -488,7 +488,7 @@ def test_the_bound_to_choose_by_is_the_one_that_training_climbs():
 
 
 def test_a_model_is_fitted_to_data_without_a_run():
-    """And comes at its best epoch, in evaluation mode, with rows to compare others with."""
+    """The model is at its best epoch, in evaluation mode, and keeps rows to compare with."""
     x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     data = of_size(60, 2)
     data = replace(data, train=Split(x[:40]), val=Split(x[40:]))
@@ -534,7 +534,7 @@ def test_an_epoch_of_skipped_steps_has_no_means():
 
 @pytest.mark.parametrize("look_steps", [1, 3, 64])
 def test_ten_bad_steps_in_a_row_end_training(look_steps, monkeypatch):
-    """Counted across epochs and looks: 7 steps an epoch, bad are the steps 4 to 13."""
+    """The count crosses epochs and looks: of 7 steps an epoch, steps 4 to 13 are bad."""
     monkeypatch.setattr(training_loop, "LOOK_STEPS", look_steps)
     training = Training(KnownLosses(bad=range(4, 14)))
     with pytest.raises(UserError, match="epoch 2: 10 steps in a row"):
@@ -592,7 +592,7 @@ def test_fit_lowers_the_loss_and_returns_the_means_of_each_epoch():
 
 
 def test_fit_takes_holes_and_hands_on_how_to_train():
-    """Of a missing cell only its mask counts: fit on the same rows with other fillings."""
+    """A missing cell counts by its mask only: other fillings of it give an equal fit."""
     x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
     mask = np.random.default_rng(1).random((40, 3)) > 0.3
     ends = []
@@ -622,8 +622,15 @@ def test_a_preset_is_above_defaults_and_below_flags():
     args, given = flags.parse(make_parser(), [])
     assert given == {}
     defaults = asked()
-    expected = {"hidden_dims": [64], "latent_dim": 8, "batch_size": 32, "variance": "decoder",
-                "epochs": 50, "lr": 1e-3, "members": 1}  # fmt: skip
+    expected = {
+        "hidden_dims": [64],
+        "latent_dim": 8,
+        "batch_size": 32,
+        "variance": "decoder",
+        "epochs": 50,
+        "lr": 1e-3,
+        "members": 1,
+    }
     for options in (args, defaults):
         assert {name: options[name] for name in expected} == expected
     argv = ["--preset", "classic", "--batch-size", "32", "--latent-dim", "3"]
@@ -636,11 +643,20 @@ def test_a_preset_is_above_defaults_and_below_flags():
 
 
 def test_every_option_is_a_flag_and_every_flag_an_option():
-    """But for what the program fills in, and for what is not asked of a run's training."""
+    """Exceptions are what the program fills in, and flags that do not concern training."""
     args, _ = flags.parse(make_parser(), [])
     filled_in = {"kinds", "scaling", "static_pixels", "mask_features"}
-    elsewhere = {"kind", "kinds_file", "device", "threads", "config", "runs_dir", "run",
-                 "overwrite", "resume"}  # fmt: skip
+    elsewhere = {
+        "kind",
+        "kinds_file",
+        "device",
+        "threads",
+        "config",
+        "runs_dir",
+        "run",
+        "overwrite",
+        "resume",
+    }
     assert set(Config().flat()) - set(args) == filled_in
     assert set(args) - set(Config().flat()) == elsewhere
 
@@ -648,10 +664,20 @@ def test_every_option_is_a_flag_and_every_flag_an_option():
 def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
     found = asked("--data", "table.csv", "--lr", "0.5")
     expected = {
-        "preset": "table", "hidden_dims": [128, 128], "batch_size": 128, "latent_dim": None,
-        "epochs": None, "lr": 0.5, "schedule": "onecycle", "variance": None, "hide_rate": None,
-        "objective": "dreg", "n_samples": 5, "members": None, "likelihood": "mixed",
-    }  # fmt: skip
+        "preset": "table",
+        "hidden_dims": [128, 128],
+        "batch_size": 128,
+        "latent_dim": None,
+        "epochs": None,
+        "lr": 0.5,
+        "schedule": "onecycle",
+        "variance": None,
+        "hide_rate": None,
+        "objective": "dreg",
+        "n_samples": 5,
+        "members": None,
+        "likelihood": "mixed",
+    }
     assert {key: found[key] for key in expected} == expected
     _, given = flags.parse(make_parser(), ["--data", "table.csv", "--lr", "0.5"])
     assert given == {"data": "table.csv", "lr": 0.5}
@@ -682,12 +708,26 @@ def of_size(n_rows, n_columns, mask=None):
 
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "epochs"),
-    [(50, "full", 1200), (1, 128, 1200), (128, 128, 1200), (129, 128, 600),
-     (1280, 128, 120), (1281, 128, 110),  # 1200 steps, in whole epochs
-     (120 * 128, 128, 10), (120 * 128 + 1, 128, 10), (600 * 128, 128, 10),  # 10 epochs
-     (600 * 128 + 1, 128, 9), (700 * 128, 128, 8), (400_000, 128, 1),  # at most 6000
-     (6000 * 128, 128, 1), (6000 * 128 + 1, 128, 1)],
-)  # fmt: skip
+    [
+        (50, "full", 1200),
+        (1, 128, 1200),
+        (128, 128, 1200),
+        (129, 128, 600),
+        # 1200 steps, in whole epochs
+        (1280, 128, 120),
+        (1281, 128, 110),
+        # at least 10 epochs
+        (120 * 128, 128, 10),
+        (120 * 128 + 1, 128, 10),
+        (600 * 128, 128, 10),
+        # at most 6000 steps
+        (600 * 128 + 1, 128, 9),
+        (700 * 128, 128, 8),
+        (400_000, 128, 1),
+        (6000 * 128, 128, 1),
+        (6000 * 128 + 1, 128, 1),
+    ],
+)
 def test_epochs_left_to_the_table_make_a_number_of_steps(n_rows, batch_size, epochs):
     found = fitted(TABLE | {"batch_size": batch_size}, of_size(n_rows, 2))
     assert found["epochs"] == epochs
@@ -704,9 +744,13 @@ def test_latents_left_to_the_table_are_half_as_many_as_modelled_columns(n_column
 
 @pytest.mark.parametrize(
     ("preset", "n_rows", "variance"),
-    [("table", 999, "shared"), ("table", 1000, "column"),
-     ("impute", 999, "column"), ("impute", 1000, "decoder")],
-)  # fmt: skip
+    [
+        ("table", 999, "shared"),
+        ("table", 1000, "column"),
+        ("impute", 999, "column"),
+        ("impute", 1000, "decoder"),
+    ],
+)
 def test_a_variance_left_to_a_table_of_few_rows_is_a_plainer_one(preset, n_rows, variance):
     data = of_size(n_rows, 3)
     data.train.x[:] = np.random.default_rng(0).normal(size=data.train.x.shape)
@@ -715,9 +759,13 @@ def test_a_variance_left_to_a_table_of_few_rows_is_a_plainer_one(preset, n_rows,
 
 @pytest.mark.parametrize(
     ("share", "kind", "observed", "variance"),
-    [(0.32, "real", 1, "decoder"), (0.35, "real", 1, "column"),  # of a third
-     (0.35, "ordinal", 1, "decoder"), (0.35, "real", 0, "decoder")],
-)  # fmt: skip
+    [
+        (0.32, "real", 1, "decoder"),
+        (0.35, "real", 1, "column"),  # a third is the limit
+        (0.35, "ordinal", 1, "decoder"),
+        (0.35, "real", 0, "decoder"),
+    ],
+)
 def test_a_column_with_a_spike_gets_no_variance_from_the_decoder(share, kind, observed, variance):
     rng, n = np.random.default_rng(0), 2000
     x, mask = rng.normal(size=(n, 3)).astype(np.float32), np.ones((n, 3), np.float32)
@@ -729,7 +777,7 @@ def test_a_column_with_a_spike_gets_no_variance_from_the_decoder(share, kind, ob
 
 @pytest.mark.parametrize(("n_first", "variance"), [(4_000, "decoder"), (10_000, "column")])
 def test_a_spike_is_looked_for_in_a_random_sample_of_the_rows(n_first, variance):
-    """Of 25,000 sorted rows, 4,000 of one value are few, though 40 % of the first 10,000."""
+    """4,000 equal values are few of 25,000 sorted rows, but 40 % of the first 10,000."""
     x = np.random.default_rng(0).normal(size=(25_000, 1)).astype(np.float32)
     x[:n_first] = 0.5
     data = replace(of_size(25_000, 1), train=Split(x))
@@ -754,7 +802,7 @@ def test_a_model_starts_at_a_random_sample_of_the_rows(monkeypatch):
     ("holes", "rate"), [(None, 0.5), (0, 0.5), (1, 0.4), (4, 0.1), (5, 0.0), (6, 0.0), (10, 0.0)]
 )
 def test_cells_are_hidden_up_to_a_half_together_with_the_holes(holes, rate):
-    """Of 10 columns so many are empty; a rate of 0 is 0 and not -0.1."""
+    """So many of 10 columns are empty; a rate of 0 is 0 and not -0.1."""
     mask = None if holes is None else np.repeat(np.float32([[0, 1]]), [holes, 10 - holes], axis=1)
     mask = None if mask is None else np.repeat(mask, 7, axis=0)
     found = fitted(TABLE, of_size(7, 10, mask))
@@ -795,10 +843,21 @@ def test_hidden_dims_may_be_none_or_several():
 
 @pytest.mark.parametrize(
     ("flag", "value"),
-    [("--epochs", "0"), ("--lr", "0"), ("--lr", "nan"), ("--beta", "-1"), ("--beta", "inf"),
-     ("--batch-size", "0"), ("--batch-size", "half"), ("--hidden-dims", "0"), ("--seed", "-1"),
-     ("--seed", str(2**32)), ("--likelihood", "poisson"), ("--preset", "modern")],
-)  # fmt: skip
+    [
+        ("--epochs", "0"),
+        ("--lr", "0"),
+        ("--lr", "nan"),
+        ("--beta", "-1"),
+        ("--beta", "inf"),
+        ("--batch-size", "0"),
+        ("--batch-size", "half"),
+        ("--hidden-dims", "0"),
+        ("--seed", "-1"),
+        ("--seed", str(2**32)),
+        ("--likelihood", "poisson"),
+        ("--preset", "modern"),
+    ],
+)
 def test_a_flag_out_of_range_is_refused_with_its_value(flag, value):
     with pytest.raises(UserError, match=f"{flag}.*{value}"):
         asked(flag, value)
@@ -813,7 +872,7 @@ def test_fit_refuses_cells_that_are_no_numbers():
 
 
 def test_a_step_takes_no_time_over_denormal_numbers():
-    """And leaves them to the caller, also after an error."""
+    """The caller's setting for denormal numbers returns, also after an error."""
     seen = []
 
     class Model(VAE):

@@ -1,4 +1,4 @@
-"""tune.py: trials that train as train.py does, and a study that outlives its process."""
+"""tune.py and parts/training/workers.py: trials train as train.py does; a study can go on."""
 
 import csv
 import io
@@ -84,9 +84,17 @@ def test_the_first_trial_is_trains_default_and_is_beaten_in_the_same_study(whole
     folder, out = whole
     first, *others = rows = rows_of(folder)
     assert [row["default"] for row in rows] == ["True", "False", "False", "False"]
-    defaults = {"depth": "1", "width": "64", "latent_dim": "8", "lr": "0.001", "beta": "1.0",
-                "batch_size": "32", "n_samples": "1", "objective": "elbo",
-                "variance": "decoder"}  # fmt: skip
+    defaults = {
+        "depth": "1",
+        "width": "64",
+        "latent_dim": "8",
+        "lr": "0.001",
+        "beta": "1.0",
+        "batch_size": "32",
+        "n_samples": "1",
+        "objective": "elbo",
+        "variance": "decoder",
+    }
     assert {name: first[name] for name in defaults} == defaults
     assert all(float(row["log_px"]) < 0 for row in rows)
     assert "python train.py --config" in out
@@ -288,8 +296,12 @@ def test_a_trial_leads_only_in_the_mean_over_seeds(tuned, tmp_path, monkeypatch)
 def test_a_killed_search_goes_on_without_losing_a_finished_trial(whole, script, tuned, tmp_path):
     folder = tmp_path / "killed"
     flags = ("--study", folder, *TINY, "--trials", 4)
-    process = subprocess.Popen(script.command("tune", *flags), stdout=subprocess.PIPE, text=True,
-                               env=script.environment() | {"PYTHONUNBUFFERED": "1"})  # fmt: skip
+    process = subprocess.Popen(
+        script.command("tune", *flags),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=script.environment() | {"PYTHONUNBUFFERED": "1"},
+    )
     with process:
         for line in process.stdout:
             if line.startswith("[2/4]"):

@@ -1,4 +1,4 @@
-"""The model against closed forms: a VAE with linear decoder has an exact marginal and posterior."""
+"""vae.py and parts/model: a linear decoder has an exact marginal and an exact posterior."""
 
 import json
 import math
@@ -197,7 +197,7 @@ def test_kl_normal_is_zero_only_where_q_is_p(mu_q, logvar_q, mu_p, logvar_p):
 
 
 def test_loss_is_a_mean_over_rows_of_a_sum_over_columns():
-    """With all weights 0 the decoder and q know nothing: the loss is a known density."""
+    """With all weights 0 the decoder and q ignore x, so the loss is a known density."""
     model, x = VAE(Gaussian(4, "fixed:2.0"), (6,), z_dim=3), torch.randn(5, 4)
     for parameter in model.parameters():
         nn.init.zeros_(parameter)
@@ -232,7 +232,7 @@ LIKELIHOODS = {
 @pytest.mark.parametrize("name", LIKELIHOODS)
 @pytest.mark.parametrize("n_samples", [1, 3])
 def test_gradients_are_slopes_at_the_same_noise(n_samples, name):
-    """Of the loss, and of a bound with more samples, against finite differences."""
+    """Finite differences give the slopes of the loss and of a bound with more samples."""
     model = VAE(LIKELIHOODS[name](), (4,), z_dim=2, y_dim=1).double()
     x, y, mask = torch.rand(5, 3).double(), torch.randn(5, 1).double(), torch.rand(5, 3) > 0.3
     parameters = list(model.parameters())
@@ -544,7 +544,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
 def test_memory_of_log_px_is_bounded():
-    """At once, the parameters of 2000 rows x 2000 samples would be 160 MB, and several such."""
+    """At once, the parameters of 2000 rows and 2000 samples would take 160 MB several times."""
     root = Path(__file__).parent.parent
     command = [sys.executable, "-c", MEASURE_MEMORY]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
@@ -628,7 +628,7 @@ def test_a_row_without_a_hole_and_a_row_of_holes_are_imputed_too():
 
 
 def test_another_unit_is_entered_before_the_mean_is_taken():
-    """E[exp(x)] given the observed cells is log-normal's, not exp of the mean."""
+    """Given the observed cells, E[exp(x)] is a log-normal mean, not exp of the mean."""
     model, x = linear_vae_with_holes(), torch.randn(5, 4).double()
     found = model.impute(
         x,
@@ -662,7 +662,7 @@ def mixed_rows(n):
 
 
 def test_mixed_cells_are_imputed_by_the_importance_weights():
-    """By hand from the same noise: the weighted mean of numbers, the best of weighted levels."""
+    """Numbers are weighted means, levels the best of weighted levels, from equal noise."""
     model, (x, mask) = mixed_vae(), mixed_rows(20)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -763,8 +763,9 @@ def test_with_a_grid_a_row_is_estimated_as_if_it_were_alone(monkeypatch):
     model, (x, mask) = mixed_vae().float(), mixed_rows(12)
     x, mask, eps = x.float(), mask.float(), normal_grid(100, 2)
     whole = model.log_px(x, mask=mask, n_samples=100, eps=eps)
-    alone = [model.log_px(x[i : i + 1], mask=mask[i : i + 1], n_samples=100, eps=eps)
-             for i in range(12)]  # fmt: skip
+    alone = [
+        model.log_px(x[i : i + 1], mask=mask[i : i + 1], n_samples=100, eps=eps) for i in range(12)
+    ]
     close(torch.cat(alone), whole, atol=1e-4, rtol=1e-5)
     order = torch.randperm(12)
     shuffled = model.log_px(x[order], mask=mask[order], n_samples=100, eps=eps)
@@ -879,7 +880,7 @@ def test_any_module_can_be_a_network(monkeypatch):
 
 
 def test_a_config_with_columns_of_every_kind_makes_the_same_model_again():
-    """Ignored columns are left out, and all that was learned travels in the state."""
+    """Ignored columns are left out, and the state holds all that was learned."""
     columns = [
         Column("id", kind="ignore"),
         Column("a", kind="categorical", levels=list("xyz")),

@@ -1,4 +1,4 @@
-"""A VAE with a flow, a learned prior, free bits, a capacity: the bound stays a bound."""
+"""parts/model/build.py: with a flow, a learned prior or penalties the bound stays a bound."""
 
 import pytest
 import torch
@@ -46,8 +46,9 @@ def linear_mixture(model, mus, covariances, weights, x):
 def test_log_px_does_not_depend_on_the_flow_of_q(name):
     model, x = linear_vae(flow=FLOWS[name](2, 3))
     assert len(model.encode(x)) == 2
-    exact = linear_mixture(model, [torch.zeros(2).double()], [torch.eye(2).double()],
-                           torch.ones(1).double(), x)  # fmt: skip
+    exact = linear_mixture(
+        model, [torch.zeros(2).double()], [torch.eye(2).double()], torch.ones(1).double(), x
+    )
     torch.testing.assert_close(model.log_px(x, n_samples=200_000), exact, atol=0.03, rtol=0)
     elbo, log_px_z, kl = model.elbo(x, n_samples=20_000)
     torch.testing.assert_close(elbo, log_px_z - kl)
@@ -66,8 +67,9 @@ def test_a_flow_that_does_nothing_leaves_the_bound_of_the_gaussian(name):
             parameter.zero_()
     plain, _ = linear_vae()
     with torch.no_grad():
-        for mine, theirs in zip(plain.encoder[0].parameters(), model.encoder[0].parameters(),
-                                strict=True):  # fmt: skip
+        for mine, theirs in zip(
+            plain.encoder[0].parameters(), model.encoder[0].parameters(), strict=True
+        ):
             mine.copy_(theirs[:4])
     plain.decoder.load_state_dict(model.decoder.state_dict())
     flowing, still = (m.elbo(x, n_samples=100_000).elbo for m in (model, plain))
@@ -78,8 +80,9 @@ def test_a_flow_that_does_nothing_leaves_the_bound_of_the_gaussian(name):
 def test_log_px_under_a_mixture_as_prior_is_that_of_the_mixture():
     model, x = linear_vae(prior=Mixture(2, 3))
     mu, logvar = model.prior.components(None)
-    exact = linear_mixture(model, mu, [lv.exp().diag() for lv in logvar],
-                           model.prior.logits.softmax(-1), x)  # fmt: skip
+    exact = linear_mixture(
+        model, mu, [lv.exp().diag() for lv in logvar], model.prior.logits.softmax(-1), x
+    )
     torch.testing.assert_close(model.log_px(x, n_samples=200_000), exact, atol=0.03, rtol=0)
     torch.manual_seed(1)
     drawn = model.sample(200_000)
@@ -94,8 +97,9 @@ def test_a_vamp_prior_is_the_posterior_of_its_pseudo_inputs():
     at = [(x == u).all(1).nonzero().item() for u in model.prior.pseudo_inputs]
     assert len(set(at)) == 3  # three of the rows
     mu, logvar = model.encode(model.prior.pseudo_inputs)
-    exact = linear_mixture(model, mu, [lv.exp().diag() for lv in logvar],
-                           model.prior.logits.softmax(-1), x)  # fmt: skip
+    exact = linear_mixture(
+        model, mu, [lv.exp().diag() for lv in logvar], model.prior.logits.softmax(-1), x
+    )
     torch.testing.assert_close(model.log_px(x, n_samples=200_000), exact, atol=0.03, rtol=0)
     assert sum(p is model.encoder[0].weight for p in model.parameters()) == 1
 
@@ -163,17 +167,22 @@ def test_a_config_names_its_flow_and_prior():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"flow": "planar"}, "NAME:LAYERS"), ({"flow": "planar:0"}, "NAME:LAYERS"),
-     ({"flow": "real:2"}, "planar, iaf"), ({"flow": "iaf:x"}, "iaf:x"),
-     ({"flow": "planar:1000000"}, "at most 1000 layers"),
-     ({"flow": "iaf:2", "members": 2}, "one member"), ({"prior": "vamp", "members": 2}, "one"),
-     ({"flow": "iaf:2", "objective": "dreg"}, "--flow does not go with --objective dreg"),
-     ({"free_bits": 0.1, "objective": "iwae"}, "--free-bits goes with --objective elbo"),
-     ({"capacity": 3.0, "objective": "dreg"}, "--capacity goes with --objective elbo"),
-     ({"capacity": 0.0, "objective": "iwae"}, "--capacity goes with --objective elbo"),
-     ({"free_bits": 0.1, "prior": "vamp"}, "a KL of each latent"),
-     ({"network": "conv"}, "expected (C, H, W)")],
-)  # fmt: skip
+    [
+        ({"flow": "planar"}, "NAME:LAYERS"),
+        ({"flow": "planar:0"}, "NAME:LAYERS"),
+        ({"flow": "real:2"}, "planar, iaf"),
+        ({"flow": "iaf:x"}, "iaf:x"),
+        ({"flow": "planar:1000000"}, "at most 1000 layers"),
+        ({"flow": "iaf:2", "members": 2}, "one member"),
+        ({"prior": "vamp", "members": 2}, "one"),
+        ({"flow": "iaf:2", "objective": "dreg"}, "--flow does not go with --objective dreg"),
+        ({"free_bits": 0.1, "objective": "iwae"}, "--free-bits goes with --objective elbo"),
+        ({"capacity": 3.0, "objective": "dreg"}, "--capacity goes with --objective elbo"),
+        ({"capacity": 0.0, "objective": "iwae"}, "--capacity goes with --objective elbo"),
+        ({"free_bits": 0.1, "prior": "vamp"}, "a KL of each latent"),
+        ({"network": "conv"}, "expected (C, H, W)"),
+    ],
+)
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(").replace(")", r"\)")):
         build(**settings)

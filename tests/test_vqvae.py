@@ -1,4 +1,4 @@
-"""VQ-VAE: its codebook, its prior of codes, and its bound, against sums over all codes."""
+"""parts/model/vqvae.py and codebook.py: codes, prior and bound against sums over all codes."""
 
 import math
 from itertools import product
@@ -118,8 +118,9 @@ def test_codes_start_at_rows_even_where_these_are_few():
     torch.testing.assert_close(model.codebook.variance, torch.zeros(()), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("indices", "expected"), [([0, 0, 0, 0], 1), ([0, 1, 2, 3], 4),
-                                                   ([0, 0, 1, 1], 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("indices", "expected"), [([0, 0, 0, 0], 1), ([0, 1, 2, 3], 4), ([0, 0, 1, 1], 2)]
+)
 def test_perplexity_is_the_number_of_codes_in_even_use(indices, expected):
     assert perplexity(torch.tensor([indices]), 4).item() == pytest.approx(expected)
 
@@ -219,7 +220,7 @@ def test_rows_are_drawn_as_often_as_they_are_probable():
 
 
 def test_given_y_the_codes_are_those_of_y():
-    """p(x|y), its samples and fillings by sums over all codes, under a prior that y moves."""
+    """Sums over all codes give p(x|y), samples and fillings under a prior that depends on y."""
     model, x, mask = tiny(y_dim=2), ROWS.double(), torch.tensor([1.0, 0, 1, 0]).double()
     with torch.no_grad():
         model.prior.condition.weight.mul_(6)
@@ -332,8 +333,10 @@ def table(tmp_path_factory):
     rng = np.random.default_rng(0)
     job = rng.choice(["nurse", "clerk", "cook"], 200)
     age = 30 + 10 * (job == "cook") + rng.normal(0, 2, 200)
-    rows = [f"{'' if i % 7 == 0 else round(a, 1)},{j},{v}" for i, (a, j, v) in
-            enumerate(zip(age, job, rng.poisson(2, 200), strict=True))]  # fmt: skip
+    rows = [
+        f"{'' if i % 7 == 0 else round(a, 1)},{j},{v}"
+        for i, (a, j, v) in enumerate(zip(age, job, rng.poisson(2, 200), strict=True))
+    ]
     path = tmp_path_factory.mktemp("table") / "t.csv"
     path.write_text("\n".join(["age,job,visits", *rows]) + "\n")
     return path
@@ -348,7 +351,7 @@ def trained(tmp_path_factory, train, table):
 
 
 def test_rows_given_some_cells_and_no_condition_are_of_the_joint_distribution():
-    """p(x, y | two cells), y drawn half and half: against the sum over all codes, x and y."""
+    """The reference p(x, y | two cells) sums over all codes, all x and both equally likely y."""
     torch.manual_seed(1)
     model = tiny(y_dim=2).eval()
     x, mask = ROWS[5:6].double(), torch.tensor([[1.0, 0, 0, 1]]).double()
@@ -377,9 +380,13 @@ def test_every_verb_works_on_a_run(folder, call):
     result = call("evaluate", *run, "--n-samples", 20)
     assert result.code == 0, result.err
     assert "q(z|x) is deterministic" in result.out
-    for name, *args in (("plot_results",), ("generate", "--n", 50), ("impute", "t.csv"),
-                        ("generate", "--n", 20, "--given", "job=cook", "--out", "g.csv"),
-                        ("detect", "t.csv")):  # fmt: skip
+    for name, *args in (
+        ("plot_results",),
+        ("generate", "--n", 50),
+        ("impute", "t.csv"),
+        ("generate", "--n", 20, "--given", "job=cook", "--out", "g.csv"),
+        ("detect", "t.csv"),
+    ):
         result = call(name, *args, *run)
         assert result.code == 0, result.err
     made = np.genfromtxt(folder / "g.csv", delimiter=",", dtype=str, skip_header=1)
@@ -388,7 +395,7 @@ def test_every_verb_works_on_a_run(folder, call):
 
 
 def test_a_run_goes_on_from_every_checkpoint_to_the_same_bits(table, tmp_path, train, monkeypatch):
-    """As a kill leaves it: in the midst of epochs, and after the codebook has moved."""
+    """Kills fall in the midst of epochs, and after the codebook has moved."""
     flags, saved, save = ("--data", table, *FLAGS, "--epochs", 4), [], Run.save_checkpoint
 
     def note(run, checkpoint):
@@ -430,15 +437,16 @@ def test_pictures_are_generated_after_one_command(tmp_path, train, call, monkeyp
     ],
 )
 def test_flags_of_other_models_are_refused(tmp_path, call, flags, message):
-    result = call("train", "--runs-dir", tmp_path, "--data", "iris", "--model", "vqvae",
-                  *flags.split())  # fmt: skip
+    result = call(
+        "train", "--runs-dir", tmp_path, "--data", "iris", "--model", "vqvae", *flags.split()
+    )
     assert result.code == 2
     assert result.err.startswith(f"error: {message}")
     assert result.err.count("\n") == 1
 
 
 def test_a_diverging_run_ends(tmp_path, call):
-    """Though its prior, which only sees indices, goes on."""
+    """The prior alone would train on, because it sees only indices."""
     result = call("train", "--runs-dir", tmp_path, "--data", "iris", *FLAGS, "--lr", 1e30)
     assert result.code == 2
     assert "diverged in epoch" in result.err

@@ -1,4 +1,4 @@
-"""Tables: cells -> model units -> the same cells; log |d model / d value| is that derivative."""
+"""parts/forms/tables/encoding.py: cells to model units and back, and log |d model / d value|."""
 
 import json
 import math
@@ -39,7 +39,9 @@ def there_and_back(texts, wanted=None):
 # Round trips: the table that goes out is the one that came in
 
 STYLES = [
-    {"decimals": 0}, {"decimals": 1}, {"decimals": 4},
+    {"decimals": 0},
+    {"decimals": 1},
+    {"decimals": 4},
     {"decimals": 1, "suffix": "%"},
     {"decimals": 2, "prefix": "$"},
     {"decimals": 2, "prefix": "$", "thousands": ",", "decimal": "."},
@@ -47,7 +49,7 @@ STYLES = [
     {"decimals": 2, "thousands": "", "decimal": ","},
     {"decimals": 1, "thousands": "'", "decimal": "."},
     {"decimals": 1, "thousands": " ", "decimal": ","},
-]  # fmt: skip
+]
 
 
 @given(
@@ -65,9 +67,9 @@ def test_numbers_of_every_style_come_back(numbers, style, kind):
     if style["decimals"] == column.style["decimals"]:
         assert back == texts
     else:  # no cell has all the decimals: they are fewer, or none that can be told from thousands
-        np.testing.assert_array_equal(*(
-            cells.numbers(pd.Series(t, dtype="str"), column.style) for t in (back, texts)
-        ))  # fmt: skip
+        found = cells.numbers(pd.Series(back, dtype="str"), column.style)
+        expected = cells.numbers(pd.Series(texts, dtype="str"), column.style)
+        np.testing.assert_array_equal(found, expected)
 
 
 @given(numbers=st.lists(st.integers(0, 10**6), min_size=2, max_size=30, unique=True))
@@ -79,9 +81,12 @@ def test_counts_come_back(numbers):
 @given(
     numbers=st.lists(
         st.floats(-1e250, 1e250).filter(lambda v: v == 0 or abs(v) > 1e-250),
-        min_size=2, max_size=20, unique=True),
+        min_size=2,
+        max_size=20,
+        unique=True,
+    ),
     kind=st.sampled_from(["real", "positive"]),
-)  # fmt: skip
+)
 @example(numbers=[1e250, 1e249, -1e250], kind="real")
 @example(numbers=[1e-280, 3e-280, 2e-280], kind="real")
 @example(numbers=[0.0, 1e-200, 1e200], kind="positive")
@@ -379,10 +384,10 @@ def test_several_unreadable_cells_are_one_note():
 
 def test_a_number_outside_a_logarithm_is_impossible():
     strict, zeros = fit(["1.5", "2.5", "9.0"], "positive"), fit(["0", "2.0", "9.0"], "positive")
-    for column, cell, expected in (
-        (strict, "0", True), (strict, "-1", True), (strict, "1e-9", False), (strict, "", False),
-        (zeros, "0", False), (zeros, "-0.5", False), (zeros, "-1", True), (zeros, "-3", True),
-    ):  # fmt: skip
+    of_strict = [("0", True), ("-1", True), ("1e-9", False), ("", False)]
+    of_zeros = [("0", False), ("-0.5", False), ("-1", True), ("-3", True)]
+    cases = [(strict, *case) for case in of_strict] + [(zeros, *case) for case in of_zeros]
+    for column, cell, expected in cases:
         x, mask, impossible, _ = encode([cell], column)
         assert impossible[0, 0] == expected, (column.offset, cell)
         assert mask[0, 0] == (not expected and cell != "")
@@ -418,7 +423,7 @@ def test_levels_that_are_text_are_matched_as_text():
 
 
 def test_a_text_column_may_come_as_numbers():
-    """A Parquet of another day has the type that its cells allowed."""
+    """Another Parquet file of the table may store the column's cells as numbers."""
     column = fit(["1", "2", "30"] * 5, "ordinal")
     x, mask, _, _ = encoding.encode(pd.DataFrame({"x": [30.0, np.nan, 1.0]}), [column])
     np.testing.assert_array_equal(x[:, 0] * mask[:, 0], [2, 0, 0])
@@ -440,8 +445,11 @@ def test_codes_out_of_range_are_the_nearest_level():
 
 
 def test_rows_as_plain_numbers():
-    columns = [fit(["1.5", "2.5", "4.0"] * 5, "real"), fit(["x", "y", "z"] * 5, "categorical"),
-               fit(["a", "b"] * 5, "binary")]  # fmt: skip
+    columns = [
+        fit(["1.5", "2.5", "4.0"] * 5, "real"),
+        fit(["x", "y", "z"] * 5, "categorical"),
+        fit(["a", "b"] * 5, "binary"),
+    ]
     x = np.array([[0.0, 2, 1], [0.0, 0, 0]])
     mask = np.array([[1, 1, 1], [0, 0, 1]])
     found = encoding.as_numbers(columns, x, mask)

@@ -1,4 +1,4 @@
-"""Pictures: every form of file gives the same numbers, damaged ones a sentence; all stays small."""
+"""parts/forms/pictures: all kinds of picture files give equal numbers, damaged files a sentence."""
 
 import gzip
 import io
@@ -285,7 +285,7 @@ def test_pictures_of_two_sizes_are_refused(tmp_path):
 
 
 def test_damaged_pictures_are_named(tmp_path):
-    """Cut off anywhere, or with bytes changed, a file is read or refused in a sentence."""
+    """A file that is cut off or has changed bytes is read, or refused with a sentence."""
     rng, contents = np.random.default_rng(0), []
     jpeg = io.BytesIO()
     Image.fromarray(np.tile(COLOUR[0].transpose(1, 2, 0), (4, 4, 1))).save(jpeg, "JPEG")
@@ -478,7 +478,7 @@ def test_a_pixel_too_far_from_training_is_refused(tmp_path):
 
 @pytest.mark.parametrize("scaling", ["none", "standard"])
 def test_rows_are_made_once(tmp_path, scaling):
-    """At the peak: the bytes, the float32 rows, and blocks of a bounded size; then the rows."""
+    """At its peak, memory holds the bytes, the float32 rows and bounded blocks."""
     n, side = 4000, 40
     pictures = np.random.default_rng(0).integers(0, 256, (n, side, side), dtype=np.uint8)
     np.save(tmp_path / "a.npy", pictures)
@@ -591,7 +591,7 @@ def test_scores_of_a_folder_name_its_pictures(call, folder):
 
 @pytest.mark.parametrize("verb", ["detect", "impute"])
 def test_rows_are_no_pictures(call, folder, verb):
-    """Scored as rows they would be another quantity than as pictures."""
+    """Scores of rows would be another quantity than scores of pictures."""
     np.save("flat.npy", np.zeros((3, 30)))
     result = call(verb, "flat.npy", "--run", "grey")
     assert result.code == 2

@@ -1,4 +1,4 @@
-"""Walks through latent space and sheets of pictures: against decoders and sheets by hand."""
+"""parts/tasks/walks.py and parts/forms/pictures/sheets.py: walks and sheets made by hand."""
 
 import numpy as np
 import pytest

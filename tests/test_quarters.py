@@ -1,4 +1,4 @@
-"""Hidden quarters and pixels of pictures: against closed forms, and through the scripts."""
+"""parts/measure/quarters.py: hidden quarters of pictures against closed forms, and in scripts."""
 
 import itertools
 from pathlib import Path
@@ -60,8 +60,9 @@ def test_neighbours_are_scikit_learns(monkeypatch):
     monkeypatch.setattr(quarters, "N_COMPARED", 200)  # four rows at a time
     alone = []
     for given in ((), (y, y_new)):  # to it labels are seen numbers like the others
-        seen = [np.hstack(a) for a in zip((train[:, ~hidden], x[:, ~hidden]), given, strict=True)
-                ] if given else [train[:, ~hidden], x[:, ~hidden]]  # fmt: skip
+        seen = [train[:, ~hidden], x[:, ~hidden]]
+        if given:
+            seen = [np.hstack(pair) for pair in zip(seen, given, strict=True)]
         knn = KNeighborsRegressor(1).fit(seen[0], train[:, hidden])
         pairs = [(train, *given[:1]), (x, *given[1:])]
         batches = [Batch(*map(torch.from_numpy, pair)) for pair in pairs]
@@ -73,8 +74,9 @@ def test_neighbours_are_scikit_learns(monkeypatch):
 def test_errors_and_the_report_are_of_hidden_pixels():
     model, mean, covariance = linear_model()
     rng = np.random.default_rng(1)
-    train, test = (torch.from_numpy(rng.multivariate_normal(mean, covariance, n)).float()
-                   for n in (400, 300))  # fmt: skip
+    train, test = (
+        torch.from_numpy(rng.multivariate_normal(mean, covariance, n)).float() for n in (400, 300)
+    )
     result = quarters.check(model, Batch(train), Batch(test), (1, 2, 2), 2000)
     for n_seen in (1, 2, 3):
         cut = quarters.hidden((1, 2, 2), n_seen).numpy()
@@ -111,9 +113,9 @@ def test_no_cross_entropy_lies_below_the_entropy():
     np.testing.assert_allclose(likelihood.entropy(x), exact, atol=1e-6)
     best = likelihood.log_prob(torch.logit(x, eps=1e-7), x)  # each pixel's own probability
     np.testing.assert_allclose(-best, exact, atol=1e-4)
-    drawn = sum(np.prod(np.where(b, p[1], 1 - p[1])) * np.log(max(1e-300, np.prod(
-        np.where(b, p[1], 1 - p[1])))) for b in itertools.product((0, 1), repeat=3))  # fmt: skip
-    assert -drawn == pytest.approx(exact[1])
+    bits = itertools.product((0, 1), repeat=3)
+    q = np.array([np.prod(np.where(b, p[1], 1 - p[1])) for b in bits])
+    assert -(q * np.log(np.maximum(q, 1e-300))).sum() == pytest.approx(exact[1])
     assert not Gaussian(3).entropy(x).any()
 
 
