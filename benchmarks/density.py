@@ -1,6 +1,6 @@
 """Log p(x) of MNIST against the time it takes: the network and the evaluation of Burda et al. 2016.
 
-    python benchmarks/density.py --data-dir DIR                   # all rows of SETTINGS
+    python benchmarks/density.py --data-dir DIR                   # all rows of MNIST_SETTINGS
     python benchmarks/density.py --data-dir DIR --only plain      # one
 
 DIR holds the four idx files of MNIST. Each row is `python train.py --data mnist --data-dir DIR
@@ -49,7 +49,7 @@ from vae import Batch
 RESULTS = ROOT / "benchmarks/results"
 N_TEST_SAMPLES = 5000  # of Burda et al. 2016
 FEWER_SAMPLES = 1000  # where several seeds are compared
-LOOKS, LOOK_AT, LOOK_SAMPLES = 10, slice(None, None, 10), 100
+N_CURVE_POINTS, CURVE_ROWS, CURVE_SAMPLES = 10, slice(None, None, 10), 100
 PAPER = -86.76  # Burda et al. 2016, table 1: VAE, one stochastic layer, one sample
 LIMIT_SIZE, LIMIT_TRIES = 2048, 5  # of the matrix product that stands for the device's limit
 COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, "#CC79A7", style.GREY)
@@ -57,7 +57,7 @@ MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds", "rows_per_s
          "share_of_limit")  # fmt: skip
 ELBO = "--preset mnist --objective elbo --n-samples 1 --epochs 30"
 # Name -> flags of train.py and seeds; docs/results.md shows them in order.
-SETTINGS = {
+MNIST_SETTINGS = {
     "plain": ("--preset mnist", 1),
     "plain, 240 epochs": ("--preset mnist --epochs 240", 1),
     "mixture prior, 60 epochs": ("--preset mnist --prior mixture --epochs 60", 1),
@@ -76,7 +76,7 @@ SETTINGS = {
 def rough(model, rows):
     with randomness.fixed_randomness():
         rows = rows._replace(x=model.likelihood.draw(rows.x))
-        return model.log_px(*rows, n_samples=LOOK_SAMPLES).mean().item()
+        return model.log_px(*rows, n_samples=CURVE_SAMPLES).mean().item()
 
 
 def multiply_adds(model, n_samples):
@@ -108,13 +108,13 @@ def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
     training = fit.start(data, config, device)
     set_threads(args["threads"], config, data, training.model)
     rows, test = (Batch.of(split, device) for split in (data.train, data.test))
-    looks = {round(options.epochs * i / LOOKS) for i in range(1, LOOKS + 1)}
+    looks = {round(options.epochs * i / N_CURVE_POINTS) for i in range(1, N_CURVE_POINTS + 1)}
     curve, seconds, start = [], 0.0, time.perf_counter()
     for means in training.run(rows, options.epochs, **options.loop_options()):
         epoch = training.position.epoch
         if means and epoch in looks:
             seconds += time.perf_counter() - start
-            log_px = rough(training.model, test.take(LOOK_AT))
+            log_px = rough(training.model, test.take(CURVE_ROWS))
             curve.append({"seconds": seconds, "epoch": epoch, "rough_log_px": log_px})
             print(f"  {seconds:6.0f} s, epoch {epoch}: {log_px:.2f}", flush=True)
             start = time.perf_counter()
@@ -183,7 +183,7 @@ def main(argv=None):
     add = parser.add_argument
     add("--data-dir", metavar="DIR", help="the idx files of MNIST")
     add("--redraw", action="store_true", help="draw the figure again from the JSON, and stop")
-    add("--only", action="append", choices=SETTINGS, help="this row; repeatable")
+    add("--only", action="append", choices=MNIST_SETTINGS, help="this row; repeatable")
     add("--epochs", type=positive_int, help="fewer or more, for a quick look; needs --out")
     add("--out", metavar="FILE", help="the JSON (default: benchmarks/results/density.json)")
     args = parser.parse_args(argv)
@@ -196,8 +196,8 @@ def main(argv=None):
         return 0
     if not args.data_dir:
         raise UserError("--data-dir: name the folder with the idx files of MNIST")
-    for name in args.only or SETTINGS:
-        flags, n_seeds = SETTINGS[name]
+    for name in args.only or MNIST_SETTINGS:
+        flags, n_seeds = MNIST_SETTINGS[name]
         flags += f" --epochs {args.epochs}" if args.epochs else ""
         print(f"{name}: {flags}", flush=True)
         n_samples = N_TEST_SAMPLES if n_seeds == 1 else FEWER_SAMPLES
@@ -209,7 +209,7 @@ def main(argv=None):
             f"{row['rows_per_second']:,.0f} rows/s, {row['share_of_limit']:.0%} of the device's "
             "arithmetic limit"
         )
-        found = {key: (found | {name: row})[key] for key in SETTINGS if key in {*found, name}}
+        found = {key: (found | {name: row})[key] for key in MNIST_SETTINGS if key in {*found, name}}
         command = "python benchmarks/density.py --data-dir DIR"
         result = {"command": command, "cores": n_cores(), "rows": found}
         files.write_json(out, result | {"versions": runs.versions()})

@@ -45,7 +45,7 @@ from parts.runs import versions
 from parts.tasks.score import Scorer
 
 RESULTS = ROOT / "benchmarks/results"
-MOST = 5000  # normal rows to train on, and as many to test on
+MAX_NORMAL_ROWS = 5000  # normal rows to train on, and as many to test on
 OURS, PYOD = "VAE", "PyOD's VAE"
 
 
@@ -53,7 +53,9 @@ def split(y, seed):
     """Rows to train on and rows to test on."""
     normal = np.random.default_rng(seed).permutation(np.flatnonzero(y == 0))
     half = len(normal) // 2
-    return normal[:half][:MOST], np.concatenate([normal[half:][:MOST], np.flatnonzero(y == 1)])
+    return normal[:half][:MAX_NORMAL_ROWS], np.concatenate(
+        [normal[half:][:MAX_NORMAL_ROWS], np.flatnonzero(y == 1)]
+    )
 
 
 def write_table(path, x):

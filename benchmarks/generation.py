@@ -57,11 +57,11 @@ from parts.runs import find_run, versions
 
 RESULTS = ROOT / "benchmarks/results"
 COMMITTED = ("hivae_adult", "c9", 3)  # table, target and seeds of results/generation.json
-HELD_OUT = 1 / 3
+HELD_OUT_FRACTION = 1 / 3
 N_DCR = 5000  # rows whose closest training row is looked for
 TVAE_EPOCHS = 100
 FEWEST = 60  # rows without holes
-KIND_OF = {  # in a file of types beside the table (HI-VAE's words)
+KIND_OF_TYPE = {  # in a file of types beside the table (HI-VAE's words)
     **{"count": "count", "cat": "categorical", "pos": "positive", "real": "real"},
     "ordinal": "ordinal",
 }
@@ -78,12 +78,12 @@ def read_table(path):
         return frame, {}
     with beside.open(encoding="utf-8", newline="") as file:
         types = [row.get("type") for row in csv.DictReader(file)]
-    if len(types) != len(frame.columns) or set(types) - set(KIND_OF):
+    if len(types) != len(frame.columns) or set(types) - set(KIND_OF_TYPE):
         raise UserError(
             f"{beside}: {len(types)} types, {sorted(set(map(str, types)))[:6]}, expected one of "
-            f"{', '.join(KIND_OF)} for each of {len(frame.columns)} columns"
+            f"{', '.join(KIND_OF_TYPE)} for each of {len(frame.columns)} columns"
         )
-    return frame, {n: KIND_OF[t] for n, t in zip(frame.columns, types, strict=True)}
+    return frame, {n: KIND_OF_TYPE[t] for n, t in zip(frame.columns, types, strict=True)}
 
 
 def check_target(frame, name, path):
@@ -105,7 +105,7 @@ def check_target(frame, name, path):
 def split(n, seed):
     """Row numbers to train on, and those of the third that is held out."""
     order = np.random.default_rng(seed).permutation(n)
-    n_held = int(n * HELD_OUT)
+    n_held = int(n * HELD_OUT_FRACTION)
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 
 
@@ -154,7 +154,9 @@ def tvae(frame, columns, n, seed):
 def numbers_of(frame, columns):
     """Rows as float64 [n, D]: numbers as they are, levels by their code; NaN where neither."""
     values = [
-        encoding.codes(frame[c.name], c) if c.levels else cells.numbers(frame[c.name], c.style)
+        encoding.codes_of_levels(frame[c.name], c)
+        if c.levels
+        else cells.numbers(frame[c.name], c.style)
         for c in columns
     ]
     return np.stack(values, -1)

@@ -259,7 +259,7 @@ def learnt(frame, specs, seed):
     columns = kinds.fit(frame, specs)
     x, mask, _, _ = encoding.encode(frame, columns)
     rows = np.random.default_rng(seed).permutation(len(x))[:N_LEARNT]
-    found = hidden_cells.others(columns, (x[rows], mask[rows]), x, mask)
+    found = hidden_cells.baseline_fills(columns, (x[rows], mask[rows]), x, mask)
     del found["mean / mode"]
     for values in found.values():
         for j, column in enumerate(columns):

@@ -38,7 +38,7 @@ from parts.runs import find_run, versions
 from parts.tasks.evaluate import pca_reconstruction, units
 
 RESULTS = ROOT / "benchmarks/results"
-DIGITS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
+DIGITS_FLAGS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
 # name -> flags of train.py; docs/results.md shows them in this order
 ROWS = {
     "default": "",
@@ -48,10 +48,10 @@ ROWS = {
     "column": "--variance column",
     "iwae": "--objective iwae --n-samples 8",
     "dreg": "--objective dreg --n-samples 8",
-    "digits_bernoulli": f"{DIGITS} --likelihood bernoulli --binarize none",
-    "digits_gaussian": f"{DIGITS} --likelihood gaussian --variance shared",
+    "digits_bernoulli": f"{DIGITS_FLAGS} --likelihood bernoulli --binarize none",
+    "digits_gaussian": f"{DIGITS_FLAGS} --likelihood gaussian --variance shared",
 }
-FIGURES = ("default", "digits_bernoulli", "digits_gaussian")
+DRAWN_ROWS = ("default", "digits_bernoulli", "digits_gaussian")
 LABEL_ROOM = 10  # dots between two points with a label each
 BETAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 
@@ -88,7 +88,7 @@ def table(n_seeds, folder):
         first = {key: results[0][key] for key in keys}
         rows.append({"name": name, "command": command, "seeds": n_seeds, "seed_0": first, **row})
         print(f"{name}: MSE {row['test_mse']['mean']:.4f}, log p(x) {row['log_px']['mean']:.3f}")
-    for name in FIGURES:
+    for name in DRAWN_ROWS:
         with contextlib.redirect_stdout(io.StringIO()):
             plot_results.main(["--runs-dir", str(folder), "--run", f"{name}-0"])
         source = find_run(folder, f"{name}-0").figures / "reconstructions.png"

@@ -28,7 +28,7 @@ from parts.errors import UserError
 from parts.files import write_json
 from parts.runs import versions
 
-TABLES = ("banknote", "breast", "concrete", "winequality-red", "hivae_adult")
+UCI_TABLES = ("banknote", "breast", "concrete", "winequality-red", "hivae_adult")
 
 
 def detection(path, folder):
@@ -82,7 +82,7 @@ def main(argv=None):
     parser.add_argument("--data", required=True, help="the folder with adbench/ and uci/")
     args = parser.parse_args(argv)
     labelled = sorted(Path(args.data).glob("adbench/*.npz"))
-    tables = [Path(args.data) / f"uci/{name}.csv" for name in TABLES]
+    tables = [Path(args.data) / f"uci/{name}.csv" for name in UCI_TABLES]
     missing = [str(path) for path in tables if not path.is_file()]
     if missing or not labelled:
         raise UserError(

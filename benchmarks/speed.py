@@ -47,9 +47,9 @@ from train import fit
 from vae import VAE, Gaussian
 
 D, Z, LR = 20, 8, 1e-3
-NETWORKS = {"20-64-8": (64,), "20-128-64-8": (128, 64)}
+HIDDEN_OF_NETWORK = {"20-64-8": (64,), "20-128-64-8": (128, 64)}
 BATCHES = (32, 128, 4096)
-RESULTS = ROOT / "benchmarks/results/speed.json"
+RESULTS = ROOT / "benchmarks/results"
 
 
 def mlp(dims):
@@ -225,7 +225,7 @@ def installed():
 def training(rounds):
     others = installed()
     rows = []
-    for network, hidden in NETWORKS.items():
+    for network, hidden in HIDDEN_OF_NETWORK.items():
         for batch_size in BATCHES:
             n_rows = max(20_000, 60 * batch_size)
             contenders = [ours, other_threads, lean, bare, dataloader, *others]
@@ -290,8 +290,8 @@ def main(argv=None):
     }
     print("memory beyond the rows, MB:", result["memory_mb_beyond_rows"])
     if not args.quick:
-        write_json(RESULTS, result)
-        print(f"Wrote {RESULTS.relative_to(ROOT)}")
+        write_json(RESULTS / "speed.json", result)
+        print(f"Wrote {(RESULTS / 'speed.json').relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from parts.files import write_json
 from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
-LINES = (
+INSTALL_LINES = (
     "python -m pip install -r requirements.txt && python train.py && python evaluate.py "
     "&& python plot_results.py",
     "python -m pip install -r requirements-dev.txt && python -m pytest",
@@ -65,7 +65,7 @@ def main(argv=None):
     parser = Parser(prog="benchmarks/start.py", description="Seconds of the first two lines.")
     parser.parse_args(argv)
     rows = []
-    for line in LINES:
+    for line in INSTALL_LINES:
         with tempfile.TemporaryDirectory() as name:
             rows.append({"line": line, "seconds": seconds_of(line, Path(name))})
         print(f"{sum(rows[-1]['seconds']):.0f} s: {line}", flush=True)

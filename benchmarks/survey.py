@@ -28,13 +28,13 @@ from parts.options import positive_int
 from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
-COMMANDS = (  # and the file that each leaves
+SURVEY_COMMANDS = (  # and the file that each leaves
     ("python data.py --example survey.csv", "survey.csv"),
     ("python detect.py survey.csv --labels odd", "survey.scored.csv"),
     ("python impute.py survey.csv --kind odd=ignore --check", "survey.imputed.csv"),
     ("python generate.py --n 1000 --out new.csv", "new.csv"),
 )
-FIGURES = ("anomaly_scores", "imputations", "generated_marginals", "generated_correlations")
+SURVEY_FIGURES = ("anomaly_scores", "imputations", "generated_marginals", "generated_correlations")
 
 
 def run(command, folder):
@@ -54,7 +54,7 @@ def run(command, folder):
 def walk(folder):
     """The commands with their seconds and the first lines of what they wrote."""
     steps = []
-    for command, name in COMMANDS:
+    for command, name in SURVEY_COMMANDS:
         seconds, _ = run(command, folder)
         lines = (folder / name).read_text().splitlines()
         if name == "survey.scored.csv":  # the oddest row tells more than the first
@@ -78,7 +78,7 @@ def figures_of(folder):
     """The figures of docs/tables.md, from the two runs that the walk made."""
     for name in ("0001", "0002"):
         run(f"python plot_results.py --run {name}", folder)
-        for figure in FIGURES:
+        for figure in SURVEY_FIGURES:
             path = folder / f"runs/{name}/figures/{figure}.png"
             if path.exists():
                 shutil.copy(path, RESULTS / f"survey_{figure}.png")
@@ -117,7 +117,7 @@ def main(argv=None):
                 steps = walk(folder)
                 figures_of(folder)
             else:
-                for command, _ in COMMANDS:
+                for command, _ in SURVEY_COMMANDS:
                     flags = "" if "--example" in command else f" --seed {seed}"
                     run(command + flags, folder)
             results.append(results_of(folder))

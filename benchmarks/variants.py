@@ -33,7 +33,7 @@ BASE = "--data digits --epochs 100 --batch-size 64 --hidden-dims 256 --latent-di
 KEYS = ("log_px", "elbo", "kl", "active_units", "test_mse", "train_seconds")
 N_DRAWN = 12
 SHAPE = (8, 8)  # of digits
-BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
+DIGITS_BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
 # Flags, what is changed, source, when to use it: docs/variants.md shows them in this order.
 VARIANTS = {
     "VAE": (
@@ -177,7 +177,7 @@ def main(argv=None):
             spread, seconds = px["sd"] or 0.0, row["train_seconds"]["mean"]
             print(f"{name}: log p(x) {px['mean']:.2f} ± {spread:.2f}, active units "
                   f"{units['mean']:.1f}, {seconds:.0f} s", flush=True)  # fmt: skip
-        for beta in () if args.only else BETAS:
+        for beta in () if args.only else DIGITS_BETAS:
             row = measure(f"--beta {beta}", args.seeds, folder, f"beta{beta}")
             points.append({"beta": beta, "kl": row["kl"], "test_mse": row["test_mse"]})
             print(f"beta {beta}: KL {row['kl']['mean']:.2f}, MSE {row['test_mse']['mean']:.4f}")

@@ -48,7 +48,7 @@ def prepare(given, source=None):
         if source is None
         else datasets.split_and_encode(*source, config.data)
     )
-    return presets.fitted(config, data), data
+    return presets.fit_to_data(config, data), data
 
 
 def new_session(given, target, device, threads, held, source=None):
@@ -87,7 +87,7 @@ def resumed_session(name, runs_dir, changes, device, threads, held):
     at, epochs = training.position, config.training.epochs
     if epochs < at.epoch:
         raise UserError(f"--epochs {epochs}: run {run.name} has finished {at.epoch}")
-    fit.begin_patience(training, config.training.patience, before.asked.training.patience)
+    fit.reset_patience(training, config.training.patience, before.asked.training.patience)
     threads = before.execution.threads if threads is None else threads
     threads = set_threads(threads, config, data, model)
     own = Execution(device.type, threads)
@@ -204,7 +204,7 @@ def fitted_run(args, verb, form, source, ignored=(), held_out=0.1):
 
     It holds back no test rows, but a share `held_out`, to set a threshold by or to measure on.
     """
-    wanted = kinds.wanted(args.kinds_file, args.kind) | dict.fromkeys(ignored, "ignore")
+    wanted = kinds.requested_kinds(args.kinds_file, args.kind) | dict.fromkeys(ignored, "ignore")
     given = form.settings_of(verb, args.file)
     given |= {"data": args.file, "test_fraction": 0.0, "val_fraction": held_out}
     given |= {"seed": args.seed, "kinds": wanted}

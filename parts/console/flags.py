@@ -111,11 +111,13 @@ def parse(parser, argv=None):
 
 def options_in(given):
     """The options of a Config among given flags; --columns and --kind become `kinds`."""
-    from parts.runs.config import NAMES
+    from parts.runs.config import OPTION_NAMES
 
-    names = set().union(*NAMES.values())
+    names = set().union(*OPTION_NAMES.values())
     found = {name: value for name, value in given.items() if name in names}
-    wanted = found.get("kinds", {}) | kinds.wanted(given.get("kinds_file"), given.get("kind"))
+    wanted = found.get("kinds", {}) | kinds.requested_kinds(
+        given.get("kinds_file"), given.get("kind")
+    )
     return found | ({"kinds": wanted} if wanted else {})
 
 

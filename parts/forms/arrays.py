@@ -10,7 +10,7 @@ from numpy.lib.recfunctions import unstructured_to_structured
 from parts import files
 from parts.errors import UserError
 
-NAMES = ("X", "x", "data")  # in an .npz, the first of these that is there
+ARRAY_NAMES = ("X", "x", "data")  # in an .npz, the first of these that is there
 BROKEN = (
     *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
     *(Warning, zipfile.BadZipFile, zlib.error),
@@ -26,7 +26,7 @@ def n_axes(path):
                 return len(shape_of(file))
         if path.suffix.lower() == ".npz":
             with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-                name = next(n for n in NAMES if f"{n}.npy" in archive.namelist())
+                name = next(n for n in ARRAY_NAMES if f"{n}.npy" in archive.namelist())
                 with archive.open(f"{name}.npy") as member:
                     return len(shape_of(member))
     except (*BROKEN, StopIteration):
@@ -50,7 +50,7 @@ def read_npz(path):
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         archive.testzip()
     with np.load(path, allow_pickle=False) as arrays:
-        name = next((n for n in NAMES if n in arrays), None)
+        name = next((n for n in ARRAY_NAMES if n in arrays), None)
         if name is None:
             raise UserError(f"{path} holds {sorted(arrays)}, expected an array named X, x or data")
         array, labels, factors = arrays[name], arrays.get("y"), arrays.get("factors")
@@ -89,4 +89,4 @@ def write(path, array, as_written):
 
 
 # Array, labels or None, factors or None, and what else is there.
-READERS = {".npy": read_npy, ".npz": read_npz}
+ARRAY_READERS = {".npy": read_npy, ".npz": read_npz}

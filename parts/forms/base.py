@@ -136,7 +136,7 @@ class Codec:
     @cached_property
     def conditions(self):
         """The columns of y."""
-        return conditions.of(self.columns)
+        return conditions.condition_columns(self.columns)
 
     @property
     def y_dim(self):
@@ -146,9 +146,9 @@ class Codec:
         """Model units [..., D] -> the user's units, float64; a category stays its code."""
         return encoding.to_user(x, self.modelled)
 
-    def far(self, x):
+    def is_far_out(self, x):
         """True where a number lies too far out to tell of the others in its row, [N, D]."""
-        return encoding.far(x, self.modelled)
+        return encoding.is_far_out(x, self.modelled)
 
     def to_dict(self):
         columns = [column.to_dict() for column in self.columns]
@@ -170,7 +170,7 @@ class Form:
     row, rows, first_row = "row", "rows", 0  # what one is called, several, and its first number
     cells, files = "cells", "files"  # what a row holds, and what a file is called
     codec = Codec
-    given_columns = False  # whether a column may be a condition; labels always may
+    columns_may_be_given = False  # whether a column may be a condition; labels always may
     explains = False  # whether `explain` has words for an odd row
     check = "cells"  # what `impute.py --check` hides: a key of parts.tasks.fill.CHECKS
     compares = "columns"  # how generated rows are compared with real ones, or "copies" alone
@@ -204,9 +204,9 @@ class Form:
 
     def fit(self, source, rows, config):
         """The Codec fitted to the training rows numbered `rows`."""
-        given = conditions.fit(config, self.names_of(source), source, rows)
+        given = conditions.fit(config, self.possible_conditions(source), source, rows)
         names = [name for name in source.names if name not in {c.name for c in given}]
-        x = source.x if len(names) == len(source.names) else self._left(source, given)
+        x = source.x if len(names) == len(source.names) else self._without_conditions(source, given)
         columns = scaling.fit(x, rows, names, config.scaling)
         ordered = conditions.in_order(columns, given, source.names)
         return self.codec(self.name, ordered, source.shape or (len(columns),))
@@ -215,8 +215,8 @@ class Form:
         """Splits of the rows in `parts`, each an array of row numbers; and notes in words."""
         if config.scaling != "none" and source.mask is not None:
             raise UserError(f"{config.data} has missing cells, which this likelihood does not take")
-        y, notes = conditions.of_source(source, codec.conditions)
-        x = self._left(source, codec.conditions)
+        y, notes = conditions.conditions_of_source(source, codec.conditions)
+        x = self._without_conditions(source, codec.conditions)
         unscaled = config.scaling == "none"
         arrays = [scaling.to_model(x, rows, codec.modelled, unscaled) for rows in parts]
         if config.static_pixels:
@@ -231,15 +231,17 @@ class Form:
 
         `y_train` are the conditions of training rows: a note says what they never lacked.
         """
-        self.refuse_unlike(source, codec)
-        y, notes = conditions.of_labels(source.labels, source.path, codec.columns, y_train)
+        self.refuse_other_data(source, codec)
+        y, notes = conditions.conditions_of_labels(
+            source.labels, source.path, codec.columns, y_train
+        )
         x = scaling.to_model(source.x, np.arange(len(source)), codec.modelled)
         if config.static_pixels:
             x = scaling.binarized(x, np.random.default_rng(config.data_seed))
         mask = np.ones_like(x) if source.mask is None else source.mask.astype(np.float32)
         return Encoded(x * mask, mask, y, np.zeros(x.shape, bool), notes)
 
-    def refuse_unlike(self, source, codec):
+    def refuse_other_data(self, source, codec):
         """Raise UserError where a user's data are not of the run's kind."""
         shape = source.shape or (len(source.names),)
         if tuple(shape) != tuple(codec.shape):
@@ -248,11 +250,11 @@ class Form:
                 f"{codec.shape}"
             )
 
-    def names_of(self, source):
+    def possible_conditions(self, source):
         """The columns that may be conditions."""
-        return source.names if self.given_columns else []
+        return source.names if self.columns_may_be_given else []
 
-    def _left(self, source, given):
+    def _without_conditions(self, source, given):
         """x without the columns that are conditions."""
         names = {column.name for column in given}
         left = [j for j, name in enumerate(source.names) if name not in names]
@@ -321,7 +323,7 @@ class Form:
     def check_filling(self, source, codec, interval):
         """Raise UserError where the source cannot be filled as asked by a run with this codec."""
 
-    def left_empty(self, source, codec):
+    def n_left_empty(self, source, codec):
         """How many missing cells will stay missing, because they are not modelled."""
         return 0
 
@@ -381,9 +383,9 @@ class Form:
 
     def figures(self):
         """File of a run -> figure -> how it is drawn from the file's arrays."""
-        from parts.forms.tables.figures import FIGURES
+        from parts.forms.tables.figures import TABLE_FIGURES
 
-        return FIGURES
+        return TABLE_FIGURES
 
     def figure_arrays(self, data, figures):
         """What evaluate.py keeps for the figures: rows in the user's units, and what may colour

@@ -15,11 +15,11 @@ from parts.forms.tables import cells, encoding, kinds
 from parts.model.limits import FARTHEST_SEEN
 
 LABEL = "label"  # what the labels of a data set are called, where no column is
-MOST_NAMED = 12  # columns that an error lists
-NEAREST = 100  # training rows that stand for those with a given number
+N_NAMED_COLUMNS = 12  # columns that an error lists
+N_NEAREST = 100  # training rows that stand for those with a given number
 
 
-def of(columns):
+def condition_columns(columns):
     """The columns that are conditions."""
     return [column for column in columns if column.condition]
 
@@ -29,7 +29,7 @@ def fit(config, names, source, rows):
 
     `names` are the columns that may be conditions; the labels may be one as well.
     """
-    wanted = chosen(config, names, source.labels)
+    wanted = requested_names(config, names, source.labels)
     if not wanted:
         return []
     import pandas as pd
@@ -51,7 +51,7 @@ def cells_of(source, name):
     return source.cells(name) if name in source.names else source.labels
 
 
-def of_source(source, columns):
+def conditions_of_source(source, columns):
     """y [N, C] of a Source for these condition Columns, None where there are none; and notes."""
     if not columns:
         return None, []
@@ -67,7 +67,7 @@ def in_order(columns, given, names):
     return [found.pop(name) for name in names] + list(found.values())
 
 
-def chosen(config, names, labels):
+def requested_names(config, names, labels):
     """The names in `--condition`, each time one or several with commas; all are there.
 
     In the order of the table, labels last, however they were given: y is in this order too.
@@ -154,7 +154,7 @@ def blocks(columns):
     return [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
 
 
-def beside(x, mask, y, columns):
+def with_conditions_as_columns(x, mask, y, columns):
     """Rows (x, mask) with their conditions as further columns, in model units."""
     if y is None:
         return x, mask
@@ -162,12 +162,12 @@ def beside(x, mask, y, columns):
     return tuple(np.hstack(pair).astype(np.float32) for pair in pairs)
 
 
-def beside_rows(frame, path, columns, y_train=None):
+def conditions_of_file(frame, path, columns, y_train=None):
     """y [N, C] of the cells in a file's frame, or None where nothing is given; and notes.
 
     `y_train` are those of training rows, by which a note says what was never seen there.
     """
-    given = of(columns)
+    given = condition_columns(columns)
     if not given:
         return None, []
     for column in given:
@@ -187,21 +187,21 @@ def beside_rows(frame, path, columns, y_train=None):
     return y, notes
 
 
-def of_labels(labels, path, columns, y_train=None):
+def conditions_of_labels(labels, path, columns, y_train=None):
     """y [N, C] of labels [N] (None: none), where they are all that can be given; and notes.
 
     See `beside_rows`.
     """
     import pandas as pd
 
-    if not of(columns):
+    if not condition_columns(columns):
         return None, []
     if labels is None:
         raise UserError(
             f"{path} has no labels, which the run takes as given (--condition {LABEL}); expected "
             "an .npz with labels y beside the pictures, or a folder with a sub-folder for each"
         )
-    return beside_rows(pd.DataFrame({LABEL: labels}), path, columns, y_train)
+    return conditions_of_file(pd.DataFrame({LABEL: labels}), path, columns, y_train)
 
 
 def given_cells(text, columns):
@@ -217,7 +217,7 @@ def given_cells(text, columns):
     for pair in next(csv.reader([text], skipinitialspace=True), []):
         name = next((n for n in names if pair.startswith(f"{n}=")), None)
         if name is None:
-            raise UserError(no_pair(pair, columns))
+            raise UserError(unknown_name_message(pair, columns))
         j, cell = names[name], pair[len(name) + 1 :]
         column = columns[j]
         if mask[0, j]:
@@ -235,20 +235,20 @@ def given_cells(text, columns):
     return (x, mask), cells
 
 
-def no_pair(pair, columns):
+def unknown_name_message(pair, columns):
     """What is wrong with a --given that names none of the columns, in a line."""
     if pair.startswith(f"{LABEL}="):
         return f"--given {pair!r}: the run knows no labels; train one with --condition {LABEL}"
     names = [column.name for column in sorted(columns, key=lambda column: not column.condition)]
-    shown = ", ".join(names[:MOST_NAMED])
-    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMED else ""
+    shown = ", ".join(names[:N_NAMED_COLUMNS])
+    more = f", ... ({len(names)} in all)" if len(names) > N_NAMED_COLUMNS else ""
     return (
         f"--given {pair!r}: expected NAME=VALUE, NAME one of {shown}{more}; "
         "a cell that holds a comma is quoted, as in '\"income=50,000\",job=nurse'"
     )
 
 
-def agreeing(y, cell, mask, columns):
+def rows_with_given_levels(y, cell, mask, columns):
     """Numbers of the rows of y [N, C] whose categories are the given ones, [1, n conditions]."""
     x, known = from_y(y, columns)
     levels = [j for j, column in enumerate(columns) if column.levels and mask[0, j]]
@@ -260,7 +260,7 @@ def draw(n, y, cell, mask, columns, rng):
 
     These rows agree in the given categories, where any do, and are nearest in the given numbers.
     """
-    rows = agreeing(y, cell, mask, columns)
+    rows = rows_with_given_levels(y, cell, mask, columns)
     rows = rows if len(rows) else np.arange(len(y))
     wanted = to_y(cell, mask, columns)
     parts = blocks(columns)
@@ -269,7 +269,7 @@ def draw(n, y, cell, mask, columns, rng):
     ]
     if numbers and not mask.all():
         distance = np.square(y[rows][:, numbers] - wanted[:, numbers]).sum(1)
-        rows = rows[np.argsort(distance, kind="stable")[:NEAREST]]
+        rows = rows[np.argsort(distance, kind="stable")[:N_NEAREST]]
     drawn = y[rows[rng.integers(len(rows), size=n)]]
     for part, given in zip(parts, mask[0], strict=True):
         if given:
@@ -286,7 +286,7 @@ def as_labels(texts):
     return np.where(unknown, "nan", texts).astype(float if unknown.any() else np.int64)
 
 
-def whole(y, columns):
+def rows_with_all_known(y, columns):
     """The rows of y [N, C] whose conditions are all known; all rows where there are none."""
     known = (from_y(y, columns)[1] > 0).all(1)
     return y[known] if known.any() else y
@@ -294,10 +294,13 @@ def whole(y, columns):
 
 def describe(columns):
     """The line that says what is given, [] where nothing is."""
-    read = [f"{column.name} ({column.kind}: {column.describe()})" for column in of(columns)]
+    read = [
+        f"{column.name} ({column.kind}: {column.describe()})"
+        for column in condition_columns(columns)
+    ]
     return ["Given, not modelled: " + "; ".join(read)] if read else []
 
 
 def names(columns):
     """Of the columns that are conditions."""
-    return [column.name for column in of(columns)]
+    return [column.name for column in condition_columns(columns)]

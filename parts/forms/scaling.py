@@ -19,11 +19,11 @@ def fit(x, rows, names, scaling):
         return [encoding.Column(name) for name in names]
     n = max(1, BLOCK // len(rows))
     cuts = [slice(start, start + n) for start in range(0, len(names), n)]
-    pieces = [encoding.standardize(unit(x[:, cut][rows]), names[cut]) for cut in cuts]
+    pieces = [encoding.standardize(to_unit_interval(x[:, cut][rows]), names[cut]) for cut in cuts]
     return [column for piece in pieces for column in piece]
 
 
-def unit(x):
+def to_unit_interval(x):
     """Bytes 0..255 as numbers in [0, 1], float64; floats stay what they are."""
     return x / 255 if x.dtype == np.uint8 else x.astype(np.float64)
 
@@ -33,10 +33,10 @@ def to_model(x, rows, columns, unscaled=False):
     out = np.empty((len(rows), x.shape[1]), np.float32)
     n = max(1, BLOCK // x.shape[1])
     for start in range(0, len(rows), n):
-        block = unit(x[rows[start : start + n]])
+        block = to_unit_interval(x[rows[start : start + n]])
         with np.errstate(over="ignore"):
             out[start : start + n] = block if unscaled else encoding.to_model(block, columns)
-        if not np.abs(out[start : start + n]).max() < encoding.FARTHEST:
+        if not np.abs(out[start : start + n]).max() < encoding.MAX_SCALED:
             encoding.check_distance(block, columns)  # column by column: it says which
     return out
 

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-N_BOOTSTRAP = 500
+N_ROW_RESAMPLES = 500
 N_NEIGHBOURS = 5
 PCA_SHARE = 0.9  # of the variance that a detector's components keep
 
@@ -35,14 +35,14 @@ def detectors(train, test, seed=0):
 def ranking(labels, scores, seed=0):
     """AUROC and average precision of scores for 0/1 labels, each (value, low, high).
 
-    The bounds hold 95 % of N_BOOTSTRAP resamples of the rows.
+    The bounds hold 95 % of N_ROW_RESAMPLES resamples of the rows.
     """
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order].astype(np.float64), scores[order]
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each group of ties
     rng = np.random.default_rng(seed)
     found = [_auroc_ap(labels, last, np.ones(len(labels)))]
-    for _ in range(N_BOOTSTRAP):
+    for _ in range(N_ROW_RESAMPLES):
         weights = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)))
         found.append(_auroc_ap(labels, last, weights))
     value, low, high = found[0], *np.nanquantile(np.array(found[1:]), (0.025, 0.975), axis=0)

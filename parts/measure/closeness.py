@@ -4,7 +4,7 @@ import numpy as np
 
 from parts.forms.tables.encoding import as_numbers, to_user
 
-N_COMPARED = 2000  # generated rows whose neighbours are looked for
+N_COMPARED_ROWS = 2000  # generated rows whose neighbours are looked for
 N_SPLITS = 10  # of real rows into halves; one may lie far from their mean
 
 
@@ -60,7 +60,7 @@ def nearer_than_neighbours(train, rows):
     from sklearn.neighbors import NearestNeighbors
 
     neighbours = NearestNeighbors(n_neighbors=2).fit(train)
-    distance, nearest = neighbours.kneighbors(rows[:N_COMPARED], n_neighbors=1)
+    distance, nearest = neighbours.kneighbors(rows[:N_COMPARED_ROWS], n_neighbors=1)
     own = neighbours.kneighbors(train)[0][:, 1]
     return float((distance[:, 0] < own[nearest[:, 0]]).mean())
 

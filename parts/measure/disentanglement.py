@@ -10,15 +10,22 @@ import numpy as np
 
 from parts.errors import UserError
 
-MOST_ROWS = 10_000  # measured on; the time of MIG grows with their square
+MAX_FACTOR_ROWS = 10_000  # measured on; the time of MIG grows with their square
 ROWS_PER_VALUE = 10  # of a factor, at least, on average
-N_DRAWS = 5000  # of each latent, at least
-N_BOOTSTRAP = 200
-CHUNK_FLOATS = 2**18  # densities at a time: 1 MB, inside a core's cache
-FAR = 60.0  # squared distance / 2 from which on exp(-60) stands for the density: no denormals
-N_PAIRS, N_TRAIN, N_TEST, N_REPEATS = 64, 2000, 1000, 5  # of the beta-VAE metric
+N_LATENT_DRAWS = 5000  # of each latent, at least
+N_MIG_RESAMPLES = 200
+N_DENSITIES_AT_A_TIME = 2**18  # densities at a time: 1 MB, inside a core's cache
+MAX_EXPONENT = (
+    60.0  # squared distance / 2 from which on exp(-60) stands for the density: no denormals
+)
+N_PAIRS_PER_BATCH, N_TRAIN_BATCHES, N_TEST_BATCHES, N_REPEATS = (
+    64,
+    2000,
+    1000,
+    5,
+)  # of the beta-VAE metric
 
-UNITS = {
+UNIT_OF_METRIC = {
     "mig": "share of a factor's entropy, mean over factors",
     "mig_se": "the same, standard error over rows",
     "mig_per_factor": "share of the factor's entropy",
@@ -55,13 +62,13 @@ def codes_of(factors):
 
 
 def measure(mu, logvar, codes, seed=0):
-    """The metrics named in UNITS, of q(z|x) = N(mu, exp(logvar)), each [N, Z]."""
+    """The metrics named in UNIT_OF_METRIC, of q(z|x) = N(mu, exp(logvar)), each [N, Z]."""
     rng = np.random.default_rng(seed)
     n_rows, n_factors = len(mu), len(codes)
     shuffled = rng.permutation(n_rows)
-    draws = math.ceil(N_DRAWS / n_rows), *mu.shape
+    draws = math.ceil(N_LATENT_DRAWS / n_rows), *mu.shape
     eps = rng.standard_normal(draws, np.float32)
-    weights = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), N_BOOTSTRAP) / n_rows
+    weights = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), N_MIG_RESAMPLES) / n_rows
     own = list(codes.values())
     both = own + [code[shuffled] for code in own]
     found, resampled = [], []  # I(z_j; v_k) by latent: [2F], [R, F]
@@ -103,13 +110,15 @@ def information(mu, logvar, codes, eps):
     weights *= precision[:, None] / weights.sum(0)
     mu, half = mu.astype(np.float32), precision * np.float32(0.5**0.5)
     found = np.zeros((n_rows, own.shape[1]))
-    n_at_a_time = max(1, CHUNK_FLOATS // n_rows)
+    n_at_a_time = max(1, N_DENSITIES_AT_A_TIME // n_rows)
     for noise in eps:
         z = mu + noise / precision
         for start in range(0, n_rows, n_at_a_time):
             cut = slice(start, start + n_at_a_time)
             far = np.square((z[cut, None] - mu) * half)
-            density = np.exp(-np.minimum(far, FAR, out=far), out=far) @ weights  # [B, 1 + values]
+            density = (
+                np.exp(-np.minimum(far, MAX_EXPONENT, out=far), out=far) @ weights
+            )  # [B, 1 + values]
             density = np.log(density.astype(np.float64))
             found[cut] += np.take_along_axis(density, own[cut], 1) - density[:, :1]
     return found / len(eps)
@@ -145,7 +154,7 @@ def beta_vae_accuracy(mu, codes, rng):
     order = rng.permutation(len(mu))
     train, test = (
         batches(mu[rows], [code[rows] for code in codes.values()], n, rng)
-        for rows, n in ((order[::2], N_TRAIN), (order[1::2], N_TEST))
+        for rows, n in ((order[::2], N_TRAIN_BATCHES), (order[1::2], N_TEST_BATCHES))
     )
     return LogisticRegression(max_iter=1000).fit(*train).score(*test)
 
@@ -155,8 +164,10 @@ def batches(mu, codes, n, rng):
     factor = np.arange(n) % len(codes)
     features = np.zeros((n, mu.shape[1]))
     for k, code in enumerate(codes):
-        for first, second in zip(*pairs(code, (N_PAIRS, (factor == k).sum()), rng), strict=True):
-            features[factor == k] += np.abs(mu[first] - mu[second]) / N_PAIRS
+        for first, second in zip(
+            *pairs(code, (N_PAIRS_PER_BATCH, (factor == k).sum()), rng), strict=True
+        ):
+            features[factor == k] += np.abs(mu[first] - mu[second]) / N_PAIRS_PER_BATCH
     return features, factor
 
 

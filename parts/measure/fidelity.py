@@ -36,7 +36,7 @@ def class_scores(probs):
     }
 
 
-def told_apart(real, generated, seed=0):
+def classifier_two_sample_accuracy(real, generated, seed=0):
     """Accuracy of a classifier (an SVM with a Gaussian kernel) that tells as many generated rows
     from real ones, each half by a fit to the other: 0.5 is best.
     """
@@ -70,7 +70,7 @@ class Judge:
         real = real[: len(generated)]
         precision, recall = precision_recall(self.features(real), self.features(generated))
         return class_scores(self.model.predict_proba(generated)) | {
-            "told_apart": told_apart(real, generated, seed),
+            "told_apart": classifier_two_sample_accuracy(real, generated, seed),
             "precision": precision,
             "recall": recall,
         }

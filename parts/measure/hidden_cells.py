@@ -10,7 +10,7 @@ from parts.measure import baselines
 
 N_FOLDS = 10  # each hides a tenth of a row's observed cells; together they hide every cell once
 N_DRAWS = 200  # behind a median, a mode and an interval
-N_CHECKED = 1000  # rows
+N_CHECKED_ROWS = 1000  # rows
 
 
 def find_rows(x, mask, among, among_mask):
@@ -45,11 +45,11 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
     categories: share of wrong cells; ordinal: mean distance of ranks over the largest. Also what a
     figure needs of these cells: truth, imputed, low and high, in the user's units.
     """
-    x, mask = x[:N_CHECKED], mask[:N_CHECKED]
+    x, mask = x[:N_CHECKED_ROWS], mask[:N_CHECKED_ROWS]
     hidden = hidden_cells(mask, np.random.default_rng(seed))
     some = hidden.any(-1)  # rows that a fold changes
     if y is not None:
-        y = np.broadcast_to(y[:N_CHECKED], (*some.shape, y.shape[1]))[some]
+        y = np.broadcast_to(y[:N_CHECKED_ROWS], (*some.shape, y.shape[1]))[some]
     x, left = np.broadcast_to(x, hidden.shape)[some], (mask * ~hidden)[some]
     hidden, columns = hidden[some], imputer.columns
     truth = encoding.to_user(x, columns)
@@ -58,10 +58,10 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
     for rows, values, draws in imputer.chunks(x, left, N_DRAWS, *([] if y is None else [y])):
         ours[rows] = values
         low[rows], high[rows] = np.percentile(draws, (tail, 100 - tail), axis=0)
-    guesses = {"VAE": ours} | others(columns, train, x, left, y)
+    guesses = {"VAE": ours} | baseline_fills(columns, train, x, left, y)
     result = {
         "interval": interval,
-        "n_rows": min(len(mask), N_CHECKED),
+        "n_rows": min(len(mask), N_CHECKED_ROWS),
         "n_hidden": int(hidden.sum()),
         "columns": {},
     }
@@ -86,7 +86,7 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
     return result, cells
 
 
-def others(columns, train, x, mask, y=None):
+def baseline_fills(columns, train, x, mask, y=None):
     """Name -> rows filled by the baselines, in the user's units and codes.
 
     They see what a user would give them: standardised numbers, ranks, 0/1, one-hot categories.

@@ -11,8 +11,8 @@ import torch
 
 from parts.model.batches import CHUNK_FLOATS, column_sums, in_chunks
 
-N_CHECKED = 1000  # pictures
-N_COMPARED = 2**24  # distances at a time, in numbers
+N_CHECKED_PICTURES = 1000  # pictures
+N_DISTANCES_AT_A_TIME = 2**24  # distances at a time, in numbers
 N_SEEN = (1, 2, 3)
 
 
@@ -55,7 +55,7 @@ def log_px_hidden(model, batch, hidden, n_samples):
     return model.log_px(batch.x, batch.y, n_samples=n_samples) - log_seen, within, ess
 
 
-def nearest(train, test, hidden):
+def nearest_neighbour(train, test, hidden):
     """The hidden numbers of the training picture whose seen ones are the nearest, [N, hidden].
 
     Of Batches; to this their conditions are seen numbers like the others.
@@ -64,7 +64,7 @@ def nearest(train, test, hidden):
         torch.cat([rows.x[:, ~hidden], *([] if rows.y is None else [rows.y])], 1)
         for rows in (train, test)
     )
-    cuts = x.split(max(1, N_COMPARED // len(known)))
+    cuts = x.split(max(1, N_DISTANCES_AT_A_TIME // len(known)))
     return train.x[torch.cat([torch.cdist(cut, known).argmin(1) for cut in cuts])][:, hidden]
 
 
@@ -75,7 +75,7 @@ def check(model, train, test, shape, n_samples=100):
     Log-probabilities are of `likelihood.draw`'s pixels, where these are drawn; errors are squared,
     of what is expected of the hidden pixels as they are, given the seen ones as they are.
     """
-    test = test.take(slice(N_CHECKED))
+    test = test.take(slice(N_CHECKED_PICTURES))
     drawn = test._replace(x=model.likelihood.draw(test.x))
     result = {"n_rows": len(test.x), "n_samples": n_samples, "quarters": {}}
     for n_seen in N_SEEN:
@@ -86,7 +86,7 @@ def check(model, train, test, shape, n_samples=100):
         ones = torch.ones(()).to(train.x).expand_as(train.x[:, cut])
         guesses = {
             "VAE": ours,
-            "nearest neighbour": nearest(train, test, cut),
+            "nearest neighbour": nearest_neighbour(train, test, cut),
             "mean": column_sums(train.x[:, cut], ones).div(len(train.x)).to(ours),
         }
         result["quarters"][n_seen] = {

@@ -16,10 +16,10 @@ from parts.tasks import walks
 CLEARLY, N_ERRORS = 0.02, 3  # share of an MSE, standard errors of log p(x): what counts as better
 MSES = (("test_", ""), ("baseline_", "_mean"), ("baseline_", "_pca"))
 KL_SAMPLES = 100  # of z for the KL where it is not exact: its mean over rows errs little
-N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
+N_FIGURE_ROWS, N_FIGURE_POINTS = 64, 5000  # test rows and latent means kept for figures
 CARRIED = 0.9  # share of the KL that the carrying units have at least
 MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
-N_ROWS_AT_A_TIME = 256  # between updates of a progress bar
+N_ROWS_PER_UPDATE = 256  # between updates of a progress bar
 
 
 def describe_rows(model, batch, with_std=False):
@@ -81,7 +81,7 @@ def estimates(model, batch, n_samples, seed, progress=None):
                 progress(len(piece.x))
             return found
 
-        found = in_chunks(estimate, batch, N_ROWS_AT_A_TIME)
+        found = in_chunks(estimate, batch, N_ROWS_PER_UPDATE)
         kl = model.terms(batch, 1 if model.gaussian else min(n_samples, KL_SAMPLES)).kl
     return [t.cpu().double().numpy() for t in (kl, *found)]
 
@@ -98,7 +98,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
         train, test = (rows._replace(x=likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
     recon, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
-    std = describe_rows(model, batch.take(slice(N_KEPT_ROWS)), with_std=True)[-1].numpy()
+    std = describe_rows(model, batch.take(slice(N_FIGURE_ROWS)), with_std=True)[-1].numpy()
     kl, log_px, elbo, ess = estimates(model, batch, n_samples, seed, progress)
     x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
     curve, jacobian = (
@@ -142,11 +142,11 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     for name in marginals:
         metrics[f"baseline_log_px_{name}"] += np.mean(curve)
     figures = {
-        "x": with_holes(originals[:N_KEPT_ROWS], None if mask is None else mask[:N_KEPT_ROWS]),
+        "x": with_holes(originals[:N_FIGURE_ROWS], None if mask is None else mask[:N_FIGURE_ROWS]),
         "drawn_pixels": np.array(bool((x != originals).any())),
-        "recon": recon[:N_KEPT_ROWS],
+        "recon": recon[:N_FIGURE_ROWS],
         "std": std,
-        "mu": mu[:N_KEPT_POINTS],
+        "mu": mu[:N_FIGURE_POINTS],
         "kl_per_dim": kl_of_each,
         "kl": kl.mean(),
         "mse_per_column": per_column,
@@ -208,7 +208,7 @@ def walks_of(model, mu, y, seed):
     device = next(model.parameters()).device
     y = None if y is None else y[: len(mu)].to(device)
     with fixed_randomness(seed):
-        return walks.decoded(model, torch.from_numpy(mu).to(device), y)
+        return walks.decode_walks(model, torch.from_numpy(mu).to(device), y)
 
 
 def remarks(metrics, model):
@@ -241,7 +241,7 @@ def remarks(metrics, model):
 
 
 def known_factors(data, model, rows_seed):
-    """Rows of all splits as a Batch, and the codes of their factors, at most `MOST_ROWS`.
+    """Rows of all splits as a Batch, and the codes of their factors, at most `MAX_FACTOR_ROWS`.
 
     No split needs to be spared, for training sees no factors.
     """
@@ -253,7 +253,7 @@ def known_factors(data, model, rows_seed):
         )
     model.check_latents_are_separate()
     order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))
-    rows = order[: disentanglement.MOST_ROWS]
+    rows = order[: disentanglement.MAX_FACTOR_ROWS]
     fields = zip(*splits, strict=True)
     known = Split(*[None if f[0] is None else np.concatenate(f)[rows] for f in fields])
     return Batch.of(known), disentanglement.codes_of(known.factors)

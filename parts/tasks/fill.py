@@ -42,7 +42,7 @@ class Filler:
         likelihood = self.model.likelihood
         self.x_of = likelihood.mean if likelihood.are_rates(fitted.train.x) else None
 
-    def unit(self, mean, std):
+    def to_user_units(self, mean, std):
         """Means of components in the user's units, from means and deviations in the model's.
 
         On the CPU and in float64, whatever the model's device.
@@ -60,11 +60,11 @@ class Filler:
         In the user's units, codes for categories. Cells that lie too far out to tell anything of
         the others in their row are passed over.
         """
-        mask = mask * ~self.codec.far(x)
+        mask = mask * ~self.codec.is_far_out(x)
         n_draws = max(n_draws, 0 if self.statistic == "mean" else N_DRAWS)
         n_rows = max(1, CHUNK_CELLS // (x.shape[1] * max(1, n_draws)))
         options = {"draws": n_draws, "eps": self.eps, "x_of": self.x_of}
-        options["unit"] = None if self.linear else self.unit
+        options["unit"] = None if self.linear else self.to_user_units
         with fixed_randomness(self.seed):
             for start in range(0, len(x), n_rows):
                 rows = slice(start, start + n_rows)

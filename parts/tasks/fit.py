@@ -155,7 +155,7 @@ def refuse_without_held_out(data, config):
         )
 
 
-def begin_patience(training, patience, patience_before):
+def reset_patience(training, patience, patience_before):
     """Set where a resumed run's patience counts from."""
     at = training.position
     if not patience:

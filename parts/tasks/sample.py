@@ -13,9 +13,9 @@ from parts.measure import closeness
 from parts.model.importance import resample
 from parts.randomness import fixed_randomness
 
-N_AT_A_TIME = 50_000  # rows drawn
+N_DRAWN_AT_A_TIME = 50_000  # rows drawn
 PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
-FEW = 50.0  # effective samples, below which what is given is too rare to be believed
+RARE_ESS = 50.0  # effective samples, below which what is given is too rare to be believed
 N_RANKED, RANKED_SEED = 10_000, 2**31 - 1  # rows drawn to know the model's own marginals
 
 
@@ -38,7 +38,7 @@ def draw(fitted, n, given=None, draw_y=None, x_of=None):
     def conditions_of(n):
         return None if draw_y is None else torch.from_numpy(draw_y(n)).to(device)
 
-    sizes = [min(N_AT_A_TIME, n - start) for start in range(0, n, N_AT_A_TIME)]
+    sizes = [min(N_DRAWN_AT_A_TIME, n - start) for start in range(0, n, N_DRAWN_AT_A_TIME)]
     notes = []
     if given is None:
         ys = map(conditions_of, sizes)
@@ -55,7 +55,7 @@ def draw(fitted, n, given=None, draw_y=None, x_of=None):
         notes.append(
             f"log p(given): {found.log_p:.2f} nats; {ess:.0f} effective of {n_samples} samples"
         )
-        if ess < FEW:
+        if ess < RARE_ESS:
             notes.append(
                 f"Note: with {ess:.0f} effective samples many rows are alike; what is given is rare"
             )
@@ -68,7 +68,7 @@ def notes_on_given(fitted, given):
     """Sentences on given numbers that lie outside all that the model was trained on."""
     codec, train = fitted.codec, fitted.train
     columns = [*codec.modelled, *codec.conditions]
-    x_train, seen = conditions.beside(*train, codec.conditions)
+    x_train, seen = conditions.with_conditions_as_columns(*train, codec.conditions)
     x, mask = given
     notes = []
     for j in np.flatnonzero(mask[0]):
@@ -92,9 +92,9 @@ def conditions_drawer(fitted, given, unknown_too, seed):
     cell, mask = np.zeros((2, 1, len(columns)), np.float32)
     if given is not None:
         cell, mask = (part[:, -len(columns) :] for part in given)
-        if not len(conditions.agreeing(y_train, cell, mask, columns)):
+        if not len(conditions.rows_with_given_levels(y_train, cell, mask, columns)):
             notes.append("no training row has the given conditions together")
-    pool = y_train if unknown_too else conditions.whole(y_train, columns)
+    pool = y_train if unknown_too else conditions.rows_with_all_known(y_train, columns)
     return lambda n: conditions.draw(n, pool, cell, mask, columns, rng), notes
 
 
@@ -185,10 +185,12 @@ def compare_columns(fitted, drawn, x_of, row="row"):
         return likelihood.embed(*tensors).cpu().numpy()
 
     train, held = (
-        conditions.beside(part.x, part.mask.astype(np.float32), part.y, fixed)
+        conditions.with_conditions_as_columns(part.x, part.mask.astype(np.float32), part.y, fixed)
         for part in (fitted.train, fitted.held)
     )
-    generated = conditions.beside(drawn.x, np.ones_like(drawn.x), drawn.y, fixed)
+    generated = conditions.with_conditions_as_columns(
+        drawn.x, np.ones_like(drawn.x), drawn.y, fixed
+    )
     generated = tuple(a[: len(train[0]) + len(held[0])] for a in generated)
     result = closeness.compare(columns, generated, train, held, embed)
     real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))

@@ -18,10 +18,13 @@ from parts.model.batches import Batch
 
 IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
 N_SCORE = 20  # samples behind a score, or a fifth of n_samples if that is more
-FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
+UNSURE_ESS, RESCORE_FACTOR = (
+    2.0,
+    5,
+)  # effective samples below which a row is scored again, by so many times more
 N_EXEMPLARS = 1000  # rows of the run whose q(z|x) together are the prior of a score
 N_TYPICAL = 300  # held-out rows, a sample, that say how surprising a column's cells usually are
-N_ROWS_AT_A_TIME = 8192
+N_SCORED_AT_A_TIME = 8192
 
 
 class Scorer:
@@ -36,7 +39,8 @@ class Scorer:
         self.columns = fitted.codec.modelled
         n_score = max(N_SCORE, n_samples // 5)
         self.eps, self.few, self.more = (
-            self.model.grid(n, seed).to(self.device) for n in (n_samples, n_score, MORE * n_score)
+            self.model.grid(n, seed).to(self.device)
+            for n in (n_samples, n_score, RESCORE_FACTOR * n_score)
         )
         pairs = zip(fitted.train, fitted.held, strict=True)
         known = Reference(*[None if a is None else np.concatenate([a, b]) for a, b in pairs])
@@ -54,10 +58,10 @@ class Scorer:
         few samples agree get more of them. Where x are the rates of binary pixels, their entropy is
         left out: a picture would else be odd for being grey.
         """
-        seen = with_conditions(x, mask, y), with_conditions(*self.rows)
+        seen = with_y_appended(x, mask, y), with_y_appended(*self.rows)
         own = find_rows(*seen[0], *seen[1]) if len(self.rows.x) > 1 else None
         scores, ess = self.estimate(x, mask, self.few, self.prior, own, y, progress)
-        few = np.flatnonzero(ess < FEW)
+        few = np.flatnonzero(ess < UNSURE_ESS)
         own, y = (None if part is None else part[few] for part in (own, y))
         scores[few] = self.estimate(x[few], mask[few], self.more, self.prior, own, y)[0]
         return scores - self.entropy(x)
@@ -74,8 +78,8 @@ class Scorer:
     def entropy(self, x):
         """Nats of -log p(x) that no model avoids, because x are rates and no data: [N]."""
         found = np.empty(len(x))
-        for start in range(0, len(x), N_ROWS_AT_A_TIME):
-            rows = slice(start, start + N_ROWS_AT_A_TIME)
+        for start in range(0, len(x), N_SCORED_AT_A_TIME):
+            rows = slice(start, start + N_SCORED_AT_A_TIME)
             part = self.model.likelihood.entropy(torch.from_numpy(x[rows]))
             found[rows] = part.double().numpy()
         return found
@@ -83,8 +87,8 @@ class Scorer:
     def estimate(self, x, mask, eps, prior=None, own=None, y=None, progress=None):
         """-log p and the effective sample sizes, by the noise `eps`; prior None: N(0, I)."""
         scores, ess = np.empty(len(x)), np.empty(len(x))
-        for start in range(0, len(x), N_ROWS_AT_A_TIME):
-            rows = slice(start, start + N_ROWS_AT_A_TIME)
+        for start in range(0, len(x), N_SCORED_AT_A_TIME):
+            rows = slice(start, start + N_SCORED_AT_A_TIME)
             batch = self.batch(x[rows], mask[rows], None if y is None else y[rows])
             number = None if own is None else torch.from_numpy(own[rows]).to(self.device)
             found = self.model.importance(*batch, eps=eps, prior=prior, own=number)
@@ -139,7 +143,7 @@ class Scorer:
         return found if y is None else np.hstack([found, y])
 
 
-def with_conditions(x, mask, y=None):
+def with_y_appended(x, mask, y=None):
     """Rows with their conditions as further cells: equal are rows that are equal in both."""
     if y is None:
         return x, mask

@@ -10,7 +10,7 @@ N_MANIFOLD = 20  # rows and columns
 
 
 @torch.no_grad()
-def decoded(model, z, y=None):
+def decode_walks(model, z, y=None):
     """Name -> means of p(x|z) [down, across, D], and where they were taken, as NumPy arrays.
 
     z [N, Z] are posterior means of some rows, y [N, C] their condition; the traversal starts at the

@@ -135,7 +135,7 @@ def texts(values):
 
 
 # What each file of a run shows; None where the run has nothing to draw.
-FIGURES = {
+PICTURE_FIGURES = {
     "evaluation": {
         "reconstructions": reconstructions,
         "column_errors": column_errors,

@@ -31,7 +31,7 @@ def source(x, shape, labels=None, n_test=None):
     return Source(x.reshape(len(x), math.prod(shape)), names(shape), labels, shape, n_test)
 
 
-def are_in(path):
+def holds_pictures(path):
     """Whether `path` holds pictures: a folder, or an array of three axes or four."""
     return Path(path).is_dir() or arrays.n_axes(path) in (3, 4)
 
@@ -40,7 +40,7 @@ def read(path, size=None, grey=False, holes=False):
     """The pictures of a folder or of a .npy or .npz file; with `holes` a NaN is a missing pixel."""
     if Path(path).is_dir():
         return replace(read_folder(path, size, grey), path=Path(path))
-    array, labels, factors, written = table_files.parse(path, arrays.READERS)
+    array, labels, factors, written = table_files.parse(path, arrays.ARRAY_READERS)
     missing = np.isnan(array) if holes and array.dtype.kind == "f" else None
     whole = array if missing is None else np.where(missing, array.dtype.type(0), array)
     found = of_array(whole, labels, path)
@@ -85,7 +85,7 @@ def of_array(array, labels, path):
 # Folders
 
 
-def listed(folder):
+def list_pictures(folder):
     """The pictures under `folder`, as paths in it, in the order of their names."""
     folder = Path(folder)
     found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
@@ -109,7 +109,7 @@ def read_folder(folder, size=None, grey=False):
 
     With `size` the middle square of each, resized to size x size. All are RGB if one has colour.
     """
-    folder, inside = Path(folder), listed(folder)
+    folder, inside = Path(folder), list_pictures(folder)
     pictures = []
     for path in inside:
         pictures.append(read_picture(folder / path, size, grey))
@@ -137,7 +137,7 @@ def read_picture(path, size=None, grey=False):
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image = plain(ImageOps.exif_transpose(image))
+                image = as_grey_or_rgb(ImageOps.exif_transpose(image))
         image = image.convert("L") if grey else image
         return np.asarray(image if size is None else ImageOps.fit(image, (size, size)))
     # What Pillow raises for damaged files; a SyntaxError is its word for a broken chunk of a PNG.
@@ -149,7 +149,7 @@ def read_picture(path, size=None, grey=False):
         raise UserError(f"{path} cannot be read as a picture: {reason[0]}") from error
 
 
-def plain(image):
+def as_grey_or_rgb(image):
     """An image as 8-bit grey or RGB: 16 bits are rounded, and what is transparent becomes white."""
     from PIL import Image
 
@@ -220,7 +220,7 @@ def read_idx_set(folder, name):
     return source(np.concatenate([train, test]), (1, *train.shape[1:]), labels, len(test))
 
 
-def fetched(name, fetcher, /, **options):
+def fetch(name, fetcher, /, **options):
     """What one of scikit-learn's fetchers gives; it keeps a copy in its own data folder."""
     import http.client
 
@@ -243,13 +243,13 @@ def openml(name, openml_name, config):
     """Of 28x28 pictures, the last 10,000 the official test rows."""
     if config.data_dir is not None:
         return read_idx_set(config.data_dir, name)
-    bunch = fetched(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
+    bunch = fetch(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
     return source(bunch.data.astype(np.uint8), (1, 28, 28), bunch.target.astype(np.int64), 10_000)
 
 
 def olivetti(config):
     """400 grey faces of 64x64, labelled by person."""
-    bunch = fetched("olivetti", "fetch_olivetti_faces")
+    bunch = fetch("olivetti", "fetch_olivetti_faces")
     x = np.clip(bunch.images, 0, 1).astype(np.float32, copy=False)
     return source(x, (1, 64, 64), bunch.target)
 

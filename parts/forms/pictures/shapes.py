@@ -5,7 +5,7 @@ A shape is (C, H, W), channels first; a row of x is a picture's C * H * W number
 
 import numpy as np
 
-DARK = 0.25  # median of grey pictures, below which they are ink on an empty page
+EMPTY_PAGE_MEDIAN = 0.25  # median of grey pictures, below which they are ink on an empty page
 
 
 def names(shape):
@@ -42,4 +42,4 @@ def as_bytes(x):
 
 def grey_map(x):
     """The colour map of grey pictures x: dark ink where most of the page is empty, else as seen."""
-    return "gray_r" if np.median(x) < DARK else "gray"
+    return "gray_r" if np.median(x) < EMPTY_PAGE_MEDIAN else "gray"

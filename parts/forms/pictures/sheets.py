@@ -7,14 +7,14 @@ import numpy as np
 
 from parts import files
 
-LINES = (0.816, 0.894, 0.941)  # between pictures: pale blue, which no grey picture holds
-HOLE = (0.90, 0.45, 0.15)  # a missing pixel
+LINE_COLOR = (0.816, 0.894, 0.941)  # between pictures: pale blue, which no grey picture holds
+HOLE_COLOR = (0.90, 0.45, 0.15)  # a missing pixel
 LONGEST = 2000  # pixels of a sheet's longer side, up to which its pictures are enlarged
 MOST_ACROSS = 10
 
 
 def as_colour(x, shape, colors, low=0.0, high=1.0):
-    """Pictures [..., C * H * W] as [..., H, W, 3] in [0, 1]; a missing pixel is HOLE.
+    """Pictures [..., C * H * W] as [..., H, W, 3] in [0, 1]; a missing pixel is HOLE_COLOR.
 
     `colors` says how grey ones are drawn, see `shapes.grey_map`: `low` and `high` as its ends.
     """
@@ -25,14 +25,14 @@ def as_colour(x, shape, colors, low=0.0, high=1.0):
         level = np.clip((planes.mean(-3) - low) / ((high - low) or 1), 0, 1)
         level = 1 - level if colors == "gray_r" else level
         shown = np.repeat(level[..., None], 3, -1)
-    return np.where(np.isnan(shown).any(-1, keepdims=True), HOLE, shown)
+    return np.where(np.isnan(shown).any(-1, keepdims=True), HOLE_COLOR, shown)
 
 
 def sheet(shown):
     """Pictures [down, across, H, W, 3] as one, with lines between and around them."""
     down, across, height, width, _ = shown.shape
     canvas = np.empty((down * (height + 1) + 1, across * (width + 1) + 1, 3))
-    canvas[:] = LINES
+    canvas[:] = LINE_COLOR
     for i, j in np.ndindex(down, across):
         top, left = i * (height + 1) + 1, j * (width + 1) + 1
         canvas[top : top + height, left : left + width] = shown[i, j]
@@ -42,7 +42,7 @@ def sheet(shown):
 def rows_of(shown, across):
     """Pictures [n, H, W, 3] in rows of `across`, the last one filled up with blank ones."""
     missing = -len(shown) % across
-    blank = np.broadcast_to(LINES, (missing, *shown.shape[1:]))
+    blank = np.broadcast_to(LINE_COLOR, (missing, *shown.shape[1:]))
     return np.concatenate([shown, blank]).reshape(-1, across, *shown.shape[1:])
 
 

@@ -13,7 +13,7 @@ from numpy.lib.recfunctions import unstructured_to_structured
 from parts.errors import UserError
 
 SHAPES = ("square", "triangle", "ellipse")
-FACTORS = {"shape": len(SHAPES), "scale": 4, "orientation": 8, "x": 8, "y": 8}
+SPRITE_FACTORS = {"shape": len(SHAPES), "scale": 4, "orientation": 8, "x": 8, "y": 8}
 SIDES = 0.18, 0.34  # of a square, in shares of the picture's; a scale's shapes have equal areas
 CENTRES = 0.33, 0.67  # of shapes, likewise: every shape lies inside the picture
 GREY_LEVELS = 255  # rounding to them makes the pictures the same on every machine
@@ -24,13 +24,13 @@ def load(config, size):
 
     All 6144 pictures in the order of their factors, or `n_rows` of them drawn by `data_seed`.
     """
-    grid = np.array(list(itertools.product(*map(range, FACTORS.values()))))
+    grid = np.array(list(itertools.product(*map(range, SPRITE_FACTORS.values()))))
     n_rows = config.n_rows or len(grid)
     if n_rows > len(grid):
         raise UserError(f"--n-rows {n_rows}: there are {len(grid)} sprites, expected at most those")
     if n_rows < len(grid):
         grid = grid[np.random.default_rng(config.data_seed).permutation(len(grid))[:n_rows]]
-    factors = unstructured_to_structured(grid, names=list(FACTORS))
+    factors = unstructured_to_structured(grid, names=list(SPRITE_FACTORS))
     names = [f"pixel_{row}_{column}" for row, column in np.ndindex(size, size)]
     return draw(factors, size), names, np.array(SHAPES)[factors["shape"]], (size, size), factors
 
@@ -40,10 +40,10 @@ def draw(factors, size):
 
     A pixel's value falls from 1 to 0 within half a pixel of the shape's edge.
     """
-    side = np.linspace(*SIDES, FACTORS["scale"])[factors["scale"]] * size  # [N]
-    angle = factors["orientation"] * np.pi / 2 / FACTORS["orientation"]
+    side = np.linspace(*SIDES, SPRITE_FACTORS["scale"])[factors["scale"]] * size  # [N]
+    angle = factors["orientation"] * np.pi / 2 / SPRITE_FACTORS["orientation"]
     pixels = np.arange(size) + 0.5
-    centres = np.linspace(*CENTRES, FACTORS["x"]) * size
+    centres = np.linspace(*CENTRES, SPRITE_FACTORS["x"]) * size
     dx = (pixels - centres[factors["x"], None])[:, None]  # [N, 1, size]
     dy = (pixels - centres[factors["y"], None])[:, :, None]  # [N, size, 1]
     grey = np.empty((len(factors), size, size))

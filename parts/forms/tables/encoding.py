@@ -13,7 +13,7 @@ from parts.forms.tables import cells
 from parts.model.limits import FARTHEST_SEEN
 
 DISCRETE = ("binary", "categorical", "ordinal")
-FARTHEST = 1e15  # standard deviations from the training mean, of a linearly scaled cell
+MAX_SCALED = 1e15  # standard deviations from the training mean, of a linearly scaled cell
 LARGEST = 8e307  # of a cell: the distance between two of them is still a number
 KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
 
@@ -207,7 +207,11 @@ def encode(frame, columns, dtype=np.float32):
             continue
         series = frame[column.name]
         gone = cells.missing(series)
-        values = codes(series, column) if column.levels else cells.numbers(series, column.style)
+        values = (
+            codes_of_levels(series, column)
+            if column.levels
+            else cells.numbers(series, column.style)
+        )
         what = "is no level it was trained on" if column.levels else "is no number"
         if not column.levels:
             check_finite(values, column.name, series.index)
@@ -231,13 +235,13 @@ def encode(frame, columns, dtype=np.float32):
     return x, mask, impossible, notes
 
 
-def far(x, columns):
+def is_far_out(x, columns):
     """True where a number is farther out than the encoder tells apart, [N, D]."""
     number = np.array([column.kind in ("real", "positive") for column in columns])
     return (np.abs(x) > FARTHEST_SEEN) & number
 
 
-def codes(series, column):
+def codes_of_levels(series, column):
     """The codes of a category's cells, float64 [N], NaN where it is none of its levels."""
     import pandas as pd
 
@@ -255,10 +259,10 @@ def check_distance(x, columns):
     for i, column in enumerate(columns):
         with np.errstate(over="ignore", invalid="ignore"):
             far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
-        if not far < FARTHEST:
+        if not far < MAX_SCALED:
             raise UserError(
                 f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "
-                f"its training rows, expected less than {FARTHEST:g}; mend or drop that row"
+                f"its training rows, expected less than {MAX_SCALED:g}; mend or drop that row"
             )
 
 
@@ -290,7 +294,7 @@ def as_numbers(columns, x, mask):
     return np.hstack(parts)
 
 
-def typed(frame, columns):
+def with_types(frame, columns):
     """A frame of text for a file that holds types: numbers and dates where every cell is one."""
     import pandas as pd
 
@@ -315,11 +319,11 @@ def typed(frame, columns):
     return frame
 
 
-def as_held(frame, columns, file, path):
+def as_file_holds(frame, columns, file, path):
     """The frame as the file to be written holds it: with types where text becomes Parquet."""
     if not str(path).lower().endswith(".parquet") or "table" in file.as_written:
         return frame
-    return typed(frame, [c for c in columns if c.name in frame])
+    return with_types(frame, [c for c in columns if c.name in frame])
 
 
 def log_det(x, columns, mask=None, user=True):

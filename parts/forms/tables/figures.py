@@ -17,15 +17,15 @@ from parts.plots.style import (
 )
 
 N_PROFILES = 6  # test rows with a panel each
-N_ROWS = 12  # test rows along a column's panel
+N_PANEL_ROWS = 12  # test rows along a column's panel
 MOST_COLUMNS = 20  # columns with a panel each
 COMMON_SCALE = 30  # columns whose spreads differ less share an axis
 N_POINTS = 300  # hidden cells shown per column
 MOST_PANELS = 12
-MOST_NAMED = 30  # rows of a matrix of correlations that have a name
+MAX_NAMED_ROWS = 30  # rows of a matrix of correlations that have a name
 NAME_LENGTH = 25  # letters of these names
 MOST_BARS = 20  # columns whose errors are bars with their values beside them
-N_BINS = 30
+N_HISTOGRAM_BINS = 30
 CUT = 0.002  # share of cells at either end that may lie outside a linear axis
 
 
@@ -63,7 +63,7 @@ def profiles(arrays):
 
 def column_panels(arrays):
     """A panel per column, test rows along the axis; a category's levels by their names."""
-    n, n_columns = min(N_ROWS, len(arrays["x"])), len(arrays["columns"])
+    n, n_columns = min(N_PANEL_ROWS, len(arrays["x"])), len(arrays["columns"])
     shown = np.unique(np.linspace(0, n_columns - 1, min(n_columns, MOST_COLUMNS)).round())
     shown = shown.astype(int)
     figure, axes = panels(len(shown), width=2.7, height=1.75)
@@ -308,7 +308,7 @@ def histograms(axis, real, new, kind, date=False):
         low, high = inner_range(both)
     if low == high:
         low, high = low - 0.5 * max(1, 1e-3 * abs(low)), high + 0.5 * max(1, 1e-3 * abs(high))
-    steps = np.linspace(0, 1, N_BINS + 1)
+    steps = np.linspace(0, 1, N_HISTOGRAM_BINS + 1)
     if scale == "log":
         low, high = (low, high) if low > 0 else (0.5 * high, high)
         bins = low * (high / low) ** steps
@@ -316,7 +316,7 @@ def histograms(axis, real, new, kind, date=False):
         ends = np.arcsinh([low / width, high / width])
         bins = width * np.sinh(ends[0] + np.ptp(ends) * steps)
     elif kind == "count" and high - low < 1e6:
-        bins = np.arange(low, high + 2, max(1, (high - low) // N_BINS)) - 0.5
+        bins = np.arange(low, high + 2, max(1, (high - low) // N_HISTOGRAM_BINS)) - 0.5
     else:
         bins = low + (high - low) * steps
     bins[0], bins[-1] = min(bins[0], low), max(bins[-1], high)
@@ -348,7 +348,7 @@ def generated_correlations(arrays):
     """Rank correlations of real and of generated rows, their difference; categories by level."""
     real, new = arrays["correlation_real"], arrays["correlation_generated"]
     names, columns = names_of_numbers(arrays)
-    side = float(np.clip(0.115 * min(len(names), MOST_NAMED), 2.2, 4))
+    side = float(np.clip(0.115 * min(len(names), MAX_NAMED_ROWS), 2.2, 4))
     letters = 0.065 * min(NAME_LENGTH, max(map(len, names)))
     figure, axes = subplots(
         1,
@@ -396,17 +396,17 @@ def shorten_pair(name, level):
 def name_numbers(axis, names, columns, with_rows):
     """The names along a matrix: each, or where they are many one for each of their `columns`."""
     labels, at = style.distinct(names, NAME_LENGTH), np.arange(len(names))
-    if len(names) > MOST_NAMED:
+    if len(names) > MAX_NAMED_ROWS:
         firsts = np.flatnonzero(np.append(True, columns[1:] != columns[:-1]))
         at = (firsts + np.append(firsts[1:], len(names)) - 1) / 2
-        step = -(-len(at) // MOST_NAMED)
+        step = -(-len(at) // MAX_NAMED_ROWS)
         at, labels = at[::step], style.distinct(columns[firsts][::step], NAME_LENGTH)
     axis.set_xticks(at, labels, rotation=90, fontsize=SMALL)
     axis.set_yticks(at, labels if with_rows else [""] * len(at), fontsize=SMALL)
 
 
 # What each file of a run shows.
-FIGURES = {
+TABLE_FIGURES = {
     "evaluation": {"reconstructions": reconstructions, "column_errors": column_errors},
     "imputed": {"imputations": imputations},
     "generated": {

@@ -21,11 +21,11 @@ KINDS = {
     "ordinal": "whole numbers from 1 to at most 10, each of them there: cumulative logits",
     "ignore": "identifiers, free text, constants: kept in outputs, never modelled",
 }
-LARGEST_COUNT = 100  # of a column that is taken as one without being told
-MOST = 1_000_000  # of any count
+MAX_INFERRED_COUNT = 100  # of a column that is taken as one without being told
+MAX_COUNT = 1_000_000  # of any count
 # Median of a count: above it a Gaussian is near enough, and may be narrower than its mean, which a
 # negative binomial never is.
-FEW = 2
+MAX_COUNT_MEDIAN = 2
 MAX_LEVELS = 100  # of a column of text that is taken as a category without being told
 IDENTIFIER = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key)$|^(index|idx)$)|[a-z]I[Dd]$|^unnamed \d+$"
@@ -78,13 +78,13 @@ def fit_column(name, series, wanted=None):
             constant = seen.iloc[:1].astype(str).tolist() if len(found) == 1 else []
             return Column(name, kind="ignore", why=why, levels=constant)
     if kind in DISCRETE:
-        return _levels(name, kind, levels, found, style, whole, values is None)
+        return _categorical_column(name, kind, levels, found, style, whole, values is None)
     if values is None:
         raise UserError(
             f"column {name!r} holds text such as {str(found[0])[:40]!r}, so it cannot be {kind!r}; "
             "expected categorical, binary, ordinal or ignore"
         )
-    return _scaled(Column(name, kind=kind, style=style, whole=whole), values)
+    return _scaled_column(Column(name, kind=kind, style=style, whole=whole), values)
 
 
 def infer(name, values, found, whole, style, n_seen):
@@ -108,7 +108,7 @@ def infer(name, values, found, whole, style, n_seen):
             return "ignore", "an identifier" + (": numbered without gaps" if dense else "")
         if low == 1 and 3 <= high == len(found) <= 10:
             return "ordinal", ""
-        if low == 0 and high <= LARGEST_COUNT and np.median(values) <= FEW:
+        if low == 0 and high <= MAX_INFERRED_COUNT and np.median(values) <= MAX_COUNT_MEDIAN:
             return "count", ""
     if low > 0:
         logs, unit = np.log(values), values / high
@@ -118,7 +118,7 @@ def infer(name, values, found, whole, style, n_seen):
     return "real", ""
 
 
-def _levels(name, kind, levels, found, style, whole, is_text):
+def _categorical_column(name, kind, levels, found, style, whole, is_text):
     """A column of categories; numbers are matched as numbers, text as text."""
     seen = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
     if levels is not None:
@@ -164,15 +164,16 @@ def _as_written(name, levels, seen, style):
     return [seen.get(value, text) for value, text in zip(values, unseen, strict=True)]
 
 
-def _scaled(column, values):
+def _scaled_column(column, values):
     """The column with what its kind needs fitted to its numbers."""
     name, kind, low = column.name, column.kind, values.min()
     if kind in ("count", "positive") and low < 0:
         raise UserError(f"column {name!r} holds {low:g}, expected no negative cell of {kind!r}")
     if kind == "count":
-        if not column.whole or values.max() > MOST:
+        if not column.whole or values.max() > MAX_COUNT:
             raise UserError(
-                f"column {name!r}: a count is a whole number up to {MOST}; use real or positive"
+                f"column {name!r}: a count is a whole number up to {MAX_COUNT}; "
+                "use real or positive"
             )
         logs = np.log1p(values)
         fitted = {"centre": float(logs.mean()), "spread": float(max(logs.std(), 0.1)), "low": 0.0}
@@ -220,7 +221,7 @@ def describe(columns, most=40):
     return lines
 
 
-def wanted(columns, kind):
+def requested_kinds(columns, kind):
     """Name -> kind or dict, from the values of --columns and --kind, which wins."""
     specs = {}
     if columns is not None:

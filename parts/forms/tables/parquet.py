@@ -79,7 +79,7 @@ def _filled(column, old, new):
     return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, levels, ordered=kind.ordered)])
 
 
-def untyped(frame, table):
+def without_types(frame, table):
     """Cells of a typed file as text holds them: whole numbers, which pandas makes decimals of."""
     import pyarrow as pa
 

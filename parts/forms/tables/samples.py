@@ -34,7 +34,10 @@ def as_frame(x, mask, columns):
     """
     import pandas as pd
 
-    kept = [column.name for column in (*encoding.modelled(columns), *conditions.of(columns))]
+    kept = [
+        column.name
+        for column in (*encoding.modelled(columns), *conditions.condition_columns(columns))
+    ]
     frame = {}
     for column in columns:
         if column.kind == "ignore":
@@ -56,7 +59,7 @@ def write(frame, columns, out):
         if not all(c.kind == "ignore" or c.style or not c.levels for c in columns):
             raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
     if ending not in (".csv", ".tsv"):
-        frame = encoding.typed(frame, columns)
+        frame = encoding.with_types(frame, columns)
     like = table_files.File(out, frame.iloc[:0], as_written={"others": others})
     table_files.write(frame, out, like)
     named = " and y" if others else ""

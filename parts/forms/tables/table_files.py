@@ -181,7 +181,7 @@ def _read_parquet(path):
 
 
 def _read_array(path):
-    array, labels, factors, as_written = arrays.READERS[path.suffix.lower()](path)
+    array, labels, factors, as_written = arrays.ARRAY_READERS[path.suffix.lower()](path)
     return File(path, _matrix(array, path), labels, factors, as_written)
 
 
@@ -214,7 +214,7 @@ def refuse_output(path, overwrite, source=None, text=False):
     """As `files.refuse_output`; `text` says that some cells will be no numbers, so that an array
     cannot hold them.
     """
-    endings = [ending for ending in WRITERS if not (text and ending in arrays.READERS)]
+    endings = [ending for ending in WRITERS if not (text and ending in arrays.ARRAY_READERS)]
     files.refuse_output(path, overwrite, source, endings)
 
 
@@ -224,7 +224,7 @@ def _write_text(frame, like, path, file):
     same = path.suffix.lower() == like.path.suffix.lower()
     form = like.as_written if same and "delimiter" in like.as_written else {}
     if "table" in like.as_written:
-        frame = parquet.untyped(frame, like.as_written["table"])
+        frame = parquet.without_types(frame, like.as_written["table"])
     delimiter = form.get("delimiter", "\t" if path.suffix.lower() == ".tsv" else ",")
     header = _header_as_written(frame, like)
     if form.get("bom"):
