@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files: of any shape, with labels and factors where an .npz has them."""
+"""Read and write arrays in .npy and .npz files, with the labels and factors of an .npz."""
 
 import zipfile
 import zlib
@@ -10,15 +10,15 @@ from numpy.lib.recfunctions import unstructured_to_structured
 from parts import files
 from parts.errors import UserError
 
-ARRAY_NAMES = ("X", "x", "data")  # in an .npz, the first of these that is there
+ARRAY_NAMES = ("X", "x", "data")  # names of the array in an .npz; the first that exists is read
 BROKEN = (
     *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
     *(Warning, zipfile.BadZipFile, zlib.error),
-)  # what reading a broken file may raise
+)  # errors that reading a broken file may raise
 
 
 def n_axes(path):
-    """Axes of the array in a .npy or .npz file, by its header alone; 0 where there is none."""
+    """The number of axes of the array in a .npy or .npz file, from its header; 0 without one."""
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
@@ -30,7 +30,7 @@ def n_axes(path):
                 with archive.open(f"{name}.npy") as member:
                     return len(shape_of(member))
     except (*BROKEN, StopIteration):
-        return 0  # reading it says what is wrong
+        return 0  # reading the file reports the error
     return 0
 
 
@@ -81,12 +81,12 @@ def factors_of(array, names, rows, path):
 
 
 def write(path, array, as_written):
-    """The array in the form of the path's ending, with what else was read beside it."""
+    """Write the array as .npy or .npz; an .npz also gets the other arrays of the read file."""
     if Path(path).suffix.lower() == ".npy":
         return files.write_atomic(path, lambda file: np.save(file, array))
     whole = as_written.get("others", {}) | {as_written.get("name", "X"): array}
     return files.write_atomic(path, lambda file: np.savez_compressed(file, **whole))
 
 
-# Array, labels or None, factors or None, and what else is there.
+# A reader returns the array, labels or None, factors or None, and a dict for `write`.
 ARRAY_READERS = {".npy": read_npy, ".npz": read_npz}

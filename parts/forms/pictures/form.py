@@ -1,4 +1,4 @@
-"""Pictures: folders of them, arrays [N, H, W] or [N, C, H, W], idx files, and built-in sets."""
+"""Pictures: folders, arrays [N, H, W] or [N, C, H, W], idx files, and built-in sets."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from parts.forms.base import Codec, Form
 from parts.forms.pictures import picture_files, shapes, sheets
 from parts.forms.tables import encoding, samples, table_files
 
-N_ODD, N_ODD_ACROSS = 40, 8  # pictures of a sheet of odd ones, and of its rows
-N_FILLED, N_SHOWN_DRAWS = 16, 2  # pictures on a sheet of filled ones, and draws of each
-N_GENERATED = 100  # pictures shown of generated ones
-N_FOR_GREY = 1000  # training pictures that say whether they are ink on an empty page
+N_ODD, N_ODD_ACROSS = 40, 8  # pictures on a sheet of odd ones, and in each of its rows
+N_FILLED, N_SHOWN_DRAWS = 16, 2  # pictures on a sheet of filled ones, and draws of each picture
+N_GENERATED = 100  # pictures on a sheet of generated ones
+N_FOR_GREY = 1000  # training pictures that decide the colour map of grey values
 
 
 class PictureCodec(Codec):
-    """The codec of pictures: every pixel is a column, so what is kept is only what scales them."""
+    """The codec of pictures: every pixel is a column, of which only the scaling is saved."""
 
     def is_far_out(self, x):
-        """False throughout: a pixel that is seldom lit lies far out where pixels are scaled."""
+        """False throughout, because a pixel that is seldom lit has a large scaled value."""
         return np.zeros(x.shape, bool)
 
     def to_dict(self):
@@ -120,7 +120,7 @@ class Pictures(Form):
         return [f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row"]
 
     def colours(self, codec, fitted):
-        """The colour map of grey pictures like those the run was trained on."""
+        """The colour map for grey pictures like the training pictures."""
         return shapes.grey_map(codec.decode(fitted.train.x))
 
     # Fill
@@ -172,7 +172,7 @@ class Pictures(Form):
     # Generate
 
     def refuse_pixels(self, asked, run):
-        """Pictures are made of them."""
+        """Pictures take every value of --pixels."""
 
     def describe_samples(self, fitted, x_of):
         likelihood = fitted.model.likelihood
@@ -201,7 +201,7 @@ class Pictures(Form):
         return [*lines, f"Wrote {sheet}"]
 
     def _write_array(self, x, y, codec, out):
-        """Write pictures in the user's units as an array that every script reads, labels as y."""
+        """Write pictures in the user's units as an array, with their labels as y."""
         others, fixed = {}, codec.conditions
         if fixed:
             label, known = (part[:, 0] for part in conditions.from_y(y, fixed))
@@ -227,7 +227,11 @@ class Pictures(Form):
         return found | {"grey_map": np.array(colours)}
 
     def point_arrays(self, data, n, columns):
-        return super().point_arrays(data, n, [])  # a pixel says too little
+        return super().point_arrays(data, n, [])  # single pixels do not colour points
 
 
-WALKS = ("latent_traversal", "interpolations", "manifold")  # of what evaluate.py keeps
+WALKS = (
+    "latent_traversal",
+    "interpolations",
+    "manifold",
+)  # arrays of evaluate.py that hold pictures

@@ -16,10 +16,12 @@ from parts.forms.tables import encoding, explanations, kinds, samples, table_fil
 
 @dataclass
 class TableSource:
-    """A table as it stands in a file; see `base.Source`."""
+    """The table of a file, with the attributes of `base.Source`."""
 
     file: table_files.File
-    encoded: tuple | None = field(default=None, repr=False)  # (codec, Encoded) of all rows
+    encoded: tuple | None = field(
+        default=None, repr=False
+    )  # (codec, Encoded) of all rows, once encoded
 
     n_test = shape = mask = None
 
@@ -50,7 +52,7 @@ class TableSource:
 
     @cached_property
     def x(self):
-        """All cells as float64 [N, D]; a UserError for the first that is no number."""
+        """All cells as float64 [N, D]; UserError for a cell that is not a number."""
         frame = self.file.frame
         return np.column_stack([encoding.numeric(frame[n], self.path) for n in frame.columns])
 
@@ -60,7 +62,7 @@ class TableSource:
 
 
 class Tables(Form):
-    """Rows of a table. By the likelihood `mixed` each column has a kind; cells may be empty."""
+    """Rows of a table. With the likelihood `mixed` columns have kinds and cells may be empty."""
 
     name = "tables"
     first_row = 1
@@ -103,7 +105,9 @@ class Tables(Form):
             return super().encode(source, codec, parts, config)
         y, notes = conditions.conditions_of_source(source, codec.conditions)
         x, mask, impossible, own = encoding.encode(frame_of(source), codec.columns)
-        if isinstance(source, TableSource):  # a verb that fits a run to its file needs all rows too
+        if isinstance(
+            source, TableSource
+        ):  # a script that fits a run to its file also scores or fills all rows
             source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes])
         whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors)
         return [whole.take(rows) for rows in parts], [*own, *notes]
@@ -113,7 +117,7 @@ class Tables(Form):
             return source.encoded[1]
         file, label = source.file, conditions.LABEL
         labelled = file.labels is not None and label not in file.frame
-        # Labels that are no column: an array's own columns have no names to find them by.
+        # Labels beside an array are not one of its columns, which are matched by position.
         own = [
             column
             for column in codec.columns
@@ -200,7 +204,7 @@ class Tables(Form):
         return np.column_stack([encoding.holes(frame, c.name) for c in codec.modelled])
 
     def n_left_empty(self, source, codec):
-        """How many empty cells lie in columns that are not modelled."""
+        """The number of empty cells in columns that are not modelled."""
         others = [column for column in codec.columns if column not in codec.modelled]
         return sum(int(encoding.holes(source.file.frame, c.name).sum()) for c in others)
 
