@@ -11,10 +11,11 @@ from parts import files
 from parts.errors import UserError
 
 ARRAY_NAMES = ("X", "x", "data")  # names of the array in an .npz; the first that exists is read
+# Errors that reading a broken file may raise.
 BROKEN = (
     *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
     *(Warning, zipfile.BadZipFile, zlib.error),
-)  # errors that reading a broken file may raise
+)
 
 
 def n_axes(path):

@@ -170,11 +170,8 @@ class Form:
     """
 
     name = ""
-    row, rows, first_row = (
-        "row",
-        "rows",
-        0,
-    )  # words for a row and for rows; the number of the first row
+    row, rows = "row", "rows"  # words for one and for several
+    first_row = 0  # the number of the first row in reports
     cells, files = "cells", "files"  # words for the parts of a row and for files
     codec = Codec
     columns_may_be_given = False  # whether a column may be a condition, as labels may

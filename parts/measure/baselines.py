@@ -39,9 +39,7 @@ def ranking(labels, scores, seed=0):
     """
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order].astype(np.float64), scores[order]
-    last = np.flatnonzero(
-        np.append(scores[1:] != scores[:-1], True)
-    )  # last row of each group of ties
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # row of each tie
     rng = np.random.default_rng(seed)
     found = [_auroc_ap(labels, last, np.ones(len(labels)))]
     for _ in range(N_ROW_RESAMPLES):

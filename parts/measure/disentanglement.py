@@ -112,9 +112,8 @@ def information(mu, logvar, codes, eps):
         for start in range(0, n_rows, n_at_a_time):
             cut = slice(start, start + n_at_a_time)
             far = np.square((z[cut, None] - mu) * half)
-            density = (
-                np.exp(-np.minimum(far, MAX_EXPONENT, out=far), out=far) @ weights
-            )  # [B, 1 + values]
+            np.minimum(far, MAX_EXPONENT, out=far)
+            density = np.exp(-far, out=far) @ weights  # [B, 1 + values]
             density = np.log(density.astype(np.float64))
             found[cut] += np.take_along_axis(density, own[cut], 1) - density[:, :1]
     return found / len(eps)
@@ -172,9 +171,8 @@ def pairs(code, shape, rng):
     order = np.argsort(code, kind="stable")  # groups rows by value
     count = np.bincount(code)
     start = np.cumsum(count) - count
-    ranks = np.flatnonzero(
-        count[code[order]] > 1
-    )  # places of rows whose value occurs twice or more
+    # These places hold rows whose value occurs twice or more.
+    ranks = np.flatnonzero(count[code[order]] > 1)
     rank = rng.choice(ranks, shape)
     value = code[order[rank]]
     step = rng.integers(1, count[value])  # cyclic step to another row of the group

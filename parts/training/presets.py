@@ -48,24 +48,19 @@ PRESETS = {
 N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one model's
 # The preset "table" with several members, for a run that fills holes.
 PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
-VARIANCE = {
-    "table": ("shared", "column"),
-    "impute": ("column", "decoder"),
-}  # (with few rows, with more rows)
-SPIKE_SHARE = (
-    1 / 3
-)  # of a column's cells with one value: a decoder's variance goes to its floor there
+# Preset -> the variance with fewer than LARGE_TABLE rows, and the one with more.
+VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}
+# Where one value fills this share of a column's cells, a decoder's variance falls to its floor.
+SPIKE_SHARE = 1 / 3
 N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
 MIN_STEPS = 1200  # fewest steps on a table; the number of epochs follows from them
 MIN_EPOCHS = 10  # fewest epochs on a large table
 MAX_STEPS = 6000  # most steps on a large table; one epoch may have more
 LATENT_DIM_RANGE = (8, 32)  # limits of a table's latent_dim, which is half the number of columns
-MIN_ROWS_FOR_ONE_MEMBER = (
-    1000  # rows to learn more than one variance from, and that tell members little apart
-)
-MAX_MISSING_SHARE = (
-    0.5  # most cells of a row that are missing in training: hidden ones and holes together
-)
+# Rows from which more than one variance is learned; members of an ensemble then hardly differ.
+LARGE_TABLE = 1000
+# Largest share of cells that are missing in training, hidden cells and holes together.
+MAX_MISSING_SHARE = 0.5
 
 
 def fit_to_data(config, data):
@@ -85,10 +80,10 @@ def fit_to_data(config, data):
         steps = min(max(MIN_STEPS, MIN_EPOCHS * per_epoch), MAX_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MAX_STEPS // per_epoch))
     if asked["variance"] is None:
-        variance = VARIANCE[asked["preset"]][n >= MIN_ROWS_FOR_ONE_MEMBER]
+        variance = VARIANCE[asked["preset"]][n >= LARGE_TABLE]
         settings["variance"] = "column" if variance == "decoder" and has_spike(data) else variance
     if asked["members"] is None:
-        settings["members"] = 1 if n >= MIN_ROWS_FOR_ONE_MEMBER else N_MEMBERS
+        settings["members"] = 1 if n >= LARGE_TABLE else N_MEMBERS
     if asked["hide_rate"] is None:
         holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
         settings["hide_rate"] = round(max(0.0, MAX_MISSING_SHARE - holes), 3)

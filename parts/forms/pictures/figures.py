@@ -17,9 +17,8 @@ SPREAD = "in standard deviations of p(z) from its mean"
 
 def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5):
     """A figure of pictures in a grid, with names for its columns and rows."""
-    finer = max(
-        1, FINE // max(shown.shape[2:4])
-    )  # enlarged pictures make the lines between them thin
+    # Enlarged pictures have thin lines between them.
+    finer = max(1, FINE // max(shown.shape[2:4]))
     shown = shown.repeat(finer, 2).repeat(finer, 3)
     down, across, height, width, _ = shown.shape
     high = inch * down * height / width

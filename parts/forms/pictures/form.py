@@ -230,8 +230,5 @@ class Pictures(Form):
         return super().point_arrays(data, n, [])  # single pixels do not colour points
 
 
-WALKS = (
-    "latent_traversal",
-    "interpolations",
-    "manifold",
-)  # arrays of evaluate.py that hold pictures
+# Arrays of evaluate.py that hold pictures.
+WALKS = ("latent_traversal", "interpolations", "manifold")

@@ -22,10 +22,8 @@ from parts.forms.pictures.shapes import names
 from parts.forms.tables import table_files
 
 ENDINGS = (".png", ".jpg", ".jpeg")
-IDX_MAGIC = {
-    "images": (2051, 3),
-    "labels": (2049, 1),
-}  # first four bytes and number of axes, for unsigned bytes
+# The first four bytes of an idx file of unsigned bytes, and its number of axes.
+IDX_MAGIC = {"images": (2051, 3), "labels": (2049, 1)}
 
 
 def source(x, shape, labels=None, n_test=None):

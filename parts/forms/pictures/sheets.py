@@ -7,11 +7,7 @@ import numpy as np
 
 from parts import files
 
-LINE_COLOR = (
-    0.816,
-    0.894,
-    0.941,
-)  # pale blue between pictures, a colour that no grey picture contains
+LINE_COLOR = (0.816, 0.894, 0.941)  # pale blue, which no grey picture contains
 HOLE_COLOR = (0.90, 0.45, 0.15)  # orange for missing pixels
 LONGEST = 2000  # most pixels of the longer side of an enlarged sheet
 MOST_ACROSS = 10  # most pictures in a row of a square sheet

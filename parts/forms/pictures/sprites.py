@@ -14,10 +14,8 @@ from parts.errors import UserError
 
 SHAPES = ("square", "triangle", "ellipse")
 SPRITE_FACTORS = {"shape": len(SHAPES), "scale": 4, "orientation": 8, "x": 8, "y": 8}
-SIDES = (
-    0.18,
-    0.34,
-)  # least and largest side of a square / side of the picture; shapes of a scale have equal areas
+# Smallest and largest side of a square / side of the picture. Shapes of a scale have equal areas.
+SIDES = 0.18, 0.34
 CENTRES = 0.33, 0.67  # first and last centre / side of the picture, so that shapes lie inside
 GREY_LEVELS = 255  # rounding to levels makes the pictures equal on all machines
 

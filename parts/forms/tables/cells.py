@@ -56,9 +56,7 @@ def style_of(series):
     if not is_text(series):
         return {"decimals": None}, series.to_numpy(np.float64)
     cells = series[seen].str.strip()
-    if (
-        not len(cells) or cells.str.fullmatch(r"[+-]?0\d+").any()
-    ):  # 007 is an identifier, not a number
+    if not len(cells) or cells.str.fullmatch(r"[+-]?0\d+").any():  # 007 is an identifier
         return {}, None
     counts = cells.value_counts().iloc[:N_STYLED]
     sample, weights = counts.index.to_series(), counts.to_numpy() / counts.sum()
@@ -176,7 +174,5 @@ def _text(value, decimals, style, exact):
     return f"{sign}{style.get('prefix', '')}{text.removeprefix('-')}{style.get('suffix', '')}"
 
 
-DAYS = (
-    -719_162,
-    2_932_896,
-)  # first and last day that every date format can write: years 1 and 9999
+# First and last day that every date format can write, in the years 1 and 9999.
+DAYS = (-719_162, 2_932_896)

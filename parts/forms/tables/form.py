@@ -19,9 +19,7 @@ class TableSource:
     """The table of a file, with the attributes of `base.Source`."""
 
     file: table_files.File
-    encoded: tuple | None = field(
-        default=None, repr=False
-    )  # (codec, Encoded) of all rows, once encoded
+    encoded: tuple | None = field(default=None, repr=False)  # (codec, Encoded) or None
 
     n_test = shape = mask = None
 
@@ -105,9 +103,7 @@ class Tables(Form):
             return super().encode(source, codec, parts, config)
         y, notes = conditions.conditions_of_source(source, codec.conditions)
         x, mask, impossible, own = encoding.encode(frame_of(source), codec.columns)
-        if isinstance(
-            source, TableSource
-        ):  # a script that fits a run to its file also scores or fills all rows
+        if isinstance(source, TableSource):  # scripts that fit a run to a file need all rows
             source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes])
         whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors)
         return [whole.take(rows) for rows in parts], [*own, *notes]
