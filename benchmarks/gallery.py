@@ -1,4 +1,4 @@
-"""The pictures of MNIST in docs/pictures.md: samples, reconstructions, a walk along each latent.
+"""Make the pictures of MNIST in docs/pictures.md: samples, reconstructions, a traversal.
 
     python benchmarks/gallery.py --data-dir DIR          # about 5 minutes on one core
 

@@ -1,13 +1,13 @@
-"""Whether pictures drawn given a label are of that label, by a classifier of real ones.
+"""Share of pictures generated for a label that a classifier assigns to this label.
 
     python benchmarks/given.py                     # --data digits; 10 minutes
     python benchmarks/given.py --data-dir DIR      # also MNIST, from its idx files; 30 more
 
 Protocol: `train.py` with the flags of a row, then for each of the ten digits `generate.py --given
 label=DIGIT --n 100`, as it stands (`default`) and with `--pixels drawn`. An SVM (scikit-learn's
-SVC, C = 10), fitted to the run's first 10,000 training pictures, says which digit each is: what is
-given is the share of all 1000 for which it is the one that was asked for, and of the digit that is
-told worst. `real` is its accuracy on the run's test pictures. Mean and standard deviation over
+SVC, C = 10), fitted to the run's first 10,000 training pictures, classifies them. The results are
+the share of all 1000 pictures that are classified as the given digit, and the share of the worst
+digit. `real` is its accuracy on the run's test pictures. Mean and standard deviation over
 seeds 0, 1, 2 of weights, training order and draws. Seconds are of training, on one thread.
 """
 
@@ -64,14 +64,14 @@ def quietly(function, argv):
 
 
 def measure(flags, seed):
-    """What is measured of one run, by name."""
+    """Train a run; the shares of agreeing pictures and seconds, by name."""
     from sklearn.svm import SVC
 
     with tempfile.TemporaryDirectory() as folder:
         where, start = ["--runs-dir", folder], time.perf_counter()
         flags = [*flags.split(), "--condition", "label", "--seed", str(seed), "--threads", "1"]
         if quietly(train.main, [*flags, *where, "--run", "given"]):
-            raise KeyboardInterrupt  # what is there is half trained
+            raise KeyboardInterrupt  # training was interrupted
         found = {"seconds": time.perf_counter() - start}
         config = find_run(folder, "given").config()
         data = datasets.load(config.asked.data, config.codec, config.fingerprint)
@@ -82,15 +82,8 @@ def measure(flags, seed):
         for pixels in ("default", "drawn"):
             agreed = []
             for digit in range(10):
-                made = [
-                    *where,
-                    "--run",
-                    "given",
-                    "--given",
-                    f"label={digit}",
-                    "--n",
-                    str(N_PER_DIGIT),
-                ]
+                made = [*where, "--run", "given", "--given", f"label={digit}"]
+                made += ["--n", str(N_PER_DIGIT)]
                 made += ["--seed", str(seed), "--out", str(out), "--overwrite"]
                 made += [] if pixels == "default" else ["--pixels", pixels]
                 quietly(generate.main, made)

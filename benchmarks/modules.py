@@ -1,4 +1,4 @@
-"""How many modules of this repository a command loads, and the lines in them.
+"""Count the modules of this repository that a command loads, and their lines.
 
     python benchmarks/modules.py                                    # of this checkout
     python benchmarks/modules.py --repository DIR --as before       # of another one, such as

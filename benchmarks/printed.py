@@ -1,4 +1,4 @@
-"""What the commands of README.md and docs/ print, at full size.
+"""Record what the commands of README.md and docs/ print, at full size.
 
     python benchmarks/printed.py          # about 3 minutes on two cores
 

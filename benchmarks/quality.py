@@ -1,4 +1,4 @@
-"""What the commands reach on the data anyone has: test figures over seeds, beside baselines.
+"""Test metrics of the commands on built-in data sets, over seeds and beside baselines.
 
     python benchmarks/quality.py          # about 5 minutes on one core
 
@@ -52,17 +52,17 @@ ROWS = {
     "digits_gaussian": f"{DIGITS_FLAGS} --likelihood gaussian --variance shared",
 }
 DRAWN_ROWS = ("default", "digits_bernoulli", "digits_gaussian")
-LABEL_ROOM = 10  # dots between two points with a label each
+LABEL_ROOM = 10  # fewest dots between two labelled points
 BETAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 
 
 def run(flags, seed, folder, name):
-    """metrics.json of one run, with the seconds that training and evaluation took."""
+    """Train and evaluate one run; its metrics.json with the seconds of both."""
     where = ["--runs-dir", str(folder), "--run", name]
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         if code := train.main([*flags.split(), "--seed", str(seed), *where]):
-            raise SystemExit(code)  # stopped: what is there is half trained
+            raise SystemExit(code)  # training was interrupted
         trained = time.perf_counter()
         evaluate.main(where)
     done = time.perf_counter()
@@ -97,7 +97,7 @@ def table(n_seeds, folder):
 
 
 def process_seconds(folder):
-    """Whole-process seconds of the three commands, one after the other."""
+    """Seconds of the processes of the three commands."""
     seconds = {}
     for script in ("train.py", "evaluate.py", "plot_results.py"):
         start = time.perf_counter()
@@ -126,7 +126,7 @@ def rate_distortion(n_seeds, folder):
 
 
 def draw_rate_distortion(result, path, unit):
-    """The points of `result`, and PCA's where it has any; distortion is in `unit`."""
+    """Draw the points of `result`, and those of PCA if it has any; distortion is in `unit`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -158,8 +158,9 @@ def draw_rate_distortion(result, path, unit):
 
 
 def labels_apart(betas, places):
-    """Number of a point -> its label, with the betas of all points that lie on it; `places` [n, 2]
-    in dots.
+    """Map a point's number to its label, which joins the betas of points at the same place.
+
+    `places` [n, 2] are positions in dots.
     """
     found = {}
     for i, beta in enumerate(betas):

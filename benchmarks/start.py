@@ -1,4 +1,4 @@
-"""Seconds of the README's two lines for a fresh machine.
+"""Time the two lines of the README for a new machine.
 
     python benchmarks/start.py            # downloads PyTorch twice; some minutes
 
@@ -32,7 +32,7 @@ INSTALL_LINES = (
 
 
 def copy_repository(folder):
-    """The files that git knows, in `folder`."""
+    """Copy the files that git tracks to `folder`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     )

@@ -1,6 +1,6 @@
-"""The walk through a small table with holes: what each command takes, writes and reaches.
+"""Run all commands on the small example table, and measure their time and their results.
 
-README.md and docs/tables.md show it.
+README.md and docs/tables.md show the commands.
 
     python benchmarks/survey.py           # about 2 minutes on two cores
 
@@ -28,7 +28,7 @@ from parts.options import positive_int
 from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
-SURVEY_COMMANDS = (  # and the file that each leaves
+SURVEY_COMMANDS = (  # each command, and the file that it writes
     ("python data.py --example survey.csv", "survey.csv"),
     ("python detect.py survey.csv --labels odd", "survey.scored.csv"),
     ("python impute.py survey.csv --kind odd=ignore --check", "survey.imputed.csv"),
@@ -52,12 +52,12 @@ def run(command, folder):
 
 
 def walk(folder):
-    """The commands with their seconds and the first lines of what they wrote."""
+    """Run the commands; their seconds and the first lines of the files that they write."""
     steps = []
     for command, name in SURVEY_COMMANDS:
         seconds, _ = run(command, folder)
         lines = (folder / name).read_text().splitlines()
-        if name == "survey.scored.csv":  # the oddest row tells more than the first
+        if name == "survey.scored.csv":  # lists the oddest rows first
             rank = lines[0].split(",").index("anomaly_rank")
             lines[1:] = sorted(lines[1:], key=lambda line: int(line.split(",")[rank]))
         steps.append({"command": command, "seconds": seconds, "file": name, "lines": lines[:3]})
@@ -75,7 +75,7 @@ def results_of(folder):
 
 
 def figures_of(folder):
-    """The figures of docs/tables.md, from the two runs that the walk made."""
+    """Draw and copy the figures of docs/tables.md from the two runs of the commands."""
     for name in ("0001", "0002"):
         run(f"python plot_results.py --run {name}", folder)
         for figure in SURVEY_FIGURES:
@@ -85,7 +85,7 @@ def figures_of(folder):
 
 
 def spread(results):
-    """Mean and standard deviation over seeds of what docs/results.md gives."""
+    """Mean and standard deviation over seeds of the metrics in docs/results.md."""
 
     def over(pick):
         values = [pick(result) for result in results]
