@@ -1,9 +1,9 @@
-"""Where data comes from: the synthetic default, named sets, your file, pictures; splits, scaling.
+"""Load data: the synthetic default, named sets, a file or pictures; split and scale the rows.
 
     python data.py --data survey.csv       # what a table holds and how it is read; no training
     python data.py --example survey.csv    # write a small table to try the scripts on
 
-Everything fitted (kinds, scaling, categories) is fitted on the training rows only.
+Kinds, scaling and categories are fitted to the training rows only.
 """
 
 from dataclasses import dataclass, field, replace
@@ -22,9 +22,9 @@ from parts.forms.tables import kinds
 
 @dataclass
 class Data:
-    """Three splits in model units, the codec fitted to the first, and a fingerprint of the file.
+    """Three splits in model units, the codec fitted to the training rows, a hash of the file.
 
-    `notes` are sentences for the user on cells that could not be read.
+    `notes` are sentences for the user about cells that could not be read.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Data:
 
     @property
     def shape(self):
-        """How the cells of a row lie: (D,), of pictures (C, H, W)."""
+        """The shape of a row: (D,) in a table, (C, H, W) for pictures."""
         return self.codec.shape
 
     def describe(self):
@@ -62,16 +62,16 @@ class Data:
 
 
 def load(config, codec=None, fingerprint=None):
-    """The Data that a DataConfig asks for; with a run's `codec` it is used, else one is fitted.
+    """Load the Data of a DataConfig, with a run's `codec` or a new one fitted to the rows.
 
-    With a run's `fingerprint` data that have changed since are refused.
+    Where a run's `fingerprint` is given, data with another fingerprint raise UserError.
     """
     form, source = forms.open_source(config)
     return split_and_encode(form, source, config, codec, fingerprint)
 
 
 def split_and_encode(form, source, config, codec=None, fingerprint=None):
-    """The Data of a Source; see `load`."""
+    """Split a Source and encode its rows as Data; see `load` for `codec` and `fingerprint`."""
     if fingerprint is not None and source.fingerprint != fingerprint:
         raise UserError(
             f"--data {config.data} has changed since this run was trained, so its split would "
@@ -84,13 +84,13 @@ def split_and_encode(form, source, config, codec=None, fingerprint=None):
 
 
 def split_rows(n, config, n_official=None):
-    """Row numbers of train, held-out and test; with the defaults the recipe's train_test_split.
+    """Row numbers of the training, held-out and test rows, three arrays.
 
-    Without a `test_fraction` the test rows are the last `n_official`, in their order.
+    Without a `test_fraction` the last `n_official` rows are the test rows, in their order.
     """
 
     def cut(rows, n_cut):
-        """As scikit-learn's train_test_split, which would take a second and 130 MB to import."""
+        """Cut as scikit-learn's train_test_split does, whose import takes a second and 130 MB."""
         if n_cut == 0:
             return rows, rows[:0]
         order = np.random.RandomState(config.split_seed).permutation(len(rows))
@@ -111,7 +111,7 @@ def split_rows(n, config, n_official=None):
 
 
 def resolve(config):
-    """The DataConfig with the defaults filled in that depend on the data set."""
+    """Fill in the defaults of a DataConfig that depend on the data set."""
     name = config.data
     synthetic = name == "synthetic"
     defaults = {
@@ -134,7 +134,7 @@ def main(argv=None):
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     args = vars(parser.parse_args(argv))
     example, overwrite = args.pop("example"), args.pop("overwrite")
-    wanted = kinds.wanted(args.pop("kinds_file"), args.pop("kind"))
+    wanted = kinds.requested_kinds(args.pop("kinds_file"), args.pop("kind"))
     config = resolve(DataConfig(**args, kinds=wanted))
     if example is not None:
         return write_example(example, overwrite, config.data_seed)

@@ -1,9 +1,9 @@
-"""A table -> the same with an anomaly score per row, and what is odd about it. Pictures too.
+"""Add an anomaly score to each row of a table, and say which cells are odd; or score pictures.
 
 python detect.py orders.csv                          # fits on the file; writes orders.scored.csv
-python detect.py orders.csv --run 0001               # by a run trained before
-python detect.py survey.csv --labels odd             # and measures itself against known answers
-python detect.py odd.npz --run 0001                  # pictures, and a sheet of the oddest
+python detect.py orders.csv --run 0001               # by a run that is trained already
+python detect.py survey.csv --labels odd             # also measures the scores by labels
+python detect.py odd.npz --run 0001                  # pictures; writes a sheet of the oddest
 """
 
 import math
@@ -26,9 +26,9 @@ from parts.randomness import fixed_randomness
 from parts.tasks.score import Scorer, compare, conformal_threshold, ranks, rows_needed
 
 COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
-EXPLAINED = (1000, 10_000)  # least and most of the highest scores with an `anomaly_why`
+EXPLAINED = (1000, 10_000)  # fewest and most rows that get an `anomaly_why`
 N_EXPLAINED_AT_A_TIME = 1000
-TOP = 10  # rows printed
+N_PRINTED = 10  # rows that the report lists
 
 
 def make_parser():
@@ -49,7 +49,7 @@ def make_parser():
 
 
 def refuse_own_labels(run, name):
-    """Raise UserError where a run was trained on the column that --labels names."""
+    """Raise UserError if the run was trained on the column that --labels names."""
     codec = run.config().codec
     if name in conditions.names(codec.columns):
         raise UserError(f"--labels {name}: run {run.name} takes it as given")
@@ -58,7 +58,7 @@ def refuse_own_labels(run, name):
 
 
 def read_labels(table, name):
-    """The 0/1 labels of a column of a DataFrame, NaN where there is none."""
+    """The 0/1 labels in a column of a DataFrame, NaN where a label is missing."""
     if name not in table:
         raise UserError(f"--labels {name}: the columns are {', '.join(map(str, table))[:200]}")
     labels = cells.numbers(table[name], {})
@@ -70,8 +70,8 @@ def read_labels(table, name):
     return labels
 
 
-def words_of(form, scorer, source, encoded, held, scores, flagged, seed):
-    """What is odd about each of the oddest rows, in words; "" of the others."""
+def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
+    """Explain the rows with the highest scores in words; "" for all other rows."""
     why = np.full(len(scores), "", dtype=object)
     typical = scorer.typical_surprise(held)
     n_explained = max(EXPLAINED[0], min(flagged.sum(), EXPLAINED[1]))
@@ -84,7 +84,7 @@ def words_of(form, scorer, source, encoded, held, scores, flagged, seed):
 
 
 def report(form, scores, held, threshold, share, flagged, rank, why):
-    """Print the threshold and the oddest rows."""
+    """Print the threshold and the rows with the highest scores."""
     n_flagged, n_held = flagged.sum(), len(held)
     if math.isinf(threshold):
         needed = rows_needed(share)
@@ -99,8 +99,8 @@ def report(form, scores, held, threshold, share, flagged, rank, why):
             f"Threshold: {threshold:.2f} nats, exceeded by {(held > threshold).sum()} of {n_held} "
             f"held-out {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
         )
-    print(f"The {min(TOP, len(scores))} oddest {form.rows}:")
-    for row in np.argsort(rank)[:TOP]:
+    print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
+    for row in np.argsort(rank)[:N_PRINTED]:
         number = row + form.first_row
         print(f"  {form.row} {number:<7} {scores[row]:9.2f} nats  {why[row]}".rstrip())
 
@@ -142,7 +142,7 @@ def main(argv=None):
     found = dict(zip(COLUMNS, (scores.round(4), flagged.astype(int), rank), strict=False))
     why = [""] * len(scores)
     if form.explains:
-        found[COLUMNS[-1]] = why = words_of(
+        found[COLUMNS[-1]] = why = explanations_of(
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)

@@ -1,4 +1,4 @@
-"""A run -> its test figures beside honest baselines, as a table and metrics.json.
+"""Evaluate a run on its test rows: print its metrics beside baselines, write metrics.json.
 
 python evaluate.py                                  # the newest run
 python evaluate.py --run 0001 --n-samples 5000
@@ -23,26 +23,26 @@ from parts.options import positive_int, seed
 from parts.runs import find_run
 from parts.tasks.evaluate import evaluate, known_factors, measure_factors, remarks, units, walks_of
 
-FEW = 10.0  # effective samples, below which the estimate of log p(x) is a loose bound
+LOOSE_ESS = 10.0  # effective samples below which the estimate of log p(x) is a loose bound
 LOG_2 = math.log(2)  # nats of a bit
 
 
 def unit_of(config):
-    """What x is measured in, in a run's metrics and figures."""
+    """The unit of x in a run's metrics and figures."""
     return "the data's own units" if config.scaling == "none" else "standardised units"
 
 
 def table(metrics, likelihood, given=""):
-    """The printed lines: the model's figures, then the yardsticks, which know no conditions."""
+    """Format the metrics of the model and of the baselines, which do not use conditions."""
     m = metrics
     log_px, baseline = (
         ("log p(x | y)", "baseline, without y") if given else ("log p(x)", "baseline")
     )
     n = f"{m['n_samples']} samples"
     se = "" if m["log_px_se"] is None else f" ± {m['log_px_se']:.2f}"
-    few = "; few: log p(x) may be nats higher" if m["ess"] < FEW < m["n_samples"] else ""
+    few = "; few: log p(x) may be nats higher" if m["ess"] < LOOSE_ESS < m["n_samples"] else ""
     user, bits = [], []
-    if m["log_px_user"] != m["log_px"]:  # where the model's units are not the user's
+    if m["log_px_user"] != m["log_px"]:  # the model's units differ from the user's
         what = "nats: the same, change of variables"
         user = [(f"{log_px}, user's units", f"{m['log_px_user']:.3f}", what)]
     if m["bits_per_dim"] is not None:
@@ -76,7 +76,7 @@ def table(metrics, likelihood, given=""):
 
 
 def save_figures(run, data, figures):
-    """evaluation.npz, from which plot_results.py draws."""
+    """Write evaluation.npz, from which plot_results.py draws."""
     codec = data.codec
     arrays = figures | data.form.figure_arrays(data, figures) | column_arrays(codec.modelled)
     arrays |= {"shape": np.array(codec.shape), "form": np.array(codec.form)}
@@ -115,12 +115,12 @@ def main(argv=None):
         metrics, figures = evaluate(model, train, test, args.n_samples, args.seed, **options)
     if known:
         metrics |= measure_factors(model, *known, args.seed)
-    if data.form.walks and model.members == 1:  # each member has latents of its own
+    if data.form.walks and model.members == 1:  # the members of an ensemble have different latents
         figures |= walks_of(model, figures["mu"], test.y, args.seed)
     unit = unit_of(fitted.config.data)
     save_figures(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
     given = ", ".join(conditions.names(codec.columns))
-    unit_of_each = units(unit, given) | (disentanglement.UNITS if known else {})
+    unit_of_each = units(unit, given) | (disentanglement.UNIT_OF_METRIC if known else {})
     write_json(run.metrics, metrics | {"epoch": epoch, "units": unit_of_each})
 
     print(f"Test MSE: {metrics['test_mse']:.4f}")

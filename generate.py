@@ -1,7 +1,7 @@
-"""A run -> new rows in the user's units, or new pictures, and how near they are to real ones.
+"""Generate rows or pictures from a run, and measure how near they are to real ones.
 
 python generate.py --n 1000 --out new.csv                  # by the newest run
-python generate.py --run 0001 --given "job=nurse,age=40"   # given some columns, or conditions
+python generate.py --run 0001 --given "job=nurse,age=40"   # with columns or conditions fixed
 python generate.py --run digits --given label=7 --n 100    # pictures, and a sheet of them
 """
 
@@ -72,7 +72,7 @@ def main(argv=None):
     draw_y, notes = conditions_drawer(fitted, given, args.keep_missing, args.seed)
     for note in notes:
         print(f"Note: {note}")
-    cells = None  # of x that are given, as x and mask [1, D]
+    cells = None  # the given cells of x, as x and mask [1, D]
     if given is not None and given[1][:, : len(codec.modelled)].any():
         cells = tuple(part[:, : len(codec.modelled)] for part in given)
 

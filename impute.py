@@ -1,9 +1,9 @@
-"""A table with holes -> the same table, its holes filled; nothing else changes. Pictures too.
+"""Fill the missing cells of a table, or the missing pixels of pictures; all else stays.
 
 python impute.py survey.csv                          # fits on the file; writes survey.imputed.csv
-python impute.py survey.csv --run 0001 --draws 20    # and 20 plausible completed tables
-python impute.py survey.csv --check                  # and measures itself on hidden cells
-python impute.py pictures.npz --run 0001             # floats [N, H, W], NaN: a missing pixel
+python impute.py survey.csv --run 0001 --draws 20    # also writes 20 completed tables
+python impute.py survey.csv --check                  # also measures errors on hidden cells
+python impute.py pictures.npz --run 0001             # [N, H, W]; NaN is a missing pixel
 """
 
 import numpy as np
@@ -74,7 +74,7 @@ def main(argv=None):
         n_draws = max(args.draws, form.n_drawn)
         filled = fill(filler, encoded, todo, n_draws, args.interval, bar.update)
     lines = form.write_filled(source, codec, holes, todo, filled, outputs, fitted)
-    left = form.left_empty(source, codec)
+    left = form.n_left_empty(source, codec)
     print(
         f"Filled {holes.sum()} {form.cells} in {len(todo)} of {len(holes)} {form.rows}"
         + (f"; {left} in columns that are not modelled stay empty" if left else "")

@@ -1,4 +1,4 @@
-"""A run -> figures, from the files that train.py, evaluate.py and the verbs left; needs no torch.
+"""Draw the figures of a run from the files in its folder; torch is not imported.
 
 python plot_results.py                   # the newest run, into runs/<name>/figures/
 python plot_results.py --run 0001 --show
@@ -18,7 +18,7 @@ from parts.plots.latent import latent_kl, latent_space
 from parts.plots.scores import anomaly_scores
 from parts.plots.training import training_curves
 
-# Figure -> how it is drawn, by the file that holds its arrays; a form has others of its own.
+# File of a run -> figure -> function that draws it; each form adds figures of its own.
 GENERAL = {
     "evaluation": {"latent_space": latent_space, "latent_kl": latent_kl},
     "scores": {"anomaly_scores": anomaly_scores},
@@ -26,7 +26,7 @@ GENERAL = {
 
 
 def load_evaluation(run, runs_dir):
-    """The arrays that evaluate.py left, refused where the checkpoint is newer."""
+    """The arrays that evaluate.py wrote; UserError if the checkpoint is newer."""
     again = f"run python evaluate.py {run.flags(runs_dir)} first"
     if not run.evaluation.is_file():
         raise UserError(f"{run.evaluation} is missing: {again}")
@@ -37,11 +37,11 @@ def load_evaluation(run, runs_dir):
 
 
 def load(run, runs_dir):
-    """Name of a file -> its arrays, of all that the run's evaluation and the verbs left."""
+    """Map the names of the run's files of arrays to their arrays."""
     verbs = {"scores": run.scores, "imputed": run.imputed, "generated": run.generated}
     left = {name: path for name, path in verbs.items() if path.is_file()}
     found = {}
-    if run.evaluation.is_file() or not left:  # a verb that fitted its own run leaves none
+    if run.evaluation.is_file() or not left:  # a run that another script fitted has no evaluation
         found["evaluation"] = load_evaluation(run, runs_dir)
     for name, path in left.items():
         again = f"delete it, or run the verb that wrote {path.name} again"
@@ -50,7 +50,7 @@ def load(run, runs_dir):
 
 
 def figures_of(log, found, color=None):
-    """Name -> a call that draws it, or gives None where there is nothing to draw."""
+    """Map each figure to a call that draws it, or returns None if there is nothing to draw."""
     draws = {"training_curves": partial(training_curves, log)}
     for name, arrays in found.items():
         own = FORMS[str(arrays["form"])].figures()
@@ -64,7 +64,7 @@ def figures_of(log, found, color=None):
 
 
 def save(figure, path):
-    """Write the figure and say so; letters that the font lacks are drawn as boxes."""
+    """Write the figure and print its path; letters that the font lacks are drawn as boxes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         files.write_atomic(path, partial(figure.savefig, format="png", dpi=style.DPI))

@@ -1,8 +1,8 @@
-"""Fit a VAE and write a run.
+"""Train a VAE and write a run.
 
 python train.py                          # the synthetic default, about 3 s
 python train.py --data survey.csv        # a table with mixed columns and holes
-python train.py --resume 0001            # go on where a run stopped, to the same bits
+python train.py --resume 0001            # continue a run; the results are bit-identical
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from parts.tasks.fit import fit_arrays as fit
 __all__ = ["fit", "main"]  # fit(model, x): for arrays in a notebook
 
 RESUMABLE = ("checkpoint_seconds", "device", "epochs", "patience", "runs_dir", "threads")
-FLAG_OF = {"kinds_file": "columns"}  # where a flag and its name in the code differ
+FLAG_OF = {"kinds_file": "columns"}  # flags whose names in the code differ
 
 
 def make_parser():
@@ -31,8 +31,8 @@ def make_parser():
     return parser
 
 
-def begin(args, given, held):
-    """The Session that the flags ask for: of a new run, or of one that goes on."""
+def make_session(args, given, held):
+    """The Session of a new run, or of a run that is continued."""
     if args["resume"] is None:
         if args["overwrite"] and args["run"] is None:
             raise UserError(
@@ -53,7 +53,7 @@ def begin(args, given, held):
 def main(argv=None):
     args, given = parse(make_parser(), argv)
     with contextlib.ExitStack() as held:
-        session = begin(args, given, held)
+        session = make_session(args, given, held)
         introduce(session)
         train(session)
     return conclude(session, session.run.flags(args["runs_dir"]))

@@ -3,10 +3,10 @@
     python tune.py --data survey.csv --trials 30   # the same command goes on where it stopped
     python tune.py --data digits --epochs 100      # a flag of train.py holds that setting fixed
 
-A trial trains as train.py does, and its score is the importance-weighted bound on log p(x) of the
-held-out rows, whatever it climbed in training (beta, objective): of the same rows, with as many
-samples from the same seed, in the units and above the floor of variance of one likelihood. A trial
-that leads is trained from three seeds, and must lead in their mean. Test rows stay out of it.
+Each trial trains a model as train.py does. Its score is the importance-weighted bound on log p(x)
+of the held-out rows, whatever the training objective was; all trials share the rows, the number of
+samples, their seed, the likelihood and its units. A trial that leads is trained from three seeds,
+and must lead in their mean. The search uses no test rows.
 """
 
 import csv
@@ -44,19 +44,20 @@ from parts.randomness import fixed_randomness
 from parts.runs.config import Config, resolve
 from parts.tasks import fit
 from parts.training import search, workers
-from parts.training.presets import spiked
+from parts.training.presets import has_spike
 
-HELD_OUT = 0.2  # of the rows, where train.py would hold back none
-N_SCORED, SCORE_SAMPLES = 2000, 1000  # held-out rows and importance samples of a score
-N_LOOKED_AT, LOOK_SAMPLES = 500, 64  # and of the rougher one by which trials are pruned,
-N_LOOKS = 10  # which is taken so many times, evenly over the epochs
-NOT_SEARCHED = ("patience", "checkpoint_seconds")  # options of train.py that a trial has none of
+DEFAULT_VAL_FRACTION = 0.2  # share of held-out rows where train.py has none
+N_SCORED, SCORE_SAMPLES = 2000, 1000  # most held-out rows of a score, and its importance samples
+N_PRUNING_ROWS, PRUNING_SAMPLES = 500, 64  # the same two for the score by which trials are pruned
+N_LOOKS = 10  # equal parts of the epochs, between which a trial may be pruned
+NOT_SEARCHED = ("patience", "checkpoint_seconds")  # options of train.py that tune.py does not have
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What all trials share: the default's Config, the codec and the data's fingerprint, and how
-    they are computed (threads 0: as many as a step is worth).
+    """What all trials share: the default's Config, the codec, the data's fingerprint, the device.
+
+    With `threads` 0 the size of a step decides the number of threads.
     """
 
     config: Config
@@ -75,13 +76,13 @@ class Search:
 
 
 class Stopped(Exception):
-    """The search ends before this trial does."""
+    """The search was stopped during a trial."""
 
 
 def score(model, data, device, n_rows=N_SCORED, n_samples=SCORE_SAMPLES):
-    """Log p(x) of the first held-out rows, [N] in nats, with the same draws every time.
+    """Bound on log p(x) of the first held-out rows, [N] in nats, with fixed draws.
 
-    The bound and the units of `log_px` in evaluate.py.
+    Bound and units are those of `log_px` in evaluate.py.
     """
     rows = Batch.of(data.val, device).take(slice(n_rows))
     with fixed_randomness():
@@ -91,16 +92,16 @@ def score(model, data, device, n_rows=N_SCORED, n_samples=SCORE_SAMPLES):
     return log_px + encoding.log_det(data.val.x[:n_rows], data.codec.modelled, mask, user=False)
 
 
-def attempt(trial, base, config, data, share, stopped, to_beat):
-    """The `score` of a trial from each of its seeds, [S, N]; None where it was pruned.
+def score_from_seeds(trial, base, config, data, share, stopped, to_beat):
+    """Train a trial from one or several seeds; its scores [S, N], None if it was pruned.
 
-    A trial that leads trains from other seeds too, for as long as it leads in their mean: of many
-    trials the first is else the luckiest. After the races of Hutter et al. 2011 (SMAC).
+    A trial is trained from further seeds as long as it leads in the mean over seeds; otherwise the
+    best of many trials would be the luckiest one (the races of Hutter et al. 2011, SMAC).
     """
     log_px = []
     for seed in search.seeds(base.seed):
         seeded = config.replace(seed=seed)
-        rows = trained(trial, base, seeded, data, share, stopped, look=not log_px)
+        rows = train_and_score(trial, base, seeded, data, share, stopped, look=not log_px)
         if rows is None:
             return None
         log_px.append(rows)
@@ -109,8 +110,11 @@ def attempt(trial, base, config, data, share, stopped, to_beat):
     return np.stack(log_px)
 
 
-def trained(trial, base, config, data, share, stopped, look):
-    """Train on at most `share` threads; the `score`, or None where a `look` on the way prunes."""
+def train_and_score(trial, base, config, data, share, stopped, look):
+    """Train a trial on at most `share` threads; its `score`, None if it is pruned on the way.
+
+    Only where `look` is true may it be pruned.
+    """
     training = fit.start(data, config, base.device)
     threads = fitting.set_threads(base.threads, config, data, training.model)
     threads = base.threads or min(threads, share)
@@ -123,7 +127,7 @@ def trained(trial, base, config, data, share, stopped, look):
         if stopped():
             raise Stopped
         if means and at.epoch in looks and at.epoch < epochs:
-            rough = score(training.model, data, base.device, N_LOOKED_AT, LOOK_SAMPLES)
+            rough = score(training.model, data, base.device, N_PRUNING_ROWS, PRUNING_SAMPLES)
             trial.report(rough.mean(), at.epoch)
             if trial.should_prune() and not search.is_default(trial):
                 return None
@@ -133,8 +137,8 @@ def trained(trial, base, config, data, share, stopped, look):
     return log_px
 
 
-def work(study, base, axes, data, turns, share, stopped):
-    """Run a trial for each of the `turns`; a generator that yields after each."""
+def run_trials(study, base, axes, data, turns, share, stopped):
+    """Run a trial for each of the `turns`, and yield after each."""
     import torch
 
     default = {name: search.params_of(base.config.flat())[name] for name in axes}
@@ -146,12 +150,12 @@ def work(study, base, axes, data, turns, share, stopped):
         started = time.perf_counter()
         try:
             to_beat = partial(search.to_beat, study)
-            log_px = attempt(trial, base, config, data, share, stopped, to_beat)
+            log_px = score_from_seeds(trial, base, config, data, share, stopped, to_beat)
         except Stopped:
             search.give_up(study, trial)
             return
         except (UserError, MemoryError, torch.OutOfMemoryError) as error:
-            if search.is_default(trial):  # there is nothing to compare with
+            if search.is_default(trial):  # without the default there is no comparison
                 search.give_up(study, trial)
                 raise
             note = str(error).split(";")[0] or "out of memory"
@@ -161,21 +165,21 @@ def work(study, base, axes, data, turns, share, stopped):
 
 
 def worker(path, base, axes, share, turns):
-    """What a process of --workers does."""
+    """Run trials in a process of --workers."""
 
     def run():
-        with stop_signals() as stop, search.opened(path, base.epochs) as study:
-            workers.only_sigterm()
+        with stop_signals() as stop, search.open_study(path, base.epochs) as study:
+            workers.ignore_interrupts()
             data = datasets.load(base.config.data, base.codec, base.fingerprint)
-            data, ended = without_test(data), lambda: stop or workers.orphaned()
-            for _ in work(study, base, axes, data, turns, share, ended):
+            data, ended = without_test_rows(data), lambda: stop or workers.parent_is_gone()
+            for _ in run_trials(study, base, axes, data, turns, share, ended):
                 pass
 
     run_script(run)
 
 
-def carry_out(study, path, base, axes, data, n_trials, n_workers):
-    """Trials until `n_trials` are finished, a line for each; whether it was not interrupted."""
+def run_search(study, path, base, axes, data, n_trials, n_workers):
+    """Run trials until `n_trials` are finished, and print a line for each; False if interrupted."""
     turns = search.turns(study, n_trials)
     n_workers = min(n_workers, len(turns))
     share = max(1, n_cores() // max(1, n_workers))
@@ -183,13 +187,13 @@ def carry_out(study, path, base, axes, data, n_trials, n_workers):
     with progress_bar(n_trials, len(seen), "trial") as bar, stop_signals() as stop:
 
         def stopped():
-            bar.update(0)  # a trial may take minutes
+            bar.update(0)  # keeps the clock moving: a trial may take minutes
             return bool(stop)
 
         if n_workers > 1:
             steps = workers.run(n_workers, worker, (path, base, axes, share), turns, stop)
         else:
-            steps = work(study, base, axes, data, turns, share, stopped)
+            steps = run_trials(study, base, axes, data, turns, share, stopped)
         for _ in steps:
             for row in search.table(study):
                 if row["trial"] not in seen:
@@ -199,8 +203,8 @@ def carry_out(study, path, base, axes, data, n_trials, n_workers):
     return not stop
 
 
-def without_test(data):
-    """The Data without its test rows, so that nothing here can depend on them."""
+def without_test_rows(data):
+    """The Data without its test rows, so that the search cannot depend on them."""
     return dataclasses.replace(data, test=datasets.Split(data.test.x[:0]))
 
 
@@ -210,13 +214,16 @@ def config_of(base, params):
 
 
 def prepare(args, given):
-    """The Search that the flags ask for, its Data, with rows held out, and the axes."""
+    """The Search of the flags, its Data with held-out rows, and the axes."""
     options = options_in(given)
     if not resolve(options).data.val_fraction:
         if "val_fraction" in given:
             raise UserError("--val-fraction 0 leaves no held-out rows to score by; give 0.1 or so")
-        options["val_fraction"] = HELD_OUT
-        print(f"Holding out {HELD_OUT:.0%} of the rows, where train.py would hold out none")
+        options["val_fraction"] = DEFAULT_VAL_FRACTION
+        print(
+            f"Holding out {DEFAULT_VAL_FRACTION:.0%} of the rows, "
+            "where train.py would hold out none"
+        )
     config, data = fitting.prepare(options)
     print(data.describe())
     if len(data.val.x) < 2:
@@ -226,7 +233,7 @@ def prepare(args, given):
         )
     choices = {"network": NETWORKS, "objective": OBJECTIVES}
     if "variance" in LIKELIHOODS[config.model.likelihood].options:
-        if spiked(data):
+        if has_spike(data):
             print(
                 "Note: variance is not searched: one value fills a third of a column, where "
                 "log p(x) rewards the narrowest density, down to its floor"
@@ -235,7 +242,7 @@ def prepare(args, given):
             choices["variance"] = LEARNED_VARIANCES
     space = Space.of(data.codec)
     choices = {
-        name: [value for value in values if can_be(config.replace(**{name: value}), space)]
+        name: [value for value in values if is_buildable(config.replace(**{name: value}), space)]
         for name, values in choices.items()
     }
     fixed = given | MODELS[config.model.model].needs
@@ -244,11 +251,11 @@ def prepare(args, given):
         raise UserError("every setting is fixed by a flag: nothing is left to search")
     device = choose_device(args["device"]).type
     base = Search(config, data.codec, data.fingerprint, device, args["threads"])
-    return base, without_test(data), axes
+    return base, without_test_rows(data), axes
 
 
-def can_be(config, space):
-    """Whether there is a model of these settings: no convolutions of tables, for one."""
+def is_buildable(config, space):
+    """Whether a model can be built from these settings: a table takes no convolutions."""
     try:
         refuse_unfit(config)
         build_model(config.model, space)
@@ -258,7 +265,7 @@ def can_be(config, space):
 
 
 def study_folder(args):
-    """The folder of the study, made where there is none: by default named for the data."""
+    """The folder of the study, created if it does not exist; by default named after the data."""
     name = re.sub(r"[^\w.-]+", "-", Path(args["data"]).stem)
     folder = Path(args["study"] or Path(args["runs_dir"]) / f"tune-{name}")
     known = {".lock", "study.db"}
@@ -275,7 +282,7 @@ def study_folder(args):
 
 
 def flags_of(args, base, config, threads):
-    """A Config as flags for `train.py --config`, by name; only those that go together."""
+    """A Config as flags for `train.py --config`, without options that the model does not use."""
     settings = config.flat()
     unused = options_of_others(settings)
     flags = {name: settings[name] for name in args if name in settings and name not in unused}
@@ -289,7 +296,7 @@ def flags_of(args, base, config, threads):
 
 
 def write(folder, study, flags):
-    """trials.csv, best.json and search.png."""
+    """Write trials.csv, best.json and search.png."""
     rows = search.table(study)
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -313,7 +320,7 @@ def draw(path, rows, importances):
 
 
 def report(study, default, best, n_held_out, seconds):
-    """The best trial beside the default, by how much it is better, and what it cost."""
+    """Print the best trial and the default, their difference, and the seconds spent."""
     ours, theirs = (np.mean(trial.user_attrs["log_px"], axis=0) for trial in (best, default))
     gain, rows = ours - theirs, search.table(study)
     n_complete = sum(row["state"] == "complete" for row in rows)
@@ -358,13 +365,13 @@ def make_parser():
 
 
 def claimed_settings(base, axes):
-    """What must be the same where a study goes on, as plain values."""
+    """The settings that must not change when a study is continued, as plain values."""
     settings = base.config.flat()
     del settings["data"]
     settings |= {"columns": [column.to_dict() for column in base.codec.columns]}
     settings |= {"data_hash": base.fingerprint, "shape": list(base.codec.shape)}
     settings |= {"axes": {name: str(axis) for name, axis in axes.items()}}
-    settings |= {"scoring": [N_SCORED, SCORE_SAMPLES, N_LOOKED_AT, LOOK_SAMPLES, N_LOOKS]}
+    settings |= {"scoring": [N_SCORED, SCORE_SAMPLES, N_PRUNING_ROWS, PRUNING_SAMPLES, N_LOOKS]}
     return settings | {"seeds": search.seeds(base.seed)}
 
 
@@ -377,14 +384,14 @@ def main(argv=None):
     settings = claimed_settings(base, axes)
     path = folder / "study.db"
     busy = f"{folder} is being searched by another process"
-    with locked(folder, busy), search.opened(path, base.epochs) as study:
+    with locked(folder, busy), search.open_study(path, base.epochs) as study:
         search.claim(study, settings, folder)
         n_finished = len(search.finished(study))
         print(
             f"Searching {', '.join(axes)}; study: {path}, "
             f"{n_finished} of {args['trials']} trials finished"
         )
-        if not carry_out(study, path, base, axes, data, args["trials"], args["workers"]):
+        if not run_search(study, path, base, axes, data, args["trials"], args["workers"]):
             again = shlex.join(map(str, argv))
             print(
                 f"Stopped; finished trials are kept. Go on with:\n  python tune.py {again}".rstrip()

@@ -1,10 +1,10 @@
-"""Log p(x) of MNIST against the time it takes: the network and the evaluation of Burda et al. 2016.
+"""Log p(x) of MNIST and training time, with the network and evaluation of Burda et al. 2016.
 
-    python benchmarks/density.py --data-dir DIR                   # all rows of SETTINGS
+    python benchmarks/density.py --data-dir DIR                   # all rows of MNIST_SETTINGS
     python benchmarks/density.py --data-dir DIR --only plain      # one
 
 DIR holds the four idx files of MNIST. Each row is `python train.py --data mnist --data-dir DIR
-FLAGS`: 60,000 training pictures, all of which are trained on, 784-200-200-50-200-200-784, SiLU in
+FLAGS` on all 60,000 training pictures, with the network 784-200-200-50-200-200-784, SiLU in
 place of the paper's tanh, pixels binarised anew at every visit. Test log p(x): all 10,000 test
 pictures, binarised once by a fixed seed, 5000 importance samples (1000 where several seeds are
 compared), in nats, with the standard error over pictures; nothing is chosen by it. `curve` holds
@@ -47,17 +47,17 @@ from parts.tasks.evaluate import estimates
 from vae import Batch
 
 RESULTS = ROOT / "benchmarks/results"
-N_TEST_SAMPLES = 5000  # of Burda et al. 2016
-FEWER_SAMPLES = 1000  # where several seeds are compared
-LOOKS, LOOK_AT, LOOK_SAMPLES = 10, slice(None, None, 10), 100
+N_TEST_SAMPLES = 5000  # importance samples of Burda et al. 2016
+FEWER_SAMPLES = 1000  # importance samples if several seeds are compared
+N_CURVE_POINTS, CURVE_ROWS, CURVE_SAMPLES = 10, slice(None, None, 10), 100
 PAPER = -86.76  # Burda et al. 2016, table 1: VAE, one stochastic layer, one sample
-LIMIT_SIZE, LIMIT_TRIES = 2048, 5  # of the matrix product that stands for the device's limit
+LIMIT_SIZE, LIMIT_TRIES = 2048, 5  # size and repetitions of the product that measures the limit
 COLORS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, "#CC79A7", style.GREY)
-MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds", "rows_per_second",
-         "share_of_limit")  # fmt: skip
+MEANS = ("log_px", "log_px_se", "train_seconds", "evaluate_seconds")
+MEANS += ("rows_per_second", "share_of_limit")
 ELBO = "--preset mnist --objective elbo --n-samples 1 --epochs 30"
 # Name -> flags of train.py and seeds; docs/results.md shows them in order.
-SETTINGS = {
+MNIST_SETTINGS = {
     "plain": ("--preset mnist", 1),
     "plain, 240 epochs": ("--preset mnist --epochs 240", 1),
     "mixture prior, 60 epochs": ("--preset mnist --prior mixture --epochs 60", 1),
@@ -76,11 +76,11 @@ SETTINGS = {
 def rough(model, rows):
     with randomness.fixed_randomness():
         rows = rows._replace(x=model.likelihood.draw(rows.x))
-        return model.log_px(*rows, n_samples=LOOK_SAMPLES).mean().item()
+        return model.log_px(*rows, n_samples=CURVE_SAMPLES).mean().item()
 
 
 def multiply_adds(model, n_samples):
-    """Of one row's training step: each weight once forward, twice backward; decoded per sample."""
+    """Multiply-adds of a training step per row: each weight counts once forward, twice backward."""
     encoder, decoder = (
         sum(p.numel() for p in half.parameters() if p.ndim > 1)
         for half in (model.encoder, model.decoder)
@@ -89,7 +89,7 @@ def multiply_adds(model, n_samples):
 
 
 def limit(device):
-    """Multiply-adds a second of a large product of matrices on this device, the best of a few."""
+    """Multiply-adds per second of a large matrix product on this device, the best of a few."""
     a = torch.randn(LIMIT_SIZE, LIMIT_SIZE, device=device)
     best = 0.0
     for _ in range(LIMIT_TRIES):
@@ -100,7 +100,7 @@ def limit(device):
 
 
 def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
-    """One training of a setting: curve, test log p(x) with its standard error, seconds of each."""
+    """Train a setting once; its curve, test log p(x) with standard error, and seconds."""
     argv = ["--data", "mnist", "--data-dir", data_dir, "--val-fraction", "0", *flags.split()]
     args, given = parse(train.make_parser(), [*argv, "--seed", str(seed)])
     config, data = prepare(options_in(given))
@@ -108,13 +108,13 @@ def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
     training = fit.start(data, config, device)
     set_threads(args["threads"], config, data, training.model)
     rows, test = (Batch.of(split, device) for split in (data.train, data.test))
-    looks = {round(options.epochs * i / LOOKS) for i in range(1, LOOKS + 1)}
+    looks = {round(options.epochs * i / N_CURVE_POINTS) for i in range(1, N_CURVE_POINTS + 1)}
     curve, seconds, start = [], 0.0, time.perf_counter()
     for means in training.run(rows, options.epochs, **options.loop_options()):
         epoch = training.position.epoch
         if means and epoch in looks:
             seconds += time.perf_counter() - start
-            log_px = rough(training.model, test.take(LOOK_AT))
+            log_px = rough(training.model, test.take(CURVE_ROWS))
             curve.append({"seconds": seconds, "epoch": epoch, "rough_log_px": log_px})
             print(f"  {seconds:6.0f} s, epoch {epoch}: {log_px:.2f}", flush=True)
             start = time.perf_counter()
@@ -140,7 +140,7 @@ def measure(flags, data_dir, seed, n_test_samples=N_TEST_SAMPLES):
 
 
 def draw(rows, path):
-    """Seconds of training against log p(x): each curve ends at its dot, the full evaluation.
+    """Draw log p(x) against seconds of training; a dot at the end is the full evaluation.
 
     A curve is measured on every tenth picture, whose log p(x) differs by about a constant: it is
     shifted by the difference at its end.
@@ -183,7 +183,7 @@ def main(argv=None):
     add = parser.add_argument
     add("--data-dir", metavar="DIR", help="the idx files of MNIST")
     add("--redraw", action="store_true", help="draw the figure again from the JSON, and stop")
-    add("--only", action="append", choices=SETTINGS, help="this row; repeatable")
+    add("--only", action="append", choices=MNIST_SETTINGS, help="this row; repeatable")
     add("--epochs", type=positive_int, help="fewer or more, for a quick look; needs --out")
     add("--out", metavar="FILE", help="the JSON (default: benchmarks/results/density.json)")
     args = parser.parse_args(argv)
@@ -196,8 +196,8 @@ def main(argv=None):
         return 0
     if not args.data_dir:
         raise UserError("--data-dir: name the folder with the idx files of MNIST")
-    for name in args.only or SETTINGS:
-        flags, n_seeds = SETTINGS[name]
+    for name in args.only or MNIST_SETTINGS:
+        flags, n_seeds = MNIST_SETTINGS[name]
         flags += f" --epochs {args.epochs}" if args.epochs else ""
         print(f"{name}: {flags}", flush=True)
         n_samples = N_TEST_SAMPLES if n_seeds == 1 else FEWER_SAMPLES
@@ -209,7 +209,7 @@ def main(argv=None):
             f"{row['rows_per_second']:,.0f} rows/s, {row['share_of_limit']:.0%} of the device's "
             "arithmetic limit"
         )
-        found = {key: (found | {name: row})[key] for key in SETTINGS if key in {*found, name}}
+        found = {key: (found | {name: row})[key] for key in MNIST_SETTINGS if key in {*found, name}}
         command = "python benchmarks/density.py --data-dir DIR"
         result = {"command": command, "cores": n_cores(), "rows": found}
         files.write_json(out, result | {"versions": runs.versions()})

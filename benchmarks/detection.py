@@ -1,4 +1,4 @@
-"""Anomaly detection on labelled tables, one-class, with the defaults that a user gets.
+"""One-class anomaly detection on labelled tables, with the default settings.
 
     python benchmarks/detection.py --tables DIR       # DIR holds *.npz; 10 minutes
 
@@ -45,15 +45,17 @@ from parts.runs import versions
 from parts.tasks.score import Scorer
 
 RESULTS = ROOT / "benchmarks/results"
-MOST = 5000  # normal rows to train on, and as many to test on
+MAX_NORMAL_ROWS = 5000  # most normal rows for training, and for testing
 OURS, PYOD = "VAE", "PyOD's VAE"
 
 
 def split(y, seed):
-    """Rows to train on and rows to test on."""
+    """The numbers of the training rows and of the test rows."""
     normal = np.random.default_rng(seed).permutation(np.flatnonzero(y == 0))
     half = len(normal) // 2
-    return normal[:half][:MOST], np.concatenate([normal[half:][:MOST], np.flatnonzero(y == 1)])
+    return normal[:half][:MAX_NORMAL_ROWS], np.concatenate(
+        [normal[half:][:MAX_NORMAL_ROWS], np.flatnonzero(y == 1)]
+    )
 
 
 def write_table(path, x):
@@ -62,7 +64,7 @@ def write_table(path, x):
 
 
 def ours(train, test, folder, seed):
-    """Scores by `detect.py`'s own functions, and seconds."""
+    """Scores of the test rows by the functions of `detect.py`, and seconds."""
     for name, x in (("train", train), ("test", test)):
         write_table(folder / f"{name}.csv", x)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -84,10 +86,8 @@ def pyod_vae(train, test, seed):
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         model = VAE(verbose=0, random_state=seed).fit(train)
-    scores = model.decision_function(test)
-    return np.nan_to_num(
-        scores, nan=np.finfo(np.float32).max
-    ), time.perf_counter() - start  # some overflow
+    scores = np.nan_to_num(model.decision_function(test), nan=np.finfo(np.float32).max)
+    return scores, time.perf_counter() - start
 
 
 def measure(path, seed, with_pyod):
@@ -140,8 +140,9 @@ def main(argv=None):
         name = path.stem.split("_", 1)[-1]
         auroc = {m: summary([run[0][m] for run in runs]) for m in runs[0][0]}
         seconds = {m: statistics.mean(run[1][m] for run in runs) for m in runs[0][1]}
-        rows.append({"name": name, **runs[0][2], "auroc": auroc, "seconds": seconds,
-                     "by_seed": {m: [run[0][m] for run in runs] for m in runs[0][0]}})  # fmt: skip
+        by_seed = {m: [run[0][m] for run in runs] for m in runs[0][0]}
+        found = {"auroc": auroc, "seconds": seconds, "by_seed": by_seed}
+        rows.append({"name": name, **runs[0][2], **found})
         print(f"{name:12}", *(f"{m} {v[0]:.1f}±{v[1]:.1f};" for m, v in auroc.items()), flush=True)
     result = {"command": "python benchmarks/detection.py --tables DIR", "seeds": args.seeds}
     result |= {"tables": rows, "mean": means(rows, args.seeds), "versions": versions()}
@@ -154,7 +155,7 @@ def main(argv=None):
 
 
 def means(rows, seeds):
-    """Of the tables' mean, over seeds: [mean, standard deviation]."""
+    """[mean, standard deviation] over seeds of the mean AUROC of the tables."""
     return {
         m: summary([statistics.mean(row["by_seed"][m][s] for row in rows) for s in range(seeds)])
         for m in rows[0]["auroc"]

@@ -1,4 +1,4 @@
-"""The pictures of MNIST in docs/pictures.md: samples, reconstructions, a walk along each latent.
+"""Make the pictures of MNIST in docs/pictures.md: samples, reconstructions, a traversal.
 
     python benchmarks/gallery.py --data-dir DIR          # about 5 minutes on one core
 
@@ -24,8 +24,8 @@ from parts.console.flags import Parser
 from parts.console.script import run_script
 
 RESULTS = ROOT / "benchmarks/results"
-FLAGS = "--data mnist --preset mnist --epochs 20 --latent-dim 16 --prior mixture --run mnist"
-FIGURES = ("reconstructions", "latent_traversal", "interpolations")
+TRAIN_FLAGS = "--data mnist --preset mnist --epochs 20 --latent-dim 16 --prior mixture --run mnist"
+COPIED_FIGURES = ("reconstructions", "latent_traversal", "interpolations")
 
 
 def main(argv=None):
@@ -35,11 +35,11 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         where = ["--runs-dir", folder]
         run, sheet = [*where, "--run", "mnist"], Path(folder) / "samples.npz"
-        train.main([*FLAGS.split(), *where, "--data-dir", args.data_dir])
+        train.main([*TRAIN_FLAGS.split(), *where, "--data-dir", args.data_dir])
         evaluate.main([*run, "--n-samples", "5"])
         plot_results.main(run)
         generate.main([*run, "--n", "100", "--out", str(sheet)])
-        for name in FIGURES:
+        for name in COPIED_FIGURES:
             source = Path(folder) / "mnist/figures" / f"{name}.png"
             shutil.copy(source, RESULTS / f"mnist_{name}.png")
         shutil.copy(sheet.with_suffix(".png"), RESULTS / "mnist_samples.png")

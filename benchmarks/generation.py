@@ -1,4 +1,4 @@
-"""Rows that a user gets without any choice of model, measured: does a classifier learn from them?
+"""Generated rows of the default model: does a classifier learn from them?
 
     python benchmarks/generation.py --table hivae_adult.csv     # about 2 minutes, with TVAE 9
 
@@ -57,18 +57,18 @@ from parts.runs import find_run, versions
 
 RESULTS = ROOT / "benchmarks/results"
 COMMITTED = ("hivae_adult", "c9", 3)  # table, target and seeds of results/generation.json
-HELD_OUT = 1 / 3
-N_DCR = 5000  # rows whose closest training row is looked for
+HELD_OUT_FRACTION = 1 / 3
+N_DCR = 5000  # most rows whose closest training row is searched
 TVAE_EPOCHS = 100
-FEWEST = 60  # rows without holes
-KIND_OF = {  # in a file of types beside the table (HI-VAE's words)
+FEWEST = 60  # fewest rows without holes
+KIND_OF_TYPE = {  # type in a file beside the table, in HI-VAE's words -> kind
     **{"count": "count", "cat": "categorical", "pos": "positive", "real": "real"},
     "ordinal": "ordinal",
 }
 
 
 def read_table(path):
-    """The rows without a missing cell, as text, and name -> kind from the types beside it or {}."""
+    """The rows without missing cells as text, and kinds of columns from a file of types, or {}."""
     frame = table_files.read(path).frame
     frame = frame.set_axis(list(map(str, frame.columns)), axis=1)
     whole = ~np.any([cells.missing(frame[name]) for name in frame.columns], axis=0)
@@ -78,16 +78,16 @@ def read_table(path):
         return frame, {}
     with beside.open(encoding="utf-8", newline="") as file:
         types = [row.get("type") for row in csv.DictReader(file)]
-    if len(types) != len(frame.columns) or set(types) - set(KIND_OF):
+    if len(types) != len(frame.columns) or set(types) - set(KIND_OF_TYPE):
         raise UserError(
             f"{beside}: {len(types)} types, {sorted(set(map(str, types)))[:6]}, expected one of "
-            f"{', '.join(KIND_OF)} for each of {len(frame.columns)} columns"
+            f"{', '.join(KIND_OF_TYPE)} for each of {len(frame.columns)} columns"
         )
-    return frame, {n: KIND_OF[t] for n, t in zip(frame.columns, types, strict=True)}
+    return frame, {n: KIND_OF_TYPE[t] for n, t in zip(frame.columns, types, strict=True)}
 
 
 def check_target(frame, name, path):
-    """A UserError where the rows are too few, or the column is not one of two classes."""
+    """Raise UserError for too few rows, or for a target without two frequent classes."""
     if name not in frame:
         names = ", ".join(frame.columns[:20])
         raise UserError(f"--target {name!r}: {path} has the columns {names}")
@@ -103,14 +103,14 @@ def check_target(frame, name, path):
 
 
 def split(n, seed):
-    """Row numbers to train on, and those of the third that is held out."""
+    """The numbers of the training rows, and of the third that is held out."""
     order = np.random.default_rng(seed).permutation(n)
-    n_held = int(n * HELD_OUT)
+    n_held = int(n * HELD_OUT_FRACTION)
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 
 
 def ours(folder, wanted, n, seed):
-    """Rows by the two commands: the frame, seconds of both, and the run's modelled Columns."""
+    """Rows of the two commands, the seconds of both, and the modelled Columns of the run."""
     (folder / "kinds.json").write_text(json.dumps(wanted))
     where = ["--runs-dir", str(folder / "runs"), "--run", "adult", "--seed", str(seed)]
     fit = ["--data", str(folder / "train.csv"), "--test-fraction", "0"]
@@ -130,7 +130,7 @@ def ours(folder, wanted, n, seed):
 
 
 def tvae(frame, columns, n, seed):
-    """The same by CTGAN's TVAE: the frame and seconds of fit and of sampling."""
+    """Rows of CTGAN's TVAE, and the seconds of its fit and of sampling."""
     import torch
     from ctgan import TVAE
 
@@ -139,9 +139,9 @@ def tvae(frame, columns, n, seed):
         if not column.levels:
             value = cells.numbers(frame[column.name], column.style)
             numbers[column.name] = value
-    numbers = numbers[[column.name for column in columns]].dropna()  # it takes no holes
+    numbers = numbers[[column.name for column in columns]].dropna()  # TVAE takes no holes
     numbers = numbers.astype({c.name: "int64" for c in columns if c.whole and not c.levels})
-    np.random.seed(seed)  # noqa: NPY002  which TVAE's scaling draws from
+    np.random.seed(seed)  # noqa: NPY002  TVAE uses the global state
     torch.manual_seed(seed)
     start = time.perf_counter()
     model = TVAE(epochs=TVAE_EPOCHS, enable_gpu=False)
@@ -152,16 +152,18 @@ def tvae(frame, columns, n, seed):
 
 
 def numbers_of(frame, columns):
-    """Rows as float64 [n, D]: numbers as they are, levels by their code; NaN where neither."""
+    """Rows as float64 [n, D]: numbers and codes of levels; NaN for unreadable cells."""
     values = [
-        encoding.codes(frame[c.name], c) if c.levels else cells.numbers(frame[c.name], c.style)
+        encoding.codes_of_levels(frame[c.name], c)
+        if c.levels
+        else cells.numbers(frame[c.name], c.style)
         for c in columns
     ]
     return np.stack(values, -1)
 
 
 def auroc(rows, held, at):
-    """Of a classifier of column `at` fitted to `rows`, percent; None where they hold one class."""
+    """AUROC of a classifier of column `at` fitted to `rows`, percent; None for one class."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
 
@@ -175,7 +177,7 @@ def auroc(rows, held, at):
 
 
 def coordinates(columns, rows, real):
-    """Rows where distances are measured: standardised by the rows `real`, categories one-hot."""
+    """Coordinates of rows for distances: standardised by `real`, with categories one-hot."""
     parts = []
     for j, column in enumerate(columns):
         if column.kind in ("categorical", "binary"):
@@ -194,9 +196,9 @@ def share_of_copies(rows, real):
 
 
 def measure(columns, target, rows, real, held, fitted_to=None):
-    """All figures of `rows`, beside the training rows `real` and the rows `held` out.
+    """All metrics of `rows`, given the training rows `real` and the held-out rows `held`.
 
-    The classifier is fitted to `fitted_to`, where that is another table than `rows`.
+    The classifier is fitted to `fitted_to`, by default to `rows`.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -218,7 +220,7 @@ def measure(columns, target, rows, real, held, fitted_to=None):
 
 
 def one_seed(frame, wanted, target, seed, with_tvae):
-    """Name of a method -> its figures, by one split and one fit of each."""
+    """Map each method to its metrics on one split, with one fit of each method."""
     at_train, at_held = split(len(frame), seed)
     training, held_out = (frame.iloc[at].reset_index(drop=True) for at in (at_train, at_held))
     found = {}
@@ -245,7 +247,7 @@ def line_of(figures):
 
 
 def over_seeds(values):
-    """Mean and standard deviation of numbers, or of dicts of numbers; None where one is missing."""
+    """Mean and standard deviation of numbers or of dicts of numbers; None if a number is None."""
     if isinstance(values[0], dict):
         return {key: over_seeds([value[key] for value in values]) for key in values[0]}
     if any(value is None for value in values):
@@ -260,9 +262,8 @@ def main(argv=None):
     add("--table", required=True, type=Path, help="a table such as hivae_adult.csv")
     add("--target", default=COMMITTED[1], help="a column of two classes (default: %(default)s)")
     add("--seeds", type=positive_int, default=COMMITTED[2], help="of splits and fits (default: 3)")
-    add("--out", type=Path, metavar="FILE",
-        help="the JSON to write (default: results/generation.json for Adult with these defaults, "
-        "else none)")  # fmt: skip
+    default = "results/generation.json for Adult with these defaults, else none"
+    add("--out", type=Path, metavar="FILE", help=f"the JSON to write (default: {default})")
     args = parser.parse_args(argv)
     committed = (args.table.stem, args.target, args.seeds) == COMMITTED
     out = args.out or (RESULTS / "generation.json" if committed else None)

@@ -1,13 +1,13 @@
-"""Whether pictures drawn given a label are of that label, by a classifier of real ones.
+"""Share of pictures generated for a label that a classifier assigns to this label.
 
     python benchmarks/given.py                     # --data digits; 10 minutes
-    python benchmarks/given.py --data-dir DIR      # and MNIST, from its idx files; 30 more
+    python benchmarks/given.py --data-dir DIR      # also MNIST, from its idx files; 30 more
 
 Protocol: `train.py` with the flags of a row, then for each of the ten digits `generate.py --given
 label=DIGIT --n 100`, as it stands (`default`) and with `--pixels drawn`. An SVM (scikit-learn's
-SVC, C = 10), fitted to the run's first 10,000 training pictures, says which digit each is: what is
-given is the share of all 1000 for which it is the one that was asked for, and of the digit that is
-told worst. `real` is its accuracy on the run's test pictures. Mean and standard deviation over
+SVC, C = 10), fitted to the run's first 10,000 training pictures, classifies them. The results are
+the share of all 1000 pictures that are classified as the given digit, and the share of the worst
+digit. `real` is its accuracy on the run's test pictures. Mean and standard deviation over
 seeds 0, 1, 2 of weights, training order and draws. Seconds are of training, on one thread.
 """
 
@@ -37,24 +37,24 @@ from parts.files import write_json
 from parts.options import positive_int
 from parts.runs import find_run, versions
 
-FITTED = 10_000  # pictures that the classifier learns from
-N = 100  # pictures of each digit
-WIDE = "--hidden-dims 256 --latent-dim 16 --epochs 100 --batch-size 64"
-DIGITS = {
+N_JUDGE_ROWS = 10_000  # pictures that the classifier learns from
+N_PER_DIGIT = 100  # pictures of each digit
+DIGITS_256 = "--hidden-dims 256 --latent-dim 16 --epochs 100 --batch-size 64"
+DIGITS_ROWS = {
     "digits, the defaults": "",
-    "digits": WIDE,
-    "digits, Gaussian pixels": f"{WIDE} --likelihood gaussian --variance shared",
-    "digits, VAE/GAN": f"{WIDE} --model vaegan",
+    "digits": DIGITS_256,
+    "digits, Gaussian pixels": f"{DIGITS_256} --likelihood gaussian --variance shared",
+    "digits, VAE/GAN": f"{DIGITS_256} --model vaegan",
     "digits, VQ-VAE": "--hidden-dims 256 --latent-dim 8 --epochs 150 --batch-size 64 --lr 0.003 "
     "--schedule onecycle --model vqvae --n-codes 16",
 }
-TEN = "--hidden-dims 200 200 --latent-dim 16 --epochs 10 --batch-size 128 --lr 0.002 "
-TEN += "--schedule onecycle"
-MNIST = {
+MNIST_FLAGS = "--hidden-dims 200 200 --latent-dim 16 --epochs 10 --batch-size 128 --lr 0.002 "
+MNIST_FLAGS += "--schedule onecycle"
+MNIST_ROWS = {
     "MNIST, the defaults": "",
-    "MNIST": TEN,
-    "MNIST, learned prior": f"{TEN} --prior vamp",
-    "MNIST, beta 4": f"{TEN} --beta 4",
+    "MNIST": MNIST_FLAGS,
+    "MNIST, learned prior": f"{MNIST_FLAGS} --prior vamp",
+    "MNIST, beta 4": f"{MNIST_FLAGS} --beta 4",
 }
 
 
@@ -64,30 +64,31 @@ def quietly(function, argv):
 
 
 def measure(flags, seed):
-    """What is measured of one run, by name."""
+    """Train a run; the shares of agreeing pictures and seconds, by name."""
     from sklearn.svm import SVC
 
     with tempfile.TemporaryDirectory() as folder:
         where, start = ["--runs-dir", folder], time.perf_counter()
         flags = [*flags.split(), "--condition", "label", "--seed", str(seed), "--threads", "1"]
         if quietly(train.main, [*flags, *where, "--run", "given"]):
-            raise KeyboardInterrupt  # what is there is half trained
+            raise KeyboardInterrupt  # training was interrupted
         found = {"seconds": time.perf_counter() - start}
         config = find_run(folder, "given").config()
         data = datasets.load(config.asked.data, config.codec, config.fingerprint)
         decode = data.codec.decode
-        judge = SVC(C=10).fit(decode(data.train.x[:FITTED]), data.train.label[:FITTED])
+        judge = SVC(C=10).fit(decode(data.train.x[:N_JUDGE_ROWS]), data.train.label[:N_JUDGE_ROWS])
         found["real"] = judge.score(decode(data.test.x), data.test.label)
         out = Path(folder) / "given.npz"
         for pixels in ("default", "drawn"):
             agreed = []
             for digit in range(10):
-                made = [*where, "--run", "given", "--given", f"label={digit}", "--n", str(N)]
+                made = [*where, "--run", "given", "--given", f"label={digit}"]
+                made += ["--n", str(N_PER_DIGIT)]
                 made += ["--seed", str(seed), "--out", str(out), "--overwrite"]
                 made += [] if pixels == "default" else ["--pixels", pixels]
                 quietly(generate.main, made)
                 with np.load(out, allow_pickle=False) as arrays:
-                    taken_for = judge.predict(arrays["X"].reshape(N, -1))
+                    taken_for = judge.predict(arrays["X"].reshape(N_PER_DIGIT, -1))
                 agreed.append((taken_for == digit).mean())
             found[pixels], found[f"{pixels}_worst"] = float(np.mean(agreed)), float(min(agreed))
     return found
@@ -99,14 +100,14 @@ def main(argv=None):
     parser.add_argument("--seeds", type=positive_int, default=3, help="per row (default: 3)")
     parser.add_argument("--only", metavar="NAME", help="print this row")
     args = parser.parse_args(argv)
-    todo = {name: f"--data digits {flags}".strip() for name, flags in DIGITS.items()}
+    todo = {name: f"--data digits {flags}".strip() for name, flags in DIGITS_ROWS.items()}
     folder = [] if args.data_dir is None else [f" --data-dir {args.data_dir}"]
-    todo |= {name: f"--data mnist {flags}".strip() for name, flags in MNIST.items() if folder}
+    todo |= {name: f"--data mnist {flags}".strip() for name, flags in MNIST_ROWS.items() if folder}
     rows = []
     for name, flags in todo.items():
         if args.only not in (None, name):
             continue
-        own = "".join(folder) if name in MNIST else ""
+        own = "".join(folder) if name in MNIST_ROWS else ""
         found = [measure(flags + own, seed) for seed in range(args.seeds)]
         row = {key: summary([one[key] for one in found]) for key in found[0]}
         rows.append({"name": name, "flags": f"{flags} --condition label", **row})

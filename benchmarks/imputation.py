@@ -1,4 +1,4 @@
-"""What a user gets from `impute.py` with its defaults, on tables with cells taken out.
+"""The errors of `impute.py` with its defaults, on tables from which cells are removed.
 
     python benchmarks/imputation.py --tables DIR     # about half an hour on two cores
     python benchmarks/imputation.py --tables DIR --only banknote --masks 1    # a quick look
@@ -71,21 +71,22 @@ from parts.measure import (
 from parts.options import positive_int
 from parts.runs import versions
 
-DROPPED = {"banknote": "class", "breast": "target", "concrete": "strength_mpa",
-           "winequality-red": None}  # fmt: skip
+# Table -> the column that the protocol drops.
+DROPPED = {"banknote": "class", "breast": "target"}
+DROPPED |= {"concrete": "strength_mpa", "winequality-red": None}
 ADULT = ("hivae_adult.csv", "hivae_types_adult.csv", "hivae_masks_adult.npz")
-KIND_OF = {"pos": "positive", "cat": "categorical"}  # where the two projects' names differ
-SEEDS = (1234, 1, 2)  # of MIWAE's masks
-RATES = (20, 50)  # % of Adult's cells
-INTERVAL = 0.9
-N_TREES = 100
-N_LEARNT = 5000  # rows of Adult
+KIND_OF = {"pos": "positive", "cat": "categorical"}  # HI-VAE's type -> kind, if they differ
+SEEDS = (1234, 1, 2)  # seeds of MIWAE's masks
+RATES = (20, 50)  # per cent of Adult's cells that are removed
+INTERVAL = 0.9  # the share that intervals should hold
+N_TREES = 100  # trees of a forest
+N_LEARNT = 5000  # rows of Adult to which k-NN and regression are fitted
 FORESTS = {"ExtraTrees": {}, "as missForest": {"max_features": "sqrt", "bootstrap": True}}
 METHODS = ("VAE", "mean / mode", "k-NN", "iterative regression", *FORESTS)
 
 
 def read_table(path, holes=False):
-    """The cells of a CSV as text, and their numbers [N, D]; NaN in holes, where there may be."""
+    """The cells of a CSV as text, and their numbers [N, D]; with `holes` empty cells are NaN."""
     frame = table_files.read(path).frame
     x = np.column_stack([cells.numbers(frame[name], {}) for name in frame])
     empty = np.column_stack([encoding.holes(frame, name) for name in frame])
@@ -96,7 +97,7 @@ def read_table(path, holes=False):
 
 
 def imputed(frame, x, removed, middle, specs=None):
-    """`impute.py` on a table, text and numbers [N, D], less its removed cells; as a dict.
+    """Run `impute.py` on a table, text and numbers [N, D], without its removed cells.
 
     `middle` [D] stands for cells that are left empty; `specs` are kinds of columns, if any.
     """
@@ -135,7 +136,7 @@ def imputed(frame, x, removed, middle, specs=None):
 
 
 def removed_cells(shape, seed):
-    """Half of all cells, by MIWAE's protocol, [n, p] bool."""
+    """A random half of all cells by MIWAE's protocol, [n, p] bool."""
     size = int(np.prod(shape))
     removed = np.zeros(size, bool)
     # The numbers that follow np.random.seed(seed), without a change of the global state.
@@ -145,7 +146,7 @@ def removed_cells(shape, seed):
 
 
 def chained_forest(x, seed, options):
-    """x [n, p] with its NaN filled by a forest per column, each from all other columns."""
+    """Fill NaN in x [n, p] by chained forests, one per column."""
     from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -176,7 +177,7 @@ def one_mask(frame, x, seed):
 
 
 def over(results, pick):
-    """Mean and standard deviation of a figure over masks, and the figure itself of each."""
+    """Mean, standard deviation and values of a figure over masks."""
     values = [pick(result) for result in results]
     if None in values:
         return None
@@ -185,7 +186,7 @@ def over(results, pick):
 
 
 def summary(name, results):
-    """What the masks of one table (or of one rate) have in common, and their spread."""
+    """Summarise the results of the masks of one table or one rate."""
     config = results[0]["config"]
     seconds = {k: [r["seconds"][k] for r in results] for k in results[0]["seconds"]}
     return {
@@ -201,7 +202,7 @@ def summary(name, results):
 
 
 def miwae(folder, name, n_masks):
-    """MIWAE's protocol on one table."""
+    """Run MIWAE's protocol on one table."""
     path = folder / f"{name}.csv"
     frame, x = read_table(path)
     if dropped := DROPPED[name]:
@@ -216,7 +217,7 @@ def miwae(folder, name, n_masks):
 
 
 def read_adult(folder, n_draws):
-    """Adult: cells as text, numbers [N, D], each column's type and its levels, masks by name."""
+    """Read Adult: cells as text, numbers [N, D], types of columns, their levels, masks by name."""
     path, types_path, masks_path = (folder / name for name in ADULT)
     frame, x = read_table(path, holes=True)
     types = table_files.read(types_path).frame
@@ -239,7 +240,7 @@ def hivae_errors(types, n_levels, truth, guess, removed):
         gap = guess[at, j] - truth[at, j]
         if kind == "cat":
             errors.append(np.mean(gap != 0))
-        elif kind == "ordinal":  # of consecutive whole numbers, so that a gap is one of ranks
+        elif kind == "ordinal":  # levels are consecutive, so the gap is a distance of ranks
             errors.append(np.abs(gap).mean() / n_levels[j])
         else:
             width = np.nanmax(truth[:, j]) - np.nanmin(truth[:, j])
@@ -248,18 +249,18 @@ def hivae_errors(types, n_levels, truth, guess, removed):
 
 
 def middle_of(types, x):
-    """Each column's mean, mode or median rank, [D], of its cells that are not NaN."""
+    """The mean, mode or median rank of each column [D], over cells that are not NaN."""
     pick = {"cat": statistics.mode, "ordinal": statistics.median_low}
     known = [column[~np.isnan(column)] for column in x.T]
     return np.array([pick.get(kind, np.mean)(v) for kind, v in zip(types, known, strict=True)])
 
 
 def learnt(frame, specs, seed):
-    """k-NN and iterative regression on a frame of text with holes, values [N, D] by name."""
+    """Fill a frame of text by k-NN and iterative regression, values [N, D] by name."""
     columns = kinds.fit(frame, specs)
     x, mask, _, _ = encoding.encode(frame, columns)
     rows = np.random.default_rng(seed).permutation(len(x))[:N_LEARNT]
-    found = hidden_cells.others(columns, (x[rows], mask[rows]), x, mask)
+    found = hidden_cells.baseline_fills(columns, (x[rows], mask[rows]), x, mask)
     del found["mean / mode"]
     for values in found.values():
         for j, column in enumerate(columns):
@@ -286,7 +287,7 @@ def one_draw(adult, rate, draw):
 
 
 def adult_rate(adult, rate, n_draws):
-    """One rate of Adult; its columns' errors are those of draw 1."""
+    """Results for one rate of Adult; errors of columns are those of draw 1."""
     results = [one_draw(adult, rate, draw) for draw in range(1, n_draws + 1)]
     found = summary(f"adult, {rate} %", results)
     found |= {"removed": [r["n"] for r in results], "columns": results[0]["columns"]}
@@ -294,7 +295,7 @@ def adult_rate(adult, rate, n_draws):
 
 
 def report(results):
-    """A compact table of all that was measured, in lines."""
+    """A compact table of all results, as text."""
     import pandas as pd
 
     rows = []
@@ -309,7 +310,7 @@ def report(results):
 
 
 def measure(folder, names, n_masks):
-    """All that is asked for, in two lists, a line printed for each as it is known."""
+    """Measure the named tables, print a line for each, and return two lists of results."""
     found = {"miwae": [], "adult": []}
     adult = read_adult(folder, 1) if "adult" in names else None
     steps = [("miwae", partial(miwae, folder, name, n_masks)) for name in DROPPED if name in names]
@@ -327,12 +328,12 @@ def main(argv=None):
     parser = Parser(prog="benchmarks/imputation.py", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--tables", required=True, metavar="DIR", help="the folder with the tables")
-    add("--only", action="append", choices=[*DROPPED, "adult"], metavar="NAME",
-        help=f"measure only this: {', '.join(DROPPED)} or adult; may be repeated")  # fmt: skip
-    add("--masks", type=positive_int, choices=(1, 2, 3),
-        help="masks of each table (default: 3)")  # fmt: skip
-    add("--out", metavar="FILE", help="JSON to write (default: benchmarks/results/imputation.json; "
-        "with --only or --masks none)")  # fmt: skip
+    only = f"measure only this: {', '.join(DROPPED)} or adult; may be repeated"
+    add("--only", action="append", choices=[*DROPPED, "adult"], metavar="NAME", help=only)
+    masks = "masks of each table (default: 3)"
+    add("--masks", type=positive_int, choices=(1, 2, 3), help=masks)
+    default = "benchmarks/results/imputation.json; with --only or --masks none"
+    add("--out", metavar="FILE", help=f"JSON to write (default: {default})")
     args = parser.parse_args(argv)
     names, folder = args.only or [*DROPPED, "adult"], Path(args.tables)
     needed = [f"{name}.csv" for name in DROPPED if name in names]

@@ -1,4 +1,4 @@
-"""How many modules of this repository a command loads, and the lines in them.
+"""Count the modules of this repository that a command loads, and their lines.
 
     python benchmarks/modules.py                                    # of this checkout
     python benchmarks/modules.py --repository DIR --as before       # of another one, such as
@@ -22,7 +22,7 @@ from parts.files import write_json
 from parts.forms.tables.example import survey
 
 RESULTS = ROOT / "benchmarks/results"
-COMMANDS = {
+COUNTED_COMMANDS = {
     "python detect.py file.csv": ("detect", "file.csv"),
     "python train.py": ("train", "--epochs", "1"),
 }
@@ -58,7 +58,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     path = RESULTS / "modules.json"
     result = json.loads(path.read_text()) if path.exists() else {}
-    counted = {c: loaded(args.repository.resolve(), *words) for c, words in COMMANDS.items()}
+    counted = {
+        c: loaded(args.repository.resolve(), *words) for c, words in COUNTED_COMMANDS.items()
+    }
     command = "python benchmarks/modules.py"
     write_json(path, result | {"command": command, args.column: counted})
     print(json.dumps(counted, indent=2))

@@ -1,4 +1,4 @@
-"""What the commands of README.md and docs/ print, at full size.
+"""Record what the commands of README.md and docs/ print, at full size.
 
     python benchmarks/printed.py          # about 3 minutes on two cores
 
@@ -21,7 +21,7 @@ from parts.files import write_json
 from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
-COMMANDS = (
+PRINTED_COMMANDS = (
     "python train.py",
     "python evaluate.py",
     "python plot_results.py",
@@ -60,7 +60,7 @@ def main(argv=None):
     parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         lines = {}
-        for command in COMMANDS:
+        for command in PRINTED_COMMANDS:
             lines[command] = printed(command, Path(name))
             print(f"{command}: {len(lines[command])} lines")
     result = {

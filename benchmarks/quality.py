@@ -1,4 +1,4 @@
-"""What the commands reach on the data anyone has: test figures over seeds, beside baselines.
+"""Test metrics of the commands on built-in data sets, over seeds and beside baselines.
 
     python benchmarks/quality.py          # about 5 minutes on one core
 
@@ -38,7 +38,7 @@ from parts.runs import find_run, versions
 from parts.tasks.evaluate import pca_reconstruction, units
 
 RESULTS = ROOT / "benchmarks/results"
-DIGITS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
+DIGITS_FLAGS = "--data digits --epochs 200 --hidden-dims 256 --latent-dim 16"
 # name -> flags of train.py; docs/results.md shows them in this order
 ROWS = {
     "default": "",
@@ -48,21 +48,21 @@ ROWS = {
     "column": "--variance column",
     "iwae": "--objective iwae --n-samples 8",
     "dreg": "--objective dreg --n-samples 8",
-    "digits_bernoulli": f"{DIGITS} --likelihood bernoulli --binarize none",
-    "digits_gaussian": f"{DIGITS} --likelihood gaussian --variance shared",
+    "digits_bernoulli": f"{DIGITS_FLAGS} --likelihood bernoulli --binarize none",
+    "digits_gaussian": f"{DIGITS_FLAGS} --likelihood gaussian --variance shared",
 }
-FIGURES = ("default", "digits_bernoulli", "digits_gaussian")
-LABEL_ROOM = 10  # dots between two points with a label each
+DRAWN_ROWS = ("default", "digits_bernoulli", "digits_gaussian")
+LABEL_ROOM = 10  # fewest dots between two labelled points
 BETAS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 
 
 def run(flags, seed, folder, name):
-    """metrics.json of one run, with the seconds that training and evaluation took."""
+    """Train and evaluate one run; its metrics.json with the seconds of both."""
     where = ["--runs-dir", str(folder), "--run", name]
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         if code := train.main([*flags.split(), "--seed", str(seed), *where]):
-            raise SystemExit(code)  # stopped: what is there is half trained
+            raise SystemExit(code)  # training was interrupted
         trained = time.perf_counter()
         evaluate.main(where)
     done = time.perf_counter()
@@ -88,7 +88,7 @@ def table(n_seeds, folder):
         first = {key: results[0][key] for key in keys}
         rows.append({"name": name, "command": command, "seeds": n_seeds, "seed_0": first, **row})
         print(f"{name}: MSE {row['test_mse']['mean']:.4f}, log p(x) {row['log_px']['mean']:.3f}")
-    for name in FIGURES:
+    for name in DRAWN_ROWS:
         with contextlib.redirect_stdout(io.StringIO()):
             plot_results.main(["--runs-dir", str(folder), "--run", f"{name}-0"])
         source = find_run(folder, f"{name}-0").figures / "reconstructions.png"
@@ -97,7 +97,7 @@ def table(n_seeds, folder):
 
 
 def process_seconds(folder):
-    """Whole-process seconds of the three commands, one after the other."""
+    """Seconds of the processes of the three commands."""
     seconds = {}
     for script in ("train.py", "evaluate.py", "plot_results.py"):
         start = time.perf_counter()
@@ -126,7 +126,7 @@ def rate_distortion(n_seeds, folder):
 
 
 def draw_rate_distortion(result, path, unit):
-    """The points of `result`, and PCA's where it has any; distortion is in `unit`."""
+    """Draw the points of `result`, and those of PCA if it has any; distortion is in `unit`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -158,8 +158,9 @@ def draw_rate_distortion(result, path, unit):
 
 
 def labels_apart(betas, places):
-    """Number of a point -> its label, with the betas of all points that lie on it; `places` [n, 2]
-    in dots.
+    """Map a point's number to its label, which joins the betas of points at the same place.
+
+    `places` [n, 2] are positions in dots.
     """
     found = {}
     for i, beta in enumerate(betas):

@@ -1,12 +1,11 @@
-"""The commands on tables that nobody here made, as anyone would run them: no step by hand.
+"""Run the commands on real tables with their defaults, and measure the results.
 
     python benchmarks/real_tables.py --data DIR     # about 6 minutes on two cores
 
 DIR holds `adbench/*.npz` (arrays X and y, 1 = anomaly; Han et al. 2022) and `uci/*.csv`. Each
-adbench table is written as CSV and goes through `detect.py --labels`, which fits on all its rows,
-anomalies among them, and is measured on the same rows, as are the baselines beside it. Each UCI
-table, among them Adult with its truly missing cells, goes through `impute.py --check` and
-`generate.py`, by the same run.
+adbench table is written as CSV for `detect.py --labels`, which fits to all its rows, including the
+anomalies; the model and the baselines are measured on these rows. `impute.py --check` fits a run to
+each UCI table, of which Adult has missing cells, and `generate.py` generates rows from this run.
 """
 
 import json
@@ -28,7 +27,7 @@ from parts.errors import UserError
 from parts.files import write_json
 from parts.runs import versions
 
-TABLES = ("banknote", "breast", "concrete", "winequality-red", "hivae_adult")
+UCI_TABLES = ("banknote", "breast", "concrete", "winequality-red", "hivae_adult")
 
 
 def detection(path, folder):
@@ -37,8 +36,8 @@ def detection(path, folder):
         x, y = arrays["X"], arrays["y"]
     name = path.stem.split("_", 1)[1]
     header = ",".join([*(f"f{j}" for j in range(x.shape[1])), "label"])
-    lines = (",".join([*map(repr, row), str(int(label))])
-             for row, label in zip(x.tolist(), y, strict=True))  # fmt: skip
+    rows = zip(x.tolist(), y, strict=True)
+    lines = [",".join([*map(repr, row), str(int(label))]) for row, label in rows]
     (folder / f"{name}.csv").write_text("\n".join([header, *lines]) + "\n")
     command = f"python detect.py {name}.csv --labels label"
     seconds, _ = run(command, folder)
@@ -53,8 +52,9 @@ def imputation(path, folder):
     seconds, _ = run(f"python impute.py {path.name} --check", folder)
     start = time.perf_counter()
     run("python generate.py --n 1000 --out new.csv", folder)
-    read = {name: json.loads(next(folder.glob(f"runs/*/{name}.json")).read_text())
-            for name in ("imputation", "generation", "config")}  # fmt: skip
+    names = ("imputation", "generation", "config")
+    paths = {name: next(folder.glob(f"runs/*/{name}.json")) for name in names}
+    read = {name: json.loads(found.read_text()) for name, found in paths.items()}
     close = read["generation"]
     return {
         "name": path.stem,
@@ -82,7 +82,7 @@ def main(argv=None):
     parser.add_argument("--data", required=True, help="the folder with adbench/ and uci/")
     args = parser.parse_args(argv)
     labelled = sorted(Path(args.data).glob("adbench/*.npz"))
-    tables = [Path(args.data) / f"uci/{name}.csv" for name in TABLES]
+    tables = [Path(args.data) / f"uci/{name}.csv" for name in UCI_TABLES]
     missing = [str(path) for path in tables if not path.is_file()]
     if missing or not labelled:
         raise UserError(

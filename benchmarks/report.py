@@ -1,7 +1,7 @@
-"""Write the tables of README.md and docs/*.md from the JSON that the benchmarks left.
+"""Write the tables of README.md and docs/*.md from the JSON files of the benchmarks.
 
-python benchmarks/report.py            # rewrites the pages between their markers
-python benchmarks/report.py --check    # exit code 2 where a page is stale
+python benchmarks/report.py            # rewrites the tables between the markers
+python benchmarks/report.py --check    # exit code 2 if a page is stale
 
 Two lines on a page mark where a table goes: `<!-- results:begin NAME -->`, with a key of TABLES as
 NAME, and `<!-- results:end -->`. Each NAME stands on exactly one page.
@@ -32,7 +32,7 @@ def markdown(header, rows):
 
 
 def value(entry, digits):
-    """mean ± s.d. over seeds."""
+    """Format mean ± s.d. over seeds."""
     if entry is None:
         return "—"
     if not entry["sd"]:
@@ -41,7 +41,7 @@ def value(entry, digits):
 
 
 def start(result):
-    """The two lines for a fresh machine, with their seconds."""
+    """The two lines for a new machine, with their seconds."""
     lines = []
     for row in result["rows"]:
         install, total = row["seconds"][0], sum(row["seconds"])
@@ -51,7 +51,7 @@ def start(result):
 
 
 def shown(lines, patterns):
-    """The first line that matches each pattern, cut where the match ends."""
+    """The first line that matches each pattern, cut at the end of the match."""
     found = []
     for pattern in patterns:
         line, match = next((s, m) for s in lines if (m := re.match(pattern, s)))
@@ -110,7 +110,7 @@ def example(result):
 
 
 def comparison(detection, real_tables, imputation, generation, quality):
-    """On one page: our figure, the best other one, and where the other is better."""
+    """One table: our figure, that of the best other method, and where the other is better."""
     rows = [["task", "here", "best other", "here against the best other"], ["---"] * 4]
 
     tables = {row["name"]: row["auroc"] for row in detection["tables"]}
@@ -177,8 +177,9 @@ def behind_on(tables):
 
 
 def best_of_tables(tables, ours, best):
-    """The other method that is best in the mean of the tables, the tables on which it is better,
-    and our mean distance from it ± its standard error over tables.
+    """The best other method, the tables on which it is better, and our mean difference from it.
+
+    The best method is the best in the mean over tables; the difference has its standard error.
     """
     common = set.intersection(*(set(row) for row in tables.values())) - {ours}
     order = [method for method in next(iter(tables.values())) if method in common]
@@ -236,9 +237,9 @@ def variant_results(result):
 
 
 def samples(result):
-    """Of each model: mean ± s.d. over seeds."""
-    keys = {"inception_score": 2, "told_apart": 3, "precision": 3, "recall": 3, "log_px": 2,
-            "mse": 3, "seconds": 0}  # fmt: skip
+    """Scores of the samples of each model, mean ± s.d. over seeds."""
+    keys = {"inception_score": 2, "told_apart": 3, "precision": 3, "recall": 3}
+    keys |= {"log_px": 2, "mse": 3, "seconds": 0}
     header = ["pictures of", "inception score", "told from real pictures", "precision", "recall"]
     rows = []
     for name, found in result["models"].items():
@@ -252,7 +253,7 @@ def samples(result):
 
 
 def given(result):
-    """Shares of pictures that a classifier takes for what was asked, in per cent."""
+    """Per cent of pictures that a classifier assigns to the label that was given."""
     keys = ("default", "default_worst", "drawn", "real")
     rows = []
     for row in result["rows"]:
@@ -264,7 +265,7 @@ def given(result):
 
 
 def density(result):
-    """Of each setting: ± the standard error over pictures, or the s.d. over seeds where several."""
+    """Test log p(x) of each setting ± standard error over pictures, or s.d. over several seeds."""
     header = ["flags of train.py", "seeds", "test log p(x), nats", "samples", "epochs"]
     rows = [
         [
@@ -284,7 +285,7 @@ def density(result):
 
 
 def tuning(result):
-    """The search's own scores, and those of the default and of what it found from new seeds."""
+    """The scores of the search, and those of the default and the found settings on new seeds."""
     header = ["data", "trials (pruned)", "CPU s", "search: default, best", "train, s"]
     header += ["held out: default, found", "test: default, found", "better by", "`best.json`"]
     table, settings = [], []
@@ -326,7 +327,7 @@ def speed(result):
 
 
 def survey(result):
-    """How well the example's odd rows are found, its hidden cells filled, and new rows made."""
+    """Detection, imputation and generation on the example table."""
     over = result["over_seeds"]
     names = list(over["auroc"])
     detection = [
@@ -408,7 +409,7 @@ def detection(result):
 
 
 def pair(entry):
-    """[mean, s.d.] of an AUROC in per cent."""
+    """Format [mean, s.d.] of an AUROC in per cent."""
     return value({"mean": entry[0], "sd": entry[1]}, 1)
 
 
@@ -435,25 +436,25 @@ def imputation(result):
 
 
 def generation(result):
-    """What a classifier learns from generated rows, and how near these are to real ones."""
+    """The AUROC of a classifier fitted to generated rows, and their distance to real rows."""
     rows = []
     for method, found in sorted(result["methods"].items(), key=lambda item: "real" not in item[0]):
         near = (value(found[name], 3) for name in ("dcr_median", "dcr_p5", "columns"))
         fit = found.get("fit_seconds")
         took = "—" if fit is None else f"{fit['mean']:.0f} + {found['sample_seconds']['mean']:.0f}"
         rows.append([method, value(found["auroc"], 1), *near, value(found["copies"], 2), took])
-    header = ["trained on", "AUROC on real rows", "distance to the closest training row, median",
-              "its 5 % quantile", "columns: distance", "copies, %", "s"]  # fmt: skip
-    return markdown(header, rows)
+    header = ["trained on", "AUROC on real rows"]
+    header += ["distance to the closest training row, median", "its 5 % quantile"]
+    return markdown([*header, "columns: distance", "copies, %", "s"], rows)
 
 
 def modules(result):
     """Modules and lines that a command loads, before and after the modules were sorted."""
-    rows = [
-        [f"`{command}`", *(result[column][command][what] for what in ("modules", "lines")
-         for column in ("before", "after"))]
-        for command in result["after"]
-    ]  # fmt: skip
+    rows = []
+    for command in result["after"]:
+        before, after = (result[column][command] for column in ("before", "after"))
+        counts = [found[what] for what in ("modules", "lines") for found in (before, after)]
+        rows.append([f"`{command}`", *counts])
     header = ["command", "modules, before", "modules, after", "lines, before", "lines, after"]
     return markdown(header, rows)
 
@@ -515,7 +516,7 @@ def pages():
 
 
 def block(name, folder):
-    """What stands between the markers of a page in `folder`."""
+    """The text between the markers of a page in `folder`."""
     files, table = TABLES[name]
     results = [json.loads((RESULTS / file).read_text(encoding="utf-8")) for file in files.split()]
     sources = dict.fromkeys(result["command"] for result in results)
@@ -529,7 +530,7 @@ def block(name, folder):
 
 
 def render(text, folder=ROOT):
-    """A page with every block between results markers replaced by its table."""
+    """Replace the text between the markers of a page by the tables."""
 
     def replace(match):
         if match[1] not in TABLES:
@@ -541,7 +542,7 @@ def render(text, folder=ROOT):
 
 
 def refuse_wrong_markers(texts):
-    """Each table stands on exactly one page."""
+    """Raise UserError unless each table is on exactly one page."""
     names = [name for text in texts for name in MARKED.findall(text)]
     for name in TABLES:
         if names.count(name) != 1:

@@ -1,4 +1,4 @@
-"""Samples of a VAE and of a VAE/GAN with equal networks, judged alike.
+"""Compare samples of VAEs and of a VAE/GAN with equal networks, by one judge.
 
     python benchmarks/samples.py                  # --data digits; 5 minutes
 
@@ -46,11 +46,11 @@ from parts.randomness import fixed_randomness
 from parts.runs import find_run, versions
 
 RESULTS = ROOT / "benchmarks/results"
-MOST = 5000  # pictures on each side
-# The VAE/GAN weighs what it rebuilds more against the KL; so does a VAE with a small beta.
+MAX_PICTURES = 5000  # most generated and most held-out pictures
+# The VAE/GAN weighs reconstruction more than the KL, as a VAE with a small beta does.
 COMPARED = {"vae": "", "vae, beta 0.2": "--beta 0.2", "vaegan": "--model vaegan"}
-FLAGS = "--likelihood bernoulli --binarize none --hidden-dims 256 --latent-dim 16"
-FLAGS += " --test-fraction 0.5 --threads 1"
+COMMON_FLAGS = "--likelihood bernoulli --binarize none --hidden-dims 256 --latent-dim 16"
+COMMON_FLAGS += " --test-fraction 0.5 --threads 1"
 
 
 def samples(model, n, seed):
@@ -64,7 +64,7 @@ def trained(argv, folder):
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if train.main([*argv, "--runs-dir", folder, "--run", "judged"]):
-            raise KeyboardInterrupt  # what is there is half trained
+            raise KeyboardInterrupt  # training was interrupted
     seconds = time.perf_counter() - start
     run = find_run(folder, "judged")
     fitted, config = run.load()[0], run.config()
@@ -73,7 +73,7 @@ def trained(argv, folder):
 
 
 def measure(argv, seed):
-    """What is measured of every model and of real pictures, by name; and the judge's accuracy."""
+    """Train every model from one seed; scores of its samples and of real pictures, by name."""
     found, judge = {}, None
     for name, own in COMPARED.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -83,11 +83,11 @@ def measure(argv, seed):
             raise UserError(f"--data {data.name}: expected labelled pictures, and 20 or more")
         if judge is None:
             judge = Judge(data.train.x, data.train.label, seed)
-            real = data.test.x[:MOST]
+            real = data.test.x[:MAX_PICTURES]
             found["real"] = judge.scores(data.train.x[: len(real)], real, seed)
             found["real"]["judge_accuracy"] = judge.accuracy(data.test.x, data.test.label)
         found[name] = judge.scores(samples(model, len(real), seed), real, seed)
-        x = torch.from_numpy(data.test.x[:MOST])
+        x = torch.from_numpy(data.test.x[:MAX_PICTURES])
         with fixed_randomness(seed):
             found[name]["log_px"] = model.log_px(x, n_samples=500).mean().item()
         found[name]["mse"] = (model.reconstruct(x) - x).square().mean().item()
@@ -110,7 +110,8 @@ def main(argv=None):
     parser.add_argument("--flags", default="", help="further ones of train.py, in one string")
     parser.add_argument("--out", metavar="FILE", help="the JSON (default: in benchmarks/results)")
     args = parser.parse_args(argv)
-    flags = ["--data", args.data, "--epochs", str(args.epochs), *FLAGS.split(), *args.flags.split()]
+    flags = ["--data", args.data, "--epochs", str(args.epochs)]
+    flags += [*COMMON_FLAGS.split(), *args.flags.split()]
     by_seed = [measure(flags, seed) for seed in range(args.seeds)]
     models = {
         name: {key: summary([found[name][key] for found in by_seed]) for key in by_seed[0][name]}

@@ -1,4 +1,4 @@
-"""How fast training is, as ratios inside one run.
+"""Training speed relative to other implementations, measured in one process.
 
     python benchmarks/speed.py            # about 6 minutes on two cores; --quick takes one
 
@@ -7,8 +7,8 @@ turns in shuffled order; a ratio is taken within each round and the median over 
 so a slow minute of the machine cancels.
 
     lean         the leanest hand-written loop: one tensor, torch.optim.Adam(fused=True)
-    bare         the same with the optimiser's kernel called directly: what we do, less our checks
-                 for non-finite steps, the statistics and the generality
+    bare         the loop of lean with the optimiser's kernel called directly: our loop without
+                 checks for non-finite steps, statistics and generality
     dataloader   the usual loop: DataLoader, torch.optim.Adam, loss.backward(), loss.item()
     pythae, pyod their own training, where installed (benchmarks/requirements.txt); Gaussian
                  likelihood with fixed variance, which is all they have; PyOD's scoring not counted
@@ -47,9 +47,9 @@ from train import fit
 from vae import VAE, Gaussian
 
 D, Z, LR = 20, 8, 1e-3
-NETWORKS = {"20-64-8": (64,), "20-128-64-8": (128, 64)}
+HIDDEN_OF_NETWORK = {"20-64-8": (64,), "20-128-64-8": (128, 64)}
 BATCHES = (32, 128, 4096)
-RESULTS = ROOT / "benchmarks/results/speed.json"
+RESULTS = ROOT / "benchmarks/results"
 
 
 def mlp(dims):
@@ -58,7 +58,7 @@ def mlp(dims):
 
 
 class HandWritten:
-    """The same VAE with nothing around it."""
+    """The VAE of this benchmark, written by hand."""
 
     def __init__(self, hidden):
         self.encoder, self.decoder = mlp([D, *hidden, 2 * Z]), mlp([Z, *hidden[::-1], 2 * D])
@@ -79,14 +79,14 @@ def bare(x, hidden, batch_size):
     params = model.params
     moments = [[torch.zeros_like(p) for p in params] for _ in range(2)]
     step = torch.zeros(())
+    options = {"lr": LR, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    options |= {"amsgrad": False, "maximize": False, "grad_scale": None, "found_inf": None}
     order = torch.randperm(len(x))
     for start in range(0, len(x), batch_size):
         grads = torch.autograd.grad(model.loss(x[order[start : start + batch_size]]), params)
         with torch.no_grad():
             step += 1
-            torch._fused_adam_(params, grads, *moments, [], [step] * len(params), lr=LR, beta1=0.9,
-                               beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False,
-                               maximize=False, grad_scale=None, found_inf=None)  # fmt: skip
+            torch._fused_adam_(params, grads, *moments, [], [step] * len(params), **options)
 
 
 def lean(x, hidden, batch_size):
@@ -117,7 +117,7 @@ def ours(x, hidden, batch_size):
 
 
 def other_threads(x, hidden, batch_size):
-    """Ours on all cores where `choose_threads` takes one, and on one where it takes all."""
+    """Train ours on all cores if `choose_threads` takes one, and on one if it takes all."""
     ours(x, hidden, batch_size)
 
 
@@ -146,8 +146,8 @@ def pythae(x, hidden, batch_size):
             return ModelOutput(reconstruction=self.net(z))
 
     with tempfile.TemporaryDirectory() as folder:
-        config = BaseTrainerConfig(output_dir=folder, num_epochs=1, learning_rate=LR, no_cuda=True,
-                                   per_device_train_batch_size=batch_size)  # fmt: skip
+        options = {"output_dir": folder, "num_epochs": 1, "learning_rate": LR, "no_cuda": True}
+        config = BaseTrainerConfig(per_device_train_batch_size=batch_size, **options)
         model = PythaeVAE(VAEConfig(input_dim=(D,), latent_dim=Z), Encoder(), Decoder())
         from pythae.data.datasets import BaseDataset
 
@@ -158,9 +158,10 @@ def pythae(x, hidden, batch_size):
 def pyod(x, hidden, batch_size, epochs=1):
     from pyod.models.vae import VAE as PyodVAE
 
-    PyodVAE(preprocessing=False, lr=LR, epoch_num=epochs, batch_size=batch_size, verbose=0,
-            encoder_neuron_list=list(hidden), decoder_neuron_list=list(hidden[::-1]), latent_dim=Z,
-            dropout_rate=0.0, device="cpu").fit(x.numpy())  # fmt: skip
+    network = {"encoder_neuron_list": list(hidden), "decoder_neuron_list": list(hidden[::-1])}
+    network |= {"latent_dim": Z, "dropout_rate": 0.0, "preprocessing": False}
+    options = {"lr": LR, "epoch_num": epochs, "batch_size": batch_size}
+    PyodVAE(**network, **options, verbose=0, device="cpu").fit(x.numpy())
 
 
 def seconds(function, *args, **options):
@@ -184,7 +185,7 @@ def training_seconds(contender, x, hidden, batch_size, threads):
 
 
 def compare(contenders, hidden, batch_size, n_rows, rounds):
-    """Rows per second of each, and the median over rounds of ours against it."""
+    """Rows per second of each contender, and the median ratio of ours to it."""
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((n_rows, D), np.float32))
     n_parameters = sum(p.numel() for p in HandWritten(hidden).params)
     threads = choose_threads(0, batch_size * n_parameters)
@@ -225,7 +226,7 @@ def installed():
 def training(rounds):
     others = installed()
     rows = []
-    for network, hidden in NETWORKS.items():
+    for network, hidden in HIDDEN_OF_NETWORK.items():
         for batch_size in BATCHES:
             n_rows = max(20_000, 60 * batch_size)
             contenders = [ours, other_threads, lean, bare, dataloader, *others]
@@ -242,7 +243,7 @@ def process_seconds(*command):
 
 
 def start_up(rounds):
-    """Whole `python train.py` against the imports it needs, and the start of torch.optim.Adam."""
+    """Seconds of `python train.py`, of its imports, and of these with torch.optim.Adam."""
     bare = "import torch, sklearn.datasets, sklearn.model_selection"
     adam = bare + "; torch.optim.Adam([torch.zeros(1)], fused=True)"
     taken = {"train": [], "imports": [], "imports_and_adam": []}
@@ -258,7 +259,7 @@ def start_up(rounds):
 
 
 def memory(n_rows):
-    """MB that an epoch on so many rows adds to peak memory beyond the rows (Linux)."""
+    """MB that an epoch on `n_rows` adds to peak memory, without the rows themselves (Linux)."""
     code = (
         "import benchmarks.speed as s, torch, numpy as np; torch.set_num_threads(1);"
         "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) / 1024;"
@@ -290,8 +291,8 @@ def main(argv=None):
     }
     print("memory beyond the rows, MB:", result["memory_mb_beyond_rows"])
     if not args.quick:
-        write_json(RESULTS, result)
-        print(f"Wrote {RESULTS.relative_to(ROOT)}")
+        write_json(RESULTS / "speed.json", result)
+        print(f"Wrote {(RESULTS / 'speed.json').relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

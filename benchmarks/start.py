@@ -1,4 +1,4 @@
-"""Seconds of the README's two lines for a fresh machine.
+"""Time the two lines of the README for a new machine.
 
     python benchmarks/start.py            # downloads PyTorch twice; some minutes
 
@@ -24,7 +24,7 @@ from parts.files import write_json
 from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
-LINES = (
+INSTALL_LINES = (
     "python -m pip install -r requirements.txt && python train.py && python evaluate.py "
     "&& python plot_results.py",
     "python -m pip install -r requirements-dev.txt && python -m pytest",
@@ -32,7 +32,7 @@ LINES = (
 
 
 def copy_repository(folder):
-    """The files that git knows, in `folder`."""
+    """Copy the files that git tracks to `folder`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     )
@@ -65,7 +65,7 @@ def main(argv=None):
     parser = Parser(prog="benchmarks/start.py", description="Seconds of the first two lines.")
     parser.parse_args(argv)
     rows = []
-    for line in LINES:
+    for line in INSTALL_LINES:
         with tempfile.TemporaryDirectory() as name:
             rows.append({"line": line, "seconds": seconds_of(line, Path(name))})
         print(f"{sum(rows[-1]['seconds']):.0f} s: {line}", flush=True)

@@ -1,6 +1,6 @@
-"""The walk through a small table with holes: what each command takes, writes and reaches.
+"""Run all commands on the small example table, and measure their time and their results.
 
-README.md and docs/tables.md show it.
+README.md and docs/tables.md show the commands.
 
     python benchmarks/survey.py           # about 2 minutes on two cores
 
@@ -28,13 +28,13 @@ from parts.options import positive_int
 from parts.runs import versions
 
 RESULTS = ROOT / "benchmarks/results"
-COMMANDS = (  # and the file that each leaves
+SURVEY_COMMANDS = (  # each command, and the file that it writes
     ("python data.py --example survey.csv", "survey.csv"),
     ("python detect.py survey.csv --labels odd", "survey.scored.csv"),
     ("python impute.py survey.csv --kind odd=ignore --check", "survey.imputed.csv"),
     ("python generate.py --n 1000 --out new.csv", "new.csv"),
 )
-FIGURES = ("anomaly_scores", "imputations", "generated_marginals", "generated_correlations")
+SURVEY_FIGURES = ("anomaly_scores", "imputations", "generated_marginals", "generated_correlations")
 
 
 def run(command, folder):
@@ -52,12 +52,12 @@ def run(command, folder):
 
 
 def walk(folder):
-    """The commands with their seconds and the first lines of what they wrote."""
+    """Run the commands; their seconds and the first lines of the files that they write."""
     steps = []
-    for command, name in COMMANDS:
+    for command, name in SURVEY_COMMANDS:
         seconds, _ = run(command, folder)
         lines = (folder / name).read_text().splitlines()
-        if name == "survey.scored.csv":  # the oddest row tells more than the first
+        if name == "survey.scored.csv":  # lists the oddest rows first
             rank = lines[0].split(",").index("anomaly_rank")
             lines[1:] = sorted(lines[1:], key=lambda line: int(line.split(",")[rank]))
         steps.append({"command": command, "seconds": seconds, "file": name, "lines": lines[:3]})
@@ -75,17 +75,17 @@ def results_of(folder):
 
 
 def figures_of(folder):
-    """The figures of docs/tables.md, from the two runs that the walk made."""
+    """Draw and copy the figures of docs/tables.md from the two runs of the commands."""
     for name in ("0001", "0002"):
         run(f"python plot_results.py --run {name}", folder)
-        for figure in FIGURES:
+        for figure in SURVEY_FIGURES:
             path = folder / f"runs/{name}/figures/{figure}.png"
             if path.exists():
                 shutil.copy(path, RESULTS / f"survey_{figure}.png")
 
 
 def spread(results):
-    """Mean and standard deviation over seeds of what docs/results.md gives."""
+    """Mean and standard deviation over seeds of the metrics in docs/results.md."""
 
     def over(pick):
         values = [pick(result) for result in results]
@@ -117,7 +117,7 @@ def main(argv=None):
                 steps = walk(folder)
                 figures_of(folder)
             else:
-                for command, _ in COMMANDS:
+                for command, _ in SURVEY_COMMANDS:
                     flags = "" if "--example" in command else f" --seed {seed}"
                     run(command + flags, folder)
             results.append(results_of(folder))

@@ -1,12 +1,11 @@
-"""What `tune.py` finds in 30 trials, beside train.py's defaults, and what the search costs.
+"""Compare what `tune.py` finds in 30 trials with train.py's defaults, and measure its cost.
 
     python benchmarks/tuning.py          # about 10 minutes on one core
 
-The search runs as a user would run it. Its winner was chosen by the held-out rows, and so looks
-better on them than it is: default and winner are trained anew from seeds that the search has not
-used, and measured on test rows, which have chosen nothing. So is what `best.json` trains. Log p(x)
-in nats per row by 1000 importance samples; mean ± s.d. over seeds; the difference with its standard
-error over test rows.
+The search chooses its best trial by held-out rows, on which the score of this trial is biased. The
+default and the best trial are therefore trained again from seeds that the search has not used, and
+measured on test rows; so is the model that `best.json` trains. Log p(x) is in nats per row by 1000
+importance samples, mean ± s.d. over seeds; the difference has its standard error over test rows.
 """
 
 import contextlib
@@ -40,11 +39,11 @@ from parts.runs import find_run, versions
 
 TASKS = {"digits": "--data digits", "synthetic": "", "survey": "--data survey.csv"}
 FIGURE = "tuning_digits.png"
-FIRST_SEED = 10  # beyond those of the search
+FIRST_SEED = 10  # larger than the seeds of the search
 
 
 def command(words, folder):
-    """What a script prints in `folder`, and the CPU seconds that it takes."""
+    """Run a script in `folder`; its output and its CPU seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     script, *words = words
     called = [sys.executable, str(ROOT / script), *words]
@@ -54,7 +53,7 @@ def command(words, folder):
 
 
 def search(flags, n_trials, folder, study):
-    """Run the search; its table and report in short, and the flags of its best trial."""
+    """Run the search; a summary of its trials, and the flags of its best trial."""
     words = ["tune.py", *flags.split(), "--trials", str(n_trials), "--study", str(study)]
     out, seconds = command(words, folder)
     with (study / "trials.csv").open(encoding="utf-8") as file:
@@ -72,7 +71,7 @@ def search(flags, n_trials, folder, study):
 
 
 def trained(words, seed, folder):
-    """Log p(x) [N] of held-out and of test rows of a new run, and the CPU seconds of training."""
+    """Train a run; log p(x) [N] of its held-out and test rows, and CPU seconds."""
     started = time.process_time()
     where = ["--seed", str(seed), "--runs-dir", "runs", "--run", "a", "--overwrite"]
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
@@ -91,10 +90,10 @@ def trained(words, seed, folder):
 
 
 def compare(default, found, n_seeds, folder):
-    """Both sets of flags trained from every seed: mean and spread, and by how much they differ."""
+    """Train both sets of flags from every seed: mean and spread of each, and their difference."""
     seeds = range(FIRST_SEED, FIRST_SEED + n_seeds)
-    runs = {name: [trained(words, seed, folder) for seed in seeds]
-            for name, words in (("default", default), ("found", found))}  # fmt: skip
+    runs = {"default": [trained(default, seed, folder) for seed in seeds]}
+    runs["found"] = [trained(found, seed, folder) for seed in seeds]
     row = {}
     for name, results in runs.items():
         row[name] = {key: summary([float(np.mean(r[key])) for r in results]) for key in results[0]}
@@ -105,7 +104,7 @@ def compare(default, found, n_seeds, folder):
 
 
 def measured(name, flags, args, folder):
-    """Rows of the table: a search, default and found with its held-out rows, and without any."""
+    """Rows of the table for one data set: the search, and the default against what it found."""
     searched, best = search(flags, args.trials, folder, folder / name)
     if name == "digits":
         shutil.copy(folder / name / "search.png", RESULTS / FIGURE)
@@ -118,8 +117,8 @@ def measured(name, flags, args, folder):
     for row in rows:
         held = ["--val-fraction", str(row["val_fraction"])]
         row |= compare([*flags.split(), *held], [*found, *held], args.seeds, folder)
-        print(f"{row['name']}: log p(x) of test rows better by {row['gain']:.2f} ± "
-              f"{row['gain_se']:.2f}", flush=True)  # fmt: skip
+        gain = f"{row['gain']:.2f} ± {row['gain_se']:.2f}"
+        print(f"{row['name']}: log p(x) of test rows better by {gain}", flush=True)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Every variant on one data set: `digits`, binarised anew at every visit, beside the plain VAE.
+"""Every variant of the VAE on `digits`, binarised anew at every visit.
 
     python benchmarks/variants.py          # about 10 minutes on one core
 
@@ -31,10 +31,10 @@ from parts.runs import versions
 
 BASE = "--data digits --epochs 100 --batch-size 64 --hidden-dims 256 --latent-dim 16"
 KEYS = ("log_px", "elbo", "kl", "active_units", "test_mse", "train_seconds")
-N_DRAWN = 12
-SHAPE = (8, 8)  # of digits
-BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
-# Flags, what is changed, source, when to use it: docs/variants.md shows them in this order.
+N_DRAWN = 12  # generated pictures per variant
+SHAPE = (8, 8)  # pixels of a digit
+DIGITS_BETAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0)
+# Name -> flags, change, source, use; docs/variants.md shows them in this order.
 VARIANTS = {
     "VAE": (
         "",
@@ -135,12 +135,12 @@ def measure(flags, n_seeds, folder, name):
 
 
 def picture_of(name):
-    """Where a variant's pictures are, beside the JSON."""
+    """The file name of a variant's pictures, in the folder of results."""
     return f"variant_{name.lower().replace(' ', '_').replace('/', '_')}.png"
 
 
 def draw(flags, folder, run_name, path):
-    """A strip of pictures that the run generates."""
+    """Write a strip of pictures that the run generates."""
     out = Path(folder) / "drawn.npz"
     given = ["--given", "label=7"] if "--condition" in flags else []
     argv = ["--runs-dir", str(folder), "--run", run_name, "--n", str(N_DRAWN), "--out", str(out)]
@@ -175,9 +175,10 @@ def main(argv=None):
             rows.append({"name": name, "flags": flags, "picture": picture_of(name), **words, **row})
             px, units = row["log_px"], row["active_units"]
             spread, seconds = px["sd"] or 0.0, row["train_seconds"]["mean"]
-            print(f"{name}: log p(x) {px['mean']:.2f} ± {spread:.2f}, active units "
-                  f"{units['mean']:.1f}, {seconds:.0f} s", flush=True)  # fmt: skip
-        for beta in () if args.only else BETAS:
+            reached = f"log p(x) {px['mean']:.2f} ± {spread:.2f}"
+            active = f"active units {units['mean']:.1f}"
+            print(f"{name}: {reached}, {active}, {seconds:.0f} s", flush=True)
+        for beta in () if args.only else DIGITS_BETAS:
             row = measure(f"--beta {beta}", args.seeds, folder, f"beta{beta}")
             points.append({"beta": beta, "kl": row["kl"], "test_mse": row["test_mse"]})
             print(f"beta {beta}: KL {row['kl']['mean']:.2f}, MSE {row['test_mse']['mean']:.4f}")

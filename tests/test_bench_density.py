@@ -29,7 +29,7 @@ def mnist(tmp_path):
 @pytest.fixture
 def settings(monkeypatch):
     rows = {"one": (TINY, 1), "two": (TINY + " --prior mixture", 2)}
-    monkeypatch.setattr(density, "SETTINGS", rows)
+    monkeypatch.setattr(density, "MNIST_SETTINGS", rows)
     monkeypatch.setattr(density, "N_TEST_SAMPLES", 50)
     monkeypatch.setattr(density, "FEWER_SAMPLES", 20)
     monkeypatch.setattr(density, "LIMIT_SIZE", 64)
@@ -41,7 +41,7 @@ def test_rows_hold_the_curve_and_the_spread_of_their_seeds(mnist, settings, tmp_
     assert density.main([*argv, "--only", "two"]) == 0
     assert density.main([*argv, "--only", "one"]) == 0
     rows = json.loads(out.read_text())["rows"]
-    assert list(rows) == ["one", "two"]  # in the order of SETTINGS, whatever ran first
+    assert list(rows) == ["one", "two"]  # in the order of MNIST_SETTINGS, whatever ran first
     one, two = rows.values()
     assert (one["n_samples"], two["n_samples"]) == (50, 20)
     assert one["log_px_sd"] is None
@@ -49,7 +49,7 @@ def test_rows_hold_the_curve_and_the_spread_of_their_seeds(mnist, settings, tmp_
     assert two["log_px_sd"] == pytest.approx(np.std(two["by_seed"], ddof=1))
     assert two["by_seed"][0] != two["by_seed"][1]
     seconds = [point["seconds"] for point in one["curve"]]
-    assert len(seconds) == density.LOOKS
+    assert len(seconds) == density.N_CURVE_POINTS
     assert seconds == sorted(seconds)
     assert one["rows_per_second"] == pytest.approx(64 * 10 / one["train_seconds"])
     assert -45 < one["log_px"] < one["curve"][0]["rough_log_px"] + 5  # log 2 per pixel is 44.4

@@ -36,7 +36,7 @@ def test_what_is_written_is_read_to_the_bit(tmp_path):
 
 
 def test_easy_anomalies_are_found_and_the_means_are_those_of_the_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(presets, "N_STEPS", 60)
+    monkeypatch.setattr(presets, "MIN_STEPS", 60)
     table(tmp_path, "1_easy.npz")
     table(tmp_path, "2_other.npz", 100)
     out = tmp_path / "out.json"

@@ -41,7 +41,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(presets, "N_STEPS", 20)
+    monkeypatch.setattr(presets, "MIN_STEPS", 20)
 
 
 def error_of(capsys, *argv):

@@ -40,7 +40,7 @@ def adult(n=90):
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
     """A folder of tables; fits are short, and nothing is written over the committed results."""
-    monkeypatch.setattr(presets, "N_STEPS", 20)
+    monkeypatch.setattr(presets, "MIN_STEPS", 20)
     monkeypatch.setattr(imputation, "N_TREES", 3)
     monkeypatch.setattr(imputation, "RESULTS", tmp_path)
     monkeypatch.chdir(tmp_path)

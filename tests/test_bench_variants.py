@@ -16,7 +16,7 @@ def results(tmp_path, monkeypatch):
     rows = {"plain": "", "of a label": "--condition label"}
     words = ("changes", "source", "use")
     monkeypatch.setattr(variants, "VARIANTS", {k: (v, *words) for k, v in rows.items()})
-    monkeypatch.setattr(variants, "BETAS", (0.5, 2.0))
+    monkeypatch.setattr(variants, "DIGITS_BETAS", (0.5, 2.0))
     return tmp_path
 
 

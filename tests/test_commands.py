@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import data as datasets
-from benchmarks.start import LINES
+from benchmarks.start import INSTALL_LINES
 from parts.forms.config import DataConfig
 from parts.forms.tables import cells, example
 from parts.forms.tables.kinds import KINDS
@@ -165,8 +165,8 @@ def test_readme_has_the_three_basic_commands():
 def run_in_order(tmp_path, call, monkeypatch):
     """run_in_order(steps): in an empty folder, each with what those before it left there."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 20)
-    monkeypatch.setattr(presets, "N_EPOCHS", 1)
+    monkeypatch.setattr(presets, "MIN_STEPS", 20)
+    monkeypatch.setattr(presets, "MIN_EPOCHS", 1)
     monkeypatch.setattr(example, "N_ROWS", 400)
 
     def run(steps):
@@ -184,8 +184,10 @@ def run_in_order(tmp_path, call, monkeypatch):
 
 
 ELSEWHERE = {  # commands of the pages that are no scripts, and what runs them
-    LINES[0]: "benchmarks/start.py; test_the_lines_for_a_fresh_machine_are_those_that_are_timed",
-    LINES[1]: ".ci/run",
+    INSTALL_LINES[
+        0
+    ]: "benchmarks/start.py; test_the_lines_for_a_fresh_machine_are_those_that_are_timed",
+    INSTALL_LINES[1]: ".ci/run",
     "python benchmarks/report.py": "test_a_page_is_rewritten_between_its_markers",
     "python benchmarks/report.py --check": ".ci/run and test_the_tables_are_those_of_the_results",
 }
@@ -549,7 +551,7 @@ def test_given_flags_win_over_the_preset(tmp_path, train):
     ],
 )
 def test_a_preset_gives_way_to_a_variant(tmp_path, train, monkeypatch, flags, objective, members):
-    monkeypatch.setattr(presets, "N_STEPS", 2)
+    monkeypatch.setattr(presets, "MIN_STEPS", 2)
     table = np.random.default_rng(0).normal(size=(50, 3))
     np.savetxt(tmp_path / "t.csv", table, delimiter=",", header="a,b,c", comments="")
     config = Run(train(tmp_path, "a", "--data", tmp_path / "t.csv", *flags.split())).config().asked
@@ -625,7 +627,7 @@ def test_a_table_is_trained_by_its_preset(tmp_path, train, monkeypatch):
 
 def test_the_epochs_of_a_table_make_a_number_of_steps(tmp_path, train, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 35)
+    monkeypatch.setattr(presets, "MIN_STEPS", 35)
     mixed_table()
     run = Run(train("runs", "a", "--data", "t.csv", "--batch-size", 50, "--latent-dim", 2))
     config = run.config().asked.flat()

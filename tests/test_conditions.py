@@ -135,7 +135,9 @@ def test_y_is_turned_back_into_the_same_cells():
     found, known = conditions.from_y(conditions.to_y(x, mask, COLUMNS), COLUMNS)
     np.testing.assert_array_equal(known, mask)
     np.testing.assert_allclose(found, x, atol=1e-6)
-    beside, _ = conditions.beside(x, mask, conditions.to_y(x, mask, COLUMNS), COLUMNS)
+    beside, _ = conditions.with_conditions_as_columns(
+        x, mask, conditions.to_y(x, mask, COLUMNS), COLUMNS
+    )
     np.testing.assert_allclose(beside, np.hstack([x, x]), atol=1e-6)
 
 
@@ -342,7 +344,7 @@ def test_columns_of_numbers_and_labels_of_arrays_can_be_conditions(tmp_path):
 def test_a_name_with_a_comma_is_one_condition():
     names = ["a,b", "c", "d"]
     for given in (["a,b", "c"], ['"a,b",c'], ["a,b", "c,c"]):
-        found = conditions.chosen(DataConfig("t.csv", condition=given), names, None)
+        found = conditions.requested_names(DataConfig("t.csv", condition=given), names, None)
         assert found == ["a,b", "c"]
 
 
@@ -356,7 +358,7 @@ def test_conditions_are_those_of_the_table_in_its_order_however_they_were_given(
     assert all(torch.equal(first[key], second[key]) for key in first)
     labels = np.arange(4)
     given = DataConfig("t.npz", condition=["label", "c,a"])
-    assert conditions.chosen(given, ["a", "b", "c"], labels) == ["a", "c", "label"]
+    assert conditions.requested_names(given, ["a", "b", "c"], labels) == ["a", "c", "label"]
 
 
 def test_pseudo_inputs_of_a_vampprior_hold_y(trained):
@@ -553,7 +555,7 @@ def test_conditions_that_cannot_be_are_refused(flags, said, call, folder):
 def test_of_many_columns_an_error_lists_conditions_and_some():
     columns = [encoding.Column(f"pixel_{i}") for i in range(784)]
     columns.append(encoding.Column("label", kind="categorical", levels=["3", "7"], condition=True))
-    said = conditions.no_pair("lable=7", columns)
+    said = conditions.unknown_name_message("lable=7", columns)
     assert "NAME one of label, pixel_0, pixel_1," in said
     assert "pixel_10, ... (785 in all); a cell" in said
     assert "pixel_11" not in said

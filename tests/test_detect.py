@@ -100,7 +100,7 @@ def test_scores_are_the_same_every_time_and_in_any_order(score, monkeypatch):
     order = np.random.default_rng(4).permutation(60)
     np.testing.assert_allclose(score(frame.iloc[order]).scores, first.scores[order], atol=1e-4)
     np.testing.assert_allclose(score(frame.iloc[:7]).scores, first.scores[:7], atol=1e-4)
-    monkeypatch.setattr(scoring, "N_ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr(scoring, "N_SCORED_AT_A_TIME", 7)
     np.testing.assert_allclose(score(frame).scores, first.scores, atol=1e-4)
 
 
@@ -236,7 +236,7 @@ def test_scores_of_a_linear_model_approach_those_of_a_mixture_of_gaussians(monke
     cases = list(zip(x, mask, own, strict=True))
     exact = [mixture_log_prob(model, a, m, (ROWS, MASK), i) for a, m, i in cases]
     np.testing.assert_allclose(scorer(x, mask), np.negative(exact), atol=0.01)
-    monkeypatch.setattr(scoring, "N_ROWS_AT_A_TIME", 4)  # each row with its own number still
+    monkeypatch.setattr(scoring, "N_SCORED_AT_A_TIME", 4)  # each row with its own number still
     np.testing.assert_allclose(scorer(x, mask), np.negative(exact), atol=0.01)
     by_all = [mixture_log_prob(model, a, m, (ROWS, MASK)) for a, m, _ in cases]
     assert (np.subtract(by_all, exact)[6:] > 0.015).sum() > 4  # else all would say as much
@@ -304,7 +304,7 @@ def test_rows_that_few_samples_agree_on_are_scored_without_themselves_too(monkey
     model = linear()
     scorer = scorer_by(model, ROWS, MASK)
     once, ess = scorer.estimate(ROWS, MASK, scorer.few, scorer.prior, np.arange(9))
-    monkeypatch.setattr(scoring, "FEW", np.median(ess))  # half of them, here and there
+    monkeypatch.setattr(scoring, "UNSURE_ESS", np.median(ess))  # half of them, here and there
     np.testing.assert_allclose(scorer(ROWS, MASK), once, atol=0.01)
 
 
@@ -390,10 +390,10 @@ def test_rows_on_which_few_samples_agree_get_more_of_them(scorer):
     frame, *_ = planted()
     x, mask, _, _ = encoding.encode(frame, scorer.columns)
     assert len(scorer.few) == scoring.N_SCORE
-    assert len(scorer.more) == scoring.MORE * scoring.N_SCORE
+    assert len(scorer.more) == scoring.RESCORE_FACTOR * scoring.N_SCORE
     quick, ess = scorer.estimate(x, mask, scorer.few, scorer.prior)
     more, _ = scorer.estimate(x, mask, scorer.more, scorer.prior)
-    few = ess < scoring.FEW
+    few = ess < scoring.UNSURE_ESS
     assert 0 < few.sum() < len(x)
     np.testing.assert_allclose(scorer(x, mask), np.where(few, more, quick), atol=1e-4)
 
@@ -666,7 +666,7 @@ def test_only_the_first_rows_and_flagged_ones_are_explained(score, monkeypatch):
 
 def test_labels_are_never_shown_to_the_model(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 30)
+    monkeypatch.setattr(presets, "MIN_STEPS", 30)
     frame, odd, *_ = planted()
     found = []
     for i, labels in enumerate((odd, 1 - odd)):
@@ -774,7 +774,7 @@ def test_parquet_and_arrays_are_scored_like_text(call, score):
 def test_arrays_are_scored_into_text(call, train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", survey(60, 0)[["a", "b", "c"]].astype(float).to_numpy())
-    monkeypatch.setattr(presets, "N_STEPS", 20)
+    monkeypatch.setattr(presets, "MIN_STEPS", 20)
     result = call("detect", "x.npy")
     assert (result.code, result.err) == (0, "")
     found = pd.read_csv("x.scored.csv")

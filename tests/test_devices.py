@@ -516,7 +516,7 @@ def test_a_run_that_is_resumed(said, flags):
 
 @pytest.mark.usefixtures("on_device")
 def test_known_factors(said, monkeypatch):
-    monkeypatch.setattr(disentanglement, "MOST_ROWS", 200)
+    monkeypatch.setattr(disentanglement, "MAX_FACTOR_ROWS", 200)
     data = ("--data", "sprites", "--n-rows", 200)
     said("train", *data, *SMALL, "--latent-dim", 2, "--run", "r")
     said("evaluate", "--factors", *FEW)

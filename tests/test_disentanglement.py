@@ -106,7 +106,9 @@ def test_measuring_is_fixed_by_its_seed_and_leaves_random_states():
 
 
 def test_the_standard_error_of_mig_is_its_deviation_over_data_sets(monkeypatch):
-    for name, n in (("N_DRAWS", 1), ("N_PAIRS", 2), ("N_TRAIN", 40), ("N_TEST", 40)):
+    sizes = {"N_LATENT_DRAWS": 1, "N_PAIRS_PER_BATCH": 2}
+    sizes |= {"N_TRAIN_BATCHES": 40, "N_TEST_BATCHES": 40}
+    for name, n in sizes.items():
         monkeypatch.setattr(disentanglement, name, n)
     found = []
     for seed in range(25):
@@ -120,7 +122,7 @@ def test_the_standard_error_of_mig_is_its_deviation_over_data_sets(monkeypatch):
 
 def test_the_names_are_those_of_the_units():
     found = measure(*posterior(A, B, C), CODES)
-    assert set(found) == set(disentanglement.UNITS)
+    assert set(found) == set(disentanglement.UNIT_OF_METRIC)
     lines = {name.strip(): (value, note) for name, value, note in table_rows(found)}
     assert lines["MIG"][0] == f"{found['mig']:.3f} ± {found['mig_se']:.3f}"
     assert lines["b"][0] == f"{found['mig_per_factor']['b']:.3f}"
@@ -205,7 +207,7 @@ def test_information_does_not_depend_on_chunks(monkeypatch):
     mu, logvar = posterior(A, std=0.3)
     eps = np.random.default_rng(0).standard_normal((1, len(A)))
     whole = information(mu[:, 0], logvar[:, 0], list(CODES.values()), eps)
-    monkeypatch.setattr(disentanglement, "CHUNK_FLOATS", 7 * len(A))
+    monkeypatch.setattr(disentanglement, "N_DENSITIES_AT_A_TIME", 7 * len(A))
     pieces = information(mu[:, 0], logvar[:, 0], list(CODES.values()), eps)
     np.testing.assert_allclose(pieces, whole, atol=1e-5)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
-from benchmarks.start import LINES, copy_repository
+from benchmarks.start import INSTALL_LINES, copy_repository
 from parts.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -69,14 +69,14 @@ def test_every_figure_of_the_results_is_shown():
 def test_continuous_integration_runs_the_readmes_second_line():
     lines = (REPOSITORY / ".ci/run").read_text(encoding="utf-8").splitlines()
     shown = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
-    assert LINES[1] in lines
-    assert LINES[1] in shown
-    assert lines.index("python -m pytest -m slow") > lines.index(LINES[1])
+    assert INSTALL_LINES[1] in lines
+    assert INSTALL_LINES[1] in shown
+    assert lines.index("python -m pytest -m slow") > lines.index(INSTALL_LINES[1])
 
 
 def test_the_lines_for_a_fresh_machine_are_those_that_are_timed():
     timed = json.loads((REPOSITORY / "benchmarks/results/start.json").read_text())["rows"]
-    assert [row["line"] for row in timed] == list(LINES)
+    assert [row["line"] for row in timed] == list(INSTALL_LINES)
     for row in timed:
         assert len(row["seconds"]) == len(row["line"].split(" && "))
     for name in ("requirements.txt", "requirements-dev.txt"):

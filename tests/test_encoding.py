@@ -502,7 +502,7 @@ def test_a_positive_cell_is_not_rounded_to_nothing(style, whole, least):
 
 def test_a_verb_that_fits_a_run_to_its_file_encodes_the_file_once(tmp_path, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 20)
+    monkeypatch.setattr(presets, "MIN_STEPS", 20)
     frame = survey().head(300)
     frame.to_csv("file.csv", index=False)
     encoded, encode = [], encoding.encode

@@ -420,7 +420,7 @@ def test_factors_are_measured_on_all_splits_and_written_like_the_rest(sprites_ru
     result = call("evaluate", *flags, "--factors")
     assert result.code == 0, result.err
     found = json.loads((sprites_runs / "one" / "metrics.json").read_text())
-    assert set(disentanglement.UNITS) < set(found)
+    assert set(disentanglement.UNIT_OF_METRIC) < set(found)
     assert set(found["units"]) | {"units", "epoch"} == set(found)
     assert found["n_factor_rows"] == 300
     assert list(found["mig_per_factor"]) == ["shape", "scale", "orientation", "x", "y"]
@@ -450,7 +450,7 @@ def test_factors_measured_are_those_of_the_models_own_posterior(sprites_runs):
 
 
 def test_many_rows_are_measured_by_a_random_part(sprites_runs, monkeypatch):
-    monkeypatch.setattr(disentanglement, "MOST_ROWS", 250)
+    monkeypatch.setattr(disentanglement, "MAX_FACTOR_ROWS", 250)
     fitted, _ = Run(sprites_runs / "one").load()
     data, model = datasets.load(fitted.config.data, fitted.codec), fitted.model
     (first, codes), (other, _) = (known_factors(data, model, s) for s in (0, 1))

@@ -57,13 +57,13 @@ def test_scores_of_known_probabilities():
 
 
 def test_told_apart():
-    assert 0.4 < fidelity.told_apart(gaussian(400), gaussian(400, 1)) < 0.6
-    assert fidelity.told_apart(gaussian(100), gaussian(100, 1, at=9)) == 1
+    assert 0.4 < fidelity.classifier_two_sample_accuracy(gaussian(400), gaussian(400, 1)) < 0.6
+    assert fidelity.classifier_two_sample_accuracy(gaussian(100), gaussian(100, 1, at=9)) == 1
     # The Bayes rule of two Gaussians 2 apart along each of two axes errs with P(N > sqrt 2).
     best = 0.5 * (1 + math.erf(1.0))
-    assert fidelity.told_apart(gaussian(2000), gaussian(2000, 1, at=2)) == pytest.approx(
-        best, abs=0.02
-    )
+    assert fidelity.classifier_two_sample_accuracy(
+        gaussian(2000), gaussian(2000, 1, at=2)
+    ) == pytest.approx(best, abs=0.02)
 
 
 def test_a_judge_of_two_classes():
@@ -81,7 +81,7 @@ def test_a_judge_of_two_classes():
 
 
 def test_the_benchmark_at_a_tiny_scale(tmp_path, monkeypatch):
-    monkeypatch.setattr(samples, "MOST", 100)
+    monkeypatch.setattr(samples, "MAX_PICTURES", 100)
     out = tmp_path / "out.json"
     argv = ["--epochs", "1", "--seeds", "1", "--out", str(out)]
     assert samples.main(argv) == 0

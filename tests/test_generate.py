@@ -113,7 +113,7 @@ def test_the_seed_decides_the_rows(made, monkeypatch):
     first, again, other = (made("--n", 50, "--seed", seed) for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(first, again)
     assert (first["x"] == other["x"]).mean() < 0.1
-    monkeypatch.setattr(sampling, "N_AT_A_TIME", 7)
+    monkeypatch.setattr(sampling, "N_DRAWN_AT_A_TIME", 7)
     pieces = made("--n", 50)
     assert len(pieces) == 50
     assert len(pieces.drop_duplicates()) >= 49

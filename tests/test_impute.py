@@ -561,7 +561,7 @@ def test_baselines_are_those_of_scikit_learn_on_numbers():
     train, (x, mask) = numeric(150, 3), numeric(30, 4)
     train[1][:20, 1] = 0
     mask[np.random.default_rng(5).random(mask.shape) < 0.3] = 0
-    found = hidden_cells.others(columns, train, x, mask)
+    found = hidden_cells.baseline_fills(columns, train, x, mask)
     known, test = (
         np.where(m > 0, encoding.to_user(v, columns), np.nan) for v, m in (train, (x, mask))
     )
@@ -589,7 +589,7 @@ def test_baselines_give_codes_of_categories_and_ranks():
     train = x.astype(np.float32), np.ones((200, 4), np.float32)
     test, mask = train[0][:30], np.ones((30, 4), np.float32)
     mask[:10, 1], mask[10:20, 2], mask[20:, 3] = 0, 0, 0
-    found = hidden_cells.others(columns, train, test, mask)
+    found = hidden_cells.baseline_fills(columns, train, test, mask)
     for name, values in found.items():
         np.testing.assert_allclose(values[mask > 0], test[mask > 0], atol=1e-4, err_msg=name)
         assert np.isin(values[:, 1], [0, 1, 2]).all()
@@ -668,7 +668,7 @@ def test_parquet_keeps_its_types(call, folder):
 
 def test_arrays_keep_their_holes_filled(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 200)
+    monkeypatch.setattr(presets, "MIN_STEPS", 200)
     x = survey(200, 0)[["a", "b", "c"]].astype(float).to_numpy()
     holed = np.where(np.random.default_rng(1).random(x.shape) < 0.1, np.nan, x)
     np.savez("x.npz", X=holed, y=np.arange(200) % 2, note=np.array([3]))
@@ -688,7 +688,7 @@ def test_a_run_that_is_fitted_here_learns_from_every_row_it_may(
 ):
     """It learns from all rows but those that a check needs, by a preset of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "N_STEPS", 10)
+    monkeypatch.setattr(presets, "MIN_STEPS", 10)
     with_holes(survey(60, 0), 0.1, 1)[0].to_csv("t.csv", index=False)
     result = call("impute", "t.csv", *flags)
     assert (result.code, result.err) == (0, "")

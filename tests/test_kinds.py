@@ -231,7 +231,7 @@ def test_levels_are_in_the_order_given():
 def test_levels_that_are_numbers_are_matched_as_numbers(texts, levels, expected):
     found = column(texts * 20, {"kind": "ordinal", "levels": levels})
     assert found.levels == expected
-    codes = encoding.codes(pd.Series(texts, dtype="str"), found)
+    codes = encoding.codes_of_levels(pd.Series(texts, dtype="str"), found)
     assert [found.levels[int(code)] for code in codes] == texts
 
 
@@ -239,7 +239,7 @@ def test_levels_of_a_column_of_floats_are_matched_as_numbers():
     """Parquet gives numbers without a spelling."""
     series = pd.Series([1.0, 2.0, 2.0, np.nan])
     found = kinds.fit_column("x", series, {"kind": "binary", "levels": ["2.0", "1"]})
-    np.testing.assert_array_equal(encoding.codes(series, found), [1, 0, 0, np.nan])
+    np.testing.assert_array_equal(encoding.codes_of_levels(series, found), [1, 0, 0, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -316,12 +316,12 @@ def test_columns_keep_their_order():
 def test_flags_win_over_the_file_of_kinds(tmp_path):
     path = tmp_path / "k.json"
     path.write_text('{"a": "real", "b": {"kind": "ordinal", "levels": ["x", "y"]}}')
-    assert kinds.wanted(path, [("a", "count"), ("c", "ignore")]) == {
+    assert kinds.requested_kinds(path, [("a", "count"), ("c", "ignore")]) == {
         "a": "count",
         "b": {"kind": "ordinal", "levels": ["x", "y"]},
         "c": "ignore",
     }
-    assert kinds.wanted(None, None) == {}
+    assert kinds.requested_kinds(None, None) == {}
 
 
 # What is fitted

@@ -338,9 +338,9 @@ def test_reconstructions_hold_every_column_and_mark_empty_cells():
     axis = figure.axes[3]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["level 0", "level 1", "level 2"]
     lines = {line.get_label(): line.get_ydata() for line in axis.lines}
-    np.testing.assert_array_equal(lines["original"], arrays["x"][: tables.N_ROWS, 3])
-    np.testing.assert_array_equal(lines["reconstructed"], arrays["recon"][: tables.N_ROWS, 3])
-    assert len(axis.patches) == np.isnan(arrays["x"][: tables.N_ROWS, 3]).sum()
+    np.testing.assert_array_equal(lines["original"], arrays["x"][: tables.N_PANEL_ROWS, 3])
+    np.testing.assert_array_equal(lines["reconstructed"], arrays["recon"][: tables.N_PANEL_ROWS, 3])
+    assert len(axis.patches) == np.isnan(arrays["x"][: tables.N_PANEL_ROWS, 3]).sum()
 
 
 def test_columns_of_unlike_scale_have_axes_of_their_own():

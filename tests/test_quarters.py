@@ -57,7 +57,7 @@ def test_neighbours_are_scikit_learns(monkeypatch):
     train, x = rng.random((50, 12)), rng.random((9, 12))
     y, y_new = np.eye(2)[rng.integers(2, size=50)], np.eye(2)[rng.integers(2, size=9)]
     hidden = np.arange(12) % 3 == 0
-    monkeypatch.setattr(quarters, "N_COMPARED", 200)  # four rows at a time
+    monkeypatch.setattr(quarters, "N_DISTANCES_AT_A_TIME", 200)  # four rows at a time
     alone = []
     for given in ((), (y, y_new)):  # to it labels are seen numbers like the others
         seen = [train[:, ~hidden], x[:, ~hidden]]
@@ -66,7 +66,7 @@ def test_neighbours_are_scikit_learns(monkeypatch):
         knn = KNeighborsRegressor(1).fit(seen[0], train[:, hidden])
         pairs = [(train, *given[:1]), (x, *given[1:])]
         batches = [Batch(*map(torch.from_numpy, pair)) for pair in pairs]
-        alone.append(quarters.nearest(*batches, torch.from_numpy(hidden)))
+        alone.append(quarters.nearest_neighbour(*batches, torch.from_numpy(hidden)))
         np.testing.assert_allclose(alone[-1], knn.predict(seen[1]))
     assert not torch.equal(*alone)
 

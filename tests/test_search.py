@@ -28,7 +28,7 @@ AXIS = {"a": optuna.distributions.FloatDistribution(-1.0, 1.0)}
 
 @pytest.fixture
 def study(tmp_path):
-    with search.opened(tmp_path / "study.db", epochs=10) as opened:
+    with search.open_study(tmp_path / "study.db", epochs=10) as opened:
         search.claim(opened, {"epochs": 10}, tmp_path)
         yield opened
 
@@ -212,7 +212,7 @@ def test_a_trial_below_the_median_is_pruned_after_a_fifth_of_the_epochs(study):
 
 def test_importance_is_laid_to_the_axis_that_decides_the_score(tmp_path):
     axes = AXIS | {"b": optuna.distributions.FloatDistribution(-1.0, 1.0)}
-    with search.opened(tmp_path / "two.db", epochs=10) as study:
+    with search.open_study(tmp_path / "two.db", epochs=10) as study:
         for turn in range(16):
             trial = ask(study, turn, axes)
             if turn == search.LEAST_COMPLETE - 1:
@@ -251,14 +251,14 @@ def test_the_table_has_a_row_for_each_finished_trial(study):
 def test_a_file_that_is_no_study_is_refused(tmp_path, content):
     path = tmp_path / "study.db"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be used as a study"), search.opened(path, 10):
+    with pytest.raises(UserError, match="cannot be used as a study"), search.open_study(path, 10):
         pass
 
 
 def test_a_study_may_lie_in_a_folder_of_any_name(tmp_path):
     folder = tmp_path / "a b?c#d%20{e}"
     folder.mkdir()
-    with search.opened(folder / "study.db", epochs=10):
+    with search.open_study(folder / "study.db", epochs=10):
         pass
     assert (folder / "study.db").stat().st_size > 0
 

@@ -37,7 +37,9 @@ def moments(x):
 def test_the_whole_grid_holds_every_combination_once_and_no_picture_twice(size):
     x, factors = drawn(size)
     assert len(np.unique(factors)) == len(x) == 3 * 4 * 8 * 8 * 8
-    assert {name: len(np.unique(factors[name])) for name in factors.dtype.names} == sprites.FACTORS
+    assert {
+        name: len(np.unique(factors[name])) for name in factors.dtype.names
+    } == sprites.SPRITE_FACTORS
     assert len({picture.tobytes() for picture in x}) == len(x)
     assert (x.min(), x.max()) == (0, 1)
     np.testing.assert_array_equal(x * 255, np.round(x * 255))

@@ -694,7 +694,7 @@ TABLE = LEFT | {"preset": "table", "batch_size": 128, "likelihood": "mixed"}
 def fitted(options, data):
     """What is decided by the data where so many options are left to them: those that changed."""
     before = Config().replace(binarize="none").replace(**options)
-    after = presets.fitted(before, data).flat()
+    after = presets.fit_to_data(before, data).flat()
     return {name: value for name, value in after.items() if value != before.flat()[name]}
 
 

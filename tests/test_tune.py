@@ -107,7 +107,7 @@ def test_the_first_trial_is_trains_default_and_is_beaten_in_the_same_study(whole
 
 def test_the_printed_difference_is_of_pairs_of_rows(whole):
     folder, out = whole
-    with search.opened(folder / "study.db", epochs=2) as study:
+    with search.open_study(folder / "study.db", epochs=2) as study:
         best = search.best(study)
         default = search.complete(study)[0]
     gain = np.subtract(best.user_attrs["log_px"], default.user_attrs["log_px"]).mean(0)
@@ -123,7 +123,7 @@ def test_the_best_config_trains_to_the_same_score(whole, tmp_path, call):
     assert result.code == 0, result.err
     run = Run(tmp_path / "a")
     data, model = data_of(run), run.load()[0].model
-    with search.opened(folder / "study.db", epochs=2) as study:
+    with search.open_study(folder / "study.db", epochs=2) as study:
         best = search.best(study)
     scores = [np.mean(rows) for rows in best.user_attrs["log_px"]]
     seed = run.config().asked.training.seed
@@ -177,7 +177,7 @@ def test_the_best_config_of_a_table_trains_to_the_same_score(tuned, tmp_path, ca
     assert result.code == 0, result.err
     run = Run(tmp_path / "0001")
     model = run.load()[0].model
-    with search.opened(tmp_path / "s" / "study.db", epochs=2) as study:
+    with search.open_study(tmp_path / "s" / "study.db", epochs=2) as study:
         best = search.best(study)
     data = data_of(run)
     rows = best.user_attrs["log_px"][run.config().asked.training.seed]
@@ -281,7 +281,7 @@ def test_a_trial_leads_only_in_the_mean_over_seeds(tuned, tmp_path, monkeypatch)
         assert look == (len(seeds) == 1)
         return np.full(12, scores[trial.number][len(seeds) - 1])
 
-    monkeypatch.setattr(tune, "trained", trained)
+    monkeypatch.setattr(tune, "train_and_score", trained)
     result, rows = tuned(tmp_path, *TINY, "--trials", 5, "--seed", 4)
     assert list(asked.values()) == [[4, 5, 6], [4, 5], [4], [4, 5, 6], [4, 5, 6]]
     found = [float(row["log_px"]) for row in rows]
@@ -308,7 +308,7 @@ def test_a_killed_search_goes_on_without_losing_a_finished_trial(whole, script, 
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
-    with search.opened(folder / "study.db", epochs=2) as study:
+    with search.open_study(folder / "study.db", epochs=2) as study:
         survivors = {t.number: t.value for t in search.finished(study)}
     assert len(survivors) >= 2
     _, rows = tuned(folder, *TINY, "--trials", 4)
@@ -329,7 +329,7 @@ def test_two_workers_share_one_study(whole, run_script, tmp_path):
     assert len({row["lr"] for row in rows}) == 5
     (default,) = [row for row in rows if row["default"] == "True"]
     assert default["log_px"] == rows_of(whole[0])[0]["log_px"]
-    with search.opened(tmp_path / "two" / "study.db", epochs=2) as study:
+    with search.open_study(tmp_path / "two" / "study.db", epochs=2) as study:
         assert sorted(t.user_attrs["turn"] for t in search.finished(study)) == [0, 1, 2, 3, 4]
         assert len(study.trials) == 5
 
@@ -351,12 +351,12 @@ def test_workers_end_when_their_parent_is_killed(script, tuned, tmp_path):
 
 
 def running(folder):
-    with search.opened(folder / "study.db", epochs=2) as study:
+    with search.open_study(folder / "study.db", epochs=2) as study:
         return any(trial.state.name == "RUNNING" for trial in study.trials)
 
 
 def test_ctrl_c_leaves_a_study_that_goes_on(whole, call, tuned, tmp_path, monkeypatch):
-    attempt = tune.attempt
+    attempt = tune.score_from_seeds
     begun = []
 
     def interrupted(trial, *rest):
@@ -365,11 +365,11 @@ def test_ctrl_c_leaves_a_study_that_goes_on(whole, call, tuned, tmp_path, monkey
             os.kill(os.getpid(), signal.SIGINT)
         return attempt(trial, *rest)
 
-    monkeypatch.setattr(tune, "attempt", interrupted)
+    monkeypatch.setattr(tune, "score_from_seeds", interrupted)
     result = call("tune", "--study", tmp_path / "a b", *TINY, "--trials", 4)
     assert (result.code, result.err) == (130, "")
     assert f"python tune.py --study '{tmp_path}/a b' --data iris" in result.out
-    with search.opened(tmp_path / "a b" / "study.db", epochs=2) as study:
+    with search.open_study(tmp_path / "a b" / "study.db", epochs=2) as study:
         assert [t.state.name for t in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
     _, rows = tuned(tmp_path / "a b", *TINY, "--trials", 4)
     assert results(rows) == results(rows_of(whole[0]))

@@ -202,5 +202,5 @@ def test_only_a_model_with_a_gaussian_for_each_latent_has_its_factors_measured()
 
 def test_a_manifold_is_drawn_only_where_z_is_continuous():
     z = torch.randn(5, 2)
-    assert "manifold" in walks.decoded(VAE(Gaussian(4), (3,), 2), z)
-    assert "manifold" not in walks.decoded(VQVAE(Gaussian(4), (3,), 2, code_dim=1), z)
+    assert "manifold" in walks.decode_walks(VAE(Gaussian(4), (3,), 2), z)
+    assert "manifold" not in walks.decode_walks(VQVAE(Gaussian(4), (3,), 2, code_dim=1), z)

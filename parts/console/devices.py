@@ -1,4 +1,4 @@
-"""The device and the number of threads that a command computes with."""
+"""Choose the device and the number of threads of a command."""
 
 import os
 
@@ -22,9 +22,9 @@ def choose_device(name):
 
 
 def choose_threads(threads, multiply_adds):
-    """Threads for work of so many multiply-adds at a time; 0 picks.
+    """The number of threads for steps of `multiply_adds`; `threads` itself unless it is 0.
 
-    For little work a second thread costs more in hand-over than it computes: see the column
+    For small steps a second thread costs more time than it saves, see the column
     "÷ other threads" that `benchmarks/speed.py` measures.
     """
     if threads:
@@ -33,14 +33,14 @@ def choose_threads(threads, multiply_adds):
 
 
 def use_threads(threads):
-    """Let torch compute with so many threads."""
+    """Set the number of torch's threads."""
     import torch
 
     torch.set_num_threads(threads)
 
 
 def n_cores():
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # macOS and Windows lack this function
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

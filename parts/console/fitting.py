@@ -1,6 +1,6 @@
-"""Training with a user who watches: a run's folder, progress, lines, and a Ctrl-C that saves.
+"""Train from a script: create the run, print progress, save, and handle Ctrl-C.
 
-Used by train.py, and by the verbs that fit a run to their own file.
+train.py uses it, and detect.py and impute.py when they fit a run to a file.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from parts.tasks import fit
 from parts.training import presets
 from parts.training.loop import Position, Training
 
-LOG_EVERY = 10  # epochs between printed lines
+LOG_EVERY = 10  # fewest epochs between printed lines
 
 
 @dataclass
 class Session:
-    """A run in training: its config, Data, Training and folder, and how it ended, in a word."""
+    """A run in training: config, Data, Training, run folder, and how training ended."""
 
     config: RunConfig
     data: datasets.Data
@@ -38,9 +38,9 @@ class Session:
 
 
 def prepare(given, source=None):
-    """The Config that given options ask for, with all that is left to the data; and the Data.
+    """The Config of given options, fitted to the data, and the Data.
 
-    `source` is a form and a Source, where a verb has read its file already.
+    `source` is a form and a Source if a script has read its file already.
     """
     config = fit_to_model(resolve(given), given)
     data = (
@@ -48,13 +48,13 @@ def prepare(given, source=None):
         if source is None
         else datasets.split_and_encode(*source, config.data)
     )
-    return presets.fitted(config, data), data
+    return presets.fit_to_data(config, data), data
 
 
 def new_session(given, target, device, threads, held, source=None):
-    """The Session of a new run, its lock entered into the ExitStack `held`.
+    """The Session of a new run, whose lock is entered into the ExitStack `held`.
 
-    `target` is the folder of runs, the run's name or None, and whether it may replace another.
+    `target` is the folder of runs, the run's name or None, and whether to replace an existing run.
     """
     refuse_name(*target)
     device = choose_device(device)
@@ -71,7 +71,7 @@ def new_session(given, target, device, threads, held, source=None):
 
 
 def resumed_session(name, runs_dir, changes, device, threads, held):
-    """The Session of a run that goes on, with some options of its training changed."""
+    """The Session of a run that is continued, with changed options of training."""
     run = find_run(runs_dir, name)
     held.enter_context(run.locked())
     checkpoint = run.load_checkpoint()
@@ -87,7 +87,7 @@ def resumed_session(name, runs_dir, changes, device, threads, held):
     at, epochs = training.position, config.training.epochs
     if epochs < at.epoch:
         raise UserError(f"--epochs {epochs}: run {run.name} has finished {at.epoch}")
-    fit.begin_patience(training, config.training.patience, before.asked.training.patience)
+    fit.reset_patience(training, config.training.patience, before.asked.training.patience)
     threads = before.execution.threads if threads is None else threads
     threads = set_threads(threads, config, data, model)
     own = Execution(device.type, threads)
@@ -108,7 +108,7 @@ def resumed_session(name, runs_dir, changes, device, threads, held):
 
 
 def set_threads(threads, config, data, model):
-    """Fit the number of threads to a step's arithmetic, and keep it: other threads, other bits."""
+    """Set and return the number of threads for a step; results depend on it in the last bits."""
     batch_size = config.training.batch_size
     rows = len(data.train.x) if batch_size == "full" else batch_size
     threads = choose_threads(threads, rows * sum(p.numel() for p in model.parameters()))
@@ -121,7 +121,7 @@ def checkpoint_of(training, config):
 
 
 def train(session):
-    """Train to the last epoch, printing, logging and saving; sets how the session ended."""
+    """Train to the last epoch; print, log and save; set `ended` of the session."""
     config, data, training, run = session.config, session.data, session.training, session.run
     options, at, n = config.asked.training, training.position, len(data.train.x)
     total, next_save = options.epochs, time.monotonic() + options.checkpoint_seconds
@@ -151,7 +151,7 @@ def epoch_line(record, total):
 
 
 def introduce(session):
-    """Print what is trained, on what, and what a reader of its figures should know."""
+    """Print the data, the model, the device, and notes on them."""
     options, model, at = session.config.asked.training, session.training.model, session.training
     execution = session.config.execution
     print(session.data.describe())
@@ -168,7 +168,7 @@ def introduce(session):
 
 
 def conclude(session, flags):
-    """Say how training ended and what comes next; returns the exit code."""
+    """Print how training ended and which commands may follow; returns the exit code."""
     at, run = session.training.position, session.run
     if session.ended == "interrupted":
         resume = "python train.py " + flags.replace("--run ", "--resume ", 1)
@@ -185,9 +185,9 @@ def conclude(session, flags):
 
 
 def named_run(args, verb, form):
-    """The run that a verb's flags name, with data of its file's form; None: fit one to the file."""
+    """The run in a script's flags, None without --run; UserError for data of another form."""
     if args.run is None:
-        form.settings_of(verb, args.file)  # refused where no run can be fitted
+        form.settings_of(verb, args.file)  # raises UserError if this form cannot be fitted
         return None
     if args.kind or args.kinds_file:
         raise UserError("--kind and --columns belong to training, and --run names a trained run")
@@ -200,11 +200,12 @@ def named_run(args, verb, form):
 
 
 def fitted_run(args, verb, form, source, ignored=(), held_out=0.1):
-    """A new run that is fitted to a verb's file; `ignored` columns are not modelled.
+    """Fit a new run to a script's file; `ignored` columns are not modelled.
 
-    It holds back no test rows, but a share `held_out`, to set a threshold by or to measure on.
+    The run has no test rows. A share `held_out` of the rows is held out, for a threshold or a
+    check.
     """
-    wanted = kinds.wanted(args.kinds_file, args.kind) | dict.fromkeys(ignored, "ignore")
+    wanted = kinds.requested_kinds(args.kinds_file, args.kind) | dict.fromkeys(ignored, "ignore")
     given = form.settings_of(verb, args.file)
     given |= {"data": args.file, "test_fraction": 0.0, "val_fraction": held_out}
     given |= {"seed": args.seed, "kinds": wanted}

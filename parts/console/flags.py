@@ -1,4 +1,4 @@
-"""The command line: a parser with one-line errors, and the flags that several scripts share."""
+"""The command line: a parser with errors in one line, and flags that scripts share."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from parts.options import add_options, kind_of, positive_int, seed, thread_count
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, like every other error of the scripts."""
+    """An ArgumentParser whose errors are UserErrors of one line."""
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, **options)
@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_config_flags(parser, without=()):
-    """The flags that decide what is trained, on what and how; not where it is kept."""
+    """Add the flags of a Config: data, model and training."""
     from parts.forms.config import DataConfig
     from parts.model.config import ModelConfig
     from parts.training.config import TrainingConfig
@@ -50,13 +50,13 @@ def add_kind_flags(parser):
 
 
 def add_run_flags(parser):
-    """The flags with which every verb after `train.py` finds its run."""
+    """Add the flags by which scripts find a trained run."""
     parser.add_argument("--run", help="the run's name or folder (default: the newest)")
     parser.add_argument("--runs-dir", default="runs", help="where runs live (default: runs)")
 
 
 def add_file_flags(parser, word):
-    """Those of a verb that reads a user's file and writes one beside it, `name.word.csv`."""
+    """Add the flags of a script that reads a user's file and writes `name.word.csv`."""
     forms = "a .csv, .tsv, .parquet, .npy or .npz file; pictures: an array, or to score a folder"
     parser.add_argument("file", help=forms)
     parser.add_argument("--run", help="use this trained run (default: fit a new one to the file)")
@@ -90,17 +90,17 @@ def add_device_flags(parser):
 
 
 def parse(parser, argv=None):
-    """All flags as a dict, and the given ones as another: those of `--config` count as given."""
+    """Parse flags into a dict of all and a dict of given ones, which include those of --config."""
     argv = sys.argv[1:] if argv is None else argv
     defaults = vars(parser.parse_args([]))
     unset = object()
-    appended = {"kind": None, "condition": None}  # None: argparse appends to it
+    appended = {"kind": None, "condition": None}  # argparse appends to None, not to `unset`
     blank = dict.fromkeys(defaults, unset) | appended
     namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     kinds_of_run = {}
     if (path := namespace.get("config", unset)) is not unset:
         values = read_json(path)
-        if isinstance(values, dict) and "versions" in values:  # a run's
+        if isinstance(values, dict) and "versions" in values:  # the config.json of a run
             values, kinds_of_run = asked_in(values, parser, path)
         argv = [*flags_in(values, parser, path), *argv]
         namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
@@ -110,17 +110,19 @@ def parse(parser, argv=None):
 
 
 def options_in(given):
-    """The options of a Config among given flags; --columns and --kind become `kinds`."""
-    from parts.runs.config import NAMES
+    """Select the options of a Config from given flags; --columns and --kind become `kinds`."""
+    from parts.runs.config import OPTION_NAMES
 
-    names = set().union(*NAMES.values())
+    names = set().union(*OPTION_NAMES.values())
     found = {name: value for name, value in given.items() if name in names}
-    wanted = found.get("kinds", {}) | kinds.wanted(given.get("kinds_file"), given.get("kind"))
+    wanted = found.get("kinds", {}) | kinds.requested_kinds(
+        given.get("kinds_file"), given.get("kind")
+    )
     return found | ({"kinds": wanted} if wanted else {})
 
 
 def flags_in(values, parser, path):
-    """A JSON object of flags, by the names of their options, as the words of a command line."""
+    """Convert a JSON object of options to the words of a command line."""
     known = known_flags(parser)
     if not isinstance(values, dict):
         raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
@@ -131,7 +133,7 @@ def flags_in(values, parser, path):
         flag = known[name].option_strings[0]
         if known[name].nargs == 0:
             words += [flag] if value else []
-        elif isinstance(value, list) and known[name].nargs is None:  # as --kind: once for each
+        elif isinstance(value, list) and known[name].nargs is None:  # such as --kind, repeated
             words += [f"{flag}={item}" for item in value]
         elif isinstance(value, list):
             words += [flag, *map(str, value)]
@@ -145,9 +147,10 @@ def known_flags(parser):
 
 
 def asked_in(config, parser, path):
-    """What was asked for by the config.json at `path`, also of an earlier version.
+    """The flags and the kinds of columns in the config.json at `path`, of any version.
 
-    An object of flags that go together, and the kinds of columns, some of which no flag can say.
+    Flags that the model does not use are left out. Kinds are separate, because flags cannot express
+    all of them.
     """
     from parts.model.build import options_of_others
     from parts.runs.config import paths_from

@@ -1,4 +1,4 @@
-"""How every script starts and ends: errors in one line, exit codes, Ctrl-C."""
+"""Run a script: errors in one line, exit codes, Ctrl-C."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ def run_script(main):
     """Call `main()` and exit: a UserError becomes one line on stderr and exit code 2."""
     try:
         sys.exit(main())
-    except BrokenPipeError:  # the reader (head, less) went away: the usual quiet end
+    except BrokenPipeError:  # the reader, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, OSError, MemoryError, RuntimeError) as error:  # a full disk, for example
@@ -35,7 +35,7 @@ def run_script(main):
 
 @contextlib.contextmanager
 def stop_signals():
-    """A list that is empty until Ctrl-C or SIGTERM; a second Ctrl-C ends the program at once."""
+    """Yield a list that Ctrl-C or SIGTERM fills; a second Ctrl-C ends the program at once."""
     stop = []
 
     def note(number, frame):

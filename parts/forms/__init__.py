@@ -1,6 +1,6 @@
-"""Forms of data: what a row can be. One folder a form, and one line of FORMS.
+"""Forms of data: tables and pictures. Each form has a folder and an entry in FORMS.
 
-`form_of` and `open_source` are the ways in; no verb asks which form it has.
+Scripts find a form by `form_of` or `open_source`, and never ask which form they have.
 """
 
 from pathlib import Path
@@ -14,15 +14,15 @@ from parts.forms.tables.table_files import READERS
 
 
 def form_of(data):
-    """The form of what `--data` names, or of a file's path; tables where none recognises it."""
+    """The form of a data set or of a path; tables if no form recognises the path."""
     if data in BUILTIN:
         return FORMS[BUILTIN[data][0]]
     recognised = (form for form in FORMS.values() if form.recognises(data))
-    return next(recognised, FORMS["tables"])  # which says what is wrong with the path
+    return next(recognised, FORMS["tables"])  # reading a table reports what is wrong with the path
 
 
 def open_source(config):
-    """The form and the Source that a DataConfig names."""
+    """Open the data of a DataConfig: their form and their Source."""
     refuse_options(config)
     form = form_of(config.data)
     form.refuse(config)
@@ -36,7 +36,7 @@ def open_source(config):
 
 
 def refuse_options(config):
-    """Raise UserError for options of the data that do not go with `--data`."""
+    """Raise UserError for options that `--data` does not take."""
     name = config.data
     if config.data_dir is not None and name not in picture_files.IDX:
         raise UserError(
@@ -58,7 +58,7 @@ def codec_from(plain):
 
 
 def endings():
-    """Of files that hold rows."""
+    """The endings of files that hold rows."""
     return tuple(READERS)
 
 

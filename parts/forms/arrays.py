@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files: of any shape, with labels and factors where an .npz has them."""
+"""Read and write arrays in .npy and .npz files, with the labels and factors of an .npz."""
 
 import zipfile
 import zlib
@@ -10,15 +10,16 @@ from numpy.lib.recfunctions import unstructured_to_structured
 from parts import files
 from parts.errors import UserError
 
-NAMES = ("X", "x", "data")  # in an .npz, the first of these that is there
+ARRAY_NAMES = ("X", "x", "data")  # names of the array in an .npz; the first that exists is read
+# Errors that reading a broken file may raise.
 BROKEN = (
     *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
     *(Warning, zipfile.BadZipFile, zlib.error),
-)  # what reading a broken file may raise
+)
 
 
 def n_axes(path):
-    """Axes of the array in a .npy or .npz file, by its header alone; 0 where there is none."""
+    """The number of axes of the array in a .npy or .npz file, from its header; 0 without one."""
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
@@ -26,11 +27,11 @@ def n_axes(path):
                 return len(shape_of(file))
         if path.suffix.lower() == ".npz":
             with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-                name = next(n for n in NAMES if f"{n}.npy" in archive.namelist())
+                name = next(n for n in ARRAY_NAMES if f"{n}.npy" in archive.namelist())
                 with archive.open(f"{name}.npy") as member:
                     return len(shape_of(member))
     except (*BROKEN, StopIteration):
-        return 0  # reading it says what is wrong
+        return 0  # reading the file reports the error
     return 0
 
 
@@ -50,7 +51,7 @@ def read_npz(path):
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         archive.testzip()
     with np.load(path, allow_pickle=False) as arrays:
-        name = next((n for n in NAMES if n in arrays), None)
+        name = next((n for n in ARRAY_NAMES if n in arrays), None)
         if name is None:
             raise UserError(f"{path} holds {sorted(arrays)}, expected an array named X, x or data")
         array, labels, factors = arrays[name], arrays.get("y"), arrays.get("factors")
@@ -81,12 +82,12 @@ def factors_of(array, names, rows, path):
 
 
 def write(path, array, as_written):
-    """The array in the form of the path's ending, with what else was read beside it."""
+    """Write the array as .npy or .npz; an .npz also gets the other arrays of the read file."""
     if Path(path).suffix.lower() == ".npy":
         return files.write_atomic(path, lambda file: np.save(file, array))
     whole = as_written.get("others", {}) | {as_written.get("name", "X"): array}
     return files.write_atomic(path, lambda file: np.savez_compressed(file, **whole))
 
 
-# Array, labels or None, factors or None, and what else is there.
-READERS = {".npy": read_npy, ".npz": read_npz}
+# A reader returns the array, labels or None, factors or None, and a dict for `write`.
+ARRAY_READERS = {".npy": read_npy, ".npz": read_npz}

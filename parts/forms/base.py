@@ -1,7 +1,7 @@
-"""What every form of data offers: it reads a file, fits a codec, encodes, writes results back.
+"""The interface of a form of data: it reads a file, fits a codec, encodes rows, writes results.
 
-A form is the only place that knows its kind of data. The verbs ask a form for a `Source`, give the
-arrays of its `Encoded` rows to a task, and let the form write what the task returned.
+Only a form knows its kind of data. A script asks a form for a `Source`, gives the arrays of its
+`Encoded` rows to a task, and lets the form write what the task returned.
 Shapes: N rows, D columns, C numbers of a condition.
 """
 
@@ -17,14 +17,14 @@ from parts.files import output_of, refuse_output
 from parts.forms import conditions, scaling
 from parts.forms.tables import encoding
 
-TEXT = (".csv", ".tsv", ".parquet")  # endings of files for tables with text
-N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # of a split, kept in a run to compare other rows with
+TEXT = (".csv", ".tsv", ".parquet")  # endings of files that may hold text
+N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
 
 
 def random_rows(n, most, seed=0):
-    """Numbers of at most `most` of n rows: all in their order, or a random sample.
+    """The numbers of all n rows in order, or of a random sample of `most` rows.
 
-    The first rows of a file are no sample of it: files are often sorted.
+    The first rows would be no fair sample, because files are often sorted.
     """
     if n <= most:
         return np.arange(n)
@@ -32,8 +32,11 @@ def random_rows(n, most, seed=0):
 
 
 class Split(NamedTuple):
-    """Rows in model units: x [N, D] float32, condition y, mask; for figures and measuring only
-    labels [N], and factors [N], which have a named field for each factor that made x."""
+    """Rows in model units: x [N, D] float32, conditions y [N, C], mask [N, D].
+
+    `label` [N] and `factors` [N], with a named field for each factor that generated x, are for
+    figures and measures only.
+    """
 
     x: np.ndarray
     y: np.ndarray | None = None
@@ -52,7 +55,7 @@ class Split(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """Rows of a run that other rows are compared with: x [n, D], mask [n, D], y [n, C] or None."""
+    """Rows that a run keeps for comparisons: x [n, D], mask [n, D], y [n, C] or None."""
 
     x: np.ndarray
     mask: np.ndarray
@@ -63,9 +66,9 @@ class Reference(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A user's data as a run's model sees them, and notes in words for the user.
+    """Rows of a user's data in a run's model units, and notes for the user.
 
-    `impossible` [N, D] marks cells outside their column's support, which are missing to the model.
+    `impossible` [N, D] marks cells outside their column's support; the model takes them as missing.
     """
 
     x: np.ndarray
@@ -77,11 +80,11 @@ class Encoded(NamedTuple):
 
 @dataclass
 class Source:
-    """Data as they were read: x [N, D] in the user's units, columns' names, labels, factors.
+    """Data as they were read: x [N, D] in the user's units, names of columns, labels, factors.
 
-    `shape` says how the cells of a row lie, (D,) by default; `n_test` rows at the end are an
-    official test split; `mask` [N, D] is 0 where a cell is missing; `original` is what the file
-    held, and `as_written` what is needed to write its like.
+    `shape` is the shape of a row, (D,) by default; the last `n_test` rows are an official test
+    split; `mask` [N, D] is 0 where a cell is missing. `original` is the array in the file, and
+    `as_written` says what a file of the same form needs.
     """
 
     x: np.ndarray
@@ -103,7 +106,7 @@ class Source:
         return self.x[:, self.names.index(name)]
 
     def table(self):
-        """A DataFrame with a row for each row, to which scores are added."""
+        """A DataFrame with one row per row of x, to which scores are added."""
         import pandas as pd
 
         frame = pd.DataFrame({"index": np.arange(len(self))})
@@ -111,7 +114,7 @@ class Source:
 
     @cached_property
     def fingerprint(self):
-        """A short hash, by which a run knows its data again."""
+        """A short hash, by which a run recognises its data."""
         if self.path is not None and Path(self.path).is_file():
             return scaling.file_hash(self.path)
         return scaling.array_hash(self.x, self.names, self.labels)
@@ -119,9 +122,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Codec:
-    """What was fitted to training rows, as plain values: how cells become model units, and back.
+    """The map between cells and model units, fitted to training rows, as plain values.
 
-    `columns` are all columns in their order: modelled ones, ignored ones, conditions.
+    `columns` are the modelled columns, the ignored ones and the conditions, in the data's order.
     """
 
     form: str
@@ -130,25 +133,25 @@ class Codec:
 
     @cached_property
     def modelled(self):
-        """The columns of x: all but the ignored ones and the conditions."""
+        """The columns of x, which exclude ignored columns and conditions."""
         return encoding.modelled(self.columns)
 
     @cached_property
     def conditions(self):
         """The columns of y."""
-        return conditions.of(self.columns)
+        return conditions.condition_columns(self.columns)
 
     @property
     def y_dim(self):
         return sum(conditions.sizes(self.conditions))
 
     def decode(self, x):
-        """Model units [..., D] -> the user's units, float64; a category stays its code."""
+        """Convert model units [..., D] to the user's units, float64; categories stay codes."""
         return encoding.to_user(x, self.modelled)
 
-    def far(self, x):
-        """True where a number lies too far out to tell of the others in its row, [N, D]."""
-        return encoding.far(x, self.modelled)
+    def is_far_out(self, x):
+        """True where a number is too extreme to predict other cells of its row from it, [N, D]."""
+        return encoding.is_far_out(x, self.modelled)
 
     def to_dict(self):
         columns = [column.to_dict() for column in self.columns]
@@ -163,60 +166,61 @@ class Codec:
 class Form:
     """A kind of data. Subclasses set `name` and define `recognises`, `read` and `write_rows`.
 
-    What is defined here serves rows of plain numbers; the other attributes say what a verb may do.
+    The methods of this class serve rows of plain numbers; the attributes say what scripts may do.
     """
 
     name = ""
-    row, rows, first_row = "row", "rows", 0  # what one is called, several, and its first number
-    cells, files = "cells", "files"  # what a row holds, and what a file is called
+    row, rows = "row", "rows"  # words for one and for several
+    first_row = 0  # the number of the first row in reports
+    cells, files = "cells", "files"  # words for the parts of a row and for files
     codec = Codec
-    given_columns = False  # whether a column may be a condition; labels always may
-    explains = False  # whether `explain` has words for an odd row
-    check = "cells"  # what `impute.py --check` hides: a key of parts.tasks.fill.CHECKS
-    compares = "columns"  # how generated rows are compared with real ones, or "copies" alone
-    walks = False  # whether walks through latent space are worth a figure
-    marginals = False  # whether generated numbers may be mapped to the training rows' marginals
-    default_pixels = "drawn"  # generated rows are a draw from p(x|z), or its mean; None: by data
-    n_drawn = 0  # draws that `write_filled` shows, whatever --draws says
+    columns_may_be_given = False  # whether a column may be a condition, as labels may
+    explains = False  # whether `explain` explains odd rows
+    check = "cells"  # a key of parts.tasks.fill.CHECKS: what `impute.py --check` hides
+    compares = "columns"  # a key of parts.tasks.sample.COMPARISONS
+    walks = False  # whether figures show walks through latent space
+    marginals = False  # whether generated numbers can be mapped to training marginals
+    default_pixels = "drawn"  # drawn or mean, of p(x|z); None: the data decide
+    n_drawn = 0  # draws that `write_filled` needs in addition to --draws
 
     # Recognise and read
 
     def recognises(self, path):
-        """Whether this form reads `path`; of large files only the header is looked at."""
+        """Whether this form reads `path`; only the header of an array is read."""
         raise NotImplementedError
 
     def read(self, path, config=None, holes=False):
-        """The Source at `path`; with `holes` missing cells are marked in its mask."""
+        """Read the Source at `path`; with `holes` its mask marks missing cells."""
         raise NotImplementedError
 
     def default_likelihood(self, path):
-        """The name of the likelihood that `--data path` is given where none is asked for."""
+        """The name of the default likelihood for `--data path`."""
         return "gaussian"
 
     def settings_of(self, verb, path):
-        """Settings of a run that `verb` fits to a user's file, by their names in the config."""
+        """Options of a run that the script `verb` fits to a user's file, by name."""
         return {}
 
     def refuse(self, config):
-        """Raise UserError for options of the data that do not go with this form."""
+        """Raise UserError for options of the data that this form does not take."""
 
     # Fit and encode
 
     def fit(self, source, rows, config):
         """The Codec fitted to the training rows numbered `rows`."""
-        given = conditions.fit(config, self.names_of(source), source, rows)
+        given = conditions.fit(config, self.possible_conditions(source), source, rows)
         names = [name for name in source.names if name not in {c.name for c in given}]
-        x = source.x if len(names) == len(source.names) else self._left(source, given)
+        x = source.x if len(names) == len(source.names) else self._without_conditions(source, given)
         columns = scaling.fit(x, rows, names, config.scaling)
         ordered = conditions.in_order(columns, given, source.names)
         return self.codec(self.name, ordered, source.shape or (len(columns),))
 
     def encode(self, source, codec, parts, config):
-        """Splits of the rows in `parts`, each an array of row numbers; and notes in words."""
+        """Encode the rows of each array of row numbers in `parts` as a Split; and notes."""
         if config.scaling != "none" and source.mask is not None:
             raise UserError(f"{config.data} has missing cells, which this likelihood does not take")
-        y, notes = conditions.of_source(source, codec.conditions)
-        x = self._left(source, codec.conditions)
+        y, notes = conditions.conditions_of_source(source, codec.conditions)
+        x = self._without_conditions(source, codec.conditions)
         unscaled = config.scaling == "none"
         arrays = [scaling.to_model(x, rows, codec.modelled, unscaled) for rows in parts]
         if config.static_pixels:
@@ -227,20 +231,22 @@ class Form:
         return [others.take(rows)._replace(x=array) for array, rows in pairs], notes
 
     def encode_for(self, source, codec, config, y_train=None):
-        """A user's Source as the Encoded rows of a run with this codec and DataConfig.
+        """Encode a user's Source for a run with this codec and DataConfig.
 
-        `y_train` are the conditions of training rows: a note says what they never lacked.
+        `y_train` are conditions of training rows; a note names those that are never missing there.
         """
-        self.refuse_unlike(source, codec)
-        y, notes = conditions.of_labels(source.labels, source.path, codec.columns, y_train)
+        self.refuse_other_data(source, codec)
+        y, notes = conditions.conditions_of_labels(
+            source.labels, source.path, codec.columns, y_train
+        )
         x = scaling.to_model(source.x, np.arange(len(source)), codec.modelled)
         if config.static_pixels:
             x = scaling.binarized(x, np.random.default_rng(config.data_seed))
         mask = np.ones_like(x) if source.mask is None else source.mask.astype(np.float32)
         return Encoded(x * mask, mask, y, np.zeros(x.shape, bool), notes)
 
-    def refuse_unlike(self, source, codec):
-        """Raise UserError where a user's data are not of the run's kind."""
+    def refuse_other_data(self, source, codec):
+        """Raise UserError if a user's rows have another shape than the run's."""
         shape = source.shape or (len(source.names),)
         if tuple(shape) != tuple(codec.shape):
             raise UserError(
@@ -248,11 +254,11 @@ class Form:
                 f"{codec.shape}"
             )
 
-    def names_of(self, source):
+    def possible_conditions(self, source):
         """The columns that may be conditions."""
-        return source.names if self.given_columns else []
+        return source.names if self.columns_may_be_given else []
 
-    def _left(self, source, given):
+    def _without_conditions(self, source, given):
         """x without the columns that are conditions."""
         names = {column.name for column in given}
         left = [j for j, name in enumerate(source.names) if name not in names]
@@ -261,43 +267,43 @@ class Form:
     # Describe
 
     def describe(self, codec):
-        """How the columns are read, as lines."""
+        """Lines on the kinds of the columns."""
         return []
 
     def describe_run(self, codec):
-        """What a run of this form was trained on, and what may be given to it."""
+        """Words for the data of a run of this form."""
         return f"{self.rows} of {self.name}"
 
     def describe_shape(self, shape):
-        """Before the number of columns in a run's first line, with a comma; or nothing."""
+        """Words for the shape of a row, with a comma at the end, or \"\"."""
         return ""
 
     def describe_ranges(self, data):
-        """Lines on the values of the training rows, for `data.py`."""
+        """Lines on the ranges of the training rows, which `data.py` prints."""
         return []
 
     def next_commands(self, data):
-        """What to do with a trained run; `{flags}` names it."""
+        """Commands for a trained run, which `{flags}` names."""
         return ["evaluate.py {flags}", "plot_results.py {flags}"]
 
     # Score
 
     def score_outputs(self, path, out, overwrite):
-        """The files that scoring `path` writes; a UserError where one may not be written."""
+        """The files that scoring `path` writes; UserError if one of them cannot be written."""
         path = Path(str(path).rstrip("/"))
         out = Path(out or output_of(path, "scored", ".csv"))
         refuse_output(out, overwrite, path, TEXT)
         return [out]
 
     def refuse_scoring(self, source, names):
-        """Raise UserError where the source has a column of one of these names already."""
+        """Raise UserError if the source already has a column with one of these names."""
 
     def explain(self, scorer, source, encoded, chosen, typical):
-        """What is odd about the rows numbered `chosen`, in words; [len(chosen)]."""
+        """Explain in words why the rows numbered `chosen` are odd, [len(chosen)]."""
         return [""] * len(chosen)
 
     def write_scores(self, source, codec, scored, outputs, fitted):
-        """Write the source's table with the columns of `scored`; returns lines that say so."""
+        """Write the source's table with the columns of `scored`; returns lines to print."""
         from parts.forms.tables import table_files
 
         frame = source.table().assign(**scored)
@@ -307,7 +313,7 @@ class Form:
     # Fill
 
     def fill_outputs(self, path, out, n_draws, overwrite, endings=None):
-        """The filled file, one for each draw, and others; a UserError where one may not be."""
+        """The files that filling writes: the filled data, then one file per draw."""
         out = Path(out or output_of(path, "imputed"))
         width = len(str(n_draws))
         drawn = [output_of(out, f"{i:0{width}d}") for i in range(1, n_draws + 1)]
@@ -316,27 +322,27 @@ class Form:
         return [out, *drawn]
 
     def refuse_filling(self, source, outputs, statistic, interval):
-        """Raise UserError for options of filling that do not go with this form."""
+        """Raise UserError for options of filling that this form does not take."""
 
     def check_filling(self, source, codec, interval):
-        """Raise UserError where the source cannot be filled as asked by a run with this codec."""
+        """Raise UserError if a run with this codec cannot fill the source."""
 
-    def left_empty(self, source, codec):
-        """How many missing cells will stay missing, because they are not modelled."""
+    def n_left_empty(self, source, codec):
+        """The number of missing cells in columns that are not modelled, which stay missing."""
         return 0
 
     def holes(self, source, codec):
-        """True where a cell is to be filled, [N, D]."""
+        """True where a cell is missing and modelled, [N, D]."""
         if source.mask is None:
             return np.zeros((len(source), len(codec.modelled)), bool)
         return source.mask == 0
 
     def notes_on_filling(self, encoded, codec, fitted):
-        """Sentences on what the filled cells will be like."""
+        """Notes on the quality of the filled cells."""
         return []
 
     def write_filled(self, source, codec, holes, todo, filled, outputs, fitted):
-        """Write the filled data and a file for each draw; returns lines that say so.
+        """Write the filled data and a file for each draw; returns lines to print.
 
         `filled` has `values` [n, D] and `draws` [M, n, D] of the rows `todo`, in the user's units.
         """
@@ -352,24 +358,24 @@ class Form:
     # Generate
 
     def refuse_pixels(self, asked, run):
-        """Raise UserError for an `asked` kind of pixels where there are none."""
+        """Raise UserError if --pixels is given for rows that have none."""
         if asked:
             raise UserError(f"--pixels goes with pictures, and run {run} is of {self.rows}")
 
     def describe_samples(self, fitted, x_of):
-        """Lines on how generated rows are made."""
+        """Lines on how rows are generated."""
         return []
 
-    default_samples = "generated.csv"  # what generate.py writes
+    default_samples = "generated.csv"  # the default output of generate.py
 
     def sample_outputs(self, out, overwrite):
-        """The files that generated rows are written to; a UserError where one may not be."""
+        """The files of generated rows; UserError if one of them cannot be written."""
         out = Path(out or self.default_samples)
         refuse_output(out, overwrite)
         return [out]
 
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
-        """Write generated rows x [n, D] in model units; returns lines that say so."""
+        """Write generated rows x [n, D] in model units; returns lines to print."""
         self.write_rows(outputs[0], codec.decode(x), codec)
         return [f"Wrote {outputs[0]}: {len(x)} {self.rows}"]
 
@@ -380,29 +386,28 @@ class Form:
     # Figures
 
     def figures(self):
-        """File of a run -> figure -> how it is drawn from the file's arrays."""
-        from parts.forms.tables.figures import FIGURES
+        """Map files of a run to figures, and figures to the functions that draw them."""
+        from parts.forms.tables.figures import TABLE_FIGURES
 
-        return FIGURES
+        return TABLE_FIGURES
 
     def figure_arrays(self, data, figures):
-        """What evaluate.py keeps for the figures: rows in the user's units, and what may colour
-        points of the latent space.
+        """Arrays that evaluate.py keeps for figures: rows and points in the user's units.
 
         `figures` holds x, recon and std of some test rows in model units, and mu of the first n.
         """
         codec, std = data.codec, figures["std"]
         levels = np.array([bool(column.levels) for column in codec.modelled])
-        std = np.where(levels, np.nan, std)  # of a category's code it says nothing
+        std = np.where(levels, np.nan, std)  # a standard deviation of codes has no meaning
         recon = figures["recon"]
         rows = {"x": figures["x"], "recon": recon, "low": recon - 2 * std, "high": recon + 2 * std}
         found = {name: codec.decode(x) for name, x in rows.items()}
         return found | self.point_arrays(data, len(figures["mu"]), codec.modelled)
 
     def point_arrays(self, data, n, columns):
-        """The cells of the first n test rows by which points may be coloured, in the user's units.
+        """Cells of the first n test rows that colour points of the latent space.
 
-        Of `columns` and the conditions; codes of levels, NaN where missing.
+        These are `columns` and the conditions in the user's units, codes of levels, NaN if missing.
         """
         test, given = data.test.take(slice(n)), data.codec.conditions
         cells = [np.empty((len(test.x), 0))]
@@ -417,5 +422,5 @@ class Form:
 
 
 def with_holes(x, mask):
-    """x, NaN where a cell is missing; `mask` None: none is."""
+    """x with NaN where a cell is missing; without a mask no cell is missing."""
     return x if mask is None else np.where(mask > 0, x, np.nan)

@@ -1,6 +1,6 @@
-"""Data sets that scikit-learn makes, brings with it or fetches, before splitting and scaling.
+"""Named data sets: generated, bundled with scikit-learn, or fetched by it.
 
-A loader takes a DataConfig and returns a Source. Pictures may be bytes, 255 for 1.
+A loader takes a DataConfig and returns a Source. Pictures may be bytes, where 255 stands for 1.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ def synthetic(config):
 
 
 def bundled(name, **options):
-    """A loader for one of scikit-learn's data sets; labels are kept where they are classes."""
+    """A loader for a data set of scikit-learn; it keeps labels that are classes."""
 
     def load(config):
         import sklearn.datasets
@@ -49,13 +49,13 @@ def bundled(name, **options):
 
 
 def digits(config):
-    """8x8 grey pictures, 0..16 divided by 16."""
+    """Grey pictures of 8x8 pixels, whose levels 0..16 are divided by 16."""
     source = bundled("digits")(config)
     return replace(source, x=source.x / 16, shape=(1, 8, 8))
 
 
 def sprites_of(size):
-    """A loader for pictures of size x size with known factors."""
+    """A loader for sprites of size x size pixels with known factors."""
 
     def load(config):
         x, names, labels, shape, factors = sprites.load(config, size)
@@ -64,7 +64,7 @@ def sprites_of(size):
     return load
 
 
-# Name -> form and loader. Sets of pictures hold rows of C * H * W pixels.
+# Name -> form and loader. A row of pictures has C * H * W pixels.
 BUILTIN = {
     "synthetic": ("tables", synthetic),
     "digits": ("pictures", digits),

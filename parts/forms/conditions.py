@@ -1,8 +1,7 @@
 """Conditions of p(x | y): columns of a table, or labels, as the numbers y that a model is given.
 
-Of a category y holds the levels one-hot, of a number its model units and a 1 that says it is known.
-Where a cell is not known all of its numbers are 0: a value of its own, which the model learns if
-training rows have it.
+In y a category is one-hot; a number is its value in model units and an indicator 1. Where a cell is
+unknown all of its numbers in y are 0, a value that the model learns if training rows have it.
 """
 
 import csv
@@ -14,22 +13,22 @@ from parts.errors import UserError
 from parts.forms.tables import cells, encoding, kinds
 from parts.model.limits import FARTHEST_SEEN
 
-LABEL = "label"  # what the labels of a data set are called, where no column is
-MOST_NAMED = 12  # columns that an error lists
-NEAREST = 100  # training rows that stand for those with a given number
+LABEL = "label"  # the condition that stands for the labels of a data set
+N_NAMED_COLUMNS = 12  # most columns that an error lists
+N_NEAREST = 100  # training rows that are nearest to given numbers
 
 
-def of(columns):
+def condition_columns(columns):
     """The columns that are conditions."""
     return [column for column in columns if column.condition]
 
 
 def fit(config, names, source, rows):
-    """The Columns that a DataConfig asks to be given, fitted to the training rows of a Source.
+    """Fit the conditions of a DataConfig to the training rows of a Source, as Columns.
 
-    `names` are the columns that may be conditions; the labels may be one as well.
+    `names` are the columns that may be conditions; labels always may.
     """
-    wanted = chosen(config, names, source.labels)
+    wanted = requested_names(config, names, source.labels)
     if not wanted:
         return []
     import pandas as pd
@@ -51,8 +50,8 @@ def cells_of(source, name):
     return source.cells(name) if name in source.names else source.labels
 
 
-def of_source(source, columns):
-    """y [N, C] of a Source for these condition Columns, None where there are none; and notes."""
+def conditions_of_source(source, columns):
+    """y [N, C] of a Source for these condition Columns, None without any; and notes."""
     if not columns:
         return None, []
     import pandas as pd
@@ -62,15 +61,15 @@ def of_source(source, columns):
 
 
 def in_order(columns, given, names):
-    """The modelled columns and the conditions, in the order of the table; labels come last."""
+    """The modelled columns and the conditions in the order of the table, labels last."""
     found = {column.name: column for column in (*columns, *given)}
     return [found.pop(name) for name in names] + list(found.values())
 
 
-def chosen(config, names, labels):
-    """The names in `--condition`, each time one or several with commas; all are there.
+def requested_names(config, names, labels):
+    """The names in `--condition`, in the order of the table and of y, labels last.
 
-    In the order of the table, labels last, however they were given: y is in this order too.
+    Each value of the flag is a name or several with commas; an unknown name is a UserError.
     """
     there = [*names] if labels is None or LABEL in names else [*names, LABEL]
     wanted = []
@@ -93,7 +92,7 @@ def chosen(config, names, labels):
 
 
 def fit_column(name, series, spec=None, is_label=False):
-    """The Column of a condition from its training cells; labels of few values are categories."""
+    """Fit the Column of a condition; labels with few different values are a category."""
     if is_label and spec is None:
         values = series[~cells.missing(series)]
         whole = cells.is_text(values) or (values == values.round()).all()
@@ -108,7 +107,7 @@ def fit_column(name, series, spec=None, is_label=False):
 
 
 def encode(frame, columns):
-    """y [N, C] of the cells of a table, and notes on those that are not known."""
+    """y [N, C] of the cells of a table, and notes on unknown cells."""
     x, mask, _, notes = encoding.encode(frame, [replace(c, condition=False) for c in columns])
     for column, n in zip(columns, (mask == 0).sum(0), strict=True):
         if n:
@@ -117,12 +116,12 @@ def encode(frame, columns):
 
 
 def sizes(columns):
-    """How many numbers of y stand for each condition."""
+    """The number of columns of y for each condition."""
     return [len(column.levels) or 2 for column in columns]
 
 
 def to_y(x, mask, columns):
-    """y [N, C] float32 of cells in model units, x and mask [N, number of conditions]."""
+    """y [N, C] float32 from cells in model units, x and mask [N, number of conditions]."""
     parts = []
     for j, column in enumerate(columns):
         cell, known = x[:, j, None], mask[:, j, None] > 0
@@ -136,7 +135,7 @@ def to_y(x, mask, columns):
 
 
 def from_y(y, columns):
-    """The inverse: x and mask [N, number of conditions] in model units."""
+    """Invert `to_y`: x and mask [N, number of conditions] in model units."""
     x, mask = np.zeros((2, len(y), len(columns)), np.float32)
     for j, (column, part) in enumerate(zip(columns, blocks(columns), strict=True)):
         piece = y[:, part]
@@ -149,25 +148,25 @@ def from_y(y, columns):
 
 
 def blocks(columns):
-    """The slice of y that stands for each condition."""
+    """The slice of y for each condition."""
     ends = np.cumsum([0, *sizes(columns)])
     return [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
 
 
-def beside(x, mask, y, columns):
-    """Rows (x, mask) with their conditions as further columns, in model units."""
+def with_conditions_as_columns(x, mask, y, columns):
+    """x and mask in model units, with the conditions y as further columns."""
     if y is None:
         return x, mask
     pairs = zip((x, mask), from_y(y, columns), strict=True)
     return tuple(np.hstack(pair).astype(np.float32) for pair in pairs)
 
 
-def beside_rows(frame, path, columns, y_train=None):
-    """y [N, C] of the cells in a file's frame, or None where nothing is given; and notes.
+def conditions_of_file(frame, path, columns, y_train=None):
+    """y [N, C] of a file's frame, None if the run has no conditions; and notes.
 
-    `y_train` are those of training rows, by which a note says what was never seen there.
+    `y_train` are conditions of training rows; a note names those that are never missing there.
     """
-    given = of(columns)
+    given = condition_columns(columns)
     if not given:
         return None, []
     for column in given:
@@ -187,27 +186,27 @@ def beside_rows(frame, path, columns, y_train=None):
     return y, notes
 
 
-def of_labels(labels, path, columns, y_train=None):
-    """y [N, C] of labels [N] (None: none), where they are all that can be given; and notes.
+def conditions_of_labels(labels, path, columns, y_train=None):
+    """y [N, C] of labels [N] or None, for a form whose only condition is the label; and notes.
 
-    See `beside_rows`.
+    See `conditions_of_file` for `y_train`.
     """
     import pandas as pd
 
-    if not of(columns):
+    if not condition_columns(columns):
         return None, []
     if labels is None:
         raise UserError(
             f"{path} has no labels, which the run takes as given (--condition {LABEL}); expected "
             "an .npz with labels y beside the pictures, or a folder with a sub-folder for each"
         )
-    return beside_rows(pd.DataFrame({LABEL: labels}), path, columns, y_train)
+    return conditions_of_file(pd.DataFrame({LABEL: labels}), path, columns, y_train)
 
 
 def given_cells(text, columns):
-    """From "job=nurse,age=40": x and mask [1, D] in model units, and name -> cell as it was given.
+    """Parse "job=nurse,age=40": x and mask [1, D] in model units, and a dict of the given cells.
 
-    A pair with a comma in its cell is quoted.
+    A pair whose cell contains a comma is quoted.
     """
     import pandas as pd
 
@@ -217,7 +216,7 @@ def given_cells(text, columns):
     for pair in next(csv.reader([text], skipinitialspace=True), []):
         name = next((n for n in names if pair.startswith(f"{n}=")), None)
         if name is None:
-            raise UserError(no_pair(pair, columns))
+            raise UserError(unknown_name_message(pair, columns))
         j, cell = names[name], pair[len(name) + 1 :]
         column = columns[j]
         if mask[0, j]:
@@ -235,32 +234,33 @@ def given_cells(text, columns):
     return (x, mask), cells
 
 
-def no_pair(pair, columns):
-    """What is wrong with a --given that names none of the columns, in a line."""
+def unknown_name_message(pair, columns):
+    """The error for a pair of --given that names none of the columns, in one line."""
     if pair.startswith(f"{LABEL}="):
         return f"--given {pair!r}: the run knows no labels; train one with --condition {LABEL}"
     names = [column.name for column in sorted(columns, key=lambda column: not column.condition)]
-    shown = ", ".join(names[:MOST_NAMED])
-    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMED else ""
+    shown = ", ".join(names[:N_NAMED_COLUMNS])
+    more = f", ... ({len(names)} in all)" if len(names) > N_NAMED_COLUMNS else ""
     return (
         f"--given {pair!r}: expected NAME=VALUE, NAME one of {shown}{more}; "
         "a cell that holds a comma is quoted, as in '\"income=50,000\",job=nurse'"
     )
 
 
-def agreeing(y, cell, mask, columns):
-    """Numbers of the rows of y [N, C] whose categories are the given ones, [1, n conditions]."""
+def rows_with_given_levels(y, cell, mask, columns):
+    """Numbers of the rows of y [N, C] whose categories equal the given cell [1, n conditions]."""
     x, known = from_y(y, columns)
     levels = [j for j, column in enumerate(columns) if column.levels and mask[0, j]]
     return np.flatnonzero(((x == cell) & (known > 0))[:, levels].all(1))
 
 
 def draw(n, y, cell, mask, columns, rng):
-    """y [n, C]: the given cells [1, number of conditions], the others of random rows of y [N, C].
+    """Draw conditions y [n, C]: the given cells [1, number of conditions] and those of random rows.
 
-    These rows agree in the given categories, where any do, and are nearest in the given numbers.
+    The random rows of y [N, C] agree in the given categories, if any row does, and are among the
+    nearest to the given numbers.
     """
-    rows = agreeing(y, cell, mask, columns)
+    rows = rows_with_given_levels(y, cell, mask, columns)
     rows = rows if len(rows) else np.arange(len(y))
     wanted = to_y(cell, mask, columns)
     parts = blocks(columns)
@@ -269,7 +269,7 @@ def draw(n, y, cell, mask, columns, rng):
     ]
     if numbers and not mask.all():
         distance = np.square(y[rows][:, numbers] - wanted[:, numbers]).sum(1)
-        rows = rows[np.argsort(distance, kind="stable")[:NEAREST]]
+        rows = rows[np.argsort(distance, kind="stable")[:N_NEAREST]]
     drawn = y[rows[rng.integers(len(rows), size=n)]]
     for part, given in zip(parts, mask[0], strict=True):
         if given:
@@ -278,7 +278,7 @@ def draw(n, y, cell, mask, columns, rng):
 
 
 def as_labels(texts):
-    """Cells of text as an array of labels: numbers where all are whole ones, unknown ones NaN."""
+    """Cells of text as an array of labels: if all are whole numbers, as such, unknown ones NaN."""
     texts = np.array(list(texts), dtype=str)
     unknown = texts == ""
     if not np.char.isdecimal(texts[~unknown]).all():
@@ -286,18 +286,21 @@ def as_labels(texts):
     return np.where(unknown, "nan", texts).astype(float if unknown.any() else np.int64)
 
 
-def whole(y, columns):
-    """The rows of y [N, C] whose conditions are all known; all rows where there are none."""
+def rows_with_all_known(y, columns):
+    """The rows of y [N, C] whose conditions are all known, or all rows if there are none."""
     known = (from_y(y, columns)[1] > 0).all(1)
     return y[known] if known.any() else y
 
 
 def describe(columns):
-    """The line that says what is given, [] where nothing is."""
-    read = [f"{column.name} ({column.kind}: {column.describe()})" for column in of(columns)]
+    """A line on the conditions, in a list; an empty list without conditions."""
+    read = [
+        f"{column.name} ({column.kind}: {column.describe()})"
+        for column in condition_columns(columns)
+    ]
     return ["Given, not modelled: " + "; ".join(read)] if read else []
 
 
 def names(columns):
-    """Of the columns that are conditions."""
-    return [column.name for column in of(columns)]
+    """The names of the columns that are conditions."""
+    return [column.name for column in condition_columns(columns)]

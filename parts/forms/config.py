@@ -1,4 +1,4 @@
-"""What can be asked of the data: which, how split, what is given, how a column is read."""
+"""The options of the data: the data set, its split, its conditions, the kinds of columns."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ def _help_for_data():
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Options of the data. None: decided by the data set, see `parts.forms.resolve`."""
+    """Options of the data; `data.resolve` replaces None by the default of the data set."""
 
     data: str = option("synthetic", _help_for_data)
     condition: list | None = option(
@@ -50,6 +50,6 @@ class DataConfig:
         parse=fraction,
     )
     split_seed: int = option(42, "seed of the split (default: 42)", parse=seed)
-    kinds: dict = field(default_factory=dict)  # name -> kind or dict, of --columns and --kind
-    scaling: str = "standard"  # what the likelihood takes: standard, none or kinds
-    static_pixels: bool = False  # grey pixels are drawn as 0 or 1, once
+    kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind
+    scaling: str = "standard"  # the likelihood's: standard, none or kinds
+    static_pixels: bool = False  # each grey pixel is drawn as 0 or 1 once, before training

@@ -1,6 +1,6 @@
-"""Rows of plain numbers <-> model units, in blocks of bounded size: columns scaled linearly or not.
+"""Scale rows of numbers linearly to model units, in blocks of bounded size.
 
-Pictures may be bytes, 255 for 1; what comes out is float32, made once for each split.
+Pictures may be bytes, where 255 stands for 1. The result is float32, computed once for each split.
 """
 
 import hashlib
@@ -10,39 +10,39 @@ import numpy as np
 
 from parts.forms.tables import encoding
 
-BLOCK = 2**20  # numbers scaled at a time
+BLOCK = 2**20  # numbers that are scaled at a time
 
 
 def fit(x, rows, names, scaling):
-    """A Column for each name: as they are (`none`), or with mean 0 and variance 1 over `rows`."""
+    """A Column for each name: unscaled, or (`standard`) with mean 0 and variance 1 over `rows`."""
     if scaling != "standard":
         return [encoding.Column(name) for name in names]
     n = max(1, BLOCK // len(rows))
     cuts = [slice(start, start + n) for start in range(0, len(names), n)]
-    pieces = [encoding.standardize(unit(x[:, cut][rows]), names[cut]) for cut in cuts]
+    pieces = [encoding.standardize(to_unit_interval(x[:, cut][rows]), names[cut]) for cut in cuts]
     return [column for piece in pieces for column in piece]
 
 
-def unit(x):
-    """Bytes 0..255 as numbers in [0, 1], float64; floats stay what they are."""
+def to_unit_interval(x):
+    """Map bytes 0..255 to [0, 1], float64; the values of floats stay the same."""
     return x / 255 if x.dtype == np.uint8 else x.astype(np.float64)
 
 
 def to_model(x, rows, columns, unscaled=False):
-    """The rows numbered `rows` of x [N, D] in model units, or `unscaled`, float32."""
+    """The rows numbered `rows` of x [N, D] in model units, or unscaled, as float32."""
     out = np.empty((len(rows), x.shape[1]), np.float32)
     n = max(1, BLOCK // x.shape[1])
     for start in range(0, len(rows), n):
-        block = unit(x[rows[start : start + n]])
+        block = to_unit_interval(x[rows[start : start + n]])
         with np.errstate(over="ignore"):
             out[start : start + n] = block if unscaled else encoding.to_model(block, columns)
-        if not np.abs(out[start : start + n]).max() < encoding.FARTHEST:
-            encoding.check_distance(block, columns)  # column by column: it says which
+        if not np.abs(out[start : start + n]).max() < encoding.MAX_SCALED:
+            encoding.check_distance(block, columns)  # raises UserError with the column's name
     return out
 
 
 def binarized(x, rng):
-    """Pixels drawn as 0 or 1 with their grey value."""
+    """Draw each pixel as 0 or 1, with its grey value as the probability of 1."""
     return (rng.random(x.shape, np.float32) < x).astype(np.float32)
 
 

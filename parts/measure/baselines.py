@@ -1,26 +1,26 @@
-"""What people would use instead of a VAE, by scikit-learn, and how far to trust a comparison."""
+"""Baselines of scikit-learn for detection and imputation, with bootstrap intervals."""
 
 import warnings
 
 import numpy as np
 
-N_BOOTSTRAP = 500
-N_NEIGHBOURS = 5
-PCA_SHARE = 0.9  # of the variance that a detector's components keep
+N_ROW_RESAMPLES = 500  # bootstrap resamples of rows
+N_NEIGHBOURS = 5  # k of k-NN
+PCA_SHARE = 0.9  # share of variance in the components of the PCA detector
 
 
 def detectors(train, test, seed=0):
-    """Name -> outlier score of each test row, from rows of numbers [n, D] without holes."""
+    """Map names of detectors to outlier scores of the test rows; rows [n, D] have no holes."""
     from sklearn.decomposition import PCA
     from sklearn.ensemble import IsolationForest
     from sklearn.neighbors import NearestNeighbors
 
-    with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
+    with np.errstate(invalid="ignore"):  # shares of a variance of 0 are not used
         pca = PCA(PCA_SHARE, svd_solver="full").fit(train)
         error = np.square(test - pca.inverse_transform(pca.transform(test))).sum(1)
     k = min(N_NEIGHBOURS + 1, len(train))
     distances = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(test)[0]
-    # A row that was trained on is its own nearest neighbour, and does not count.
+    # A training row is its own nearest neighbour, which does not count.
     own = distances[:, 0] == 0
     knn = np.where(own, distances[:, -1], distances[:, max(0, k - 2)])
     forest = IsolationForest(random_state=seed).fit(train)
@@ -35,14 +35,14 @@ def detectors(train, test, seed=0):
 def ranking(labels, scores, seed=0):
     """AUROC and average precision of scores for 0/1 labels, each (value, low, high).
 
-    The bounds hold 95 % of N_BOOTSTRAP resamples of the rows.
+    The bounds contain 95 % of the values of N_ROW_RESAMPLES bootstrap resamples.
     """
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order].astype(np.float64), scores[order]
-    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # of each group of ties
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # row of each tie
     rng = np.random.default_rng(seed)
     found = [_auroc_ap(labels, last, np.ones(len(labels)))]
-    for _ in range(N_BOOTSTRAP):
+    for _ in range(N_ROW_RESAMPLES):
         weights = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)))
         found.append(_auroc_ap(labels, last, weights))
     value, low, high = found[0], *np.nanquantile(np.array(found[1:]), (0.025, 0.975), axis=0)
@@ -53,7 +53,10 @@ def ranking(labels, scores, seed=0):
 
 
 def _auroc_ap(labels, last, weights):
-    """Of rows in falling order of score, each counted `weights` times; ties end at `last`."""
+    """AUROC and average precision of rows in falling order of score, with `weights` [n].
+
+    `last` holds the last row of each group of ties.
+    """
     hits = np.cumsum(weights * labels)[last]
     misses = np.cumsum(weights * (1 - labels))[last]
     if not hits[-1] or not misses[-1]:
@@ -65,11 +68,10 @@ def _auroc_ap(labels, last, weights):
 
 
 def imputers(train, test, one_hot=(), seed=0):
-    """Name -> `test` [n, D] with its NaN filled; fitted to `train`, NaN where it is missing too.
+    """Map names of imputers to `test` [n, D] with its NaN filled; `train` may hold NaN too.
 
-    `one_hot` are the slices of columns that code one category. Chained regressions cannot fill
-    these (each would be predicted from the others of its own category): a logistic regression on
-    all other columns does.
+    `one_hot` are the slices of columns that code one category. Chained regressions would predict
+    each of these columns from the others; a logistic regression on all other columns fills them.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -112,7 +114,7 @@ def comparison_table(results, n_anomalies, n_train):
 
 
 def better_than_ours(results):
-    """A line that names a detector whose AUROC lies above ours and beyond its interval, if any."""
+    """A note in a list, if the best other detector has an AUROC above our interval."""
     (ours, (value, _, high)), *others = ((name, found["auroc"]) for name, found in results.items())
     name, (best, *_) = max(others, key=lambda other: other[1][0])
     if best <= high:

@@ -1,15 +1,18 @@
-"""How near generated rows are to real ones: column by column, pair by pair, and row by row."""
+"""Compare generated rows with real ones: by column, by pair of columns, and by row."""
 
 import numpy as np
 
 from parts.forms.tables.encoding import as_numbers, to_user
 
-N_COMPARED = 2000  # generated rows whose neighbours are looked for
-N_SPLITS = 10  # of real rows into halves; one may lie far from their mean
+N_COMPARED_ROWS = 2000  # most generated rows that are compared with their neighbours
+N_SPLITS = 10  # random splits of real rows into halves, over which distances are averaged
 
 
 def column_distances(columns, a, b):
-    """Kolmogorov-Smirnov of numbers, total variation of categories; a, b are (x, mask) [n, D]."""
+    """Map columns to a distance: Kolmogorov-Smirnov for numbers, total variation for categories.
+
+    a and b are (x, mask) [n, D]; a column without observed cells in either has None.
+    """
     found = {}
     for j, column in enumerate(columns):
         values = [x[mask[:, j] > 0, j] for x, mask in (a, b)]
@@ -25,7 +28,7 @@ def column_distances(columns, a, b):
 
 
 def kolmogorov_smirnov(a, b):
-    """The largest difference of two samples' distribution functions."""
+    """The largest difference between the distribution functions of two samples."""
     a, b = np.sort(a), np.sort(b)
     at = np.concatenate([a, b])
     below = (np.searchsorted(v, at, side="right") / len(v) for v in (a, b))
@@ -33,67 +36,67 @@ def kolmogorov_smirnov(a, b):
 
 
 def correlations(columns, x, mask):
-    """Rank correlations of all columns as numbers, categories one-hot; over rows that have both."""
+    """Rank correlations of all columns, categories one-hot, over rows that have both cells."""
     import pandas as pd
 
     return pd.DataFrame(as_numbers(columns, x, mask)).rank().corr(min_periods=10).to_numpy()
 
 
 def in_user_units(columns, x, mask):
-    """Rows in the user's units, codes for categories; NaN where missing."""
+    """Rows in the user's units, codes for categories, NaN for missing cells."""
     return np.where(mask > 0, to_user(x, columns), np.nan)
 
 
 def correlation_error(columns, a, b):
-    """Mean absolute difference of the off-diagonal correlations; None where none is known."""
+    """Mean absolute difference of off-diagonal correlations; None if none is defined."""
     first, second = correlations(columns, *a), correlations(columns, *b)
     apart = np.abs(first - second)[~np.eye(len(first), dtype=bool)]
     return float(np.nanmean(apart)) if np.isfinite(apart).any() else None
 
 
 def nearer_than_neighbours(train, rows):
-    """Share of rows nearer to a training row than that row is to its nearest other one.
+    """Share of rows that are nearer to a training row than that row is to any other.
 
-    Both as numbers of like size, [n, F]. About that of fresh real rows is right; far more means
-    copies.
+    Both arguments are standardised features [n, F]. A share far above that of fresh real rows means
+    that rows are copies.
     """
     from sklearn.neighbors import NearestNeighbors
 
     neighbours = NearestNeighbors(n_neighbors=2).fit(train)
-    distance, nearest = neighbours.kneighbors(rows[:N_COMPARED], n_neighbors=1)
+    distance, nearest = neighbours.kneighbors(rows[:N_COMPARED_ROWS], n_neighbors=1)
     own = neighbours.kneighbors(train)[0][:, 1]
     return float((distance[:, 0] < own[nearest[:, 0]]).mean())
 
 
 def copies(generated, train, held=None):
-    """`nearer_than_neighbours` of generated rows and of held-out ones; all numbers [n, F]."""
+    """Compute `nearer_than_neighbours` for generated and for held-out rows, features [n, F]."""
     rows = {"nearer": generated, "nearer_real": held}
     return {k: None if x is None else nearer_than_neighbours(train, x) for k, x in rows.items()}
 
 
 def halves(x, mask, rng):
-    """Two random halves of real rows, whose distance is that of no difference at all."""
+    """Two random halves of real rows, whose distance is a yardstick for equal distributions."""
     order = rng.permutation(len(x))
     first, second = order[: len(x) // 2], order[len(x) // 2 :]
     return (x[first], mask[first]), (x[second], mask[second])
 
 
 def shuffled(x, mask, rng):
-    """The real rows with every column shuffled: all marginals right, all relations lost."""
+    """Real rows with every column shuffled: a yardstick with real marginals but no relations."""
     order = [rng.permutation(len(x)) for _ in range(x.shape[1])]
     return tuple(np.stack([a[o, j] for j, o in enumerate(order)], -1) for a in (x, mask))
 
 
 def compare(columns, generated, train, held, embed, seed=0):
-    """All of these as a dict, with yardsticks; each of three arguments is (x, mask) [n, D].
+    """Distances of generated rows to real ones and their yardsticks, as a dict.
 
-    `embed(x, mask)` gives rows as numbers of like size.
+    `generated`, `train` and `held` are (x, mask) [n, D]; `embed(x, mask)` gives features [n, F].
     """
     rng = np.random.default_rng(seed)
     real = tuple(np.concatenate(parts) for parts in zip(train, held, strict=True))
     pairs = [halves(*real, rng) for _ in range(N_SPLITS)]
     apart = [column_distances(columns, *pair) for pair in pairs]
-    # Generated rows have no holes and real ones may: they get the holes of real rows to compare.
+    # Real rows may have holes, so generated rows get the holes of random real rows.
     holes = real[1][rng.integers(len(real[1]), size=len(generated[0]))]
     with_holes = generated[0], generated[1] * holes
     result = {
@@ -112,13 +115,13 @@ def compare(columns, generated, train, held, embed, seed=0):
 
 
 def mean_of(values):
-    """The mean of those that are known, None where none is."""
+    """The mean of the values that are not None; None if there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
 def report(columns, result):
-    """The lines that say it."""
+    """Lines on the distances that `compare` found."""
     kinds = {column.name: "TV" if column.levels else "KS" for column in columns}
     shown = list(result["columns"])[:40]
     width = max(map(len, [*shown, "correlations"]))
@@ -149,7 +152,7 @@ def report(columns, result):
 
 
 def report_copies(result, what="row"):
-    """The line on what `copies` found of such things as `what` names."""
+    """A line on the shares that `copies` found; `what` is a word for a row."""
     held = result["nearer_real"]
     beside = "" if held is None else f"; of held-out real {what}s {held:.1%}"
     return (

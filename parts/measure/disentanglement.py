@@ -1,6 +1,6 @@
-"""How well single latents stand for the known factors of the data: MIG and the beta-VAE metric.
+"""Measures of disentanglement with known factors of the data: MIG and the beta-VAE metric.
 
-`codes` name each factor and give its value in every row, as numbers 0, 1, ...: name -> [N].
+`codes` maps the name of each factor to its values in all rows [N], coded as 0, 1, ...
 Shapes: N rows, Z latents, F factors, M draws of z per row, R resamples.
 """
 
@@ -10,15 +10,18 @@ import numpy as np
 
 from parts.errors import UserError
 
-MOST_ROWS = 10_000  # measured on; the time of MIG grows with their square
-ROWS_PER_VALUE = 10  # of a factor, at least, on average
-N_DRAWS = 5000  # of each latent, at least
-N_BOOTSTRAP = 200
-CHUNK_FLOATS = 2**18  # densities at a time: 1 MB, inside a core's cache
-FAR = 60.0  # squared distance / 2 from which on exp(-60) stands for the density: no denormals
-N_PAIRS, N_TRAIN, N_TEST, N_REPEATS = 64, 2000, 1000, 5  # of the beta-VAE metric
+MAX_FACTOR_ROWS = 10_000  # most rows that are measured; the time of MIG is quadratic in them
+ROWS_PER_VALUE = 10  # fewest rows per value of a factor, on average
+N_LATENT_DRAWS = 5000  # fewest draws of each latent over all rows
+N_MIG_RESAMPLES = 200  # bootstrap resamples of rows for the standard error of MIG
+N_DENSITIES_AT_A_TIME = 2**18  # densities in memory at a time: 1 MB, inside a core's cache
+MAX_EXPONENT = 60.0  # largest squared distance / 2, so that densities are no denormal numbers
+# The beta-VAE metric draws N_TRAIN_BATCHES + N_TEST_BATCHES batches of pairs, N_REPEATS times.
+N_PAIRS_PER_BATCH = 64
+N_TRAIN_BATCHES, N_TEST_BATCHES = 2000, 1000
+N_REPEATS = 5
 
-UNITS = {
+UNIT_OF_METRIC = {
     "mig": "share of a factor's entropy, mean over factors",
     "mig_se": "the same, standard error over rows",
     "mig_per_factor": "share of the factor's entropy",
@@ -31,14 +34,14 @@ UNITS = {
 
 
 def codes_of(factors):
-    """Codes from a structured array [N] of whole numbers; a UserError for what cannot be used."""
+    """Codes of a structured array [N] of whole numbers; UserError for unusable factors."""
     names = factors.dtype.names
     if len(names) < 2:
         raise UserError(f"--factors: the data have only {names[0]!r}, expected at least 2 factors")
     codes = {}
     for name in names:
         values = factors[name]
-        if (broken := values[values != np.round(values)]).size:  # NaN among them
+        if (broken := values[values != np.round(values)]).size:  # NaN is also unequal
             raise UserError(
                 f"--factors: {name!r} holds {broken[0]}, expected whole numbers; bin it, "
                 "for example by np.digitize"
@@ -55,16 +58,16 @@ def codes_of(factors):
 
 
 def measure(mu, logvar, codes, seed=0):
-    """The metrics named in UNITS, of q(z|x) = N(mu, exp(logvar)), each [N, Z]."""
+    """The metrics in UNIT_OF_METRIC for q(z|x) = N(mu, exp(logvar)); mu and logvar are [N, Z]."""
     rng = np.random.default_rng(seed)
     n_rows, n_factors = len(mu), len(codes)
     shuffled = rng.permutation(n_rows)
-    draws = math.ceil(N_DRAWS / n_rows), *mu.shape
+    draws = math.ceil(N_LATENT_DRAWS / n_rows), *mu.shape
     eps = rng.standard_normal(draws, np.float32)
-    weights = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), N_BOOTSTRAP) / n_rows
+    weights = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), N_MIG_RESAMPLES) / n_rows
     own = list(codes.values())
     both = own + [code[shuffled] for code in own]
-    found, resampled = [], []  # I(z_j; v_k) by latent: [2F], [R, F]
+    found, resampled = [], []  # I(z_j; v_k) for each latent: [2F], [R, F]
     for j in range(mu.shape[1]):
         per_row = information(mu[:, j], logvar[:, j], both, eps[..., j])
         found.append(per_row.mean(0))
@@ -88,9 +91,9 @@ def measure(mu, logvar, codes, seed=0):
 def information(mu, logvar, codes, eps):
     """log q(z|v) - log q(z) of one latent at z ~ q(z|x_n), [N, F] nats, mean over draws eps [M, N].
 
-    Its mean over rows is the mutual information I(z; v) (Chen et al. 2018, section 4), where
-    q(z) is the mean of the q(z|x_n) of all rows, and q(z|v) of those that have this value. A row is
-    one of the components at its own z: where components hardly overlap, that raises I(z; v).
+    The mean over rows is the mutual information I(z; v) (Chen et al. 2018, section 4). Here q(z) is
+    the mean of q(z|x_n) over all rows, and q(z|v) the mean over the rows with this value. Each row
+    is one of the components at its own z, which raises I(z; v) if components hardly overlap.
     """
     n_rows = len(mu)
     own = np.stack(codes, -1)  # [N, F]
@@ -103,29 +106,30 @@ def information(mu, logvar, codes, eps):
     weights *= precision[:, None] / weights.sum(0)
     mu, half = mu.astype(np.float32), precision * np.float32(0.5**0.5)
     found = np.zeros((n_rows, own.shape[1]))
-    n_at_a_time = max(1, CHUNK_FLOATS // n_rows)
+    n_at_a_time = max(1, N_DENSITIES_AT_A_TIME // n_rows)
     for noise in eps:
         z = mu + noise / precision
         for start in range(0, n_rows, n_at_a_time):
             cut = slice(start, start + n_at_a_time)
             far = np.square((z[cut, None] - mu) * half)
-            density = np.exp(-np.minimum(far, FAR, out=far), out=far) @ weights  # [B, 1 + values]
+            np.minimum(far, MAX_EXPONENT, out=far)
+            density = np.exp(-far, out=far) @ weights  # [B, 1 + values]
             density = np.log(density.astype(np.float64))
             found[cut] += np.take_along_axis(density, own[cut], 1) - density[:, :1]
     return found / len(eps)
 
 
 def entropy(code):
-    """H(v) in nats."""
+    """The entropy H(v) of a factor, in nats."""
     share = np.bincount(code) / len(code)
     return -(share * np.log(share)).sum()
 
 
 def information_gap(found, entropies):
-    """How much more the best latent knows of each factor than the next, of all there is to know.
+    """Gap between the largest two I(z_j; v_k) of each factor / entropy, [..., Z, F] -> [..., F].
 
-    Of I(z_j; v_k) [..., Z, F]: [..., F] (Chen et al. 2018, section 4). What is estimated below 0
-    is 0, and beside a single latent stands one that knows nothing.
+    Chen et al. 2018, section 4. Negative estimates count as 0; a latent without information is
+    added, so that a single latent has a gap too.
     """
     nothing = np.zeros((*found.shape[:-2], 1, found.shape[-1]))
     ordered = np.sort(np.maximum(np.concatenate([nothing, found], -2), 0), -2)
@@ -133,48 +137,51 @@ def information_gap(found, entropies):
 
 
 def beta_vae_accuracy(mu, codes, rng):
-    """Accuracy with which a linear classifier tells which factor the pairs of a batch share.
+    """Accuracy of a linear classifier that predicts which factor the pairs of a batch share.
 
-    Higgins et al. 2017, section 3. Other than there: pairs are two different rows of the data, for
-    new pictures cannot be made, and training and held-out batches have no row in common; each
-    factor has as many batches as the others; the classifier is a logistic regression, and a batch
-    64 pairs, as in Locatello et al. 2019.
+    Higgins et al. 2017, section 3, with these differences: a pair consists of two rows of the data,
+    because no new pictures can be made; training and held-out batches share no row; all factors
+    have the same number of batches; the classifier is a logistic regression and a batch has 64
+    pairs, as in Locatello et al. 2019.
     """
     from sklearn.linear_model import LogisticRegression
 
     order = rng.permutation(len(mu))
     train, test = (
         batches(mu[rows], [code[rows] for code in codes.values()], n, rng)
-        for rows, n in ((order[::2], N_TRAIN), (order[1::2], N_TEST))
+        for rows, n in ((order[::2], N_TRAIN_BATCHES), (order[1::2], N_TEST_BATCHES))
     )
     return LogisticRegression(max_iter=1000).fit(*train).score(*test)
 
 
 def batches(mu, codes, n, rng):
-    """The mean of |mu_1 - mu_2| over the pairs of n batches [n, Z], and which factor is shared."""
+    """Mean |mu_1 - mu_2| over the pairs of n batches [n, Z], and the factor that they share [n]."""
     factor = np.arange(n) % len(codes)
     features = np.zeros((n, mu.shape[1]))
     for k, code in enumerate(codes):
-        for first, second in zip(*pairs(code, (N_PAIRS, (factor == k).sum()), rng), strict=True):
-            features[factor == k] += np.abs(mu[first] - mu[second]) / N_PAIRS
+        for first, second in zip(
+            *pairs(code, (N_PAIRS_PER_BATCH, (factor == k).sum()), rng), strict=True
+        ):
+            features[factor == k] += np.abs(mu[first] - mu[second]) / N_PAIRS_PER_BATCH
     return features, factor
 
 
 def pairs(code, shape, rng):
-    """Two arrays of row numbers: any row, and another of the same value."""
-    order = np.argsort(code, kind="stable")  # rows of one value side by side
+    """Two arrays of row numbers: a random row, and another row with the same value."""
+    order = np.argsort(code, kind="stable")  # groups rows by value
     count = np.bincount(code)
     start = np.cumsum(count) - count
-    ranks = np.flatnonzero(count[code[order]] > 1)  # of rows that are not alone with their value
+    # These places hold rows whose value occurs twice or more.
+    ranks = np.flatnonzero(count[code[order]] > 1)
     rank = rng.choice(ranks, shape)
     value = code[order[rank]]
-    step = rng.integers(1, count[value])  # to another one of the same value, round in a circle
+    step = rng.integers(1, count[value])  # cyclic step to another row of the group
     other = start[value] + (rank - start[value] + step) % count[value]
     return order[rank], order[other]
 
 
 def table_rows(metrics):
-    """What to show of the metrics: name, value and note."""
+    """Rows of the printed table: name, value and note."""
     of_factors = metrics["mig_per_factor"].items()
     mig, accuracy = (
         f"{metrics[name]:.3f} ± {metrics[error]:.3f}"

@@ -1,30 +1,32 @@
-"""How good generated pictures are: by a classifier of real ones, and by nearest neighbours."""
+"""Fidelity of generated pictures, by a classifier of real ones and by nearest neighbours."""
 
 import numpy as np
 
-K_NEAREST = 3  # Kynkaanniemi et al. 2019, section 3
+K_NEAREST = 3  # k of precision and recall (Kynkaanniemi et al. 2019, section 3)
 
 
 def precision_recall(real, generated, k=K_NEAREST):
-    """Share of `generated` rows within the manifold of `real` ones, and the reverse, [n, F] each.
+    """Share of `generated` rows in the manifold of `real` rows, and the reverse; both are [n, F].
 
-    A manifold is the union of balls about rows, each as far as its k-th nearest other row
+    A manifold is the union of balls around rows, whose radius reaches the k-th nearest other row
     (Kynkaanniemi et al. 2019, eqs. 1 to 3).
     """
     return covered(generated, real, k), covered(real, generated, k)
 
 
 def covered(rows, by, k=K_NEAREST):
-    """Share of rows that lie in the manifold of the rows `by`."""
+    """Share of rows in the manifold of the rows `by`."""
     from scipy.spatial.distance import cdist
 
-    radius = np.partition(cdist(by, by), k, axis=1)[:, k]  # the nearest of each is itself
+    radius = np.partition(cdist(by, by), k, axis=1)[:, k]  # place 0 is the row itself
     return float((cdist(rows, by) <= radius).any(1).mean())
 
 
 def class_scores(probs):
-    """Of class probabilities [n, C]: the mean of the largest, the entropy of their mean in nats,
-    and the inception score, exp of the mean KL from it (Salimans et al. 2016).
+    """Confidence, class entropy in nats, and inception score of class probabilities [n, C].
+
+    Confidence is the mean of the largest probability, class entropy the entropy of the mean, and
+    the inception score exp of the mean KL from the mean (Salimans et al. 2016).
     """
     log_probs = np.log(np.maximum(probs, 1e-12))
     mean = probs.mean(0)
@@ -36,9 +38,10 @@ def class_scores(probs):
     }
 
 
-def told_apart(real, generated, seed=0):
-    """Accuracy of a classifier (an SVM with a Gaussian kernel) that tells as many generated rows
-    from real ones, each half by a fit to the other: 0.5 is best.
+def classifier_two_sample_accuracy(real, generated, seed=0):
+    """Accuracy of an SVM (Gaussian kernel) that separates real from generated rows; 0.5 is best.
+
+    Both sets have equal size; the accuracy is the mean of a two-fold cross-validation.
     """
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.svm import SVC
@@ -62,15 +65,15 @@ class Judge:
         return float(self.model.score(x, labels))
 
     def features(self, x):
-        """Its hidden layer, [n, F]."""
+        """The activations of the hidden layer, [n, F]."""
         return np.maximum(x @ self.model.coefs_[0] + self.model.intercepts_[0], 0)
 
     def scores(self, generated, real, seed=0):
-        """All of these of `generated` pictures against `real` ones, as a dict."""
+        """All scores of `generated` pictures against `real` ones, as a dict."""
         real = real[: len(generated)]
         precision, recall = precision_recall(self.features(real), self.features(generated))
         return class_scores(self.model.predict_proba(generated)) | {
-            "told_apart": told_apart(real, generated, seed),
+            "told_apart": classifier_two_sample_accuracy(real, generated, seed),
             "precision": precision,
             "recall": recall,
         }

@@ -1,6 +1,6 @@
-"""How well holes are filled: cells that were there are hidden, filled, and compared.
+"""Measure imputation: hide observed cells, fill them, and compare the fills with the truth.
 
-Beside the usual imputers of scikit-learn, which learn from the same training rows.
+Imputers of scikit-learn, fitted to the training rows, serve as baselines.
 """
 
 import numpy as np
@@ -8,13 +8,13 @@ import numpy as np
 from parts.forms.tables import encoding
 from parts.measure import baselines
 
-N_FOLDS = 10  # each hides a tenth of a row's observed cells; together they hide every cell once
-N_DRAWS = 200  # behind a median, a mode and an interval
-N_CHECKED = 1000  # rows
+N_FOLDS = 10  # folds, each of which hides a tenth of the observed cells; together they hide all
+N_DRAWS = 200  # draws per cell for a median, a mode or an interval
+N_CHECKED_ROWS = 1000  # most rows whose cells are hidden
 
 
 def find_rows(x, mask, among, among_mask):
-    """The number of each row among others that it equals cell by cell, -1 where there is none."""
+    """For each row the number of an equal row in `among`, -1 if there is none."""
 
     def keys(x, mask):
         return (row.tobytes() for row in (np.where(mask > 0, x, np.nan) + 0.0).astype(np.float32))
@@ -23,14 +23,8 @@ def find_rows(x, mask, among, among_mask):
     return np.fromiter((number.get(key, -1) for key in keys(x, mask)), np.int64, len(x))
 
 
-def without(rows, train):
-    """The rows (x, mask) or (x, mask, y) less those that are training rows, cell by cell."""
-    new = find_rows(*rows[:2], *train[:2]) < 0
-    return tuple(part[new] for part in rows)
-
-
 def hidden_cells(mask, rng):
-    """Which cells each fold hides, [N_FOLDS, n, D] bool; never all of a row."""
+    """The cells that each fold hides, [N_FOLDS, n, D] bool; never all observed cells of a row."""
     fold = rng.integers(N_FOLDS, size=mask.shape)
     hidden = (fold == np.arange(N_FOLDS)[:, None, None]) & (mask > 0)
     hidden[hidden.sum(-1) == mask.sum(-1)] = False
@@ -38,18 +32,18 @@ def hidden_cells(mask, rng):
 
 
 def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
-    """Error of each column on hidden cells of rows x [n, D], ours beside the baselines', as a dict.
+    """Errors of the imputer and of baselines on hidden cells of rows x [n, D]; and these cells.
 
-    `train` (x, mask) is what the baselines learn from; with conditions it is (x, mask, y), and y
-    [n, C] are those of the rows. Numbers: RMSE over the standard deviation of the column;
-    categories: share of wrong cells; ordinal: mean distance of ranks over the largest. Also what a
-    figure needs of these cells: truth, imputed, low and high, in the user's units.
+    The baselines are fitted to `train`, which is (x, mask), or (x, mask, y) with conditions; y
+    [n, C] are the conditions of the rows. The error of numbers is RMSE / standard deviation of the
+    column, of categories the share of wrong cells, of ordinal columns the mean distance of ranks /
+    the largest. The cells are arrays for a figure: truth, imputed, low and high in user units.
     """
-    x, mask = x[:N_CHECKED], mask[:N_CHECKED]
+    x, mask = x[:N_CHECKED_ROWS], mask[:N_CHECKED_ROWS]
     hidden = hidden_cells(mask, np.random.default_rng(seed))
-    some = hidden.any(-1)  # rows that a fold changes
+    some = hidden.any(-1)  # rows with cells that a fold hides
     if y is not None:
-        y = np.broadcast_to(y[:N_CHECKED], (*some.shape, y.shape[1]))[some]
+        y = np.broadcast_to(y[:N_CHECKED_ROWS], (*some.shape, y.shape[1]))[some]
     x, left = np.broadcast_to(x, hidden.shape)[some], (mask * ~hidden)[some]
     hidden, columns = hidden[some], imputer.columns
     truth = encoding.to_user(x, columns)
@@ -58,10 +52,10 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
     for rows, values, draws in imputer.chunks(x, left, N_DRAWS, *([] if y is None else [y])):
         ours[rows] = values
         low[rows], high[rows] = np.percentile(draws, (tail, 100 - tail), axis=0)
-    guesses = {"VAE": ours} | others(columns, train, x, left, y)
+    guesses = {"VAE": ours} | baseline_fills(columns, train, x, left, y)
     result = {
         "interval": interval,
-        "n_rows": min(len(mask), N_CHECKED),
+        "n_rows": min(len(mask), N_CHECKED_ROWS),
         "n_hidden": int(hidden.sum()),
         "columns": {},
     }
@@ -86,10 +80,10 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
     return result, cells
 
 
-def others(columns, train, x, mask, y=None):
-    """Name -> rows filled by the baselines, in the user's units and codes.
+def baseline_fills(columns, train, x, mask, y=None):
+    """Map names of baselines to the rows that they fill, in the user's units and codes.
 
-    They see what a user would give them: standardised numbers, ranks, 0/1, one-hot categories.
+    The baselines are given standardised columns, with categories one-hot.
     """
     blocks, at = [], 0
     for column in columns:
@@ -120,13 +114,13 @@ def others(columns, train, x, mask, y=None):
 
 
 def as_code(column, values):
-    """One column back from what `encoding.as_numbers` made of it, [n, width] -> [n]."""
+    """Convert a column of `encoding.as_numbers` to user units or codes, [n, width] -> [n]."""
     value = values.argmax(1) if values.shape[1] > 1 else values[:, 0]
     return np.clip(np.round(value), 0, len(column.levels) - 1) if column.levels else value
 
 
 def report(result):
-    """The lines that say it, column by column."""
+    """Lines on the errors of each column."""
     names = list(result["error"])
     width = max([len(name) for name in result["columns"]] + [6])
     head = "".join(f"{name:>22}" for name in names)
@@ -169,7 +163,7 @@ def better_than_ours(result):
 
 
 def half_sample_mode(draws):
-    """The densest point of draws [M, ...] (Robertson & Cryer 1974): halve, keep the narrower."""
+    """The half-sample mode of draws [M, ...] (Robertson & Cryer 1974)."""
     draws = np.sort(draws, 0)
     while len(draws) > 2:
         half = -(-len(draws) // 2)

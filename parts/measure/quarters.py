@@ -1,7 +1,7 @@
-"""How well quarters of pictures are told from the others: by a model, and by neighbours and means.
+"""Measure the prediction of hidden quarters of pictures, by a model and by baselines.
 
-The quarters are those of Sohn et al. 2015, section 5.2, in pyro's order: of one, the lower left is
-seen; of two, the left half; of three, all but the lower right.
+The quarters are those of Sohn et al. 2015, section 5.2, in pyro's order: one seen quarter is the
+lower left, two are the left half, three are all but the lower right.
 """
 
 import math
@@ -11,13 +11,13 @@ import torch
 
 from parts.model.batches import CHUNK_FLOATS, column_sums, in_chunks
 
-N_CHECKED = 1000  # pictures
-N_COMPARED = 2**24  # distances at a time, in numbers
-N_SEEN = (1, 2, 3)
+N_CHECKED_PICTURES = 1000  # most pictures whose quarters are hidden
+N_DISTANCES_AT_A_TIME = 2**24  # distances in memory at a time
+N_SEEN = (1, 2, 3)  # numbers of seen quarters
 
 
 def hidden(shape, n_seen):
-    """Which of a picture's numbers [D] are hidden where so many quarters are seen."""
+    """True for the hidden numbers of a picture [D] where `n_seen` quarters are seen."""
     channels, height, width = (1, *shape)[-3:]
     seen = np.zeros((channels, height, width), bool)
     seen[:, height // 2 :, : width // 2] = True
@@ -32,9 +32,10 @@ def hidden(shape, n_seen):
 def log_px_hidden(model, batch, hidden, n_samples):
     """Two estimates of log p(hidden | seen) of rows [B], nats, and the effective samples [B].
 
-    The first is log p(all) - log p(seen), each by importance sampling: too high where q(z | seen)
-    is too narrow for the second. The other is by z's from p(z | seen) alone, self-normalised: too
-    low where few of these explain the hidden pixels. The truth lies between them.
+    The first estimate is log p(all) - log p(seen), both by importance sampling; it is too high if
+    q(z | seen) is too narrow. The second uses only samples of z given the seen pixels, with
+    self-normalised weights; it is too low if few samples explain the hidden pixels. The truth lies
+    between them.
     """
     mask = (~hidden).to(batch.x).expand_as(batch.x)
     k = math.ceil(n_samples / model.members)
@@ -55,27 +56,27 @@ def log_px_hidden(model, batch, hidden, n_samples):
     return model.log_px(batch.x, batch.y, n_samples=n_samples) - log_seen, within, ess
 
 
-def nearest(train, test, hidden):
-    """The hidden numbers of the training picture whose seen ones are the nearest, [N, hidden].
+def nearest_neighbour(train, test, hidden):
+    """Hidden numbers of the training picture with the nearest seen numbers, [N, n_hidden].
 
-    Of Batches; to this their conditions are seen numbers like the others.
+    `train` and `test` are Batches, whose conditions count as seen numbers.
     """
     known, x = (
         torch.cat([rows.x[:, ~hidden], *([] if rows.y is None else [rows.y])], 1)
         for rows in (train, test)
     )
-    cuts = x.split(max(1, N_COMPARED // len(known)))
+    cuts = x.split(max(1, N_DISTANCES_AT_A_TIME // len(known)))
     return train.x[torch.cat([torch.cdist(cut, known).argmin(1) for cut in cuts])][:, hidden]
 
 
 @torch.no_grad()
 def check(model, train, test, shape, n_samples=100):
-    """Figures for one, two and three quarters seen, as a dict; of Batches of complete pictures.
+    """Metrics for one, two and three seen quarters, as a dict; the Batches are complete pictures.
 
-    Log-probabilities are of `likelihood.draw`'s pixels, where these are drawn; errors are squared,
-    of what is expected of the hidden pixels as they are, given the seen ones as they are.
+    Log-probabilities are those of pixels drawn by `likelihood.draw`. Squared errors are those of
+    the mean of the hidden pixels given the seen ones, without draws.
     """
-    test = test.take(slice(N_CHECKED))
+    test = test.take(slice(N_CHECKED_PICTURES))
     drawn = test._replace(x=model.likelihood.draw(test.x))
     result = {"n_rows": len(test.x), "n_samples": n_samples, "quarters": {}}
     for n_seen in N_SEEN:
@@ -86,7 +87,7 @@ def check(model, train, test, shape, n_samples=100):
         ones = torch.ones(()).to(train.x).expand_as(train.x[:, cut])
         guesses = {
             "VAE": ours,
-            "nearest neighbour": nearest(train, test, cut),
+            "nearest neighbour": nearest_neighbour(train, test, cut),
             "mean": column_sums(train.x[:, cut], ones).div(len(train.x)).to(ours),
         }
         result["quarters"][n_seen] = {

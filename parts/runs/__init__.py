@@ -1,4 +1,4 @@
-"""A run: its folder, its files, and how it is found again."""
+"""Runs: the folder of a run, its files, and how scripts find it."""
 
 from parts.runs.folder import (
     CHECKPOINT_KEYS,

@@ -1,7 +1,7 @@
-"""A run's config: what was asked for, what was fitted, where the data came from, how it ran.
+"""A run's config: the options, the fitted codec, the source of the data, device and threads.
 
-`Config` is what was asked for, in three frozen parts; `RunConfig` adds the rest, and is what
-config.json and the checkpoint hold as nested plain values.
+`Config` holds the options in three frozen parts. `RunConfig` adds the rest; config.json and the
+checkpoint hold it as nested plain values.
 """
 
 import os
@@ -19,23 +19,23 @@ from parts.model.likelihoods import LIKELIHOODS
 from parts.training.config import TrainingConfig
 from parts.training.presets import PRESETS
 
-VERSION = 3  # of config.json
+VERSION = 3  # format of config.json
 PARTS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
-NAMES = {part: {f.name for f in fields(made)} for part, made in PARTS.items()}
+OPTION_NAMES = {part: {f.name for f in fields(made)} for part, made in PARTS.items()}
 
 
 @dataclass(frozen=True)
 class Config:
-    """What was asked for. No name stands in two of the parts."""
+    """The options of a run in three parts; every name belongs to exactly one part."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def replace(self, **changes):
-        """A copy with other values of options, whichever part they stand in."""
+        """A copy with other values of the named options, in whichever part they are."""
         found = {}
-        for part, names in NAMES.items():
+        for part, names in OPTION_NAMES.items():
             own = {name: changes.pop(name) for name in names & set(changes)}
             found[part] = with_fields(getattr(self, part), **own)
         if changes:
@@ -44,14 +44,18 @@ class Config:
 
     def flat(self):
         """All options by name."""
-        return {name: getattr(getattr(self, part), name) for part in NAMES for name in NAMES[part]}
+        return {
+            name: getattr(getattr(self, part), name)
+            for part in OPTION_NAMES
+            for name in OPTION_NAMES[part]
+        }
 
 
 def resolve(given):
-    """The Config that options ask for: default < preset < given; what the data decide is filled in.
+    """The Config of given options: default < preset < given, and the defaults of the data set.
 
-    `given` maps names of options to values. What is left to the training rows stays None, see
-    `presets.fitted`.
+    `given` maps names of options to values. Options that depend on the training rows stay None
+    until `presets.fit_to_data`.
     """
     config = Config().replace(**given)
     name = config.data.data
@@ -65,7 +69,7 @@ def resolve(given):
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run was computed: other devices and threads round otherwise."""
+    """The device and the threads of a run, on which rounding depends."""
 
     device: str = "cpu"
     threads: int = 1

@@ -18,12 +18,11 @@ import numpy as np
 from parts.errors import UserError
 from parts.files import locked, read_arrays, write_atomic, write_json
 
-N_NAMED = 20  # runs in a message
-EARLIER, FORMAT = 2, 3  # of a run; raised when a change makes old ones unreadable
+N_NAMED = 20  # most runs that a message names
+EARLIER, FORMAT = 2, 3  # the old format, which has no number in its files, and the present one
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
-# What plot_results.py finds in evaluation.npz; `label`, `mse_per_column_pca`, walks where there are
-# any.
+# Arrays that evaluation.npz always holds; it may hold `label`, `mse_per_column_pca` and walks.
 EVALUATION_KEYS = (
     *("x", "recon", "low", "high", "mu", "kl_per_dim", "mse_per_column", "mse_per_column_mean"),
     *("columns", "kinds", "n_levels", "levels", "dates", "n_observed", "drawn_pixels"),
@@ -49,7 +48,7 @@ class Run:
         self.figures = self.path / "figures"
 
     def config(self):
-        """The RunConfig."""
+        """The RunConfig in config.json."""
         return self._config_of(self._json(self.path / "config.json"), "config.json")
 
     def save_config(self, config):
@@ -65,7 +64,7 @@ class Run:
             raise UserError(f"{self.path / name} is damaged ({error}); train again") from error
 
     def _refuse_version(self, plain, name):
-        """Raise UserError, with the command that trains it again, for a run of another version."""
+        """Raise UserError, with a command that trains again, for a run of another format."""
         found = plain.get("version", EARLIER) if isinstance(plain, dict) else None
         if found != FORMAT:
             again = shlex.join(["--config", str(self.path / "config.json"), "--run", "NEW"])
@@ -86,7 +85,7 @@ class Run:
             raise UserError(f"{path} is damaged: it is not JSON") from None
 
     def read_rows(self):
-        """Training rows and held-out rows of the run, each as a Reference."""
+        """The training rows and the held-out rows that the run keeps, two References."""
         from parts.forms.base import Reference
 
         again = "train the run again"
@@ -99,9 +98,9 @@ class Run:
         )
 
     def load(self, device="cpu"):
-        """The Fitted of this run, at its best epoch where early stopping kept one, and the epoch.
+        """The Fitted of this run with its weights on `device`, and the epoch of the weights.
 
-        Its weights are on `device`.
+        The epoch is the best one if training had patience, and the last one otherwise.
         """
         from parts.model.build import Space, build_model, load_weights
         from parts.tasks.fit import Fitted
@@ -121,18 +120,18 @@ class Run:
         ), epoch
 
     def flags(self, runs_dir):
-        """The flags by which a verb finds this run again, quoted for a shell."""
+        """The flags by which scripts find this run, quoted for a shell."""
         if self.path != Path(runs_dir) / self.name:
             return f"--run {shlex.quote(str(self.path))}"
         where = "" if str(runs_dir) == "runs" else f" --runs-dir {shlex.quote(str(runs_dir))}"
         return f"--run {self.name}{where}"
 
     def locked(self):
-        """Inside, no other process can train this run; the lock ends with the process."""
+        """Lock the run against training by other processes; the lock ends with the process."""
         return locked(self.path, f"run {self.path} is being trained by another process")
 
     def clear_leftovers(self):
-        """Remove the temporary files of a process that was killed while training this run."""
+        """Remove temporary files that a killed process left in the folder."""
         for name in ("checkpoint.pt", "config.json", "metrics.jsonl"):
             for path in self.path.glob(f".{name}.*"):
                 path.unlink()
@@ -144,7 +143,7 @@ class Run:
         write_atomic(self.checkpoint, lambda file: torch.save(small, file))
 
     def load_checkpoint(self):
-        """The checkpoint on the CPU; a UserError where it is absent, damaged or not ours."""
+        """The checkpoint on the CPU; UserError if it is missing, damaged or not of this project."""
         import torch
 
         path = self.checkpoint
@@ -152,8 +151,8 @@ class Run:
             raise UserError(f"{path} is missing: {self.path} is not a whole run")
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        # torch raises a dozen types, pickle's among them, for a file that is not a checkpoint;
-        # weights_only has refused to run anything in it.
+        # torch raises many types of errors, such as those of pickle, for other files; weights_only
+        # executes no code from the file.
         except Exception as error:
             raise UserError(
                 f"{path} cannot be loaded: truncated, or not a checkpoint of tensors and plain "
@@ -168,7 +167,7 @@ class Run:
         return checkpoint | {"config": self._config_of(checkpoint["config"], path.name)}
 
     def append_log(self, record):
-        """One line, by one write: a kill leaves the whole line or none of it."""
+        """Append a line to the log by one write, so that a kill leaves no part of a line."""
         line = json.dumps(record) + "\n"
         handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
@@ -180,7 +179,7 @@ class Run:
         if not self.log.exists():
             return []
         try:
-            # What follows the last line break is a line that is being written, or a full disk cut.
+            # Text after the last line break is incomplete: it is being written, or the disk was full.
             records = [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
             if not all(isinstance(r, dict) and isinstance(r.get("epoch"), int) for r in records):
                 raise ValueError
@@ -189,15 +188,15 @@ class Run:
         return records
 
     def trim_log(self, epoch):
-        """Drop the lines after `epoch`, which a resumed run writes again."""
+        """Remove the lines after `epoch`, which a resumed run writes again."""
         kept = [json.dumps(record) + "\n" for record in self.read_log() if record["epoch"] <= epoch]
         write_atomic(self.log, lambda file: file.write("".join(kept).encode()))
 
 
 def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
-    """A new run that holds its config and first checkpoint from the moment it can be seen.
+    """Create a run whose folder appears with its config and first checkpoint.
 
-    `rows` are two References, of training rows and of held-out ones, to compare other rows with.
+    `rows` are two References, of training rows and of held-out rows, which the run keeps.
     """
     runs_dir = Path(runs_dir)
     refuse_name(runs_dir, name, overwrite)
@@ -228,7 +227,7 @@ def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
 
 
 def refuse_name(runs_dir, name, overwrite):
-    """Before any work: a name that is none, or that of a run that may not be replaced."""
+    """Raise UserError for an invalid name, or for a run that must not be replaced."""
     if name is not None and not re.fullmatch(r"\w[\w.-]{0,99}", name):
         raise UserError(
             f"--run {name!r}, expected a name of letters, digits, '_', '-' and '.', 100 at most"
@@ -242,7 +241,7 @@ def refuse_name(runs_dir, name, overwrite):
             f"it, or continue it with --resume {name}"
         )
     if target and target.exists():
-        with Run(target).locked():  # a run in training is not replaced
+        with Run(target).locked():  # raises UserError if the run is in training
             return
 
 
@@ -253,7 +252,7 @@ def _move_into_place(staging, runs_dir, name, overwrite):
         while True:
             target = runs_dir / f"{number:04d}"
             try:
-                os.rename(staging, target)  # fails where another process took the number
+                os.rename(staging, target)  # fails if another process took the number
                 return target
             except OSError:
                 if not target.exists():
@@ -277,7 +276,7 @@ def _move_into_place(staging, runs_dir, name, overwrite):
 
 
 def find_run(runs_dir, name=None):
-    """The run of that name or folder, or the one trained last; says which, where none was named."""
+    """The run with this name or folder; without a name the newest run, which is printed."""
     runs_dir = Path(runs_dir)
     if name is not None:
         for path in (runs_dir / name, Path(name)):
@@ -296,7 +295,7 @@ def find_run(runs_dir, name=None):
 
 
 def versions():
-    """What else decides a run's bits."""
+    """The versions of Python, torch and NumPy, on which the bits of a run depend."""
     import torch
 
     packages = {"torch": str(torch.__version__), "numpy": np.__version__}

@@ -1,4 +1,4 @@
-"""Test figures of a fitted model beside honest baselines, and what the figures of a run need."""
+"""Evaluate a fitted model on test rows beside baselines, and compute arrays for figures."""
 
 import numpy as np
 import torch
@@ -13,20 +13,21 @@ from parts.model.traversal import ACTIVE_VARIANCE
 from parts.randomness import fixed_randomness
 from parts.tasks import walks
 
-CLEARLY, N_ERRORS = 0.02, 3  # share of an MSE, standard errors of log p(x): what counts as better
+CLEARLY = 0.02  # share of an MSE by which a smaller one is clearly better
+N_ERRORS = 3  # standard errors by which a higher log p(x) is clearly better
 MSES = (("test_", ""), ("baseline_", "_mean"), ("baseline_", "_pca"))
-KL_SAMPLES = 100  # of z for the KL where it is not exact: its mean over rows errs little
-N_KEPT_ROWS, N_KEPT_POINTS = 64, 5000  # test rows and latent means kept for figures
-CARRIED = 0.9  # share of the KL that the carrying units have at least
-MOST_FOR_SVD = 2**22  # training cells; of more, scikit-learn chooses how PCA is computed
-N_ROWS_AT_A_TIME = 256  # between updates of a progress bar
+KL_SAMPLES = 100  # most samples of z for a KL without closed form
+N_FIGURE_ROWS, N_FIGURE_POINTS = 64, 5000  # most test rows and latent means for figures
+CARRIED = 0.9  # share of the KL that carrying units have together
+MOST_FOR_SVD = 2**22  # most training cells for which PCA uses a full SVD
+N_ROWS_PER_UPDATE = 256  # rows between updates of the progress bar
 
 
 def describe_rows(model, batch, with_std=False):
-    """Of each row of a Batch: reconstruction [N, D], middle of q(z|x) [N, Z], KL by latent [N, Z].
+    """Reconstruction [N, D], posterior mean [N, Z] and KL by latent [N, Z] of a Batch, on the CPU.
 
-    On the CPU, in bounded memory; and the standard deviation of the reconstruction, which some
-    likelihoods are slow about. Of several members the latents stand side by side.
+    `with_std` adds the standard deviation of p(x|z), which is slow for some likelihoods. Memory is
+    bounded. The latents of several members are concatenated.
     """
 
     @torch.no_grad()
@@ -47,10 +48,10 @@ def describe_rows(model, batch, with_std=False):
 
 
 def baseline_reconstructions(likelihood, train, test, n_components):
-    """Test rows predicted by what is expected of any row, and by PCA, where that can be.
+    """Test rows predicted by the training mean, and reconstructed by PCA.
 
-    What is expected is the mean, of categories the most frequent. PCA needs cells that are numbers
-    and all there. The Batches are on the CPU.
+    For categories the mean is the most frequent level. PCA is None if columns have kinds or cells
+    are missing. The Batches are on the CPU.
     """
     mask = torch.ones(()).expand_as(train.x) if train.mask is None else train.mask
     mean = likelihood.center(train.x, mask).numpy()
@@ -61,12 +62,12 @@ def baseline_reconstructions(likelihood, train, test, n_components):
 
 
 def pca_reconstruction(train, test, n_components):
-    """Rows of `test` [n, D] by the first principal components of `train`."""
+    """Reconstruct rows of `test` [n, D] from the first principal components of `train`."""
     from sklearn.decomposition import PCA
 
     n_components = min(n_components, len(train) - 1, train.shape[1])
     solver = "full" if train.size <= MOST_FOR_SVD else "auto"
-    with np.errstate(invalid="ignore"):  # shares of a variance of 0, which are not used
+    with np.errstate(invalid="ignore"):  # shares of a variance of 0 are not used
         pca = PCA(n_components, svd_solver=solver, random_state=0).fit(train)
     return pca.inverse_transform(pca.transform(test))
 
@@ -81,7 +82,7 @@ def estimates(model, batch, n_samples, seed, progress=None):
                 progress(len(piece.x))
             return found
 
-        found = in_chunks(estimate, batch, N_ROWS_AT_A_TIME)
+        found = in_chunks(estimate, batch, N_ROWS_PER_UPDATE)
         kl = model.terms(batch, 1 if model.gaussian else min(n_samples, KL_SAMPLES)).kl
     return [t.cpu().double().numpy() for t in (kl, *found)]
 
@@ -89,7 +90,7 @@ def estimates(model, batch, n_samples, seed, progress=None):
 def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=None):
     """Metrics by name, and arrays for the figures, of Batches on the CPU in model units.
 
-    `columns`, where given, say how model units came from the user's. The model may be on any
+    `columns`, if given, hold the scaling from user units to model units. The model may be on any
     device.
     """
     device = next(model.parameters()).device
@@ -98,7 +99,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
         train, test = (rows._replace(x=likelihood.draw(rows.x)) for rows in (train, test))
     batch = Batch(*[None if part is None else part.to(device) for part in test])
     recon, mu, kl_per_dim = (t.numpy() for t in describe_rows(model, batch))
-    std = describe_rows(model, batch.take(slice(N_KEPT_ROWS)), with_std=True)[-1].numpy()
+    std = describe_rows(model, batch.take(slice(N_FIGURE_ROWS)), with_std=True)[-1].numpy()
     kl, log_px, elbo, ess = estimates(model, batch, n_samples, seed, progress)
     x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
     curve, jacobian = (
@@ -109,7 +110,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     marginals = likelihood.baselines(train, test)
 
     def errors(recon):
-        """Of each cell, NaN where it is missing, and their mean."""
+        """Mean errors per column and the mean over all observed cells."""
         if recon is None:
             return None, None
         per_cell = likelihood.cell_errors(test.x, torch.tensor(np.array(recon))).numpy()
@@ -142,11 +143,11 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     for name in marginals:
         metrics[f"baseline_log_px_{name}"] += np.mean(curve)
     figures = {
-        "x": with_holes(originals[:N_KEPT_ROWS], None if mask is None else mask[:N_KEPT_ROWS]),
+        "x": with_holes(originals[:N_FIGURE_ROWS], None if mask is None else mask[:N_FIGURE_ROWS]),
         "drawn_pixels": np.array(bool((x != originals).any())),
-        "recon": recon[:N_KEPT_ROWS],
+        "recon": recon[:N_FIGURE_ROWS],
         "std": std,
-        "mu": mu[:N_KEPT_POINTS],
+        "mu": mu[:N_FIGURE_POINTS],
         "kl_per_dim": kl_of_each,
         "kl": kl.mean(),
         "mse_per_column": per_column,
@@ -159,9 +160,10 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
 
 
 def carrying_units(kl_per_dim, kl):
-    """The fewest latents that carry CARRIED of the KL, and how many nats they carry.
+    """The smallest number of latents that carry CARRIED of the KL, and the nats that they carry.
 
-    None where the KLs of single latents do not add up to the KL: with a flow or a learned prior.
+    Both are None if the KLs of single latents do not add up to the KL, as with a flow or a learned
+    prior.
     """
     if not np.isclose(kl_per_dim.sum(), kl, rtol=0.05, atol=0.01):
         return {"carrying_units": None, "carried_nats": None}
@@ -172,13 +174,13 @@ def carrying_units(kl_per_dim, kl):
 
 
 def column_means(per_cell):
-    """Mean over the rows that are not NaN, 0 where all are."""
+    """Mean of each column over cells that are not NaN; 0 for a column of NaN."""
     seen = ~np.isnan(per_cell)
     return np.where(seen, per_cell, 0).sum(0) / np.maximum(seen.sum(0), 1)
 
 
 def units(unit, given=""):
-    """The unit of every metric, where x is in `unit`; `given` names the conditions, if any."""
+    """The unit of every metric, for x in `unit` and the names of conditions `given`."""
     unit, plain = f"{unit}, given y: {given}" if given else unit, unit
     alone = f"{plain}, without y" if given else plain
     squared = f"{plain}, squared, mean over cells (share of wrong cells where they are categories)"
@@ -204,17 +206,18 @@ def units(unit, given=""):
 
 
 def walks_of(model, mu, y, seed):
-    """Pictures on walks through latent space from rows with posterior means mu [N, Z]."""
+    """Decode walks through latent space from rows with posterior means mu [N, Z]."""
     device = next(model.parameters()).device
     y = None if y is None else y[: len(mu)].to(device)
     with fixed_randomness(seed):
-        return walks.decoded(model, torch.from_numpy(mu).to(device), y)
+        return walks.decode_walks(model, torch.from_numpy(mu).to(device), y)
 
 
 def remarks(metrics, model):
-    """Sentences that say in words what the figures hide, and where a baseline is clearly better."""
+    """Sentences on weak reconstructions and on baselines that are clearly better."""
     m, found, likelihood = metrics, [], model.likelihood
-    compresses = model.members * model.n_latents < likelihood.n_columns  # else PCA has no error
+    # PCA with as many components as columns has no error.
+    compresses = model.members * model.n_latents < likelihood.n_columns
     mse, mean, pca = (m[f"{name}mse{end}"] for name, end in MSES)
     if mse > (1 - CLEARLY) * mean:
         found.append(
@@ -241,9 +244,9 @@ def remarks(metrics, model):
 
 
 def known_factors(data, model, rows_seed):
-    """Rows of all splits as a Batch, and the codes of their factors, at most `MOST_ROWS`.
+    """At most MAX_FACTOR_ROWS rows of all splits as a Batch, and the codes of their factors.
 
-    No split needs to be spared, for training sees no factors.
+    All splits may be used, because training does not use factors.
     """
     splits = [split for split in (data.train, data.val, data.test) if len(split.x)]
     if data.train.factors is None:
@@ -253,14 +256,14 @@ def known_factors(data, model, rows_seed):
         )
     model.check_latents_are_separate()
     order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))
-    rows = order[: disentanglement.MOST_ROWS]
+    rows = order[: disentanglement.MAX_FACTOR_ROWS]
     fields = zip(*splits, strict=True)
     known = Split(*[None if f[0] is None else np.concatenate(f)[rows] for f in fields])
     return Batch.of(known), disentanglement.codes_of(known.factors)
 
 
 def measure_factors(model, batch, codes, seed):
-    """How well single latents stand for known factors, see `parts/measure/disentanglement.py`."""
+    """Disentanglement metrics of the model, see `parts/measure/disentanglement.py`."""
     device = next(model.parameters()).device
 
     @torch.no_grad()

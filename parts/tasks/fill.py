@@ -1,4 +1,4 @@
-"""Fill the missing cells of rows by their distribution given the observed ones, and check it.
+"""Fill missing cells by their distribution given the observed cells, and measure the errors.
 
 filler = Filler(fitted)
 for rows, values, draws in filler.chunks(x, mask, n_draws=20): ...
@@ -17,12 +17,12 @@ from parts.measure.hidden_cells import N_DRAWS
 from parts.model.batches import Batch
 from parts.randomness import fixed_randomness
 
-CHUNK_CELLS = 2**23  # drawn at a time
+CHUNK_CELLS = 2**23  # cells that are drawn at a time
 STATISTICS = ("mean", "median", "mode")
 
 
 class Filled(NamedTuple):
-    """Rows in the user's units, codes for categories: [n, D], draws [M, n, D], bounds [2, n, D]."""
+    """Filled rows [n, D], draws [M, n, D] and bounds [2, n, D], in user units and codes."""
 
     values: np.ndarray
     draws: np.ndarray
@@ -30,7 +30,7 @@ class Filled(NamedTuple):
 
 
 class Filler:
-    """A fitted model, and what to report of a missing number: its mean, median or mode."""
+    """Fills missing cells by a fitted model; numbers by their mean, median or mode."""
 
     def __init__(self, fitted, n_samples=100, seed=0, statistic="mean"):
         self.model, self.codec, self.device = fitted.model, fitted.codec, fitted.device
@@ -38,14 +38,14 @@ class Filler:
         self.n_samples, self.seed, self.statistic = n_samples, seed, statistic
         self.eps = self.model.grid(n_samples, seed).to(self.device)
         self.linear = all(column.curve == "linear" and not column.levels for column in self.columns)
-        # Where x are rates of binary pixels, a draw is the rate at a drawn z, not 0 or 1.
+        # For rates of binary pixels a draw is the rate at a drawn z instead of 0 or 1.
         likelihood = self.model.likelihood
         self.x_of = likelihood.mean if likelihood.are_rates(fitted.train.x) else None
 
-    def unit(self, mean, std):
-        """Means of components in the user's units, from means and deviations in the model's.
+    def to_user_units(self, mean, std):
+        """Means of components in user units, from means and deviations in model units.
 
-        On the CPU and in float64, whatever the model's device.
+        The result is on the CPU and in float64, whatever the model's device.
         """
         mean, std = mean.cpu().double().numpy(), std.cpu().double().numpy()
         values = [
@@ -57,14 +57,14 @@ class Filler:
     def chunks(self, x, mask, n_draws, y=None):
         """Yield slices of the rows x [N, D], their values [n, D] and draws [M, n, D] of all cells.
 
-        In the user's units, codes for categories. Cells that lie too far out to tell anything of
-        the others in their row are passed over.
+        Values and draws are in user units and codes. Cells that are too extreme for the encoder are
+        treated as missing.
         """
-        mask = mask * ~self.codec.far(x)
+        mask = mask * ~self.codec.is_far_out(x)
         n_draws = max(n_draws, 0 if self.statistic == "mean" else N_DRAWS)
         n_rows = max(1, CHUNK_CELLS // (x.shape[1] * max(1, n_draws)))
         options = {"draws": n_draws, "eps": self.eps, "x_of": self.x_of}
-        options["unit"] = None if self.linear else self.unit
+        options["unit"] = None if self.linear else self.to_user_units
         with fixed_randomness(self.seed):
             for start in range(0, len(x), n_rows):
                 rows = slice(start, start + n_rows)
@@ -77,7 +77,7 @@ class Filler:
                 yield rows, self.point(mean, draws), draws
 
     def point(self, mean, draws):
-        """The statistic asked for of numbers; of categories always the most probable level."""
+        """Replace the means of numbers by the filler's statistic; categories do not change."""
         numbers = [j for j, column in enumerate(self.columns) if not column.levels]
         if self.statistic != "mean" and numbers:
             statistic = {"median": lambda d: np.median(d, 0), "mode": hidden_cells.half_sample_mode}
@@ -86,9 +86,9 @@ class Filler:
 
 
 def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
-    """The Filled of the rows numbered `todo` of a form's Encoded rows.
+    """Fill the rows numbered `todo` of Encoded rows.
 
-    With `interval` also the bounds that hold this share of each number's distribution.
+    With `interval` the result has bounds that contain this share of each number's distribution.
     """
     n, n_columns = len(todo), encoded.x.shape[1]
     values = np.empty((n, n_columns))
@@ -107,11 +107,11 @@ def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
     return Filled(values, kept, bounds)
 
 
-# Checks: what a form's `check` names
+# Checks, by the key that is `check` of a form
 
 
 class Checked(NamedTuple):
-    """A measured filling: name of its JSON file, result, lines to print, arrays of a figure."""
+    """Errors of filling: name of the JSON file, result, lines to print, arrays for a figure."""
 
     name: str
     result: dict
@@ -120,7 +120,7 @@ class Checked(NamedTuple):
 
 
 def check_cells(fitted, filler, rows, load_data, interval, seed):
-    """Hide cells of rows that were not trained on and fill them, beside the usual imputers."""
+    """Hide cells of rows that were not trained on; errors of the filler and of baselines."""
     x, mask, *y = [part for part in rows.fresh if part is not None]
     trained = [part for part in rows.trained if part is not None]
     result, cells = hidden_cells.check(filler, x, mask, trained, interval, seed, *y)
@@ -130,7 +130,7 @@ def check_cells(fitted, filler, rows, load_data, interval, seed):
 
 
 def check_quarters(fitted, filler, rows, load_data, interval, seed):
-    """Hide quarters of the run's test pictures and fill them, beside nearest neighbours."""
+    """Hide quarters of the run's test pictures; errors of the filler and of baselines."""
     data = load_data()
     if not len(data.test.x):
         raise UserError(f"--check: run {fitted.name} has no test pictures")
@@ -141,7 +141,7 @@ def check_quarters(fitted, filler, rows, load_data, interval, seed):
 
 
 class RowsToCheck(NamedTuple):
-    """Rows that a run was not trained on, and rows that it was: each x, mask and y or None."""
+    """Rows outside a run's training rows, and training rows; both are x, mask, and y or None."""
 
     fresh: tuple
     trained: tuple
@@ -149,10 +149,10 @@ class RowsToCheck(NamedTuple):
 
 
 def rows_to_check(fitted, encoded, is_own):
-    """The RowsToCheck among a user's Encoded rows; `is_own` where the run was fitted to them.
+    """The RowsToCheck among a user's Encoded rows; `is_own` if the run was fitted to this file.
 
-    Those are the held-out rows where the file is the run's own, and where the run keeps only some
-    of the rows it was trained on, so that they cannot all be told.
+    The held-out rows are checked if the file is the run's own, or if the run keeps only a sample of
+    its training rows, so that training rows in the file cannot be recognised.
     """
     train = (fitted.train.x, fitted.train.mask.astype(np.float32), fitted.train.y)
     fresh = encoded[:3]

@@ -1,8 +1,8 @@
-"""Fit a model to Data: build it, train it, and keep what the other tasks need beside it.
+"""Fit a model to Data: build it, train it, and keep rows for comparisons.
 
     fitted = fit(data, config)
 
-`start` and `epochs` are its two halves, for those who save a run on the way.
+`fit` is `start` followed by `epochs`, which training with a run calls separately.
 """
 
 import math
@@ -17,16 +17,16 @@ from parts.model.build import Space, build_model
 from parts.randomness import fixed_randomness, seed_everything
 from parts.training.loop import Training
 
-N_STARTED_AT = 5000  # training rows from which a model may begin
-BOUND_SAMPLES, MOST_DECODED = 64, 2**16  # of z per held-out row, and of all rows, for a choice
+N_STARTED_AT = 5000  # most training rows that initialise a model
+BOUND_SAMPLES, MOST_DECODED = 64, 2**16  # most samples of z per held-out row, and of all rows
 
 
 @dataclass
 class Fitted:
-    """A model in evaluation mode, its codec, what was asked for, and rows to compare others with.
+    """A model in evaluation mode, its codec, its Config, and rows for comparisons.
 
-    `train` and `held` are random samples of the training rows and of rows held out of training;
-    `n_train` says of how many the first is.
+    `train` and `held` are random samples of the training rows and of the held-out rows; `n_train`
+    is the number of all training rows.
     """
 
     model: torch.nn.Module
@@ -43,7 +43,7 @@ class Fitted:
 
 
 def fit(data, config, device="cpu"):
-    """The Fitted of a model trained on Data as the Config asks, without a run."""
+    """Train a model on Data by a Config, without a run."""
     training = start(data, config, device)
     for _ in epochs(training, data, config):
         pass
@@ -57,25 +57,25 @@ def fit(data, config, device="cpu"):
 def fit_arrays(model, x, mask=None, epochs=50, lr=1e-3, seed=0, y=None, **options):
     """Train `model` on arrays x, mask [N, D] in model units and conditions y [N, C].
 
-    Returns the means of each epoch. `options` as `Training.run`. `seed` decides the order of rows;
-    weights and noise draw from torch's global random state.
+    Returns the means of each epoch. `options` are those of `Training.run`. `seed` decides the order
+    of rows; weights and noise use torch's global random state.
     """
     device = next(model.parameters()).device
     rows = Batch.on(device, x, y, mask)
-    if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # needs no copy of x
+    if not all(torch.isfinite(bound) for bound in torch.aminmax(rows.x)):  # makes no copy of x
         raise UserError("x holds NaN or infinite cells, expected finite numbers")
     steps = Training(model, lr, seed).run(rows, epochs, **options)
     return [means for means in steps if means]
 
 
 def references(data):
-    """Random samples of the training rows and of the held-out ones, which a run keeps."""
+    """Random samples of the training and of the held-out rows, which a run keeps."""
     n_kept = max(1, min(N_KEPT_ROWS, N_KEPT_CELLS // len(data.codec.modelled)))
     return data.train.sample(n_kept), data.val.sample(n_kept)
 
 
 def start(data, config, device="cpu"):
-    """The Training of a new model, from its seed on."""
+    """Seed the random state, build a model, and return its Training."""
     seed_everything(config.training.seed)
     model = build_model(config.model, Space.of(data.codec)).to(device)
     names = [column.name for column in data.codec.modelled]
@@ -89,13 +89,15 @@ def start(data, config, device="cpu"):
 
 
 def epochs(training, data, config):
-    """Train up to the last epoch; yields an epoch's record after each, and None in between.
+    """Train to the last epoch; yield a record after each epoch, and None in between.
 
-    At each yield `training.state()` may be saved, from which training goes on to the same bits.
-    With patience it ends where the held-out bound has not been better for so many epochs.
+    At each yield `training.state()` may be saved; training from this state gives bit-identical
+    results. With patience training ends when the held-out bound has not improved for that many
+    epochs.
     """
     device = next(training.model.parameters()).device
-    part = "val" if len(data.val.x) else "test"  # test rows only to look at, never to choose by
+    # Without held-out rows the log has terms of test rows, which choose nothing.
+    part = "val" if len(data.val.x) else "test"
     held = Batch.of(getattr(data, part), device)
     rows, options = Batch.of(data.train, device), config.training
     at = training.position
@@ -121,7 +123,7 @@ def out_of_patience(position, options):
 
 
 def held_out_terms(model, rows, part):
-    """Loss and its halves over rows that are not trained on, with the same draws every time."""
+    """Loss, log p(x|z) and KL of rows that are not trained on, with fixed draws."""
     if not len(rows.x):
         return {}
     n_samples = max(1, min(8, 4096 // len(rows.x)))
@@ -132,10 +134,9 @@ def held_out_terms(model, rows, part):
 
 
 def held_out_bound(model, rows, options):
-    """The importance-weighted bound where training climbs it, nats per row; None for the ELBO.
+    """The importance-weighted bound if it is the objective, nats per row; None for the ELBO.
 
-    The ELBO of a model that is trained by IWAE or DReG may fall while log p(x) rises: they leave
-    q(z|x) loose.
+    With IWAE or DReG the ELBO may fall while log p(x) rises, because q(z|x) stays loose.
     """
     if options.objective == "elbo":
         return None
@@ -147,7 +148,7 @@ def held_out_bound(model, rows, options):
 
 
 def refuse_without_held_out(data, config):
-    """Raise UserError where patience has no rows to choose by."""
+    """Raise UserError if patience is given without held-out rows."""
     if config.training.patience and not len(data.val.x):
         raise UserError(
             "--patience needs held-out rows, and there are none; a new run has them by "
@@ -155,8 +156,8 @@ def refuse_without_held_out(data, config):
         )
 
 
-def begin_patience(training, patience, patience_before):
-    """Set where a resumed run's patience counts from."""
+def reset_patience(training, patience, patience_before):
+    """Set the epoch from which the patience of a resumed run counts."""
     at = training.position
     if not patience:
         training.best, at.best_epoch, at.best_elbo = None, 0, -math.inf

@@ -1,4 +1,4 @@
-"""Draw new rows from a fitted model, free or given some of their cells, and compare them."""
+"""Draw rows from a fitted model, with or without given cells, and compare them with real rows."""
 
 import math
 from typing import NamedTuple
@@ -13,14 +13,15 @@ from parts.measure import closeness
 from parts.model.importance import resample
 from parts.randomness import fixed_randomness
 
-N_AT_A_TIME = 50_000  # rows drawn
-PROPOSALS = (10_000, 100_000)  # importance samples behind rows that are given some columns
-FEW = 50.0  # effective samples, below which what is given is too rare to be believed
-N_RANKED, RANKED_SEED = 10_000, 2**31 - 1  # rows drawn to know the model's own marginals
+N_DRAWN_AT_A_TIME = 50_000  # rows that are drawn at a time
+PROPOSALS = (10_000, 100_000)  # fewest and most importance samples for rows with given cells
+RARE_ESS = 50.0  # effective samples below which the given cells are too rare
+# The model's marginals are estimated from N_RANKED rows, drawn with RANKED_SEED.
+N_RANKED, RANKED_SEED = 10_000, 2**31 - 1
 
 
 class Drawn(NamedTuple):
-    """New rows x [n, D] in model units, their conditions y [n, C] or None, and notes in words."""
+    """Generated rows x [n, D] in model units, conditions y [n, C] or None, and notes."""
 
     x: np.ndarray
     y: np.ndarray | None
@@ -28,17 +29,17 @@ class Drawn(NamedTuple):
 
 
 def draw(fitted, n, given=None, draw_y=None, x_of=None):
-    """n Drawn rows of p(x | y), or of p(x | y, the given cells).
+    """Draw n rows from p(x | y), or from p(x | y, given cells).
 
-    `given` are x and mask [1, D]; `draw_y(n)` gives conditions [n, C] where the model has some;
-    `x_of` makes x of the parameters of p(x|z), by default a draw.
+    `given` are x and mask [1, D]. `draw_y(n)` draws conditions [n, C] if the model has any. `x_of`
+    maps the parameters of p(x|z) to x, by default by a draw.
     """
     model, device = fitted.model, fitted.device
 
     def conditions_of(n):
         return None if draw_y is None else torch.from_numpy(draw_y(n)).to(device)
 
-    sizes = [min(N_AT_A_TIME, n - start) for start in range(0, n, N_AT_A_TIME)]
+    sizes = [min(N_DRAWN_AT_A_TIME, n - start) for start in range(0, n, N_DRAWN_AT_A_TIME)]
     notes = []
     if given is None:
         ys = map(conditions_of, sizes)
@@ -55,7 +56,7 @@ def draw(fitted, n, given=None, draw_y=None, x_of=None):
         notes.append(
             f"log p(given): {found.log_p:.2f} nats; {ess:.0f} effective of {n_samples} samples"
         )
-        if ess < FEW:
+        if ess < RARE_ESS:
             notes.append(
                 f"Note: with {ess:.0f} effective samples many rows are alike; what is given is rare"
             )
@@ -65,10 +66,10 @@ def draw(fitted, n, given=None, draw_y=None, x_of=None):
 
 
 def notes_on_given(fitted, given):
-    """Sentences on given numbers that lie outside all that the model was trained on."""
+    """Notes on given numbers outside the range of the training rows."""
     codec, train = fitted.codec, fitted.train
     columns = [*codec.modelled, *codec.conditions]
-    x_train, seen = conditions.beside(*train, codec.conditions)
+    x_train, seen = conditions.with_conditions_as_columns(*train, codec.conditions)
     x, mask = given
     notes = []
     for j in np.flatnonzero(mask[0]):
@@ -81,9 +82,10 @@ def notes_on_given(fitted, given):
 
 
 def conditions_drawer(fitted, given, unknown_too, seed):
-    """A function of n that draws conditions [n, C] as in training rows, given ones fixed; notes.
+    """A function that draws n conditions [n, C] from training rows, given ones fixed; and notes.
 
-    None where the model has no conditions. With `unknown_too` some may be unknown, as in rows.
+    The function is None if the model has no conditions. With `unknown_too` drawn conditions may be
+    unknown, as they are in training rows.
     """
     columns, y_train = fitted.codec.conditions, fitted.train.y
     if not columns:
@@ -92,17 +94,17 @@ def conditions_drawer(fitted, given, unknown_too, seed):
     cell, mask = np.zeros((2, 1, len(columns)), np.float32)
     if given is not None:
         cell, mask = (part[:, -len(columns) :] for part in given)
-        if not len(conditions.agreeing(y_train, cell, mask, columns)):
+        if not len(conditions.rows_with_given_levels(y_train, cell, mask, columns)):
             notes.append("no training row has the given conditions together")
-    pool = y_train if unknown_too else conditions.whole(y_train, columns)
+    pool = y_train if unknown_too else conditions.rows_with_all_known(y_train, columns)
     return lambda n: conditions.draw(n, pool, cell, mask, columns, rng), notes
 
 
 def x_of_parameters(fitted, asked=None):
-    """The likelihood's `mean` or `sample`: what makes x of the parameters of p(x|z).
+    """The likelihood's `mean` or `sample`, which maps the parameters of p(x|z) to x.
 
-    `asked` is "mean" or "drawn"; by default the mean where values of training rows are rates, as
-    grey values then are.
+    `asked` is "mean" or "drawn"; the default is the mean if the training rows are rates, as grey
+    values in [0, 1] are.
     """
     likelihood = fitted.model.likelihood
     rates = likelihood.are_rates(fitted.train.x)
@@ -111,9 +113,9 @@ def x_of_parameters(fitted, asked=None):
 
 
 def with_marginals(x, fitted, rng):
-    """x [n, D] with its numbers mapped to the marginals of the training rows; levels stay as drawn.
+    """Map the numbers in x [n, D] to the marginals of the training rows; levels do not change.
 
-    The map is a function of the run alone, whatever rows it is applied to; `rng` breaks ties.
+    The map depends on the run only, not on the other rows of x; `rng` breaks ties.
     """
     y_train = fitted.train.y
     with fixed_randomness(RANKED_SEED):
@@ -132,17 +134,17 @@ def with_marginals(x, fitted, rng):
 
 
 def holes_like(fitted, n, given, rng):
-    """Which cells of n rows real rows have, [n, D]; given ones are always there."""
+    """Masks of random training rows for n rows, [n, D]; given cells are always present."""
     train = fitted.train.mask
     mask = train[rng.integers(len(train), size=n)].astype(np.float32)
     return mask if given is None else np.maximum(mask, given[1])
 
 
-# Comparisons: what a form's `compares` names
+# Comparisons, by the key that is `compares` of a form
 
 
 class Compared(NamedTuple):
-    """How near generated rows are to real ones: a result, lines to print, arrays of a figure."""
+    """A comparison of generated with real rows: result, lines to print, arrays for a figure."""
 
     result: dict
     report: str
@@ -150,14 +152,14 @@ class Compared(NamedTuple):
 
 
 def compare_copies(fitted, drawn, x_of, row="picture"):
-    """Whether generated rows are copies of training rows.
+    """Measure whether generated rows are copies of training rows.
 
-    Column by column nothing is compared: of pixels it would say little, and the correlations of
-    64 x 64 pixels in colour alone take gigabytes.
+    Columns are not compared: single pixels say little, and the correlations of 64 x 64 colour
+    pixels would take gigabytes.
     """
     likelihood = fitted.model.likelihood
     train, held = fitted.train.x, fitted.held.x
-    if x_of == likelihood.sample:  # real rows are drawn as the generated ones are
+    if x_of == likelihood.sample:  # compares draws with draws
         with fixed_randomness():
             train, held = (likelihood.draw(torch.from_numpy(a)).numpy() for a in (train, held))
     n_real = len(train) + len(held)
@@ -168,9 +170,9 @@ def compare_copies(fitted, drawn, x_of, row="picture"):
 
 
 def compare_columns(fitted, drawn, x_of, row="row"):
-    """How near generated rows are to real ones by column, by pair of columns, and row by row.
+    """Compare generated with real rows by column, by pair of columns, and by row.
 
-    The conditions are columns like the others, but for the distance between rows.
+    Conditions count as columns, except in the distance between rows.
     """
     codec, fixed = fitted.codec, fitted.codec.conditions
     columns = [*codec.modelled, *fixed]
@@ -185,10 +187,12 @@ def compare_columns(fitted, drawn, x_of, row="row"):
         return likelihood.embed(*tensors).cpu().numpy()
 
     train, held = (
-        conditions.beside(part.x, part.mask.astype(np.float32), part.y, fixed)
+        conditions.with_conditions_as_columns(part.x, part.mask.astype(np.float32), part.y, fixed)
         for part in (fitted.train, fitted.held)
     )
-    generated = conditions.beside(drawn.x, np.ones_like(drawn.x), drawn.y, fixed)
+    generated = conditions.with_conditions_as_columns(
+        drawn.x, np.ones_like(drawn.x), drawn.y, fixed
+    )
     generated = tuple(a[: len(train[0]) + len(held[0])] for a in generated)
     result = closeness.compare(columns, generated, train, held, embed)
     real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))

@@ -1,4 +1,4 @@
-"""Score rows by how odd they are to a fitted model, and say which cells are.
+"""Score rows by -log p under a fitted model, and find their most surprising cells.
 
 scorer = Scorer(fitted)
 scores = scorer(x, mask, y)          # -log p(row), nats; higher is odder
@@ -16,19 +16,20 @@ from parts.measure import baselines
 from parts.measure.hidden_cells import N_DRAWS, find_rows
 from parts.model.batches import Batch
 
-IMPOSSIBLE = 100.0  # nats for a cell outside its column's support, such as a negative count
-N_SCORE = 20  # samples behind a score, or a fifth of n_samples if that is more
-FEW, MORE = 2.0, 5  # effective samples below which a row is scored again, by so many times more
-N_EXEMPLARS = 1000  # rows of the run whose q(z|x) together are the prior of a score
-N_TYPICAL = 300  # held-out rows, a sample, that say how surprising a column's cells usually are
-N_ROWS_AT_A_TIME = 8192
+IMPOSSIBLE = 100.0  # nats per cell outside its column's support, such as a negative count
+N_SCORE = 20  # fewest importance samples of a score; n_samples / 5 if that is more
+UNSURE_ESS = 2.0  # effective samples below which a row is scored again with more samples
+RESCORE_FACTOR = 5  # how many times more samples these rows get
+N_EXEMPLARS = 1000  # most rows whose aggregated posterior is the prior of scores
+N_TYPICAL = 300  # most held-out rows for the typical surprise of columns
+N_SCORED_AT_A_TIME = 8192  # rows that are scored at a time
 
 
 class Scorer:
-    """A fitted model with the noise and the rows that its scores depend on.
+    """A fitted model with the noise and the rows on which its scores depend.
 
-    p(z) of a score is the aggregated posterior of a sample of the run's rows and not N(0, I), see
-    parts/model/aggregated.py. A row that is among them is scored by the others.
+    The prior of a score is the aggregated posterior of a sample of the run's rows instead of
+    N(0, I), see parts/model/aggregated.py. A row of the sample is scored without its own component.
     """
 
     def __init__(self, fitted, n_samples=100, seed=0):
@@ -36,7 +37,8 @@ class Scorer:
         self.columns = fitted.codec.modelled
         n_score = max(N_SCORE, n_samples // 5)
         self.eps, self.few, self.more = (
-            self.model.grid(n, seed).to(self.device) for n in (n_samples, n_score, MORE * n_score)
+            self.model.grid(n, seed).to(self.device)
+            for n in (n_samples, n_score, RESCORE_FACTOR * n_score)
         )
         pairs = zip(fitted.train, fitted.held, strict=True)
         known = Reference(*[None if a is None else np.concatenate([a, b]) for a, b in pairs])
@@ -48,43 +50,43 @@ class Scorer:
         return Batch.on(self.device, x, y, mask)
 
     def __call__(self, x, mask, y=None, progress=None):
-        """-log p(observed cells | y) of rows [N, D], nats [N], less the entropy of rates.
+        """-log p(observed cells | y) of rows [N, D] minus the entropy of rates, nats [N].
 
-        See `Column.log_det` for its units. Each row's score depends on the row alone; rows on which
-        few samples agree get more of them. Where x are the rates of binary pixels, their entropy is
-        left out: a picture would else be odd for being grey.
+        `Column.log_det` without `user` gives the units. The score of a row does not depend on other
+        rows; rows with few effective samples get more samples. The entropy of x as rates of binary
+        pixels is subtracted, because grey pictures would otherwise be odd.
         """
-        seen = with_conditions(x, mask, y), with_conditions(*self.rows)
+        seen = with_y_appended(x, mask, y), with_y_appended(*self.rows)
         own = find_rows(*seen[0], *seen[1]) if len(self.rows.x) > 1 else None
         scores, ess = self.estimate(x, mask, self.few, self.prior, own, y, progress)
-        few = np.flatnonzero(ess < FEW)
+        few = np.flatnonzero(ess < UNSURE_ESS)
         own, y = (None if part is None else part[few] for part in (own, y))
         scores[few] = self.estimate(x[few], mask[few], self.more, self.prior, own, y)[0]
         return scores - self.entropy(x)
 
     def of_encoded(self, encoded, progress=None):
-        """Scores of a form's Encoded rows, with IMPOSSIBLE nats for each impossible cell."""
+        """Scores of Encoded rows, plus IMPOSSIBLE nats for each impossible cell."""
         scores = self(encoded.x, encoded.mask, encoded.y, progress)
         return scores + IMPOSSIBLE * encoded.impossible.sum(1)
 
     def of_reference(self, rows):
-        """Scores of a Reference's rows."""
+        """Scores of the rows of a Reference."""
         return self(rows.x, rows.mask.astype(np.float32), rows.y)
 
     def entropy(self, x):
-        """Nats of -log p(x) that no model avoids, because x are rates and no data: [N]."""
+        """The entropy of x as rates of binary pixels, a lower bound of -log p(x), nats [N]."""
         found = np.empty(len(x))
-        for start in range(0, len(x), N_ROWS_AT_A_TIME):
-            rows = slice(start, start + N_ROWS_AT_A_TIME)
+        for start in range(0, len(x), N_SCORED_AT_A_TIME):
+            rows = slice(start, start + N_SCORED_AT_A_TIME)
             part = self.model.likelihood.entropy(torch.from_numpy(x[rows]))
             found[rows] = part.double().numpy()
         return found
 
     def estimate(self, x, mask, eps, prior=None, own=None, y=None, progress=None):
-        """-log p and the effective sample sizes, by the noise `eps`; prior None: N(0, I)."""
+        """-log p and effective sample sizes [N] with noise `eps`; without `prior` by p(z)."""
         scores, ess = np.empty(len(x)), np.empty(len(x))
-        for start in range(0, len(x), N_ROWS_AT_A_TIME):
-            rows = slice(start, start + N_ROWS_AT_A_TIME)
+        for start in range(0, len(x), N_SCORED_AT_A_TIME):
+            rows = slice(start, start + N_SCORED_AT_A_TIME)
             batch = self.batch(x[rows], mask[rows], None if y is None else y[rows])
             number = None if own is None else torch.from_numpy(own[rows]).to(self.device)
             found = self.model.importance(*batch, eps=eps, prior=prior, own=number)
@@ -100,7 +102,7 @@ class Scorer:
     def surprise(self, x, mask, y=None):
         """-log p(cell | the row's other cells), nats [n, D], NaN where the cell is missing.
 
-        Of the model itself, with its own p(z).
+        The prior is the model's own p(z).
         """
         scores, _ = self.estimate(x, mask, self.few, y=y)
         surprise = np.full(x.shape, np.nan)
@@ -119,9 +121,9 @@ class Scorer:
         return np.nan_to_num(np.nanmedian(with_zero, 0))
 
     def expected(self, x, mask, column, y=None):
-        """What to expect of a column's cells given the others of their rows, model units.
+        """The distribution of a column's cells given the other cells, in model units.
 
-        Their mean or most probable level [n], and draws [M, n].
+        Returns the mean or most probable level [n], and draws [M, n].
         """
         mask = mask.copy()
         mask[:, column] = 0
@@ -133,24 +135,24 @@ class Scorer:
 
     @torch.no_grad()
     def embed(self, x, mask, y=None):
-        """Rows as numbers of like size [n, F], the conditions behind them."""
+        """Rows as standardised features [n, F], followed by the conditions."""
         batch = self.batch(x, mask, y)
         found = self.model.likelihood.embed(batch.x, batch.mask).cpu().numpy()
         return found if y is None else np.hstack([found, y])
 
 
-def with_conditions(x, mask, y=None):
-    """Rows with their conditions as further cells: equal are rows that are equal in both."""
+def with_y_appended(x, mask, y=None):
+    """x and mask with y appended, so that equal rows have equal conditions too."""
     if y is None:
         return x, mask
     return np.hstack([x, y]), np.hstack([mask, np.ones_like(y)])
 
 
 def conformal_threshold(held, share):
-    """The score that fresh rows exceed with a probability of at most `share`; inf where n is small.
+    """The score that new rows exceed with a probability of at most `share`; inf if n is too small.
 
-    The ceil((n + 1)(1 - share))-th smallest of n held-out scores (Vovk et al. 2005, split conformal
-    prediction): an interpolated quantile flags more than it says where n is small.
+    It is the ceil((n + 1)(1 - share))-th smallest of n held-out scores (Vovk et al. 2005, split
+    conformal prediction). An interpolated quantile would flag more than `share` if n is small.
     """
     n = len(held)
     rank = math.ceil((n + 1) * (1 - share) - 1e-9)
@@ -163,16 +165,16 @@ def rows_needed(share):
 
 
 def ranks(scores):
-    """1 for the highest score, [N]."""
+    """The rank of each score, 1 for the highest, [N]."""
     rank = np.empty(len(scores), int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
     return rank
 
 
 def compare(labels, scores, scorer, encoded, train):
-    """AUROC and average precision of our scores and of the usual detectors', as a dict.
+    """AUROC and average precision of the scores and of other detectors, as a dict.
 
-    To these the conditions are columns like the others. `labels` are 0, 1 or NaN.
+    The other detectors take conditions as columns. `labels` are 0, 1 or NaN.
     """
     known = ~np.isnan(labels)
     ours = [part[known] for part in encoded[:3] if part is not None]

@@ -1,20 +1,20 @@
-"""Walks through latent space, decoded by the likelihood's mean: what a run's figures show of it."""
+"""Decode walks through latent space to means of p(x|z), for the figures of a run."""
 
 import torch
 
 from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.model.traversal import prior_mean_std
 
-N_PAIRS, N_BETWEEN = 8, 9  # of an interpolation: rows, columns
-N_MANIFOLD = 20  # rows and columns
+N_PAIRS, N_BETWEEN = 8, 9  # interpolations, and pictures in each of them
+N_MANIFOLD = 20  # rows and columns of the manifold
 
 
 @torch.no_grad()
-def decoded(model, z, y=None):
-    """Name -> means of p(x|z) [down, across, D], and where they were taken, as NumPy arrays.
+def decode_walks(model, z, y=None):
+    """Decode walks: means of p(x|z) [down, across, D] and their positions, NumPy arrays by name.
 
-    z [N, Z] are posterior means of some rows, y [N, C] their condition; the traversal starts at the
-    first row. A manifold is drawn where z is two numbers. Both go as far as p(z) does.
+    z [N, Z] are posterior means of some rows, y [N, C] their conditions; the traversal starts at
+    the first row. A manifold is decoded if z has two dimensions. Both cover the range of p(z).
     """
 
     def decode(batch):
@@ -47,7 +47,7 @@ def decoded(model, z, y=None):
 
 
 def interpolation(ends):
-    """Straight lines from row 0 to 1, from 2 to 3, and so on: [pairs, N_BETWEEN, Z]."""
+    """Straight lines between rows 0 and 1, 2 and 3, and so on, [pairs, N_BETWEEN, Z]."""
     n = min(N_PAIRS, len(ends) // 2)
     start, end = ends[0 : 2 * n : 2, None], ends[1 : 2 * n : 2, None]
     share = torch.linspace(0, 1, N_BETWEEN, dtype=ends.dtype, device=ends.device).unsqueeze(-1)
@@ -55,13 +55,15 @@ def interpolation(ends):
 
 
 def manifold(z):
-    """Even steps of the normal distribution [S], and the grid of them: z1 to the right, z2 upwards,
-    [S, S, 2] (Kingma & Welling 2014, appendix A). z says the dtype and device.
+    """Quantiles of N(0, 1) [S] and their grid [S, S, 2], with z1 to the right and z2 upwards.
+
+    Kingma & Welling 2014, appendix A. The results have the dtype and device of z.
     """
     shares = (torch.arange(N_MANIFOLD, dtype=z.dtype) + 0.5) / N_MANIFOLD
-    steps = torch.special.ndtri(shares).to(z.device)  # mps has no kernel for it
+    steps = torch.special.ndtri(shares).to(z.device)  # on the CPU: mps has no kernel for ndtri
     z2, z1 = torch.meshgrid(steps.flip(0), steps, indexing="ij")
     return steps, torch.stack([z1, z2], -1)
 
 
-PICTURES = ("latent_traversal", "interpolations", "manifold")  # of what `decoded` gives
+# Names of the pictures that `decode_walks` returns.
+PICTURES = ("latent_traversal", "interpolations", "manifold")

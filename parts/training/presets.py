@@ -1,4 +1,4 @@
-"""Named sets of train.py's flags, and the settings that are left to the table."""
+"""Named sets of train.py's flags, and the settings that depend on the training rows."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 from parts.forms.base import random_rows
 
 PRESETS = {
-    # The recipe this project starts from, mended: one gradient step per epoch, sigma fixed at 1.
+    # The first recipe of this project, corrected: one step per epoch, and sigma is fixed at 1.
     "classic": {
         "hidden_dims": [8],
         "latent_dim": 8,
@@ -16,8 +16,8 @@ PRESETS = {
         "likelihood": "gaussian",
         "variance": "fixed:1.0",
     },
-    # What a table of a user's file is trained with, where nothing else is asked for; None is fitted
-    # to the table. docs/results.md says what else was tried.
+    # The default for a table in a user's file. `fit_to_data` replaces each None by a value that
+    # depends on the table. docs/results.md compares these settings with others.
     "table": {
         "hidden_dims": [128, 128],
         "latent_dim": None,
@@ -31,7 +31,7 @@ PRESETS = {
         "members": None,
         "hide_rate": None,
     },
-    # The network and data of Burda et al. 2016: `--data mnist --preset mnist`.
+    # The network of Burda et al. 2016, for `--data mnist`.
     "mnist": {
         "hidden_dims": [200, 200],
         "latent_dim": 50,
@@ -45,56 +45,62 @@ PRESETS = {
         "n_samples": 5,
     },
 }
-MEMBERS = 3  # their common mean errs less than one's
-# The same for a run that is fitted to fill holes.
-PRESETS["impute"] = PRESETS["table"] | {"members": MEMBERS}
-VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}  # of few rows, of more
-SPIKE = 1 / 3  # of a column's cells with one value: a decoder's variance goes to its floor there
-N_LOOKED_AT = 10_000  # rows, for spikes
-N_STEPS = 1200  # of a table's training at least, spread over as many epochs as they make
-N_EPOCHS = 10  # and of a large one at least so many,
-MOST_STEPS = 6000  # but no more steps than these, or one epoch
-LATENT = (8, 32)  # least and most of a table; between them half as many as columns
-ENOUGH = 1000  # rows to learn more than one variance from, and that tell members little apart
-HIDDEN = 0.5  # most cells of a row that are missing in training: hidden ones and holes together
+N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one model's
+# The preset "table" with several members, for a run that fills holes.
+PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
+# Preset -> the variance with fewer than LARGE_TABLE rows, and the one with more.
+VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}
+# Where one value fills this share of a column's cells, a decoder's variance falls to its floor.
+SPIKE_SHARE = 1 / 3
+N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
+MIN_STEPS = 1200  # fewest steps on a table; the number of epochs follows from them
+MIN_EPOCHS = 10  # fewest epochs on a large table
+MAX_STEPS = 6000  # most steps on a large table; one epoch may have more
+LATENT_DIM_RANGE = (8, 32)  # limits of a table's latent_dim, which is half the number of columns
+# Rows from which more than one variance is learned; members of an ensemble then hardly differ.
+LARGE_TABLE = 1000
+# Largest share of cells that are missing in training, hidden cells and holes together.
+MAX_MISSING_SHARE = 0.5
 
 
-def fitted(config, data):
-    """The Config with all that is left to the training rows decided: no option is None for it."""
+def fit_to_data(config, data):
+    """The Config with a value for each option that is None until the training rows are known."""
     n, settings, asked = len(data.train.x), {}, config.flat()
     pictures = len(data.shape) > 1
     if asked["binarize"] is None:
         drawn = pictures and asked["likelihood"] == "bernoulli"
         settings["binarize"] = "dynamic" if drawn else "none"
     if asked["latent_dim"] is None:
-        low, high = LATENT
+        low, high = LATENT_DIM_RANGE
         half = math.ceil(len(data.codec.modelled) / 2)
         settings["latent_dim"] = min(high, max(low, half))
     if asked["epochs"] is None:
         batch_size = asked["batch_size"]
         per_epoch = 1 if batch_size == "full" else math.ceil(n / batch_size)
-        steps = min(max(N_STEPS, N_EPOCHS * per_epoch), MOST_STEPS)
-        settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MOST_STEPS // per_epoch))
+        steps = min(max(MIN_STEPS, MIN_EPOCHS * per_epoch), MAX_STEPS)
+        settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MAX_STEPS // per_epoch))
     if asked["variance"] is None:
-        variance = VARIANCE[asked["preset"]][n >= ENOUGH]
-        settings["variance"] = "column" if variance == "decoder" and spiked(data) else variance
+        variance = VARIANCE[asked["preset"]][n >= LARGE_TABLE]
+        settings["variance"] = "column" if variance == "decoder" and has_spike(data) else variance
     if asked["members"] is None:
-        settings["members"] = 1 if n >= ENOUGH else MEMBERS
+        settings["members"] = 1 if n >= LARGE_TABLE else N_MEMBERS
     if asked["hide_rate"] is None:
         holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
-        settings["hide_rate"] = round(max(0.0, HIDDEN - holes), 3)
+        settings["hide_rate"] = round(max(0.0, MAX_MISSING_SHARE - holes), 3)
     hide_rate = settings.get("hide_rate", asked["hide_rate"])
-    # Without it a hidden pixel is a black one to the encoder, and its q(z | x) is poorer.
+    # Without the mask as a feature the encoder takes a hidden pixel for a black one.
     settings["mask_features"] = pictures and hide_rate > 0
     return config.replace(**settings)
 
 
-def spiked(data):
-    """Whether one value fills more than SPIKE of the training cells of any column of numbers."""
-    part = data.train.take(random_rows(len(data.train.x), N_LOOKED_AT))
+def has_spike(data):
+    """Whether one value fills more than SPIKE_SHARE of the cells of some column of numbers."""
+    part = data.train.take(random_rows(len(data.train.x), N_SPIKE_ROWS))
     seen = np.ones_like(part.x, bool) if part.mask is None else part.mask > 0
     numbers = [j for j, column in enumerate(data.codec.modelled) if not column.levels]
     for values in (part.x[seen[:, j], j] for j in numbers):
-        if len(values) and np.unique(values, return_counts=True)[1].max() > SPIKE * len(values):
+        if len(values) and np.unique(values, return_counts=True)[1].max() > SPIKE_SHARE * len(
+            values
+        ):
             return True
     return False

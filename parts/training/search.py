@@ -1,7 +1,7 @@
-"""A search for settings: what it varies, and the Optuna study in whose SQLite file it is kept.
+"""A search for settings: the settings that vary, and the Optuna study in an SQLite file.
 
-A trial is finished when it is complete or pruned; what a kill left half done does not count.
-Imports optuna where it is used: it and its database are half a second of start-up.
+A trial is finished when it is complete or pruned; a trial that was killed does not count. Functions
+import optuna where they use it, because optuna and its database take half a second to import.
 """
 
 import contextlib
@@ -11,44 +11,46 @@ import numpy as np
 
 from parts.errors import UserError
 
-# How far an axis reaches from the default, up and down, on a logarithmic scale.
-FACTORS = {"width": 4, "latent_dim": 4, "lr": 10, "beta": 4, "batch_size": 2}
-MOST_DEPTH, MOST_SAMPLES = 3, 8  # hidden layers; samples of z per row in training
-N_RANDOM = 8  # finished trials before the sampler begins to model the score
-N_UNPRUNED = 5  # complete trials before any other is pruned
-N_SEEDS = 3  # of the default, and of a trial that leads
-LEAST_COMPLETE = 10  # trials for a forest that tells how much each axis mattered
+# An axis reaches from default / factor to default * factor, on a logarithmic scale.
+REACH = {"width": 4, "latent_dim": 4, "lr": 10, "beta": 4, "batch_size": 2}
+MOST_DEPTH, MOST_SAMPLES = 3, 8  # most hidden layers; most samples of z per row in training
+N_RANDOM = 8  # random trials before the sampler models the score
+N_UNPRUNED = 5  # complete trials before the pruner acts
+N_SEEDS = 3  # seeds from which the default and each leading trial are trained
+LEAST_COMPLETE = 10  # fewest complete trials from which a forest estimates importances
 
 
-def even(depth, width):
-    """Hidden layers, all of one width."""
+def constant_widths(depth, width):
+    """The widths of `depth` hidden layers, all equal."""
     return [width] * depth
 
 
-def narrowing(depth, width):
-    """Channels that double, and a dense layer of four times the last: 32 64 256.
+def halving_widths(depth, width):
+    """Channels that double from layer to layer, and a last dense layer: 32 64 256.
 
-    Even ones would spend most of their arithmetic on the widest pictures.
+    With constant widths most of the arithmetic would be spent on the largest pictures.
     """
     return [max(1, width // 2**i) for i in range(depth, 1, -1)] + [width]
 
 
-LAYERS = {"conv": narrowing}  # network -> its hidden layers, where these are not even
+WIDTHS_OF_NETWORK = {"conv": halving_widths}  # network -> its rule, where widths vary
 
 
 def hidden_dims_of(params):
-    return LAYERS.get(params["network"], even)(params["depth"], params["width"])
+    return WIDTHS_OF_NETWORK.get(params["network"], constant_widths)(
+        params["depth"], params["width"]
+    )
 
 
 def params_of(config):
-    """The axes' values in a config: `depth` layers, of which the last has that `width`."""
+    """A config with `depth` and `width` as well, if the rule of widths gives its hidden_dims."""
     sizes = config["hidden_dims"]
     params = config | {"depth": len(sizes), "width": max(sizes, default=0)}
     return params if sizes and hidden_dims_of(params) == sizes else config
 
 
 def config_of(base, params):
-    """The config `base` with the axes' values of a trial."""
+    """The config `base` with a trial's values of the axes."""
     config = base | params
     if "depth" in params:
         config["hidden_dims"] = hidden_dims_of(config)
@@ -57,9 +59,9 @@ def config_of(base, params):
 
 
 def space(config, fixed, choices, n_rows):
-    """Axis -> Optuna distribution around the values of `config`, which lie inside.
+    """Map each axis to an Optuna distribution that contains the value of `config`.
 
-    `choices` are the axes without an order, name -> values. What is in `fixed` is not searched.
+    `choices` maps the axes without an order to their values. Names in `fixed` are not searched.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -67,7 +69,7 @@ def space(config, fixed, choices, n_rows):
     axes = {}
     if "depth" in here:
         axes["depth"] = IntDistribution(1, max(MOST_DEPTH, here["depth"]))
-    for name, factor in FACTORS.items():
+    for name, factor in REACH.items():
         value = here.get(name, 0)
         if isinstance(value, int) and value > 0:
             most = (
@@ -86,8 +88,8 @@ def space(config, fixed, choices, n_rows):
 
 
 @contextlib.contextmanager
-def opened(path, epochs):
-    """The Optuna study in the file `path`, made where there is none; trials have `epochs`."""
+def open_study(path, epochs):
+    """Open the Optuna study in the file `path`, or create it; trials have `epochs`."""
     import optuna
     import sqlalchemy
 
@@ -95,7 +97,7 @@ def opened(path, epochs):
     url = sqlalchemy.URL.create("sqlite", database=str(path.absolute())).render_as_string()
     storage = None
     try:
-        # Seconds to wait for another worker's write.
+        # A worker waits up to 60 seconds until another has written.
         storage = optuna.storages.RDBStorage(url, {"connect_args": {"timeout": 60}})
         options = {"study_name": "tune", "direction": "maximize", "pruner": pruner(epochs)}
         study = optuna.create_study(storage=storage, load_if_exists=True, **options)
@@ -112,9 +114,9 @@ def opened(path, epochs):
 
 
 def claim(study, settings, where):
-    """Make the study ready to go on, by its only process: refuse other settings.
+    """Prepare the study for its only process: refuse other settings, fail interrupted trials.
 
-    What a killed process left running is failed; it will be drawn again.
+    A trial that a killed process left running is marked as failed; its turn is drawn again.
     """
     from optuna.trial import TrialState
 
@@ -129,7 +131,7 @@ def claim(study, settings, where):
 
 
 def difference(stored, settings, where):
-    """In what two studies differ, in a line."""
+    """One line that says how the settings of two studies differ."""
     names = sorted(n for n in {*stored, *settings} if stored.get(n) != settings.get(n))
     if "data_hash" in names:
         what = "other data"
@@ -141,7 +143,7 @@ def difference(stored, settings, where):
 
 
 def seeds(first):
-    """The seeds from which a trial may be trained."""
+    """The seeds from which a leading trial is trained."""
     return [(first + i) % 2**32 for i in range(N_SEEDS)]
 
 
@@ -150,14 +152,14 @@ def is_default(trial):
 
 
 def ask(study, turn, axes, default, seed):
-    """The trial that is number `turn` among the finished: the default, and then what TPE draws.
+    """A new trial for a turn: turn 0 is the default, TPE draws the others (Bergstra et al. 2011).
 
-    TPE: Bergstra et al. 2011. It is seeded for each turn anew, so that a study that goes on draws
-    what it would have drawn.
+    The sampler is seeded by the turn, so a study that is continued draws the trials that it would
+    have drawn without the interruption.
     """
     from optuna.samplers import RandomSampler, TPESampler
 
-    # Not by optuna's queue: from a SQLite file two workers can take the same trial.
+    # optuna's queue is not used: two workers can take one trial from an SQLite file.
     class Default(RandomSampler):
         def sample_independent(self, study, trial, name, distribution):
             return default[name]
@@ -170,10 +172,10 @@ def ask(study, turn, axes, default, seed):
 
 
 def pruner(epochs):
-    """Stops a trial below the median of the complete ones at the same epoch.
+    """A pruner that stops a trial below the median of the complete trials at the same epoch.
 
-    Not Hyperband: its brackets share out a budget of hundreds of trials, and their first rungs, a
-    few epochs long, favour high learning rates and short warm-ups.
+    Hyperband is not used: its brackets need hundreds of trials, and its first rungs of a few epochs
+    favour high learning rates and short warm-ups.
     """
     from optuna.pruners import MedianPruner
 
@@ -181,7 +183,7 @@ def pruner(epochs):
 
 
 def finished(study):
-    """Its complete and pruned trials, in the order of their numbers."""
+    """The complete and pruned trials of a study, in the order of their numbers."""
     from optuna.trial import TrialState
 
     states = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -195,10 +197,10 @@ def complete(study):
 
 
 def finish(study, trial, log_px, **attributes):
-    """Write a trial's end: its score is the mean of `log_px` [S, N]; None where it was pruned.
+    """Record the end of a trial: its score is the mean of `log_px` [S, N], None if it was pruned.
 
-    The state comes last: a kill before it leaves a trial that does not count. Nor does one that
-    another process has given up because the parent of this one was killed.
+    The state is written last, so a trial that is killed before does not count. A trial that another
+    process has failed, because the parent of this process was killed, does not count either.
     """
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
@@ -215,14 +217,14 @@ def finish(study, trial, log_px, **attributes):
 
 
 def give_up(study, trial):
-    """It will be drawn again."""
+    """Fail a trial, so that its turn is drawn again."""
     from optuna.trial import TrialState
 
     study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def turns(study, n_trials):
-    """The first turns that no finished trial has taken, for `n_trials` and the default at least."""
+    """The turns that are left for `n_trials` finished trials, of which one is the default."""
     trials = finished(study)
     taken = {trial.user_attrs["turn"] for trial in trials}
     free = [turn for turn in range(n_trials) if turn not in taken]
@@ -230,24 +232,24 @@ def turns(study, n_trials):
 
 
 def best(study):
-    """The complete trial of the highest score; of equals the first."""
+    """The complete trial with the highest score, the first of equals."""
     return max(complete(study), key=lambda trial: (trial.value, -trial.number), default=None)
 
 
 def to_beat(study):
-    """The highest score so far."""
+    """The highest score of a complete trial, -inf without one."""
     return -np.inf if best(study) is None else best(study).value
 
 
 def by_seed(trial):
-    """The scores of a complete trial, in the order of `seeds`: all of them for the best."""
+    """The scores of a complete trial, one for each seed it was trained from, in their order."""
     return np.mean(trial.user_attrs["log_px"], axis=1)
 
 
 def importances(study):
-    """Axis -> share of the score's variance that a forest lays to it; {} of too few trials.
+    """Map each axis to its share of the score's variance, by fANOVA (Hutter et al. 2014).
 
-    fANOVA (Hutter et al. 2014) on the complete trials.
+    The forest is fitted to the complete trials; with too few of them the result is empty.
     """
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
@@ -258,9 +260,10 @@ def importances(study):
 
 
 def table(study):
-    """A dict per finished trial; `log_px` of a pruned one is missing, `last_look` is a rougher one.
+    """A dict for each finished trial; scores are in nats per held-out row.
 
-    Both in nats per held-out row; `log_px` is a mean over so many `seeds`.
+    `log_px` is a mean over `seeds` seeds, None for a pruned trial; `last_look` is the rough score
+    by which trials are pruned.
     """
     rows, epochs = [], study.user_attrs["settings"]["epochs"]
     for trial in finished(study):
@@ -283,7 +286,7 @@ def table(study):
 
 
 def line(row, n, n_trials, best, axes):
-    """What became of a trial, in a line."""
+    """One line on the result of a trial."""
     seeds = f" of {row['seeds']} seeds" if row["seeds"] > 1 else ""
     ended = "pruned" if row["log_px"] is None else f"log p(x) {row['log_px']:.3f}{seeds}"
     if row["note"]:

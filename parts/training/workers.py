@@ -1,4 +1,4 @@
-"""Processes that share out a list of turns, and end when they are told to or left alone."""
+"""Processes that share a list of turns, and end on a signal or when their parent is gone."""
 
 import multiprocessing
 import signal
@@ -6,18 +6,18 @@ import time
 
 from parts.errors import UserError
 
-POLL_SECONDS = 0.2  # between looks at whether they still work
+POLL_SECONDS = 0.2  # seconds between checks whether the processes are alive
 
 
 def run(n, target, arguments, turns, stop):
-    """Call `target(*arguments, shared_turns)` in n processes; yields often while they work.
+    """Call `target(*arguments, shared_turns)` in n processes; yield often while they work.
 
-    Once the list `stop` holds something, each is sent a SIGTERM.
+    When the list `stop` is no longer empty, each process gets a SIGTERM.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads, half alive
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     arguments = (*arguments, SharedTurns(turns, context.Value("i", 0)))
     processes = [context.Process(target=target, args=arguments, daemon=True) for _ in range(n)]
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which they inherit
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the new processes inherit it
     for process in processes:
         process.start()
     signal.signal(signal.SIGINT, handler)
@@ -36,7 +36,7 @@ def run(n, target, arguments, turns, stop):
 
 
 class SharedTurns:
-    """An iterator over `turns` of which each process takes the next that no other has taken."""
+    """An iterator over `turns` for several processes: each turn is taken once."""
 
     def __init__(self, turns, taken):
         self.turns, self.taken = turns, taken
@@ -52,11 +52,11 @@ class SharedTurns:
         return self.turns[turn]
 
 
-def only_sigterm():
-    """Leave Ctrl-C, which a terminal sends to all its processes, to the parent."""
+def ignore_interrupts():
+    """Ignore Ctrl-C, which a terminal sends to every process: the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def orphaned():
-    """Whether the process that started this one is gone, as after a kill -9."""
+def parent_is_gone():
+    """Whether the process that started this one has ended, as after a kill -9."""
     return not multiprocessing.parent_process().is_alive()

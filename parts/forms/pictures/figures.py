@@ -1,7 +1,7 @@
 """Figures of a run on pictures: reconstructions, errors by pixel, walks through latent space.
 
-Of the arrays that evaluate.py leaves: walks are bytes [down, across, C * H * W] and where they were
-taken.
+They are drawn from the arrays of evaluate.py, where a walk is bytes [down, across, C * H * W] with
+its positions in latent space.
 """
 
 import numpy as np
@@ -10,14 +10,15 @@ from parts.forms.pictures import shapes
 from parts.forms.pictures.sheets import as_colour, sheet
 from parts.plots.style import subplots
 
-FINE = 64  # pixels of a picture's longer side, up to which figures enlarge it
+FINE = 64  # smaller pictures are enlarged to this many pixels
 N_RECONSTRUCTED = 12
 SPREAD = "in standard deviations of p(z) from its mean"
 
 
 def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5):
-    """A figure of one sheet, with names for its columns and rows."""
-    finer = max(1, FINE // max(shown.shape[2:4]))  # so that the lines between are thin
+    """A figure of pictures in a grid, with names for its columns and rows."""
+    # Enlarged pictures have thin lines between them.
+    finer = max(1, FINE // max(shown.shape[2:4]))
     shown = shown.repeat(finer, 2).repeat(finer, 3)
     down, across, height, width, _ = shown.shape
     high = inch * down * height / width
@@ -41,7 +42,7 @@ def panel(shown, title, columns=None, rows=None, xlabel="", ylabel="", inch=0.5)
 
 
 def with_originals(title, arrays):
-    """The title, and what the model saw in place of grey originals, where pixels were drawn."""
+    """The title, and a note if the model was given drawn pixels instead of the originals."""
     seen = "\n(the model saw each pixel of the originals drawn as 0 or 1)"
     return title + (seen if arrays["drawn_pixels"] else "")
 
@@ -55,7 +56,7 @@ def decoded(arrays, name):
 
 
 def reconstructions(arrays):
-    """Test pictures above their reconstruction, and twice the standard deviation of p(x|z)."""
+    """Test pictures, their reconstructions, and twice the standard deviation of p(x|z), in rows."""
     n = min(N_RECONSTRUCTED, len(arrays["x"]))
     two_sigma = (arrays["high"] - arrays["low"])[:n] / 2
     rows = {"original": arrays["x"][:n], "reconstructed": arrays["recon"][:n], "2σ": two_sigma}
@@ -65,7 +66,7 @@ def reconstructions(arrays):
 
 
 def column_errors(arrays):
-    """Error of each pixel beside that of the training mean, and of PCA, by one scale of colours."""
+    """The error of each pixel for the VAE, the training mean and PCA, on one colour scale."""
     keys = {
         "VAE": "mse_per_column",
         "training mean": "mse_per_column_mean",
@@ -90,7 +91,7 @@ def column_errors(arrays):
 
 
 def latent_traversal(arrays):
-    """A row for each unit: its values from left to right, the others those of a test picture."""
+    """A row for each latent, which varies from left to right; the others are a test picture's."""
     if "latent_traversal" not in arrays:
         return None
     shown, units, at = (
@@ -108,7 +109,7 @@ def latent_traversal(arrays):
 
 
 def interpolations(arrays):
-    """From one test picture to another on a straight line in z; the originals at both ends."""
+    """Pictures on straight lines in z between test pictures, with the originals at both ends."""
     if "interpolations" not in arrays:
         return None
     shown = decoded(arrays, "interpolations")
@@ -120,7 +121,7 @@ def interpolations(arrays):
 
 
 def manifold(arrays):
-    """All of a plane of two latents, each at even steps of a normal distribution."""
+    """Pictures on a grid over two latents, at quantiles of a normal distribution."""
     if "manifold" not in arrays:
         return None
     shown, at = decoded(arrays, "manifold"), arrays["manifold_at"]
@@ -134,8 +135,8 @@ def texts(values):
     return [f"{value:.1f}" for value in np.round(values, 1) + 0.0]  # not -0.0
 
 
-# What each file of a run shows; None where the run has nothing to draw.
-FIGURES = {
+# File of a run -> figure -> function that draws it, or returns None.
+PICTURE_FIGURES = {
     "evaluation": {
         "reconstructions": reconstructions,
         "column_errors": column_errors,

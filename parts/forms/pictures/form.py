@@ -1,4 +1,4 @@
-"""Pictures: folders of them, arrays [N, H, W] or [N, C, H, W], idx files, and built-in sets."""
+"""Pictures: folders, arrays [N, H, W] or [N, C, H, W], idx files, and built-in sets."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from parts.forms.base import Codec, Form
 from parts.forms.pictures import picture_files, shapes, sheets
 from parts.forms.tables import encoding, samples, table_files
 
-SHOWN, ACROSS = 40, 8  # pictures of a sheet of odd ones, and of its rows
-N_FILLED, N_DRAWS = 16, 2  # pictures on a sheet of filled ones, and draws of each
-N_GENERATED = 100  # pictures shown of generated ones
-N_FOR_GREY = 1000  # training pictures that say whether they are ink on an empty page
+N_ODD, N_ODD_ACROSS = 40, 8  # pictures on a sheet of odd ones, and in each of its rows
+N_FILLED, N_SHOWN_DRAWS = 16, 2  # pictures on a sheet of filled ones, and draws of each picture
+N_GENERATED = 100  # pictures on a sheet of generated ones
+N_FOR_GREY = 1000  # training pictures that decide the colour map of grey values
 
 
 class PictureCodec(Codec):
-    """The codec of pictures: every pixel is a column, so what is kept is only what scales them."""
+    """The codec of pictures: every pixel is a column, of which only the scaling is saved."""
 
-    def far(self, x):
-        """False throughout: a pixel that is seldom lit lies far out where pixels are scaled."""
+    def is_far_out(self, x):
+        """False throughout, because a pixel that is seldom lit has a large scaled value."""
         return np.zeros(x.shape, bool)
 
     def to_dict(self):
@@ -54,11 +54,11 @@ class Pictures(Form):
     check = "quarters"
     compares = "copies"
     walks = True
-    n_drawn = N_DRAWS
+    n_drawn = N_SHOWN_DRAWS
     default_samples = "generated.npz"
 
     def recognises(self, path):
-        return picture_files.are_in(path)
+        return picture_files.holds_pictures(path)
 
     def read(self, path, config=None, holes=False):
         size, grey = (None, False) if config is None else (config.image_size, config.grey)
@@ -80,7 +80,7 @@ class Pictures(Form):
                 f"--likelihood {self.default_likelihood(config.data)}"
             )
 
-    def refuse_unlike(self, source, codec):
+    def refuse_other_data(self, source, codec):
         if tuple(source.shape) != tuple(codec.shape):
             raise UserError(
                 f"{source.path} holds {shapes.describe(source.shape)}, and the run was trained on "
@@ -109,18 +109,18 @@ class Pictures(Form):
     def write_scores(self, source, codec, scored, outputs, fitted):
         (out, sheet), frame = outputs, source.table()
         if Path(source.path).is_dir():
-            inside = [path.as_posix() for path in picture_files.listed(source.path)]
+            inside = [path.as_posix() for path in picture_files.list_pictures(source.path)]
             frame.insert(1, "file", inside)
         frame = frame.assign(**scored)
         table_files.write(frame, out, table_files.File(out, frame.iloc[:0]))
-        order = np.argsort(scored["anomaly_rank"])[:SHOWN]
-        odd = scaling.unit(source.x[order])
+        order = np.argsort(scored["anomaly_rank"])[:N_ODD]
+        odd = scaling.to_unit_interval(source.x[order])
         shown = sheets.as_colour(odd, codec.shape, self.colours(codec, fitted))
-        sheets.write(sheet, sheets.rows_of(shown, min(ACROSS, len(shown))))
+        sheets.write(sheet, sheets.rows_of(shown, min(N_ODD_ACROSS, len(shown))))
         return [f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row"]
 
     def colours(self, codec, fitted):
-        """The colour map of grey pictures like those the run was trained on."""
+        """The colour map for grey pictures like the training pictures."""
         return shapes.grey_map(codec.decode(fitted.train.x))
 
     # Fill
@@ -130,7 +130,7 @@ class Pictures(Form):
             raise UserError(f"{path} is a folder, whose pictures have no holes; give an array")
         outputs = super().fill_outputs(path, out, n_draws, overwrite)
         for each in outputs:
-            if each.suffix.lower() not in arrays.READERS:
+            if each.suffix.lower() not in arrays.ARRAY_READERS:
                 raise UserError(
                     f"--out {each}: expected a name ending in .npy or .npz for pictures"
                 )
@@ -162,7 +162,7 @@ class Pictures(Form):
             arrays.write(path, array, source.as_written)
         lines = [f"Wrote {path}" for path in outputs]
         if len(todo):
-            shown = [source.original, *arrays_out[: 1 + N_DRAWS]]
+            shown = [source.original, *arrays_out[: 1 + N_SHOWN_DRAWS]]
             shown = np.stack([a.reshape(holes.shape)[todo[:N_FILLED]] for a in shown])
             sheet = outputs[0].with_suffix(".png")
             sheets.write(sheet, sheets.as_colour(shown, codec.shape, self.colours(codec, fitted)))
@@ -172,7 +172,7 @@ class Pictures(Form):
     # Generate
 
     def refuse_pixels(self, asked, run):
-        """Pictures are made of them."""
+        """Pictures take every value of --pixels."""
 
     def describe_samples(self, fitted, x_of):
         likelihood = fitted.model.likelihood
@@ -190,10 +190,10 @@ class Pictures(Form):
 
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
         out, sheet = outputs
-        if out.suffix.lower() in arrays.READERS:
+        if out.suffix.lower() in arrays.ARRAY_READERS:
             lines = [self._write_array(codec.decode(x), y, codec, out)]
         else:
-            rows = conditions.beside(x, mask, y, codec.conditions)
+            rows = conditions.with_conditions_as_columns(x, mask, y, codec.conditions)
             frame = samples.as_frame(*rows, codec.columns).assign(**given)
             lines = [samples.write(frame, codec.columns, out)]
         shown = codec.decode(x[:N_GENERATED])
@@ -201,7 +201,7 @@ class Pictures(Form):
         return [*lines, f"Wrote {sheet}"]
 
     def _write_array(self, x, y, codec, out):
-        """Write pictures in the user's units as an array that every script reads, labels as y."""
+        """Write pictures in the user's units as an array, with their labels as y."""
         others, fixed = {}, codec.conditions
         if fixed:
             label, known = (part[:, 0] for part in conditions.from_y(y, fixed))
@@ -215,9 +215,9 @@ class Pictures(Form):
     # Figures
 
     def figures(self):
-        from parts.forms.pictures.figures import FIGURES
+        from parts.forms.pictures.figures import PICTURE_FIGURES
 
-        return FIGURES
+        return PICTURE_FIGURES
 
     def figure_arrays(self, data, figures):
         found, codec = super().figure_arrays(data, figures), data.codec
@@ -227,7 +227,8 @@ class Pictures(Form):
         return found | {"grey_map": np.array(colours)}
 
     def point_arrays(self, data, n, columns):
-        return super().point_arrays(data, n, [])  # a pixel says too little
+        return super().point_arrays(data, n, [])  # single pixels do not colour points
 
 
-WALKS = ("latent_traversal", "interpolations", "manifold")  # of what evaluate.py keeps
+# Arrays of evaluate.py that hold pictures.
+WALKS = ("latent_traversal", "interpolations", "manifold")

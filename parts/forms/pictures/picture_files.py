@@ -1,7 +1,7 @@
-"""Pictures: a folder of them, idx files, arrays, and the sets that scikit-learn fetches.
+"""Read pictures from a folder, idx files, arrays, and the sets that scikit-learn fetches.
 
-All become a Source of bytes 0..255 or float32 in [0, 1], channels first; float32 rows are made once
-for each split, and nothing is copied whole on the way.
+The result is a Source of bytes 0..255 or float32 in [0, 1], channels first. No function copies the
+whole array; encoding makes the float32 rows of each split.
 """
 
 import gzip
@@ -22,7 +22,8 @@ from parts.forms.pictures.shapes import names
 from parts.forms.tables import table_files
 
 ENDINGS = (".png", ".jpg", ".jpeg")
-IDX_MAGIC = {"images": (2051, 3), "labels": (2049, 1)}  # and number of axes; of unsigned bytes
+# The first four bytes of an idx file of unsigned bytes, and its number of axes.
+IDX_MAGIC = {"images": (2051, 3), "labels": (2049, 1)}
 
 
 def source(x, shape, labels=None, n_test=None):
@@ -31,16 +32,16 @@ def source(x, shape, labels=None, n_test=None):
     return Source(x.reshape(len(x), math.prod(shape)), names(shape), labels, shape, n_test)
 
 
-def are_in(path):
+def holds_pictures(path):
     """Whether `path` holds pictures: a folder, or an array of three axes or four."""
     return Path(path).is_dir() or arrays.n_axes(path) in (3, 4)
 
 
 def read(path, size=None, grey=False, holes=False):
-    """The pictures of a folder or of a .npy or .npz file; with `holes` a NaN is a missing pixel."""
+    """Read pictures from a folder or an array file; with `holes` NaN is a missing pixel."""
     if Path(path).is_dir():
         return replace(read_folder(path, size, grey), path=Path(path))
-    array, labels, factors, written = table_files.parse(path, arrays.READERS)
+    array, labels, factors, written = table_files.parse(path, arrays.ARRAY_READERS)
     missing = np.isnan(array) if holes and array.dtype.kind == "f" else None
     whole = array if missing is None else np.where(missing, array.dtype.type(0), array)
     found = of_array(whole, labels, path)
@@ -54,7 +55,7 @@ def read(path, size=None, grey=False, holes=False):
 
 
 def of_array(array, labels, path):
-    """Pictures [N, H, W] or [N, C, H, W]: floats in [0, 1], or bytes; of 0 and 1 alone: binary."""
+    """The Source of pictures [N, H, W] or [N, C, H, W]: floats in [0, 1], bytes or binary."""
     shape = array.shape
     if array.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
         raise UserError(
@@ -71,7 +72,7 @@ def of_array(array, labels, path):
     shape = (1, *shape[1:]) if array.ndim == 3 else shape[1:]
     if array.dtype.kind == "f":
         low, high = array.min(), array.max()
-        if not 0 <= low <= high <= 1:  # nor where one of them is NaN
+        if not 0 <= low <= high <= 1:  # also false for NaN
             held = "NaN" if np.isnan(low) else f"floats from {low:g} to {high:g}"
             raise UserError(
                 f"{path} holds {held}, expected floats in [0, 1], or bytes (uint8) of 0..255"
@@ -85,7 +86,7 @@ def of_array(array, labels, path):
 # Folders
 
 
-def listed(folder):
+def list_pictures(folder):
     """The pictures under `folder`, as paths in it, in the order of their names."""
     folder = Path(folder)
     found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
@@ -109,7 +110,7 @@ def read_folder(folder, size=None, grey=False):
 
     With `size` the middle square of each, resized to size x size. All are RGB if one has colour.
     """
-    folder, inside = Path(folder), listed(folder)
+    folder, inside = Path(folder), list_pictures(folder)
     pictures = []
     for path in inside:
         pictures.append(read_picture(folder / path, size, grey))
@@ -130,17 +131,17 @@ def read_folder(folder, size=None, grey=False):
 
 
 def read_picture(path, size=None, grey=False):
-    """A picture as bytes, [H, W] or [H, W, 3], turned as its camera says."""
+    """A picture as bytes, [H, W] or [H, W, 3], rotated by its EXIF orientation."""
     from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image = plain(ImageOps.exif_transpose(image))
+                image = as_grey_or_rgb(ImageOps.exif_transpose(image))
         image = image.convert("L") if grey else image
         return np.asarray(image if size is None else ImageOps.fit(image, (size, size)))
-    # What Pillow raises for damaged files; a SyntaxError is its word for a broken chunk of a PNG.
+    # Pillow raises these for damaged files; a SyntaxError stands for a broken chunk of a PNG.
     except (
         *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
         *(Image.DecompressionBombError, Image.DecompressionBombWarning),
@@ -149,11 +150,11 @@ def read_picture(path, size=None, grey=False):
         raise UserError(f"{path} cannot be read as a picture: {reason[0]}") from error
 
 
-def plain(image):
-    """An image as 8-bit grey or RGB: 16 bits are rounded, and what is transparent becomes white."""
+def as_grey_or_rgb(image):
+    """Convert an image to 8-bit grey or RGB: round 16 bits, replace transparency by white."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion cuts off at 255
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
         return Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8))
     grey, palette = image.mode in ("1", "L", "LA", "La"), image.mode in ("P", "PA")
     if image.has_transparency_data:
@@ -169,7 +170,7 @@ def plain(image):
 
 
 def read_idx(folder, part, what):
-    """The array of <part>-<what>-idx<axes>-ubyte, gzipped or not; None where there is none."""
+    """Read <part>-<what>-idx<axes>-ubyte, gzipped or not; None if the file does not exist."""
     magic, n_axes = IDX_MAGIC[what]
     names = [f"{part}-{what}{dot}idx{n_axes}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
     path = next((Path(folder) / n for n in names if (Path(folder) / n).is_file()), None)
@@ -194,7 +195,7 @@ def read_idx(folder, part, what):
 
 
 def read_idx_set(folder, name):
-    """MNIST's four files, or those of a set in its form: training rows first, then test rows."""
+    """Read four files in the form of MNIST: training rows first, then test rows."""
     parts = []
     for part in ("train", "t10k"):
         images, labels = (read_idx(folder, part, what) for what in ("images", "labels"))
@@ -220,15 +221,15 @@ def read_idx_set(folder, name):
     return source(np.concatenate([train, test]), (1, *train.shape[1:]), labels, len(test))
 
 
-def fetched(name, fetcher, /, **options):
-    """What one of scikit-learn's fetchers gives; it keeps a copy in its own data folder."""
+def fetch(name, fetcher, /, **options):
+    """Call one of scikit-learn's fetchers, which keeps a copy in its own data folder."""
     import http.client
 
     import sklearn.datasets
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of each further try
+            warnings.simplefilter("ignore")  # warnings about further tries
             return getattr(sklearn.datasets, fetcher)(n_retries=1, **options)
     except (OSError, ValueError, http.client.HTTPException) as error:
         other = ", or name the folder of its idx files by --data-dir DIR" if name in IDX else ""
@@ -240,19 +241,19 @@ def fetched(name, fetcher, /, **options):
 
 
 def openml(name, openml_name, config):
-    """Of 28x28 pictures, the last 10,000 the official test rows."""
+    """A set of 28x28 pictures from openml.org; the last 10,000 are the official test rows."""
     if config.data_dir is not None:
         return read_idx_set(config.data_dir, name)
-    bunch = fetched(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
+    bunch = fetch(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
     return source(bunch.data.astype(np.uint8), (1, 28, 28), bunch.target.astype(np.int64), 10_000)
 
 
 def olivetti(config):
-    """400 grey faces of 64x64, labelled by person."""
-    bunch = fetched("olivetti", "fetch_olivetti_faces")
+    """The Source of 400 grey faces of 64x64 pixels, labelled by person."""
+    bunch = fetch("olivetti", "fetch_olivetti_faces")
     x = np.clip(bunch.images, 0, 1).astype(np.float32, copy=False)
     return source(x, (1, 64, 64), bunch.target)
 
 
-IDX = {"mnist": "mnist_784", "fashion": "Fashion-MNIST"}  # their names at openml.org
+IDX = {"mnist": "mnist_784", "fashion": "Fashion-MNIST"}  # name -> name at openml.org
 SETS = {name: partial(openml, name, title) for name, title in IDX.items()} | {"olivetti": olivetti}

@@ -1,15 +1,15 @@
-"""Pictures as columns: their names, and how rows are laid out as planes of pixels.
+"""Pictures as columns: the names of pixels, and rows reshaped to planes of pixels.
 
 A shape is (C, H, W), channels first; a row of x is a picture's C * H * W numbers in that order.
 """
 
 import numpy as np
 
-DARK = 0.25  # median of grey pictures, below which they are ink on an empty page
+EMPTY_PAGE_MEDIAN = 0.25  # grey pictures with a lower median are ink on an empty page
 
 
 def names(shape):
-    """A name per column: pixel_row_column, and of colour pictures pixel_channel_row_column."""
+    """A name per column: pixel_row_column, or pixel_channel_row_column for colour pictures."""
     sizes = shape if shape[0] > 1 else shape[1:]
     return ["_".join(map(str, ("pixel", *at))) for at in np.ndindex(*sizes)]
 
@@ -20,26 +20,26 @@ def describe(shape):
 
 
 def error_map(errors, shape):
-    """Errors of columns [C * H * W] by pixel, mean over channels [H, W]."""
+    """Mean over channels of the errors of columns [C * H * W], [H, W]."""
     return channels_of(errors, shape).mean(0)
 
 
 def channels_of(x, shape):
-    """A row as [C, H, W]; runs of before have (H, W) for a grey picture's shape."""
+    """Reshape a row to [C, H, W]; older runs use (H, W) as the shape of a grey picture."""
     return np.reshape(x, (1, *shape)[-3:])
 
 
 def unflattened(x, shape):
-    """Rows [N, C * H * W] as files hold pictures: [N, H, W], of several channels [N, C, H, W]."""
+    """Reshape rows [N, C * H * W] to [N, H, W], or to [N, C, H, W] for several channels."""
     channels, *sizes = (1, *shape)[-3:]
     return x.reshape(len(x), *([channels] if channels > 1 else []), *sizes)
 
 
 def as_bytes(x):
-    """Numbers in [0, 1] as 0..255, what lies outside cut off."""
+    """Map numbers in [0, 1] to bytes 0..255; numbers outside are clipped."""
     return np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
 
 
 def grey_map(x):
-    """The colour map of grey pictures x: dark ink where most of the page is empty, else as seen."""
-    return "gray_r" if np.median(x) < DARK else "gray"
+    """The colour map of grey pictures x: inverted if most of the page is empty."""
+    return "gray_r" if np.median(x) < EMPTY_PAGE_MEDIAN else "gray"

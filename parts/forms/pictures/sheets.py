@@ -1,4 +1,4 @@
-"""Pictures side by side: figures of a run on pictures, and sheets of them as PNG."""
+"""Sheets of pictures side by side, for figures and as PNG files."""
 
 import math
 from functools import partial
@@ -7,16 +7,16 @@ import numpy as np
 
 from parts import files
 
-LINES = (0.816, 0.894, 0.941)  # between pictures: pale blue, which no grey picture holds
-HOLE = (0.90, 0.45, 0.15)  # a missing pixel
-LONGEST = 2000  # pixels of a sheet's longer side, up to which its pictures are enlarged
-MOST_ACROSS = 10
+LINE_COLOR = (0.816, 0.894, 0.941)  # pale blue, which no grey picture contains
+HOLE_COLOR = (0.90, 0.45, 0.15)  # orange for missing pixels
+LONGEST = 2000  # most pixels of the longer side of an enlarged sheet
+MOST_ACROSS = 10  # most pictures in a row of a square sheet
 
 
 def as_colour(x, shape, colors, low=0.0, high=1.0):
-    """Pictures [..., C * H * W] as [..., H, W, 3] in [0, 1]; a missing pixel is HOLE.
+    """Convert pictures [..., C * H * W] to [..., H, W, 3] in [0, 1]; HOLE_COLOR marks NaN.
 
-    `colors` says how grey ones are drawn, see `shapes.grey_map`: `low` and `high` as its ends.
+    Grey pictures use the colour map `colors` of `shapes.grey_map`, from `low` to `high`.
     """
     planes = np.reshape(x, (*np.shape(x)[:-1], *(1, *shape)[-3:]))
     if planes.shape[-3] == 3:
@@ -25,14 +25,14 @@ def as_colour(x, shape, colors, low=0.0, high=1.0):
         level = np.clip((planes.mean(-3) - low) / ((high - low) or 1), 0, 1)
         level = 1 - level if colors == "gray_r" else level
         shown = np.repeat(level[..., None], 3, -1)
-    return np.where(np.isnan(shown).any(-1, keepdims=True), HOLE, shown)
+    return np.where(np.isnan(shown).any(-1, keepdims=True), HOLE_COLOR, shown)
 
 
 def sheet(shown):
-    """Pictures [down, across, H, W, 3] as one, with lines between and around them."""
+    """Join pictures [down, across, H, W, 3] to one, with lines between and around them."""
     down, across, height, width, _ = shown.shape
     canvas = np.empty((down * (height + 1) + 1, across * (width + 1) + 1, 3))
-    canvas[:] = LINES
+    canvas[:] = LINE_COLOR
     for i, j in np.ndindex(down, across):
         top, left = i * (height + 1) + 1, j * (width + 1) + 1
         canvas[top : top + height, left : left + width] = shown[i, j]
@@ -40,20 +40,20 @@ def sheet(shown):
 
 
 def rows_of(shown, across):
-    """Pictures [n, H, W, 3] in rows of `across`, the last one filled up with blank ones."""
+    """Arrange pictures [n, H, W, 3] in rows of `across`; blanks complete the last row."""
     missing = -len(shown) % across
-    blank = np.broadcast_to(LINES, (missing, *shown.shape[1:]))
+    blank = np.broadcast_to(LINE_COLOR, (missing, *shown.shape[1:]))
     return np.concatenate([shown, blank]).reshape(-1, across, *shown.shape[1:])
 
 
 def square_of(x, shape, colors):
-    """Pictures x [n, C * H * W] in rows of about sqrt(n), but of no more than MOST_ACROSS."""
+    """Arrange pictures x [n, C * H * W] in rows of about sqrt(n), at most MOST_ACROSS."""
     across = min(MOST_ACROSS, math.ceil(math.sqrt(len(x))))
     return rows_of(as_colour(x, shape, colors), across)
 
 
 def write(path, shown):
-    """Pictures [down, across, H, W, 3] as a PNG file."""
+    """Write pictures [down, across, H, W, 3] as one PNG file."""
     from PIL import Image
 
     canvas = sheet(shown)

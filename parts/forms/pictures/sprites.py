@@ -1,7 +1,7 @@
-"""Generated grey pictures of one shape each, whose factors are known: to measure disentanglement.
+"""Generated grey pictures of one shape each with known factors, to measure disentanglement.
 
-After dSprites (Matthey et al. 2017), smaller and anti-aliased. Orientations span a quarter turn
-only: turned further a square looks as before, and a factor must be visible to be found.
+They follow dSprites (Matthey et al. 2017), but are smaller and anti-aliased. Orientations span a
+quarter turn, because a square looks equal after it, and a factor must be visible.
 """
 
 import itertools
@@ -13,37 +13,38 @@ from numpy.lib.recfunctions import unstructured_to_structured
 from parts.errors import UserError
 
 SHAPES = ("square", "triangle", "ellipse")
-FACTORS = {"shape": len(SHAPES), "scale": 4, "orientation": 8, "x": 8, "y": 8}
-SIDES = 0.18, 0.34  # of a square, in shares of the picture's; a scale's shapes have equal areas
-CENTRES = 0.33, 0.67  # of shapes, likewise: every shape lies inside the picture
-GREY_LEVELS = 255  # rounding to them makes the pictures the same on every machine
+SPRITE_FACTORS = {"shape": len(SHAPES), "scale": 4, "orientation": 8, "x": 8, "y": 8}
+# Smallest and largest side of a square / side of the picture. Shapes of a scale have equal areas.
+SIDES = 0.18, 0.34
+CENTRES = 0.33, 0.67  # first and last centre / side of the picture, so that shapes lie inside
+GREY_LEVELS = 255  # rounding to levels makes the pictures equal on all machines
 
 
 def load(config, size):
-    """x [N, size * size] in [0, 1], columns' names, shapes' names [N], picture's shape, factors.
+    """x [N, size * size] in [0, 1], names of columns, shapes [N], size of pictures, factors.
 
-    All 6144 pictures in the order of their factors, or `n_rows` of them drawn by `data_seed`.
+    The rows are all 6144 pictures in the order of their factors, or a random sample of `n_rows`.
     """
-    grid = np.array(list(itertools.product(*map(range, FACTORS.values()))))
+    grid = np.array(list(itertools.product(*map(range, SPRITE_FACTORS.values()))))
     n_rows = config.n_rows or len(grid)
     if n_rows > len(grid):
         raise UserError(f"--n-rows {n_rows}: there are {len(grid)} sprites, expected at most those")
     if n_rows < len(grid):
         grid = grid[np.random.default_rng(config.data_seed).permutation(len(grid))[:n_rows]]
-    factors = unstructured_to_structured(grid, names=list(FACTORS))
+    factors = unstructured_to_structured(grid, names=list(SPRITE_FACTORS))
     names = [f"pixel_{row}_{column}" for row, column in np.ndindex(size, size)]
     return draw(factors, size), names, np.array(SHAPES)[factors["shape"]], (size, size), factors
 
 
 def draw(factors, size):
-    """Pictures [N, size * size] of sprites: the share of each pixel that the shape covers, nearly.
+    """Draw sprites [N, size * size]: a pixel is about the share that the shape covers.
 
-    A pixel's value falls from 1 to 0 within half a pixel of the shape's edge.
+    The value falls from 1 to 0 within half a pixel on either side of the edge.
     """
-    side = np.linspace(*SIDES, FACTORS["scale"])[factors["scale"]] * size  # [N]
-    angle = factors["orientation"] * np.pi / 2 / FACTORS["orientation"]
+    side = np.linspace(*SIDES, SPRITE_FACTORS["scale"])[factors["scale"]] * size  # [N]
+    angle = factors["orientation"] * np.pi / 2 / SPRITE_FACTORS["orientation"]
     pixels = np.arange(size) + 0.5
-    centres = np.linspace(*CENTRES, FACTORS["x"]) * size
+    centres = np.linspace(*CENTRES, SPRITE_FACTORS["x"]) * size
     dx = (pixels - centres[factors["x"], None])[:, None]  # [N, 1, size]
     dy = (pixels - centres[factors["y"], None])[:, :, None]  # [N, size, 1]
     grey = np.empty((len(factors), size, size))
@@ -55,12 +56,12 @@ def draw(factors, size):
 
 
 def along(angle, dx, dy):
-    """How far pixels lie in the direction `angle` [N] from the centre, [N, size, size]."""
+    """Distance of pixels from the centre in the direction `angle` [N], [N, size, size]."""
     return np.cos(angle)[:, None, None] * dx + np.sin(angle)[:, None, None] * dy
 
 
 def from_polygon(n_edges, side, angle, dx, dy):
-    """Signed distance to a regular polygon as large as a square of that side; negative inside."""
+    """Signed distance to a regular polygon with the area of a square; negative inside."""
     inradius = side / (n_edges * np.tan(np.pi / n_edges)) ** 0.5  # area: n r^2 tan(pi / n)
     turns = angle + 2 * np.pi * np.arange(n_edges)[:, None] / n_edges
     outside = along(turns[0], dx, dy)
@@ -70,7 +71,7 @@ def from_polygon(n_edges, side, angle, dx, dy):
 
 
 def from_ellipse(side, angle, dx, dy):
-    """Signed distance, to first order, to an ellipse twice as long as wide; negative inside."""
+    """First-order signed distance to an ellipse twice as long as wide; negative inside."""
     short = side[:, None, None] / (2 * np.pi) ** 0.5  # area: 2 pi short^2
     long = 2 * short
     u, v = along(angle, dx, dy), along(angle + np.pi / 2, dx, dy)

@@ -1,18 +1,18 @@
-"""The text of cells <-> numbers: missing marks, percent, thousands, currencies, dates.
+"""Convert the text of cells to numbers and back: missing marks, percent, currencies, dates.
 
-A *style* is a plain dict that says how a column writes its numbers; it is found once, on training
-rows, and used in both directions. {} is plain text.
+A *style* is a plain dict that says how a column writes its numbers. It is inferred once, from the
+training rows, and used in both directions. {} stands for plain text.
 """
 
 import re
 
 import numpy as np
 
-# Marks that stand for a missing cell, besides an empty one; compared without case.
+# Marks of a missing cell, beside the empty cell; upper and lower case are equal.
 MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nil", "-", "--", "?", ".")
-MOSTLY = 0.95  # of the observed cells must be numbers for the rest to be taken as missing
-MAX_DECIMALS = 12  # beyond them a float's own shortest text
-N_STYLED = 2000  # distinct cells looked at to tell how a column writes its numbers
+MOSTLY = 0.95  # share of observed cells that must be numbers in a column of numbers
+MAX_DECIMALS = 12  # most decimals of a style; with more a float's shortest text is written
+N_STYLED = 2000  # distinct cells from which the style of a column is inferred
 DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y-%m"),
     *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"),
@@ -29,7 +29,7 @@ DATES = (
         "%Y-%m-%dT%H:%M:%S+00:00",
     ),
 )
-SEPARATORS = (  # of thousands and of decimals; some spaces do not break a line
+SEPARATORS = (  # of thousands and of decimals; \u00a0 and \u202f are spaces that do not break
     *((",", "."), ("", ","), (".", ","), ("'", "."), (" ", "."), (" ", ",")),
     *(("\u00a0", "."), ("\u00a0", ","), ("\u202f", "."), ("\u202f", ",")),
 )
@@ -40,7 +40,7 @@ def is_text(series):
 
 
 def missing(series):
-    """True where a cell is empty or one of the marks, [N]."""
+    """True where a cell is empty or a mark of a missing one, [N]."""
     if not is_text(series):
         return series.isna().to_numpy()
     plain = series.str.strip().str.lower()
@@ -48,7 +48,7 @@ def missing(series):
 
 
 def style_of(series):
-    """How the observed cells of a column are written, and the numbers they hold; ({}, None): text.
+    """The style of a column and its numbers [N]; ({}, None) for a column of text.
 
     A column counts as numbers where at least MOSTLY of its observed cells are numbers.
     """
@@ -56,7 +56,7 @@ def style_of(series):
     if not is_text(series):
         return {"decimals": None}, series.to_numpy(np.float64)
     cells = series[seen].str.strip()
-    if not len(cells) or cells.str.fullmatch(r"[+-]?0\d+").any():  # 007 is a code
+    if not len(cells) or cells.str.fullmatch(r"[+-]?0\d+").any():  # 007 is an identifier
         return {}, None
     counts = cells.value_counts().iloc[:N_STYLED]
     sample, weights = counts.index.to_series(), counts.to_numpy() / counts.sum()
@@ -70,7 +70,7 @@ def style_of(series):
 
 
 def _candidates(sample, weights):
-    """Styles by which distinct cells could be read, the plainest first; `weights` sum to 1."""
+    """Yield styles that may fit the distinct cells, the plainest first; `weights` sum to 1."""
     yield {}
     signs = sample.str.extract(r"^[+-]?([$€£¥]\s*)?.*?(\s*[%$€£¥])?$")
     affixes = {
@@ -88,13 +88,13 @@ def _candidates(sample, weights):
             yield affixes | {"thousands": thousands, "decimal": decimal}
     if weights[sample.str.contains(r"\d", regex=True)].sum() >= MOSTLY:
         read = {form: weights[~np.isnan(numbers(sample, {"date": form}))].sum() for form in DATES}
-        best = max(read, key=read.get)  # a day beyond the 12th tells days from months
+        best = max(read, key=read.get)  # days after the 12th distinguish day from month
         if read[best] >= MOSTLY:
             yield {"date": best}
 
 
 def _bare(text, style):
-    """Cells without the column's currency or percent sign and the blanks beside it."""
+    """Cells without the currency or percent sign of their column, and without blanks."""
     if prefix := style.get("prefix", "").strip():
         text = text.str.replace(prefix, "", n=1, regex=False)
     if suffix := style.get("suffix", "").strip():
@@ -103,7 +103,7 @@ def _bare(text, style):
 
 
 def numbers(series, style):
-    """The cells as float64 [N], NaN where a cell is none; dates are days since 1970."""
+    """The cells as float64 [N], NaN where a cell is not a number; dates are days since 1970."""
     import pandas as pd
 
     if not is_text(series):
@@ -112,7 +112,7 @@ def numbers(series, style):
     if form := style.get("date"):
         times = pd.to_datetime(text, format=form, errors="coerce")
         times = times.dt.tz_localize(None) if times.dt.tz is not None else times
-        micro = times.to_numpy("datetime64[us]")  # nanoseconds would end in the year 2262
+        micro = times.to_numpy("datetime64[us]")  # nanoseconds would overflow in the year 2262
         return np.where(np.isnat(micro), np.nan, micro.astype(np.int64) / 86_400e6)
     text = _bare(text, style)
     if thousands := style.get("thousands"):
@@ -126,7 +126,7 @@ def numbers(series, style):
 
 
 def _with_decimals(style, sample):
-    """The style with the number of decimals its cells have; None where they are in exponents."""
+    """Add the number of decimals of the cells to a style; None if cells have exponents."""
     if "date" in style:
         return style
     bare = _bare(sample, style)
@@ -141,10 +141,10 @@ def _with_decimals(style, sample):
 
 
 def texts(values, style, whole=False, exact=False):
-    """Numbers as cells in the style of their column; `whole` ones are rounded first.
+    """Numbers as cells in the style of their column; with `whole` they are rounded first.
 
-    Where the style knows no number of decimals: seven digits, as many as a float32 holds, or all
-    of them if `exact`.
+    If the style has no number of decimals, cells get the seven digits of a float32, or with
+    `exact` all digits.
     """
     import pandas as pd
 
@@ -174,4 +174,5 @@ def _text(value, decimals, style, exact):
     return f"{sign}{style.get('prefix', '')}{text.removeprefix('-')}{style.get('suffix', '')}"
 
 
-DAYS = (-719_162, 2_932_896)  # of the years 1 and 9999, which every date format can write
+# First and last day that every date format can write, in the years 1 and 9999.
+DAYS = (-719_162, 2_932_896)

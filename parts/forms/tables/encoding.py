@@ -1,7 +1,7 @@
-"""A DataFrame <-> what the model sees: scaling, categories, missing cells, and their inverse.
+"""Encode a DataFrame in model units, and decode it: scaling, categories, missing cells.
 
 Model units are numbers near 0 for `real` and `positive` columns, the count itself, or the code of a
-category. What is fitted on training rows (parts/forms/tables/kinds.py) is kept in plain `Column`s.
+category. parts/forms/tables/kinds.py fits the `Column`s to the training rows.
 """
 
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from parts.forms.tables import cells
 from parts.model.limits import FARTHEST_SEEN
 
 DISCRETE = ("binary", "categorical", "ordinal")
-FARTHEST = 1e15  # standard deviations from the training mean, of a linearly scaled cell
-LARGEST = 8e307  # of a cell: the distance between two of them is still a number
+MAX_SCALED = 1e15  # largest linearly scaled cell, in standard deviations from the mean
+LARGEST = 8e307  # largest cell; a difference of two such cells is still finite
 KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column and how it becomes model units: (g(value) - shift) / scale, g by `curve`.
+    """A column and its map to model units: (g(value) - shift) / scale, where `curve` names g.
 
     linear: g(v) = v. asinh: g(v) = KNEE asinh(((v - centre) / spread) / KNEE). log: ln(v + offset).
-    A count stays itself; centre and spread are then those of ln(1 + v), for the network.
+    A count is its own model unit; its centre and spread are those of ln(1 + v), for the network.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Column:
     offset: float = 0.0
     levels: list = field(default_factory=list)  # the cells of a category, by code
     style: dict = field(default_factory=dict)
-    whole: bool = False  # all whole numbers
+    whole: bool = False  # whether all cells are whole numbers
     low: float | None = None  # 0 where no training cell is negative
-    why: str = ""  # it is ignored
-    condition: bool = False  # it is a part of y: parts/forms/conditions.py
+    why: str = ""  # the reason if the column is ignored
+    condition: bool = False  # whether the column is a condition
 
     def to_dict(self):
-        return dict(vars(self))  # asdict would copy deeply: pictures have many columns
+        return dict(vars(self))  # asdict is slow for the many columns of pictures
 
     def to_model(self, values):
-        """User units -> model units, float64, any shape."""
+        """Convert user units to model units, float64, any shape."""
         if self.curve == "asinh":
             values = KNEE * np.arcsinh((values / self.spread - self.centre / self.spread) / KNEE)
         elif self.curve == "log":
@@ -53,7 +53,7 @@ class Column:
         return (values - self.shift) / self.scale
 
     def to_user(self, x):
-        """Model units -> user units, float64."""
+        """Convert model units to user units, float64, any shape."""
         values = np.asarray(x, np.float64) * self.scale + self.shift
         if self.curve == "asinh":
             values = np.sinh(np.clip(values / KNEE, -600, 600)) * KNEE * self.spread + self.centre
@@ -64,8 +64,8 @@ class Column:
     def mean_to_user(self, mean, std):
         """Mean in user units of a number with this mean and std in model units.
 
-        Exact where it is Gaussian there. A Student-t has no mean in user units where the curve is
-        not linear: its tails outweigh every power; the Gaussian's then stands for it.
+        It is exact for a Gaussian. A Student-t has no finite mean after a curve that is not linear;
+        the mean of the Gaussian is returned for it.
         """
         mu, sigma = mean * self.scale + self.shift, std * self.scale
         if self.curve == "asinh":  # E sinh(a + b eps) = sinh(a) exp(b^2 / 2)
@@ -79,10 +79,10 @@ class Column:
         return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
 
     def log_det(self, x, user=True):
-        """log |d model / d value| at x in model units; else of the curve alone.
+        """log |d model / d value| at x in model units; without `user` only that of the asinh.
 
-        Without `user` x is measured in model units, the asinh undone: neither the unit of a column
-        nor the logarithm of a positive one decides how much it weighs.
+        Without `user` densities stay in model units except for the asinh, so that neither the unit
+        of a column nor the logarithm of a positive one changes its weight.
         """
         if self.levels or self.is_count:
             return np.zeros_like(x, np.float64)
@@ -93,7 +93,7 @@ class Column:
             return unit - np.log(np.cosh(np.clip(g / KNEE, -600, 600)))
         return unit - g if self.curve == "log" and user else np.full_like(g, unit)
 
-    # What differs by kind, beside how its numbers become model units
+    # Differences between kinds
 
     @property
     def is_count(self):
@@ -108,22 +108,22 @@ class Column:
         return np.zeros(len(values), bool)
 
     def for_network(self, x):
-        """Model units of a number as a network is given them: near 0, any shape."""
+        """Model units of a number as input of a network, near 0, any shape."""
         return (np.log1p(x) - self.centre) / self.spread if self.is_count else x
 
     def from_network(self, x):
-        """The inverse of `for_network`."""
+        """Invert `for_network`."""
         return np.round(np.expm1(x * self.spread + self.centre)) if self.is_count else x
 
     def rounded(self, x):
-        """Model units as the column can hold them: counts are whole numbers."""
+        """Model units rounded to values of the column: counts are whole numbers."""
         return np.round(x) if self.is_count else x
 
     def error(self, truth, guess, scale):
-        """How far guesses lie from the truth, in the user's units and codes.
+        """The error of guesses, in the user's units and codes.
 
-        RMSE over `scale` of numbers, share of wrong cells of categories, mean distance of ranks
-        over the largest of ordered ones.
+        It is RMSE / `scale` for numbers, the share of wrong cells for categories, and the mean
+        distance of ranks / the largest distance for ordinal columns.
         """
         if self.kind == "ordinal":
             return float(np.abs(truth - np.round(guess)).mean() / (len(self.levels) - 1))
@@ -134,21 +134,21 @@ class Column:
     # Cells
 
     def text(self, x):
-        """Model units [N] -> cells as they stand in the column."""
+        """Convert model units [N] to cells in the style of the column."""
         return self.text_of(x if self.levels else self.to_user(x))
 
     def text_of(self, values):
-        """User units, or codes of levels, [N] -> cells as they stand in the column."""
+        """Convert user units or codes of levels [N] to cells in the style of the column."""
         if self.levels:
             codes = np.clip(np.round(values), 0, len(self.levels) - 1).astype(int)
             return np.array(self.levels, dtype=object)[codes].tolist()
-        if self.kind == "positive" and self.offset == 0:  # and stays so when it is rounded
+        if self.kind == "positive" and self.offset == 0:  # rounding must not make it 0
             decimals = 0 if self.whole else self.style.get("decimals")
             values = values if decimals is None else np.maximum(values, 10.0**-decimals)
         return cells.texts(values, self.style, self.whole)
 
     def describe(self):
-        """The line of the table of kinds that says how the column is read."""
+        """Words for the levels or the scaling of the column."""
         if self.kind == "ignore":
             return self.why
         if self.levels:
@@ -160,18 +160,18 @@ class Column:
 
 def standardize(x, names):
     """Columns with the mean and standard deviation of x [N, D]; a constant column has scale 1."""
-    # Columns of 1e300 or 1e-300 are squared without overflow by dividing by a power of two first,
-    # which is exact: all others come out as without it.
+    # Division by a power of two is exact, and prevents overflow when columns of 1e300 or 1e-300
+    # are squared. The results for other columns do not change.
     power = np.frexp(np.abs(x).max(0))[1]
     unit = np.ldexp(x, -power)
     shift, scale = np.ldexp(unit.mean(0), power), np.ldexp(unit.std(0), power)
     constant = (np.ptp(unit, 0) == 0) | (scale == 0)
-    shift[constant], scale[constant] = x[0, constant], 1.0  # exactly: a mean would be rounded
+    shift[constant], scale[constant] = x[0, constant], 1.0  # exact, where a mean would be rounded
     return [Column(n, float(a), float(s)) for n, a, s in zip(names, shift, scale, strict=True)]
 
 
 def check_finite(values, name, rows):
-    """Raise UserError for infinite and unthinkably large cells of the rows numbered `rows`."""
+    """Raise UserError for infinite or too large cells of the rows numbered `rows`."""
     bad = np.abs(values) > LARGEST  # False for NaN
     if bad.any():
         at = int(bad.argmax())
@@ -182,19 +182,20 @@ def check_finite(values, name, rows):
 
 
 def modelled(columns):
+    """The columns of x: neither ignored nor conditions."""
     return [c for c in columns if c.kind != "ignore" and not c.condition]
 
 
 def holes(frame, name):
-    """True where a column's cell is empty or a mark of a missing one, [N]; none where it is not."""
+    """True where a cell of the column is missing, [N]; False if there is no such column."""
     return cells.missing(frame[name]) if name in frame else np.zeros(len(frame), bool)
 
 
 def encode(frame, columns, dtype=np.float32):
-    """x and mask [N, D] of the modelled columns, what is impossible, and notes in words.
+    """Encode a frame: x, mask and `impossible` [N, D] of the modelled columns, and notes.
 
-    Missing are empty cells, unreadable ones and unknown categories; `impossible` [N, D] marks
-    numbers outside a column's support (a negative count), which are missing to the model as well.
+    Empty cells, unreadable cells and unknown categories are missing. `impossible` marks numbers
+    outside a column's support, such as a negative count; the mask is 0 there too.
     """
     n, kept = len(frame), modelled(columns)
     x = np.zeros((n, len(kept)), dtype)
@@ -207,7 +208,11 @@ def encode(frame, columns, dtype=np.float32):
             continue
         series = frame[column.name]
         gone = cells.missing(series)
-        values = codes(series, column) if column.levels else cells.numbers(series, column.style)
+        values = (
+            codes_of_levels(series, column)
+            if column.levels
+            else cells.numbers(series, column.style)
+        )
         what = "is no level it was trained on" if column.levels else "is no number"
         if not column.levels:
             check_finite(values, column.name, series.index)
@@ -231,17 +236,17 @@ def encode(frame, columns, dtype=np.float32):
     return x, mask, impossible, notes
 
 
-def far(x, columns):
-    """True where a number is farther out than the encoder tells apart, [N, D]."""
+def is_far_out(x, columns):
+    """True where a number lies beyond the range that the encoder distinguishes, [N, D]."""
     number = np.array([column.kind in ("real", "positive") for column in columns])
     return (np.abs(x) > FARTHEST_SEEN) & number
 
 
-def codes(series, column):
-    """The codes of a category's cells, float64 [N], NaN where it is none of its levels."""
+def codes_of_levels(series, column):
+    """The codes of a category's cells, float64 [N], NaN for a cell that is not a level."""
     import pandas as pd
 
-    if column.style:  # levels that are numbers: 6 and 6.0 are the same
+    if column.style:  # the levels are numbers: 6 and 6.0 are equal
         known = cells.numbers(pd.Series(column.levels, dtype="str"), column.style)
         found = pd.Index(known).get_indexer(cells.numbers(series, column.style))
     else:
@@ -251,25 +256,25 @@ def codes(series, column):
 
 
 def check_distance(x, columns):
-    """Refuse held-back cells so far from the training rows that float32 cannot square them."""
+    """Raise UserError for a held-back cell whose square would overflow float32."""
     for i, column in enumerate(columns):
         with np.errstate(over="ignore", invalid="ignore"):
             far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
-        if not far < FARTHEST:
+        if not far < MAX_SCALED:
             raise UserError(
                 f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "
-                f"its training rows, expected less than {FARTHEST:g}; mend or drop that row"
+                f"its training rows, expected less than {MAX_SCALED:g}; mend or drop that row"
             )
 
 
 def to_model(x, columns):
-    """User units [N, D] -> model units, float32, of columns that are scaled linearly."""
+    """Convert user units [N, D] to model units, float32, for linearly scaled columns."""
     shift, scale = _shift_scale(columns)
     return ((x - shift) / scale).astype(np.float32)
 
 
 def to_user(x, columns):
-    """Model units [..., D] -> user units, float64; a category stays its code."""
+    """Convert model units [..., D] to user units, float64; categories stay codes."""
     if all(column.curve == "linear" for column in columns):
         shift, scale = _shift_scale(columns)
         return np.asarray(x, np.float64) * scale + shift
@@ -278,7 +283,7 @@ def to_user(x, columns):
 
 
 def as_numbers(columns, x, mask):
-    """Rows in model units as a user's numbers, one-hot categories among them; NaN where missing."""
+    """Rows in user units with categories one-hot, [N, F]; NaN where a cell is missing."""
     parts = []
     for j, column in enumerate(columns):
         value = x[:, j] if column.levels else column.to_user(x[:, j])
@@ -290,8 +295,8 @@ def as_numbers(columns, x, mask):
     return np.hstack(parts)
 
 
-def typed(frame, columns):
-    """A frame of text for a file that holds types: numbers and dates where every cell is one."""
+def with_types(frame, columns):
+    """Convert columns of text to numbers or dates, where every cell of the column is one."""
     import pandas as pd
 
     frame = frame.copy()
@@ -305,7 +310,7 @@ def typed(frame, columns):
             continue
         number = cells.numbers(cell, column.style)
         if (np.isnan(number) & ~cells.missing(cell)).any():
-            continue  # it stays the text it was
+            continue  # the column stays text
         if form := column.style.get("date"):
             frame[column.name] = pd.to_datetime(cell.str.strip(), format=form, errors="coerce")
         else:
@@ -315,19 +320,19 @@ def typed(frame, columns):
     return frame
 
 
-def as_held(frame, columns, file, path):
-    """The frame as the file to be written holds it: with types where text becomes Parquet."""
+def as_file_holds(frame, columns, file, path):
+    """The frame for the file at `path`: with types if a text file becomes Parquet."""
     if not str(path).lower().endswith(".parquet") or "table" in file.as_written:
         return frame
-    return typed(frame, [c for c in columns if c.name in frame])
+    return with_types(frame, [c for c in columns if c.name in frame])
 
 
 def log_det(x, columns, mask=None, user=True):
-    """Sum over a row's observed columns of `Column.log_det`, [N]."""
+    """Sum of `Column.log_det` over the observed columns of each row, [N]."""
     if not user and all(column.curve == "linear" for column in columns):
         return np.zeros(len(x))
     if mask is None and all(c.kind == "real" and c.curve == "linear" for c in columns):
-        return np.full(len(x), -np.log(_shift_scale(columns)[1]).sum())  # the same for every row
+        return np.full(len(x), -np.log(_shift_scale(columns)[1]).sum())  # equal for all rows
     per_column = np.stack([c.log_det(x[:, j], user) for j, c in enumerate(columns)], -1)
     return (per_column if mask is None else per_column * mask).sum(-1)
 
@@ -337,7 +342,7 @@ def _shift_scale(columns):
 
 
 def numeric(series, path):
-    """A column as float64, or a UserError that names its first cell that is no finite number."""
+    """A column as float64; UserError names the first cell that is not a finite number."""
     values = cells.numbers(series, {})
     bad = ~(np.abs(values) <= LARGEST)
     if bad.any():
@@ -355,10 +360,10 @@ def numeric(series, path):
 
 
 def encode_file(file, columns):
-    """`encode` of a File of the table that a run's `columns` describe.
+    """Encode a File by the `columns` of a run, see `encode`.
 
-    Its columns may come in any order; some may be missing, others be new, which a note says. An
-    array's columns, which have no names, get those of the run.
+    The columns of the file may be in any order; notes name missing and new columns. The columns of
+    an array have no names and get those of the run.
     """
     path = file.path
     kept = modelled(columns)
@@ -381,7 +386,7 @@ def encode_file(file, columns):
 
 
 def column_arrays(columns):
-    """What a figure needs to know of columns, as arrays."""
+    """Names, kinds and levels of columns as arrays, for figures."""
     return {
         "columns": np.array([column.name for column in columns], dtype=str),
         "kinds": np.array([column.kind for column in columns], dtype=str),

@@ -1,18 +1,18 @@
-"""A small table such as people have: mixed columns, holes, and a few rows that cannot be right."""
+"""A small example table: mixed columns, missing cells, and a few contradictory rows."""
 
 import numpy as np
 
 N_ROWS, HOLES, ODD = 2000, 0.1, 0.01
 JOBS = ("student", "clerk", "engineer", "nurse", "manager", "retired")
-PAY = np.array([9.1, 10.2, 10.8, 10.4, 11.1, 9.9])  # log of a year's income
+PAY = np.array([9.1, 10.2, 10.8, 10.4, 11.1, 9.9])  # mean log of a year's income, for each job
 CITIES = ("Bern", "Oslo", "Porto", "Turin")
 
 
 def survey(seed=42):
-    """Text cells: identifier, age, income with a heavy tail, counts, yes/no, categories, dates.
+    """A DataFrame of text: identifier, age, heavy-tailed income, counts, categories, dates.
 
-    10 % of the cells are empty; `odd` marks the 1 % of rows in which columns contradict each other
-    or lie far outside, and must not be shown to a model.
+    10 % of the cells are empty. The column `odd` marks the 1 % of rows whose cells contradict each
+    other or are extreme; a model must not be trained on this column.
     """
     import pandas as pd
 
@@ -35,7 +35,7 @@ def survey(seed=42):
     rent = 12 + 9 * np.log(income) - 85 + 3 * (3 - city) + 1.5 * rng.normal(size=N_ROWS)
     joined = 19_000 - 120 * (age - 16) + 250 * rng.normal(size=N_ROWS)  # days since 1970
 
-    planted = {}  # row -> the columns that make it odd, which are never left empty
+    planted = {}  # odd row -> the columns that make it odd, which are never empty
     for i, row in enumerate(rng.permutation(N_ROWS)[: int(ODD * N_ROWS)]):
         match i % 5:
             case 0:

@@ -1,18 +1,18 @@
-"""What is odd about a row, in words: its most surprising cells and what was expected of them."""
+"""Explain odd rows in words: their most surprising cells and the values expected there."""
 
 import numpy as np
 
 from parts.forms.tables import cells
 
-NOTABLE = 0.5  # nats by which a cell must be more surprising than its column usually is
+NOTABLE = 0.5  # nats by which an odd cell exceeds the typical surprise of its column
 
 
 def explain(scorer, frame, encoded, chosen, typical):
     """The three oddest cells of each row numbered `chosen`, observed and expected, in words.
 
-    `scorer` has the model's `columns`, the `surprise` of each cell of rows and what is `expected`
-    of a cell; `frame` holds the cells as they stand, `encoded` the rows in model units; `typical`
-    [D] is how surprising a cell of each column usually is.
+    `scorer` gives the model's `columns`, the `surprise` of cells and the `expected` values of a
+    column. `frame` holds the cells as text, `encoded` the rows in model units, and `typical` [D]
+    the typical surprise of each column.
     """
     x, mask, y = (None if a is None else a[chosen] for a in encoded[:3])
     excess = scorer.surprise(x, mask, y) - typical
@@ -29,7 +29,7 @@ def explain(scorer, frame, encoded, chosen, typical):
             given = None if y is None else y[row]
             wanted = expectations(column, *scorer.expected(x[row], mask[row], j, given))
             words[row, place] = [
-                # The likeliest category is no oddity: another cell has misled the others.
+                # A cell with the expected category is not odd: another cell of the row is.
                 "" if want.startswith(f"{cell} (") else f"{column.name}={cell[:40]} expected {want}"
                 for cell, want in zip(seen, wanted, strict=True)
             ]
@@ -37,7 +37,7 @@ def explain(scorer, frame, encoded, chosen, typical):
 
 
 def expectations(column, mean, draws):
-    """Draws [M, n] of a column in words: 41±12, half the width that holds 68 %, or F (97%)."""
+    """Describe draws [M, n] of a column: 41±12, with half the 68 % interval, or F (97%)."""
     if column.levels:
         shares = (draws == mean).mean(0)  # [n]
         return [f"{text} ({s:.0%})" for text, s in zip(column.text(mean), shares, strict=True)]

@@ -1,4 +1,4 @@
-"""Figures of a run on a table, of the arrays that evaluate.py, impute.py and generate.py leave."""
+"""Figures of a run on a table, from the arrays of evaluate.py, impute.py and generate.py."""
 
 import numpy as np
 
@@ -16,24 +16,24 @@ from parts.plots.style import (
     subplots,
 )
 
-N_PROFILES = 6  # test rows with a panel each
-N_ROWS = 12  # test rows along a column's panel
-MOST_COLUMNS = 20  # columns with a panel each
-COMMON_SCALE = 30  # columns whose spreads differ less share an axis
-N_POINTS = 300  # hidden cells shown per column
-MOST_PANELS = 12
-MOST_NAMED = 30  # rows of a matrix of correlations that have a name
-NAME_LENGTH = 25  # letters of these names
-MOST_BARS = 20  # columns whose errors are bars with their values beside them
-N_BINS = 30
-CUT = 0.002  # share of cells at either end that may lie outside a linear axis
+N_PROFILES = 6  # most test rows with a panel each
+N_PANEL_ROWS = 12  # most test rows in the panel of a column
+MOST_COLUMNS = 20  # most columns with a panel each
+COMMON_SCALE = 30  # largest ratio of the spreads of columns that share an axis
+N_POINTS = 300  # most hidden cells in the panel of a column
+MOST_PANELS = 12  # most columns with a panel for filled or generated cells
+MAX_NAMED_ROWS = 30  # most named rows of a matrix of correlations
+NAME_LENGTH = 25  # most letters of such a name
+MOST_BARS = 20  # most columns whose errors are bars; more are points
+N_HISTOGRAM_BINS = 30  # bins of a histogram
+CUT = 0.002  # share of cells at either end that a linear axis may leave out
 
 
-# What evaluate.py leaves
+# Figures of evaluation.npz
 
 
 def reconstructions(arrays):
-    """Original against reconstructed test rows, with the model's two sigma around numbers."""
+    """Original and reconstructed test rows, with two sigma of p(x|z) around numbers."""
     n_columns = len(arrays["columns"])
     alike = not arrays["n_levels"].any() and not arrays["dates"].any()
     spread = np.ptp(np.where(np.isnan(arrays["x"]), arrays["recon"], arrays["x"]), 0)
@@ -43,7 +43,7 @@ def reconstructions(arrays):
 
 
 def profiles(arrays):
-    """A panel per test row, its columns along the axis: for columns of like scale."""
+    """A panel per test row with its columns along the axis, for columns of similar scale."""
     n = min(N_PROFILES, len(arrays["x"]))
     figure, axes = panels(n, width=9.6 / min(n, 2), height=2.2, most_across=2)
     at = np.arange(arrays["x"].shape[1])
@@ -62,8 +62,8 @@ def profiles(arrays):
 
 
 def column_panels(arrays):
-    """A panel per column, test rows along the axis; a category's levels by their names."""
-    n, n_columns = min(N_ROWS, len(arrays["x"])), len(arrays["columns"])
+    """A panel per column with test rows along the axis; categories have named levels."""
+    n, n_columns = min(N_PANEL_ROWS, len(arrays["x"])), len(arrays["columns"])
     shown = np.unique(np.linspace(0, n_columns - 1, min(n_columns, MOST_COLUMNS)).round())
     shown = shown.astype(int)
     figure, axes = panels(len(shown), width=2.7, height=1.75)
@@ -88,7 +88,7 @@ def column_panels(arrays):
 
 
 def draw_cells(axis, at, x, recon, low, high):
-    """Numbers of some cells, what they were reconstructed as, and where p(x|z) is wide."""
+    """Draw numbers of cells, their reconstructions, and two sigma of p(x|z)."""
     mark_empty(axis, at, x)
     axis.vlines(at, low, high, color=ORANGE, alpha=0.35, linewidth=5, label="±2σ of p(x|z)")
     draw_reconstructed(axis, at, recon)
@@ -96,7 +96,7 @@ def draw_cells(axis, at, x, recon, low, high):
 
 
 def draw_levels(axis, at, x, recon, names, kind):
-    """Levels of some cells and what they were reconstructed as, on an axis of their names."""
+    """Draw levels of cells and their reconstructions on an axis of named levels."""
     codes, guesses = x, np.clip(np.round(recon), 0, len(names) - 1)
     seen = np.concatenate([codes[~np.isnan(codes)], guesses]).astype(int)
     counts = np.bincount(seen, minlength=len(names))
@@ -128,7 +128,7 @@ def cells_legend(figure, axes, x):
 
 
 def fit_scale(axis, values, date=False, kind=""):
-    """Of an x or y axis: dates as such, few plain numbers, and logarithms for heavy tails."""
+    """Fit the scale of an axis to its values: dates, plain numbers, or logarithms for tails."""
     values = values[np.isfinite(values)]
     scale, width = style.scale_for(values, kind, date)
     if date:
@@ -143,9 +143,9 @@ def fit_scale(axis, values, date=False, kind=""):
 
 
 def column_errors(arrays):
-    """Error of each column beside that of what is expected of any row, and of PCA.
+    """The error of each column for the VAE, for the training mean or mode, and for PCA.
 
-    Numbers and categories have units of their own, and so a panel of their own.
+    Numbers and categories have different units, and so separate panels.
     """
     groups = [
         (np.flatnonzero(arrays["n_levels"] == 0), f"test MSE ({arrays['unit']}, squared)"),
@@ -174,7 +174,7 @@ def column_errors(arrays):
 
 
 def draw_errors(axis, arrays, rows, methods):
-    """Horizontal bars with their values, the first column on top; of many columns a mark each."""
+    """Draw errors as bars with values, the first column on top, or as points for many columns."""
     at, height = np.arange(len(rows)), 0.8 / len(methods)
     empty = arrays["n_observed"][rows] == 0
     largest = 0.0
@@ -199,11 +199,11 @@ def draw_errors(axis, arrays, rows, methods):
     axis.set_axisbelow(True)
 
 
-# What impute.py leaves
+# Figures of imputed.npz
 
 
 def imputations(arrays):
-    """Hidden cells against what they were filled with: intervals, and shares for categories."""
+    """Hidden cells and their fills: intervals for numbers, confusion matrices for categories."""
     names, hidden = arrays["columns"], arrays["hidden"]
     filled = [j for j in range(len(names)) if hidden[:, j].any()]
     shown = sorted(filled[:MOST_PANELS], key=lambda j: arrays["n_levels"][j] > 0)
@@ -244,14 +244,14 @@ def draw_filled(axis, truth, imputed, low, high, arrays, j):
 
 
 def confusion(axis, truth, imputed, names, ordered):
-    """Of the cells of each true level (a column of the picture), the share filled with each."""
+    """Draw a confusion matrix: for each true level (column) the shares of the filled levels."""
     truth, imputed = (np.round(codes).astype(int) for codes in (truth, imputed))
     counts = np.bincount(truth, minlength=len(names))
     labels, places = style.places_of_levels(names, counts, ordered)
     table = np.zeros((len(labels), len(labels)))
     np.add.at(table, (places[imputed], places[truth]), 1)
     share = table / np.maximum(table.sum(0), 1)
-    share[:, table.sum(0) == 0] = np.nan  # no such cell was hidden
+    share[:, table.sum(0) == 0] = np.nan  # no cell of this level was hidden
     axis.set_facecolor(EMPTY)
     picture = axis.imshow(share, cmap="Blues", vmin=0, vmax=1, origin="lower", aspect="auto")
     rotation = 90 if max(map(len, labels)) * len(labels) > 20 else 0
@@ -261,11 +261,11 @@ def confusion(axis, truth, imputed, names, ordered):
     return picture
 
 
-# What generate.py leaves
+# Figures of generated.npz
 
 
 def generated_marginals(arrays):
-    """Each column of the generated rows beside the real ones."""
+    """The distribution of each column in generated and in real rows."""
     names = arrays["columns"]
     n = min(len(names), MOST_PANELS)
     figure, axes = panels(n, width=2.7, height=2.2)
@@ -300,7 +300,7 @@ def bars(axis, real, new, names, ordered):
 
 
 def histograms(axis, real, new, kind, date=False):
-    """Both on a scale that shows their tails; what to say of cells that lie outside of it."""
+    """Draw two histograms on a scale that shows their tails; returns a note on cells outside."""
     both = np.concatenate([real, new]) if len(real) + len(new) else np.zeros(1)
     scale, width = style.scale_for(both, kind, date)
     low, high = both.min(), both.max()
@@ -308,7 +308,7 @@ def histograms(axis, real, new, kind, date=False):
         low, high = inner_range(both)
     if low == high:
         low, high = low - 0.5 * max(1, 1e-3 * abs(low)), high + 0.5 * max(1, 1e-3 * abs(high))
-    steps = np.linspace(0, 1, N_BINS + 1)
+    steps = np.linspace(0, 1, N_HISTOGRAM_BINS + 1)
     if scale == "log":
         low, high = (low, high) if low > 0 else (0.5 * high, high)
         bins = low * (high / low) ** steps
@@ -316,7 +316,7 @@ def histograms(axis, real, new, kind, date=False):
         ends = np.arcsinh([low / width, high / width])
         bins = width * np.sinh(ends[0] + np.ptp(ends) * steps)
     elif kind == "count" and high - low < 1e6:
-        bins = np.arange(low, high + 2, max(1, (high - low) // N_BINS)) - 0.5
+        bins = np.arange(low, high + 2, max(1, (high - low) // N_HISTOGRAM_BINS)) - 0.5
     else:
         bins = low + (high - low) * steps
     bins[0], bins[-1] = min(bins[0], low), max(bins[-1], high)
@@ -337,7 +337,7 @@ def histograms(axis, real, new, kind, date=False):
 
 
 def inner_range(values):
-    """The ends of the numbers, but for the few that lie far from all others."""
+    """The least and largest number, without the few numbers far from all others."""
     low, high = np.quantile(values, (CUT, 1 - CUT))
     room = 0.5 * (high - low)
     near = values[(values >= low - room) & (values <= high + room)]
@@ -345,10 +345,10 @@ def inner_range(values):
 
 
 def generated_correlations(arrays):
-    """Rank correlations of real and of generated rows, their difference; categories by level."""
+    """Rank correlations of real rows, of generated rows, and their difference."""
     real, new = arrays["correlation_real"], arrays["correlation_generated"]
     names, columns = names_of_numbers(arrays)
-    side = float(np.clip(0.115 * min(len(names), MOST_NAMED), 2.2, 4))
+    side = float(np.clip(0.115 * min(len(names), MAX_NAMED_ROWS), 2.2, 4))
     letters = 0.065 * min(NAME_LENGTH, max(map(len, names)))
     figure, axes = subplots(
         1,
@@ -366,7 +366,7 @@ def generated_correlations(arrays):
         (None, axes[0, 2], axes[0, 4]),
         strict=True,
     ):
-        axis.set_facecolor("0.75")  # where a correlation is not defined
+        axis.set_facecolor("0.75")  # grey for correlations that are not defined
         shown = axis.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         axis.set_title(title)
         name_numbers(axis, names, arrays["columns"][columns], axis is axes[0, 0])
@@ -380,7 +380,7 @@ def generated_correlations(arrays):
 
 
 def names_of_numbers(arrays):
-    """What the rows of a matrix of correlations are: names [n], and of each its column [n]."""
+    """Names [n] and column numbers [n] of the rows of a matrix of correlations."""
     names, columns = [], []
     for j, name in enumerate(arrays["columns"]):
         levels = level_names(arrays, j) if arrays["kinds"][j] == "categorical" else [""]
@@ -394,19 +394,19 @@ def shorten_pair(name, level):
 
 
 def name_numbers(axis, names, columns, with_rows):
-    """The names along a matrix: each, or where they are many one for each of their `columns`."""
+    """Name the rows of a matrix, or if they are many, only their `columns`."""
     labels, at = style.distinct(names, NAME_LENGTH), np.arange(len(names))
-    if len(names) > MOST_NAMED:
+    if len(names) > MAX_NAMED_ROWS:
         firsts = np.flatnonzero(np.append(True, columns[1:] != columns[:-1]))
         at = (firsts + np.append(firsts[1:], len(names)) - 1) / 2
-        step = -(-len(at) // MOST_NAMED)
+        step = -(-len(at) // MAX_NAMED_ROWS)
         at, labels = at[::step], style.distinct(columns[firsts][::step], NAME_LENGTH)
     axis.set_xticks(at, labels, rotation=90, fontsize=SMALL)
     axis.set_yticks(at, labels if with_rows else [""] * len(at), fontsize=SMALL)
 
 
-# What each file of a run shows.
-FIGURES = {
+# File of a run -> figure -> function that draws it.
+TABLE_FIGURES = {
     "evaluation": {"reconstructions": reconstructions, "column_errors": column_errors},
     "imputed": {"imputations": imputations},
     "generated": {

@@ -16,10 +16,10 @@ from parts.forms.tables import encoding, explanations, kinds, samples, table_fil
 
 @dataclass
 class TableSource:
-    """A table as it stands in a file; see `base.Source`."""
+    """The table of a file, with the attributes of `base.Source`."""
 
     file: table_files.File
-    encoded: tuple | None = field(default=None, repr=False)  # (codec, Encoded) of all rows
+    encoded: tuple | None = field(default=None, repr=False)  # (codec, Encoded) or None
 
     n_test = shape = mask = None
 
@@ -50,7 +50,7 @@ class TableSource:
 
     @cached_property
     def x(self):
-        """All cells as float64 [N, D]; a UserError for the first that is no number."""
+        """All cells as float64 [N, D]; UserError for a cell that is not a number."""
         frame = self.file.frame
         return np.column_stack([encoding.numeric(frame[n], self.path) for n in frame.columns])
 
@@ -60,11 +60,11 @@ class TableSource:
 
 
 class Tables(Form):
-    """Rows of a table. By the likelihood `mixed` each column has a kind; cells may be empty."""
+    """Rows of a table. With the likelihood `mixed` columns have kinds and cells may be empty."""
 
     name = "tables"
     first_row = 1
-    given_columns = True
+    columns_may_be_given = True
     explains = True
     marginals = True
 
@@ -101,9 +101,9 @@ class Tables(Form):
     def encode(self, source, codec, parts, config):
         if config.scaling != "kinds":
             return super().encode(source, codec, parts, config)
-        y, notes = conditions.of_source(source, codec.conditions)
+        y, notes = conditions.conditions_of_source(source, codec.conditions)
         x, mask, impossible, own = encoding.encode(frame_of(source), codec.columns)
-        if isinstance(source, TableSource):  # a verb that fits a run to its file needs all rows too
+        if isinstance(source, TableSource):  # scripts that fit a run to a file need all rows
             source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes])
         whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors)
         return [whole.take(rows) for rows in parts], [*own, *notes]
@@ -113,7 +113,7 @@ class Tables(Form):
             return source.encoded[1]
         file, label = source.file, conditions.LABEL
         labelled = file.labels is not None and label not in file.frame
-        # Labels that are no column: an array's own columns have no names to find them by.
+        # Labels beside an array are not one of its columns, which are matched by position.
         own = [
             column
             for column in codec.columns
@@ -121,7 +121,7 @@ class Tables(Form):
         ]
         x, mask, impossible, notes = encoding.encode_file(file, own)
         frame = file.frame.assign(**{label: file.labels}) if labelled else file.frame
-        y, more = conditions.beside_rows(frame, file.path, codec.columns, y_train)
+        y, more = conditions.conditions_of_file(frame, file.path, codec.columns, y_train)
         return Encoded(x, mask, y, impossible, [*notes, *more])
 
     # Describe
@@ -159,7 +159,7 @@ class Tables(Form):
 
     def score_outputs(self, path, out, overwrite):
         table_files.refuse_unreadable(path, table_files.READERS)
-        ending = ".csv" if Path(path).suffix.lower() in arrays.READERS else None
+        ending = ".csv" if Path(path).suffix.lower() in arrays.ARRAY_READERS else None
         out = Path(out or output_of(path, "scored", ending))
         table_files.refuse_output(out, overwrite, path, text=True)
         return [out]
@@ -174,7 +174,7 @@ class Tables(Form):
 
     def write_scores(self, source, codec, scored, outputs, fitted):
         (out,), file = outputs, source.file
-        frame = encoding.as_held(file.frame.assign(**scored), codec.columns, file, out)
+        frame = encoding.as_file_holds(file.frame.assign(**scored), codec.columns, file, out)
         table_files.write(frame, out, file)
         return [f"Wrote {out}"]
 
@@ -199,13 +199,13 @@ class Tables(Form):
         frame = source.file.frame
         return np.column_stack([encoding.holes(frame, c.name) for c in codec.modelled])
 
-    def left_empty(self, source, codec):
-        """How many empty cells lie in columns that are not modelled."""
+    def n_left_empty(self, source, codec):
+        """The number of empty cells in columns that are not modelled."""
         others = [column for column in codec.columns if column not in codec.modelled]
         return sum(int(encoding.holes(source.file.frame, c.name).sum()) for c in others)
 
     def notes_on_filling(self, encoded, codec, fitted):
-        far = encoding.far(encoded.x, codec.modelled) & (encoded.mask > 0)
+        far = encoding.is_far_out(encoded.x, codec.modelled) & (encoded.mask > 0)
         return [
             f"column {column.name!r}: {far[:, j].sum()} cells lie so far out that the holes of "
             "their rows are filled without them"
@@ -223,7 +223,7 @@ class Tables(Form):
                 frames[0], source.file.frame, codec.modelled, holes, todo, filled.bounds
             )
         for path, frame in zip(outputs, frames, strict=True):
-            held = encoding.as_held(frame, codec.columns, source.file, path)
+            held = encoding.as_file_holds(frame, codec.columns, source.file, path)
             table_files.write(held, path, source.file)
         return [f"Wrote {path}" for path in outputs]
 
@@ -236,7 +236,7 @@ class Tables(Form):
 
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
         (out,) = outputs
-        rows = conditions.beside(x, mask, y, codec.conditions)
+        rows = conditions.with_conditions_as_columns(x, mask, y, codec.conditions)
         frame = samples.as_frame(*rows, codec.columns).assign(**given)
         return [samples.write(frame, codec.columns, out)]
 

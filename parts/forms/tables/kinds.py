@@ -1,4 +1,4 @@
-"""Which kind a column of a user's table is, and everything fitted to its training cells."""
+"""Infer the kinds of the columns of a table, and fit their scaling to the training cells."""
 
 import json
 import re
@@ -21,19 +21,19 @@ KINDS = {
     "ordinal": "whole numbers from 1 to at most 10, each of them there: cumulative logits",
     "ignore": "identifiers, free text, constants: kept in outputs, never modelled",
 }
-LARGEST_COUNT = 100  # of a column that is taken as one without being told
-MOST = 1_000_000  # of any count
-# Median of a count: above it a Gaussian is near enough, and may be narrower than its mean, which a
-# negative binomial never is.
-FEW = 2
-MAX_LEVELS = 100  # of a column of text that is taken as a category without being told
+MAX_INFERRED_COUNT = 100  # largest cell of a column that is inferred to be a count
+MAX_COUNT = 1_000_000  # largest cell of a column of counts
+# Largest median of a column that is inferred to be a count. For larger counts a Gaussian is close,
+# and its variance may be smaller than its mean, which a negative binomial cannot represent.
+MAX_COUNT_MEDIAN = 2
+MAX_LEVELS = 100  # most levels of text that is inferred to be a category
 IDENTIFIER = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key)$|^(index|idx)$)|[a-z]I[Dd]$|^unnamed \d+$"
 )
 
 
 def fit(frame, specs=None):
-    """The Columns of a table from its training rows; `specs` maps a name to a kind or a dict."""
+    """Fit the Columns of a table to its training rows; `specs` maps names to a kind or a dict."""
     specs = dict(specs or {})
     if unknown := sorted(set(specs) - set(frame.columns)):
         names = ", ".join(map(str, frame.columns[:20]))
@@ -48,9 +48,9 @@ def fit(frame, specs=None):
     return columns
 
 
-def fit_column(name, series, wanted=None):
-    """One Column from its training cells."""
-    spec = wanted if isinstance(wanted, dict) else {"kind": wanted}
+def fit_column(name, series, spec=None):
+    """Fit one Column to its training cells; `spec` is a kind, a dict or None."""
+    spec = spec if isinstance(spec, dict) else {"kind": spec}
     kind, levels = spec.get("kind"), spec.get("levels")
     if kind == "ignore":
         return Column(name, kind="ignore", why="as asked")
@@ -78,17 +78,17 @@ def fit_column(name, series, wanted=None):
             constant = seen.iloc[:1].astype(str).tolist() if len(found) == 1 else []
             return Column(name, kind="ignore", why=why, levels=constant)
     if kind in DISCRETE:
-        return _levels(name, kind, levels, found, style, whole, values is None)
+        return _categorical_column(name, kind, levels, found, style, whole, values is None)
     if values is None:
         raise UserError(
             f"column {name!r} holds text such as {str(found[0])[:40]!r}, so it cannot be {kind!r}; "
             "expected categorical, binary, ordinal or ignore"
         )
-    return _scaled(Column(name, kind=kind, style=style, whole=whole), values)
+    return _scaled_column(Column(name, kind=kind, style=style, whole=whole), values)
 
 
 def infer(name, values, found, whole, style, n_seen):
-    """The kind of a column, and why it is ignored if it is; KINDS says the rules."""
+    """The kind of a column, and the reason if it is ignored; KINDS lists the rules."""
     if len(found) == 1:
         return "ignore", "constant"
     if len(found) == 2:
@@ -108,7 +108,7 @@ def infer(name, values, found, whole, style, n_seen):
             return "ignore", "an identifier" + (": numbered without gaps" if dense else "")
         if low == 1 and 3 <= high == len(found) <= 10:
             return "ordinal", ""
-        if low == 0 and high <= LARGEST_COUNT and np.median(values) <= FEW:
+        if low == 0 and high <= MAX_INFERRED_COUNT and np.median(values) <= MAX_COUNT_MEDIAN:
             return "count", ""
     if low > 0:
         logs, unit = np.log(values), values / high
@@ -118,8 +118,8 @@ def infer(name, values, found, whole, style, n_seen):
     return "real", ""
 
 
-def _levels(name, kind, levels, found, style, whole, is_text):
-    """A column of categories; numbers are matched as numbers, text as text."""
+def _categorical_column(name, kind, levels, found, style, whole, is_text):
+    """A Column of categories, whose levels are compared as numbers or as text."""
     seen = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
     if levels is not None:
         levels = [str(level).strip() for level in levels]
@@ -151,11 +151,11 @@ def _levels(name, kind, levels, found, style, whole, is_text):
 
 
 def _as_written(name, levels, seen, style):
-    """A user's levels of a column of numbers, spelled as in its cells; `seen` is number -> cell."""
+    """A user's levels of a column of numbers as its cells spell them; `seen`: number -> cell."""
     import pandas as pd
 
     values = cells.numbers(pd.Series(levels, dtype="str"), style)
-    if np.isnan(values).any():  # it would stand for every cell that is no number, holes among them
+    if np.isnan(values).any():  # NaN would match every cell that is not a number, and holes
         wrong = levels[int(np.isnan(values).argmax())]
         raise UserError(
             f"column {name!r} holds numbers, and its level {wrong!r} is none: leave it out"
@@ -164,15 +164,16 @@ def _as_written(name, levels, seen, style):
     return [seen.get(value, text) for value, text in zip(values, unseen, strict=True)]
 
 
-def _scaled(column, values):
-    """The column with what its kind needs fitted to its numbers."""
+def _scaled_column(column, values):
+    """The Column with the scaling of its kind, fitted to its numbers."""
     name, kind, low = column.name, column.kind, values.min()
     if kind in ("count", "positive") and low < 0:
         raise UserError(f"column {name!r} holds {low:g}, expected no negative cell of {kind!r}")
     if kind == "count":
-        if not column.whole or values.max() > MOST:
+        if not column.whole or values.max() > MAX_COUNT:
             raise UserError(
-                f"column {name!r}: a count is a whole number up to {MOST}; use real or positive"
+                f"column {name!r}: a count is a whole number up to {MAX_COUNT}; "
+                "use real or positive"
             )
         logs = np.log1p(values)
         fitted = {"centre": float(logs.mean()), "spread": float(max(logs.std(), 0.1)), "low": 0.0}
@@ -188,20 +189,20 @@ def _scaled(column, values):
     column = replace(column, **fitted)
     curved = column.to_model(values)
     around = _centre_and_spread(curved)
-    reach = KNEE * around["spread"]  # so that no outlier decides the unit of all others
+    reach = KNEE * around["spread"]  # an outlier must not decide the unit
     near = np.clip(curved, around["centre"] - reach, around["centre"] + reach)
     scaled = standardize(near[:, None], [name])[0]
     return replace(column, shift=scaled.shift, scale=scaled.scale)
 
 
 def _centre_and_spread(values):
-    """Median, and 1.4826 times the median distance of the other cells from it.
+    """The median, and 1.4826 times the median distance of different cells from it.
 
-    That is sigma for a Gaussian, is moved by no minority of outliers, and is not 0 where most cells
-    are equal.
+    For a Gaussian the spread is sigma. A minority of outliers does not move it, and it is not 0
+    even if most cells are equal.
     """
     centre = np.median(values)
-    power = np.frexp(np.abs(values).max())[1]  # so that no difference overflows
+    power = np.frexp(np.abs(values).max())[1]  # scales the values, so that no difference overflows
     distance = np.abs(np.ldexp(values, -power) - np.ldexp(centre, -power))
     apart = distance[distance > 0]
     spread = np.ldexp(1.4826 * np.median(apart), power) if len(apart) else 1.0
@@ -209,7 +210,7 @@ def _centre_and_spread(values):
 
 
 def describe(columns, most=40):
-    """How each column is read, as lines; the ignored ones together in the last."""
+    """Lines on the kind of each column; the last line lists the ignored columns."""
     read = modelled(columns)
     width = max(len(column.name) for column in read[:most])
     lines = [f"  {c.name:<{width}}  {c.kind:<11}  {c.describe()}" for c in read[:most]]
@@ -220,8 +221,8 @@ def describe(columns, most=40):
     return lines
 
 
-def wanted(columns, kind):
-    """Name -> kind or dict, from the values of --columns and --kind, which wins."""
+def requested_kinds(columns, kind):
+    """Map names of columns to a kind or dict, from --columns and from --kind, which wins."""
     specs = {}
     if columns is not None:
         try:

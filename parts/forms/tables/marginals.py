@@ -1,15 +1,16 @@
-"""Generated numbers with the distribution of the training rows, column by column."""
+"""Map generated numbers to the distribution of the training rows, column by column."""
 
 import numpy as np
 
 
 def to_marginal(values, drawn, real, ties=0.5):
-    """The model's values [n] by those of equal rank among `real` ones, linear between neighbours.
+    """Replace the model's values [n] by `real` values of equal rank, linearly interpolated.
 
-    A value's rank is its mid-rank among the model's `drawn` ones [M]; beyond them all it is that of
-    the outermost, so no result lies outside the range of `real`. Equal values of a discrete model
-    spread over the ranks of their ties, by `ties` in [0, 1) (Rueschendorf 2009's distributional
-    transform): one atom of the model then covers several of `real`, and no order is reversed.
+    The rank of a value is its mid-rank among draws of the model, `drawn` [M]. Values beyond all
+    draws get the outermost rank, so every result lies in the range of `real`. Equal values of a
+    discrete model are spread over the ranks of their ties by `ties` in [0, 1), the distributional
+    transform (Rueschendorf 2009): one atom of the model covers several values of `real`, and the
+    map stays monotone.
     """
     drawn, real = np.sort(drawn).astype(float), np.sort(real).astype(float)
     low, high = (np.searchsorted(drawn, values, side) for side in ("left", "right"))

@@ -1,23 +1,23 @@
-"""Parquet <-> columns of numbers and text; every cell that is not filled keeps its type."""
+"""Read Parquet as columns of numbers and text, and write it with the types that it had."""
 
 import numpy as np
 
-NESTED = "\x00"  # before the text of a value that holds others: no kind of column
+NESTED = "\x00"  # first letter of a nested value's text; such columns have no kind
 
 
 def read(file):
-    """The Arrow table of a file and its columns, name -> cells, without a stored index."""
+    """The Arrow table of a file, and a dict of its columns without a stored index."""
     import pyarrow as pa
     import pyarrow.parquet
 
-    # Not pandas' own reader: it would look for a folder of partitions, or for a remote file.
+    # pandas' reader would also open folders of partitions and remote files.
     table = pa.parquet.read_table(file)
     index = (table.schema.pandas_metadata or {}).get("index_columns", [])
     columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type
         if name in index:
-            continue  # it is no column, and stays where it was
+            continue  # the index is not a column; it stays in the table
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             columns[name] = column.cast(pa.float64(), safe=False).to_numpy()
         else:
@@ -26,7 +26,7 @@ def read(file):
 
 
 def _text(column):
-    """Cells as text, "" where null; those of lists and structures begin with NESTED."""
+    """Cells as text, \"\" for null; the text of lists and structures begins with NESTED."""
     import pandas as pd
     import pyarrow as pa
 
@@ -38,7 +38,7 @@ def _text(column):
 
 
 def write(frame, file, table=None, old=None):
-    """Write a frame; what equals `old`, the frame that `table` was read as, stays as it was."""
+    """Write a frame; cells equal to those in `old`, the frame of `table`, are not converted."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -57,7 +57,7 @@ def write(frame, file, table=None, old=None):
 
 
 def _filled(column, old, new):
-    """An Arrow column with its changed cells replaced, cast to the type it had."""
+    """Replace the changed cells of an Arrow column, in the type of the column."""
     import pyarrow as pa
     import pyarrow.compute
 
@@ -79,8 +79,8 @@ def _filled(column, old, new):
     return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, levels, ordered=kind.ordered)])
 
 
-def untyped(frame, table):
-    """Cells of a typed file as text holds them: whole numbers, which pandas makes decimals of."""
+def without_types(frame, table):
+    """Cells of a typed file as a text file holds them: integers are written without decimals."""
     import pyarrow as pa
 
     whole = [f.name for f in table.schema if pa.types.is_integer(f.type) and f.name in frame]

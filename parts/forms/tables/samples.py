@@ -1,4 +1,4 @@
-"""Cells that a model gives, as cells of a table: generated rows, filled holes, bounds of these."""
+"""Write model output as cells of a table: generated rows, filled holes, bounds of intervals."""
 
 import numpy as np
 
@@ -8,9 +8,10 @@ from parts.forms.tables import encoding, table_files
 
 
 def texts(column, x):
-    """Model units [N] -> cells; where no number of decimals is known, digits that float32 holds.
+    """Convert model units [N] to cells; without a known number of decimals, round to float32.
 
-    It ends at 2^-24 of a value in model units: below that a cell of 0 is 7e-6, and 40 is 39.99999.
+    float32 resolves 2^-24 of a value in model units. More digits would print 0 as 7e-6 and 40 as
+    39.99999.
     """
     if (
         column.levels
@@ -28,13 +29,16 @@ def texts(column, x):
 
 
 def as_frame(x, mask, columns):
-    """Rows as cells of the whole table: ignored columns are empty, constants stay constant.
+    """Rows as cells of all columns: ignored columns are empty, constant columns are filled.
 
-    x and mask [n, D + number of conditions] in model units: the conditions come last.
+    x and mask [n, D + number of conditions] are in model units; the conditions come last.
     """
     import pandas as pd
 
-    kept = [column.name for column in (*encoding.modelled(columns), *conditions.of(columns))]
+    kept = [
+        column.name
+        for column in (*encoding.modelled(columns), *conditions.condition_columns(columns))
+    ]
     frame = {}
     for column in columns:
         if column.kind == "ignore":
@@ -47,7 +51,7 @@ def as_frame(x, mask, columns):
 
 
 def write(frame, columns, out):
-    """Write generated rows; in arrays labels are y, as there they are read. Returns a line."""
+    """Write generated rows, with labels as the array y of an .npz; returns a line to print."""
     ending, others = out.suffix.lower(), {}
     if ending in (".npy", ".npz"):
         if conditions.LABEL in conditions.names(columns):
@@ -56,7 +60,7 @@ def write(frame, columns, out):
         if not all(c.kind == "ignore" or c.style or not c.levels for c in columns):
             raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
     if ending not in (".csv", ".tsv"):
-        frame = encoding.typed(frame, columns)
+        frame = encoding.with_types(frame, columns)
     like = table_files.File(out, frame.iloc[:0], as_written={"others": others})
     table_files.write(frame, out, like)
     named = " and y" if others else ""
@@ -64,7 +68,7 @@ def write(frame, columns, out):
 
 
 def with_cells(frame, columns, holes, todo, values):
-    """A copy of the frame whose holes hold `values` [len(todo), D], in their columns' style."""
+    """A copy of the frame with `values` [len(todo), D] in its holes, in their columns' style."""
     frame = frame.copy()
     for j, column in enumerate(columns):
         at = holes[todo, j]
@@ -78,9 +82,9 @@ def with_cells(frame, columns, holes, todo, values):
 
 
 def add_bounds(output, frame, columns, holes, todo, bounds):
-    """Add columns NAME_low and NAME_high of `bounds` [2, len(todo), D] to `output`, in place.
+    """Add columns NAME_low and NAME_high from `bounds` [2, len(todo), D] to `output`, in place.
 
-    Of the columns of numbers that had holes in `frame`; other cells are empty.
+    Only columns of numbers with holes in `frame` get bounds; cells without a hole stay empty.
     """
     for j, column in enumerate(columns):
         if not holes[:, j].any() or column.levels:

@@ -1,6 +1,6 @@
-"""A user's file <-> a DataFrame: CSV, TSV, Parquet and NumPy arrays, read strictly, written whole.
+"""Read tables from CSV, TSV, Parquet and NumPy files strictly, and write them back.
 
-Cells of text files stay the text they were, so that what goes out is what came in.
+Cells of text files are kept as text, so that cells which do not change are written unchanged.
 """
 
 import csv
@@ -19,25 +19,25 @@ from parts.forms import arrays
 from parts.forms.tables import parquet
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-N_SNIFFED = 2**16  # bytes looked at to tell how a text file is written
+N_SNIFFED = 2**16  # bytes from which the form of a text file is inferred
 
 
 @dataclass
 class File:
-    """A table as it stands in a file: numeric columns, or the text of the cells ("" where empty).
+    """The table of a file: numeric columns, or columns of text in which \"\" is an empty cell.
 
-    `as_written` keeps what writing needs to give the same form back.
+    `as_written` says what a file of the same form needs.
     """
 
     path: Path
     frame: object  # pandas.DataFrame
     labels: np.ndarray | None = None
-    factors: np.ndarray | None = None  # structured [N], a field for each factor that made a row
+    factors: np.ndarray | None = None  # structured [N], with a field for each generating factor
     as_written: dict = field(default_factory=dict)
 
 
 def read(path):
-    """The File at `path`; a UserError that says in one line what is wrong with it."""
+    """Read the File at `path`; a UserError says in one line what is wrong with it."""
     file = parse(path, READERS)
     n_rows, n_columns = file.frame.shape
     if not n_rows and file.as_written.get("header"):
@@ -50,7 +50,7 @@ def read(path):
 
 
 def refuse_unreadable(path, readers):
-    """Raise UserError for a path that is no file with the ending of a reader."""
+    """Raise UserError unless the path is a file with the ending of a reader."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file")
@@ -61,7 +61,7 @@ def refuse_unreadable(path, readers):
 
 
 def parse(path, readers):
-    """What the reader of the path's ending makes of it, or a UserError."""
+    """Read a path by the reader of its ending; errors of the reader become a UserError."""
     refuse_unreadable(path, readers)
     path = Path(path)
     ending = path.suffix.lower()
@@ -71,7 +71,7 @@ def parse(path, readers):
         raise
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-    # Everything a parser says of a broken file; its first line is the useful one.
+    # These are the errors of parsers for broken files; the first line names the fault.
     except (*arrays.BROKEN, csv.Error) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
@@ -92,7 +92,7 @@ def _read_text(path):
             path,
             sep=delimiter,
             dtype=str,
-            keep_default_na=False,  # only what is not there at all is missing
+            keep_default_na=False,  # the text NA stays text here; `cells.missing` decides
             encoding="utf-8-sig",
             skipinitialspace=spaced,
             skiprows=n_above,
@@ -109,7 +109,7 @@ def _read_text(path):
 
 
 def _n_whole_rows(path, delimiter, n_columns, n_above):
-    """Rows without the empty lines at the end; a UserError for a row that lacks cells."""
+    """The number of rows before empty lines at the end; UserError for a row that lacks cells."""
     n_rows, n_empty = 0, 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, delimiter=delimiter)
@@ -127,10 +127,10 @@ def _n_whole_rows(path, delimiter, n_columns, n_above):
 
 
 def _header(path, start):
-    """The delimiter, the header's cells, whether quotes follow a space, and lines above it."""
+    """The delimiter, the cells of the header, whether quotes follow a space, the lines above."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         line = next(file, "")
-        said = re.fullmatch(r"sep=(.)\r?\n?", line)  # as spreadsheets name the delimiter
+        said = re.fullmatch(r"sep=(.)\r?\n?", line)  # spreadsheets declare the delimiter so
         line = next(file, "") if said else line
         if not line.strip():
             raise UserError(f"{path} is empty, expected a header and rows")
@@ -144,7 +144,7 @@ def _header(path, start):
         best = said[1] if said else max(n_cells, key=n_cells.get)  # the first of equals: commas
         if not said and n_cells[best] == 1 and path.suffix.lower() == ".tsv":
             best = "\t"
-        spaced = f'{best} "'.encode() in start  # such quotes still quote
+        spaced = f'{best} "'.encode() in start  # quotes after a space also quote
         return best, cells(best, skipinitialspace=spaced), spaced, int(bool(said))
 
 
@@ -181,7 +181,7 @@ def _read_parquet(path):
 
 
 def _read_array(path):
-    array, labels, factors, as_written = arrays.READERS[path.suffix.lower()](path)
+    array, labels, factors, as_written = arrays.ARRAY_READERS[path.suffix.lower()](path)
     return File(path, _matrix(array, path), labels, factors, as_written)
 
 
@@ -211,10 +211,11 @@ def write(frame, path, like):
 
 
 def refuse_output(path, overwrite, source=None, text=False):
-    """As `files.refuse_output`; `text` says that some cells will be no numbers, so that an array
-    cannot hold them.
+    """Raise UserError if `path` cannot be written, see `files.refuse_output`.
+
+    With `text` some cells are not numbers, so that arrays are refused as well.
     """
-    endings = [ending for ending in WRITERS if not (text and ending in arrays.READERS)]
+    endings = [ending for ending in WRITERS if not (text and ending in arrays.ARRAY_READERS)]
     files.refuse_output(path, overwrite, source, endings)
 
 
@@ -224,13 +225,13 @@ def _write_text(frame, like, path, file):
     same = path.suffix.lower() == like.path.suffix.lower()
     form = like.as_written if same and "delimiter" in like.as_written else {}
     if "table" in like.as_written:
-        frame = parquet.untyped(frame, like.as_written["table"])
+        frame = parquet.without_types(frame, like.as_written["table"])
     delimiter = form.get("delimiter", "\t" if path.suffix.lower() == ".tsv" else ",")
     header = _header_as_written(frame, like)
     if form.get("bom"):
         file.write(b"\xef\xbb\xbf")
     text = [header, *(frame[name] for name in frame if frame[name].dtype.kind not in "biuf")]
-    # pandas does not quote a lone carriage return, and no reader would take it for a cell's.
+    # pandas does not quote a lone carriage return, which readers take for the end of a row.
     returns = any(pd.Series(cells, dtype="str").str.contains(r"\r(?!\n)").any() for cells in text)
     quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     newline = form.get("newline", "\n")
@@ -240,7 +241,7 @@ def _write_text(frame, like, path, file):
 
 
 def _header_as_written(frame, like):
-    """The header of the file where a column is one of its own, else the column's name."""
+    """The header's text of the file's own columns, and the names of added columns."""
     own = dict(zip(like.frame.columns, like.as_written.get("header", ()), strict=False))
     return [own.get(name, name) for name in frame.columns]
 
