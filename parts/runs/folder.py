@@ -179,7 +179,7 @@ class Run:
         if not self.log.exists():
             return []
         try:
-            # Text after the last line break is incomplete: it is being written, or the disk was full.
+            # Text after the last line break is incomplete: being written, or cut by a full disk.
             records = [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
             if not all(isinstance(r, dict) and isinstance(r.get("epoch"), int) for r in records):
                 raise ValueError

@@ -160,7 +160,7 @@ def rows_to_check(fitted, encoded, is_own):
         held = fitted.held
         fresh = (held.x, held.mask.astype(np.float32), held.y)
     new = np.flatnonzero(hidden_cells.find_rows(*fresh[:2], *train[:2]) < 0)
-    new = new[random_rows(len(new), hidden_cells.N_CHECKED)]
+    new = new[random_rows(len(new), hidden_cells.N_CHECKED_ROWS)]
     fresh = tuple(None if part is None else part[new] for part in fresh)
     if not len(fresh[0]):
         raise UserError(f"--check needs rows that run {fitted.name} did not train on: it has none")
