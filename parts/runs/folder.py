@@ -179,7 +179,7 @@ class Run:
         if not self.log.exists():
             return []
         try:
-            # Text after the last line break is incomplete: it is being written, or the disk was full.
+            # Text after the last line break is incomplete, after a full disk for example.
             records = [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
             if not all(isinstance(r, dict) and isinstance(r.get("epoch"), int) for r in records):
                 raise ValueError
