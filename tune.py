@@ -55,7 +55,7 @@ NOT_SEARCHED = ("patience", "checkpoint_seconds")  # options of train.py that tu
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What all trials share: the default's Config, the codec, the data's fingerprint, the device.
+    """Everything that trials share: the default's Config, codec, fingerprint of the data, device.
 
     With `threads` 0 the size of a step decides the number of threads.
     """

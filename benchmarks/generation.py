@@ -2,21 +2,20 @@
 
     python benchmarks/generation.py --table hivae_adult.csv     # about 2 minutes, with TVAE 9
 
-Protocol: the rows without a missing cell; a random third of them is held out, another for each
-seed. `train.py --data train.csv` (with kinds of columns where `hivae_types_adult.csv` lies beside
-the table) and `generate.py --n N`, N the number of training rows, in this process and with no flag
-that changes the model; `train.py` holds back a tenth of its rows by itself. Then, for the
-generated rows and for those of CTGAN's TVAE (Xu et al. 2019; 100 epochs; left out where
-`pip install ctgan` was not done):
+Protocol: rows with a missing cell are dropped, and a random third of the others, which depends on
+the seed, is held out. `train.py --data train.csv` and `generate.py --n N` with N the number of
+training rows run in this process, without flags that change the model; kinds of columns are given
+if `hivae_types_adult.csv` lies beside the table. `train.py` holds out a tenth of its rows. CTGAN's
+TVAE (Xu et al. 2019; 100 epochs) is measured too if ctgan is installed. The metrics are:
 
-`auroc`: percent, of a HistGradientBoostingClassifier that is fitted to them and tells the target's
-two classes apart in the held-out real rows. `dcr`: distance to the closest training row,
-Euclidean; numbers and ranks standardised by the training rows, categories one-hot; median and 5th
-percentile over at most 5000 rows, each looked for among all training rows. `copies`: percent of
-rows that equal a training row in every cell. `columns`: mean over columns of the distance to the
-training rows (Kolmogorov-Smirnov or total variation), `column` each of them. Beside them, as
-"real rows", what real ones reach: the classifier fitted to the training rows, and for the other
-figures the held-out rows. Mean and standard deviation over seeds.
+`auroc`: the AUROC in percent of a HistGradientBoostingClassifier that is fitted to generated rows
+and predicts the target's two classes in the held-out real rows. `dcr`: the Euclidean distance to
+the closest training row, with numbers and ranks standardised by the training rows and categories
+one-hot; median and 5th percentile over at most 5000 rows. `copies`: the percentage of rows that
+equal a training row in every cell. `columns`: the mean over columns of the distance to the training
+rows (Kolmogorov-Smirnov or total variation); `column` holds each distance. The method "real rows"
+has a classifier fitted to the training rows, and the other metrics of the held-out rows. Results
+are mean and standard deviation over seeds.
 """
 
 import contextlib

@@ -42,7 +42,7 @@ print(json.dumps([len(ours), sum(len(f.read_text().splitlines()) for f in ours)]
 
 
 def loaded(repository, name, *arguments):
-    """How many modules and lines a command of the repository loads."""
+    """The numbers of modules and lines that a command of the repository loads."""
     with tempfile.TemporaryDirectory() as folder:
         survey().head(300).to_csv(Path(folder) / "file.csv", index=False)
         command = [sys.executable, "-c", CHILD, str(repository), name, *arguments]

@@ -2,8 +2,8 @@
 
     python benchmarks/printed.py          # about 3 minutes on two cores
 
-The commands run as processes, one after another, in one empty folder. What each prints is kept line
-by line; no seconds are measured here. benchmarks/report.py shows the lines on the pages.
+The commands run as processes, one after another, in one empty folder. The output
+is recorded line by line, without seconds. benchmarks/report.py shows the lines on the pages.
 """
 
 import shlex

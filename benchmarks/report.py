@@ -211,7 +211,7 @@ def quality(result):
 
 
 def variants(result):
-    """What each variant changes, its flags and when it is of use."""
+    """A table of the variants: flags, change, source, use."""
     header = ["variant", "flags of train.py", "what it changes", "source", "use it when"]
     rows = []
     for row in result["rows"]:
@@ -222,7 +222,7 @@ def variants(result):
 
 
 def variant_results(result):
-    """What each variant reaches on digits, with pictures that it draws."""
+    """A table of the results of each variant on digits, with generated pictures."""
     rows = []
     for row in result["rows"]:
         figures = [

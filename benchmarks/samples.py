@@ -2,19 +2,19 @@
 
     python benchmarks/samples.py                  # --data digits; 5 minutes
 
-Protocol: half of the labelled pictures is trained on, the other half is what samples are held
-against. A sample is the likelihood's mean at a z from p(z): no pixel noise. One for each held-out
-picture, 5000 at most. The judge is an MLP (parts/measure/fidelity.py) that learned the classes from
-the training pictures; `confidence`, `class_entropy` and `inception_score` come from its
-probabilities, `precision` and `recall` (Kynkaanniemi et al. 2019, k = 3) from its hidden layer, and
-`told_apart` is the accuracy of an SVM that learns samples from held-out pictures on one half of
-both and is tested on the other. `real` stands for training pictures in place of samples: what is
-right. Mean and standard deviation over seeds 0, 1, 2, of weights, training order, samples and
-judge.
+Protocol: a random half of the labelled pictures is for training, and samples are compared with the
+other, held-out half. A sample is the mean of p(x|z) at a z from p(z), without pixel noise. There is
+one sample for each held-out picture, at most 5000. The judge is an MLP (parts/measure/fidelity.py)
+that learned the classes from the training pictures; `confidence`, `class_entropy` and
+`inception_score` come from its probabilities, `precision` and `recall` (Kynkaanniemi et al. 2019, k
+= 3) from its hidden layer, and `told_apart` is the accuracy of an SVM that separates samples from
+held-out pictures, by two-fold cross-validation. In `real` training pictures take the place of
+samples, as the best case. Results are mean and standard deviation over seeds 0, 1, 2 of weights,
+training order, samples and judge.
 
-`log_px` (nats, 500 importance samples) and `mse` of held-out pictures are beside them: what the
-VAE/GAN gives up, or gains. `accuracy` is the discriminator's in the last epoch, 0.5 where it cannot
-tell; `skipped` counts non-finite steps. Seconds are of training, on one thread.
+`log_px` (nats, 500 importance samples) and `mse` are those of held-out pictures. `accuracy` is the
+accuracy of the discriminator in the last epoch, 0.5 at best for the VAE/GAN; `skipped` counts
+non-finite steps. Seconds are those of training on one thread.
 """
 
 import contextlib

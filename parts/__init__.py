@@ -1,7 +1,7 @@
-"""What the model and the scripts are made of, one file per axis of variation.
+"""The parts of the model and of the scripts, one file per axis of variation.
 
-Import this before torch: it tells torch's threads to sleep while they wait. They would else spin,
-and a step on two threads then takes ten times as long wherever another process wants the core.
+Import this package before torch: it makes torch's threads sleep while they wait. Spinning threads
+make a step on two threads ten times as long when another process needs a core.
 """
 
 import os

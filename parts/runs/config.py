@@ -81,8 +81,8 @@ class RunConfig:
 
     asked: Config
     codec: Codec
-    fingerprint: str  # of the data
-    n_train: int  # rows it was trained on
+    fingerprint: str  # hash of the data
+    n_train: int  # number of training rows
     execution: Execution
     versions: dict
 
@@ -107,7 +107,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, plain, folder):
-        """The inverse; `folder` is where the run lies now."""
+        """Invert `to_dict`; `folder` is the present folder of the run."""
         parts = {}
         for part, made in PARTS.items():
             own = dict(plain[part])
@@ -125,7 +125,7 @@ class RunConfig:
 
 
 def paths_from(folder, own, absolute):
-    """The paths of a run's data: where they lie from the run, else where they once were."""
+    """The paths of a run's data, relative to the run if they exist there, else absolute."""
     found = {}
     for name, once in absolute.items():
         path = Path(os.path.realpath(folder), own[name]).resolve()

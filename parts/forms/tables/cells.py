@@ -29,7 +29,7 @@ DATES = (
         "%Y-%m-%dT%H:%M:%S+00:00",
     ),
 )
-SEPARATORS = (  # of thousands and of decimals; \u00a0 and \u202f are spaces that do not break
+SEPARATORS = (  # (thousands, decimal); \u00a0 and \u202f are spaces that do not break
     *((",", "."), ("", ","), (".", ","), ("'", "."), (" ", "."), (" ", ",")),
     *(("\u00a0", "."), ("\u00a0", ","), ("\u202f", "."), ("\u202f", ",")),
 )
