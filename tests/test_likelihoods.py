@@ -14,7 +14,13 @@ from parts.errors import UserError
 from parts.forms.tables.encoding import Column
 from parts.model.batches import sum_columns
 from parts.model.likelihoods import LIKELIHOODS
-from parts.model.likelihoods.discrete import FAR, Bernoulli, Categorical, NegativeBinomial, Ordinal
+from parts.model.likelihoods.discrete import (
+    FAR_LOGIT,
+    Bernoulli,
+    Categorical,
+    NegativeBinomial,
+    Ordinal,
+)
 from parts.model.likelihoods.gaussian import MIN_DF, MIN_VARIANCE, Gaussian, StudentT
 from parts.model.likelihoods.mixed import TABLE_MAX_VARIANCE, TABLE_MIN_VARIANCE, Mixed
 from parts.model.likelihoods.pixels import DiscretizedLogistic
@@ -689,9 +695,9 @@ def test_thresholds_rise_and_the_missing_ones_are_out_of_reach():
     torch.nn.init.constant_(likelihood.raw_gaps, -50.0)  # the least gap
     edges = likelihood.thresholds().detach()
     assert edges.shape == (3, 6)
-    assert (edges[:, 0] == -FAR).all()
+    assert (edges[:, 0] == -FAR_LOGIT).all()
     for j, n_levels in enumerate(LEVELS):
-        assert (edges[j, n_levels:] == FAR).all()
+        assert (edges[j, n_levels:] == FAR_LOGIT).all()
         inner = edges[j, 1:n_levels]
         torch.testing.assert_close(inner.diff(), torch.full_like(inner[1:], 1e-3))
 

@@ -15,7 +15,7 @@ from parts.model.batches import column_sums, observed, sum_columns
 from parts.model.likelihoods.base import Likelihood
 from parts.model.precision import sample_gamma, to_float64
 
-FAR = 1e4  # a logit or threshold beyond every other
+FAR_LOGIT = 1e4  # a logit or threshold beyond every other
 MAX_LOG_MEAN = 25.0  # of a count: its mean stays a float32
 MIN_COUNT_SPREAD = 0.1
 
@@ -150,7 +150,7 @@ class NegativeBinomial(Likelihood):
 
 
 class Levels(Likelihood):
-    """Columns of levels: `log_probs` of all levels, padded with -FAR to the most levels L."""
+    """Columns of levels: `log_probs` of all levels, padded with -FAR_LOGIT to the most levels L."""
 
     def __init__(self, n_levels, n_params):
         super().__init__(len(n_levels), n_params)
@@ -211,7 +211,7 @@ class Categorical(Levels):
 
     def padded(self, values):
         """What params hold, as [..., D, L]."""
-        return values[..., self.where].masked_fill(~self.exists, -FAR)
+        return values[..., self.where].masked_fill(~self.exists, -FAR_LOGIT)
 
     def log_probs(self, params):
         return self.padded(params).log_softmax(-1)
@@ -259,11 +259,11 @@ class Ordinal(Levels):
         return observed(2 * x / (self.n_levels - 1) - 1, mask)
 
     def thresholds(self):
-        """Edges of the levels [D, L + 1], the outermost at -FAR and FAR."""
+        """Edges of the levels [D, L + 1], the outermost at -FAR_LOGIT and FAR_LOGIT."""
         gaps = F.softplus(self.raw_gaps) + 1e-3
         inner = torch.cat([self.first[:, None], self.first[:, None] + gaps.cumsum(-1)], -1)
-        inner = inner.masked_fill(~self.exists[:, 1:], FAR)
-        ends = inner.new_full((len(inner), 1), FAR)
+        inner = inner.masked_fill(~self.exists[:, 1:], FAR_LOGIT)
+        ends = inner.new_full((len(inner), 1), FAR_LOGIT)
         return torch.cat([-ends, inner, ends], -1)
 
     @staticmethod
@@ -277,7 +277,7 @@ class Ordinal(Levels):
     def log_probs(self, params):
         edges = self.thresholds()
         log_probs = self.log_between(edges[:, :-1], edges[:, 1:], params.unsqueeze(-1))
-        return log_probs.masked_fill(~self.exists, -FAR)
+        return log_probs.masked_fill(~self.exists, -FAR_LOGIT)
 
     def log_prob_per_column(self, params, x):
         edges, codes = self.thresholds(), x.long()

@@ -16,7 +16,7 @@ from parts.model.precision import to_float64
 N_LEVELS = 256
 TOP = N_LEVELS - 1  # the highest level
 MAX_LOG_SCALE = 7.0  # and the lowest is its negative, an eighth of a level (Salimans et al. 2017)
-FAR = 1e6  # an edge beyond every location
+FAR_EDGE = 1e6  # an edge beyond every location
 START_SCALE = 1 / 3  # of an untrained decoder's logistic: all levels are about equally likely
 N_COUNTED = 4096  # rows of which levels are counted at a time
 
@@ -29,8 +29,8 @@ def bits_per_dim(log_px, n_dims):
 def edges(x):
     """Lower and upper edges of the levels x, in y; the outermost levels reach to infinity."""
     y = 2 * x - 1
-    lower = torch.where(x < 0.5 / TOP, -FAR, y - 1 / TOP)
-    upper = torch.where(x > 1 - 0.5 / TOP, FAR, y + 1 / TOP)
+    lower = torch.where(x < 0.5 / TOP, -FAR_EDGE, y - 1 / TOP)
+    upper = torch.where(x > 1 - 0.5 / TOP, FAR_EDGE, y + 1 / TOP)
     return lower, upper
 
 
