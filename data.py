@@ -140,6 +140,8 @@ def main(argv=None):
         return write_example(example, overwrite, config.data_seed)
     likelihood = forms.form_of(config.data).default_likelihood(config.data)
     scaling = {"mixed": "kinds", "bernoulli": "none"}.get(likelihood, "standard")
+    if wanted and scaling != "kinds":
+        raise UserError(f"--kind and --columns do not go with --likelihood {likelihood}")
     data = load(replace(config, scaling=scaling))
     print(data.describe())
     for line in data.form.describe_ranges(data):

@@ -83,21 +83,21 @@ def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
     return why.astype(str)
 
 
-def report(form, scores, held, threshold, share, flagged, rank, why):
+def report(form, scores, held, threshold, share, flagged, rank, why, what="held-out"):
     """Print the threshold and the rows with the highest scores."""
     n_flagged, n_held = flagged.sum(), len(held)
     if math.isinf(threshold):
         needed = rows_needed(share)
         certain = f"; {n_flagged} flagged for a cell that cannot be" if n_flagged else ""
         print(
-            f"Threshold: none. {n_held} held-out {form.rows} cannot tell the oddest {share:.3g} of "
-            f"fresh {form.rows} from others, {needed} could: give more {form.rows}, or a larger "
-            f"--contamination{certain}"
+            f"Threshold: none. {n_held} {what} {form.rows} cannot tell the oddest "
+            f"{100 * share:.3g} % of fresh {form.rows} from others, {needed} could: give more "
+            f"{form.rows}, or a larger --contamination{certain}"
         )
     else:
         print(
             f"Threshold: {threshold:.2f} nats, exceeded by {(held > threshold).sum()} of {n_held} "
-            f"held-out {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
+            f"{what} {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
         )
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
@@ -124,13 +124,13 @@ def main(argv=None):
     fitted.model.likelihood.check(encoded.x, [column.name for column in fitted.codec.modelled])
     for note in [] if is_new else encoded.notes:
         print(f"Note: {note}")
-    held = fitted.held
+    held, what = fitted.held, "held-out"
     if not len(held.x):
         print(
             f"Note: the run held no {form.rows} out, so the threshold is set by training "
             f"{form.rows}"
         )
-        held = fitted.train
+        held, what = fitted.train, "training"
 
     scorer = Scorer(fitted, args.n_samples, args.seed)
     with progress_bar(len(encoded.x), 0) as bar:
@@ -146,7 +146,7 @@ def main(argv=None):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    report(form, scores, held_scores, threshold, args.contamination, flagged, rank, why)
+    report(form, scores, held_scores, threshold, args.contamination, flagged, rank, why, what)
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
     kept |= {"of": np.array(form.rows), "form": np.array(form.name)}
     if labels is not None:

@@ -424,12 +424,12 @@ def test_after_a_table_the_verbs_on_its_file_are_printed(tmp_path, call, monkeyp
         assert (result.code, result.err) == (0, ""), script
 
 
-def test_after_pictures_only_figures_are_printed(tmp_path, call):
+def test_after_pictures_no_verb_on_a_file_is_printed(tmp_path, call):
     """After a run on pictures there is no file of the user's to score or to fill."""
     flags = ("--data", "digits", "--epochs", 1, "--batch-size", "full", "--run", "a")
     out = call("train", "--runs-dir", tmp_path, *flags).out
     commands = [line.split()[1] for line in out.partition("Next:\n")[2].splitlines()]
-    assert commands == ["evaluate.py", "plot_results.py"]
+    assert commands == ["evaluate.py", "plot_results.py", "generate.py"]
 
 
 def test_the_printed_commands_find_a_run_given_by_its_folder(tmp_path, call, train, monkeypatch):

@@ -93,7 +93,7 @@ def test_the_wrong_label_makes_a_picture_odd(bars, said):
     again = pd.read_csv("new.scored.csv")["anomaly_score"]
     np.testing.assert_allclose(again, scored["anomaly_score"][order], atol=0.1)
     out = said("detect", "new.npz", "--run", "b", "--overwrite")  # by a hundredth
-    assert "Threshold: none. 32 held-out pictures cannot tell the oddest 0.01" in out
+    assert "Threshold: none. 32 held-out pictures cannot tell the oddest 1 %" in out
     assert not pd.read_csv("new.scored.csv")["is_anomaly"].any()
 
 

@@ -473,7 +473,7 @@ def test_too_few_held_out_rows_set_no_threshold(call, train, tmp_path, monkeypat
     new.to_csv("new.csv", index=False)
     result = call("detect", "new.csv", "--run", "r")
     assert (result.code, result.err) == (0, "")
-    assert "Threshold: none. 12 held-out rows cannot tell the oddest 0.01" in result.out
+    assert "Threshold: none. 12 held-out rows cannot tell the oddest 1 %" in result.out
     assert "1 flagged for a cell that cannot be" in result.out
     found = pd.read_csv("new.scored.csv")
     assert np.flatnonzero(found["is_anomaly"]).tolist() == [3]
@@ -811,3 +811,12 @@ def test_the_run_of_another_table_is_refused(call, folder):
     result = call("detect", "t.csv", "--run", "r", "--kind", "a=real")
     assert result.code == 2
     assert "belong to training" in result.err
+
+
+def test_a_threshold_of_training_rows_is_said_to_be_of_those(call, train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    survey(150, 0).to_csv("t.csv", index=False)
+    train("runs", "r", "--data", "t.csv", "--epochs", 2, "--val-fraction", 0)
+    out = call("detect", "t.csv", "--run", "r").out
+    assert "of 120 training rows" in out
+    assert "held-out rows" not in out

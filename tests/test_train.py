@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import data as datasets
 from data import Data
 from parts import randomness
 from parts.console import flags
 from parts.errors import UserError
 from parts.forms.base import Codec, Split
 from parts.forms.tables.encoding import Column
+from parts.model.build import fit_to_model
 from parts.runs.config import Config, resolve
 from parts.tasks import fit as task
 from parts.tasks.fit import held_out_bound, held_out_terms
@@ -908,3 +910,13 @@ def test_what_diverged_at_once_is_not_evaluated(tmp_path, call):
     result = call("evaluate", *where)
     assert (result.code, result.out) == (2, "")
     assert "a holds no training yet" in result.err
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae"])
+def test_patience_without_held_out_rows_is_refused_also_without_a_run(objective):
+    """Test rows must never choose an epoch."""
+    config = resolve({"data": "iris", "val_fraction": 0.0, "patience": 2, "objective": objective})
+    config = fit_to_model(config, {})
+    data = datasets.load(config.data)
+    with pytest.raises(UserError, match="--patience needs held-out rows"):
+        task.fit(data, presets.fit_to_data(config, data))

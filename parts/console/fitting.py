@@ -59,7 +59,6 @@ def new_session(given, target, device, threads, held, source=None):
     refuse_name(*target)
     device = choose_device(device)
     config, data = prepare(given, source)
-    fit.refuse_without_held_out(data, config)
     training = fit.start(data, config, device)
     threads = set_threads(threads, config, data, training.model)
     own = Execution(device.type, threads)

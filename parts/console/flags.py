@@ -159,7 +159,9 @@ def asked_in(config, parser, path):
     for part in ("data", "model", "training", "execution"):
         if isinstance(config.get(part), dict):
             flat |= config[part]
-    absolute = config.get("source", {}).get("absolute", {})
+    source = config.get("source")
+    absolute = source.get("absolute", {}) if isinstance(source, dict) else {}
+    absolute = {name: once for name, once in absolute.items() if name in flat}
     flat |= paths_from(Path(path).parent, flat, absolute)
     left_out = options_of_others({"likelihood": None, "model": None} | flat)
     names = known_flags(parser).keys() - left_out - {"runs_dir", "run", "resume"}

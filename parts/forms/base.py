@@ -284,7 +284,7 @@ class Form:
 
     def next_commands(self, data):
         """Commands for a trained run, which `{flags}` names."""
-        return ["evaluate.py {flags}", "plot_results.py {flags}"]
+        return ["evaluate.py {flags}", "plot_results.py {flags}", "generate.py {flags}"]
 
     # Score
 

@@ -223,7 +223,7 @@ def remarks(metrics, model):
         found.append(
             "The reconstructions are hardly better than the training mean: z says little of x"
         )
-    elif compresses and pca is not None and mse > (1 + CLEARLY) * pca:
+    elif compresses and m["kl"] >= 1 and pca is not None and mse > (1 + CLEARLY) * pca:
         found.append(
             f"Test MSE lies above PCA's ({mse:.4f} against {pca:.4f}). PCA stores its numbers "
             f"for free; a VAE pays a nat of log p(x) for each nat of its KL ({m['kl']:.1f} here), "

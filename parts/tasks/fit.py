@@ -76,6 +76,7 @@ def references(data):
 
 def start(data, config, device="cpu"):
     """Seed the random state, build a model, and return its Training."""
+    refuse_without_held_out(data, config)
     seed_everything(config.training.seed)
     model = build_model(config.model, Space.of(data.codec)).to(device)
     names = [column.name for column in data.codec.modelled]

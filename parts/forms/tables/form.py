@@ -149,11 +149,10 @@ class Tables(Form):
         return lines
 
     def next_commands(self, data):
-        commands = super().next_commands(data)
-        if Path(data).is_file():
-            name = shlex.quote(str(data))
-            commands += [f"detect.py {name} {{flags}}", f"impute.py {name} {{flags}}"]
-        return [*commands, "generate.py {flags}"]
+        evaluate, plot, generate = super().next_commands(data)
+        name = shlex.quote(str(data))
+        own = [f"detect.py {name} {{flags}}", f"impute.py {name} {{flags}}"]
+        return [evaluate, plot, *(own if Path(data).is_file() else []), generate]
 
     # Score
 
