@@ -20,9 +20,9 @@ from parts.forms.tables import cells, example
 from parts.forms.tables.kinds import KINDS
 from parts.runs import Run
 from parts.training import presets
+from tests.conftest import SCRIPTS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SCRIPTS = ("train", "evaluate", "plot_results", "data", "detect", "impute", "generate", "tune")
 REQUIRED = {
     "test_mse",
     "elbo",
