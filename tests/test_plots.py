@@ -529,3 +529,12 @@ def test_a_curve_of_densities_ends_at_its_dot(tmp_path, monkeypatch):
     line, dot, _ = kept[0].axes[0].lines
     np.testing.assert_allclose(line.get_ydata(), [-90.5, -89.5, -88.5])
     assert dot.get_ydata()[0] == -88.5
+
+
+def test_training_terms_of_rows_with_hidden_cells_are_named_apart():
+    log = log_of(7.0, "val")
+    plain = [text.get_text() for text in training_curves(log).legends[0].get_texts()]
+    assert plain == ["training rows", "held-out rows"]
+    hidden = [record | {"hide_rate": 0.5} for record in log]
+    named = [text.get_text() for text in training_curves(hidden).legends[0].get_texts()]
+    assert named == ["training rows, some cells hidden", "held-out rows"]

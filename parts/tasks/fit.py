@@ -109,6 +109,8 @@ def epochs(training, data, config):
             yield None
             continue
         record = {"epoch": at.epoch, **means, "skipped": at.skipped}
+        if options.hide_rate:  # these means are over fewer cells than the held-out terms
+            record["hide_rate"] = options.hide_rate
         record |= held_out_terms(training.model, held, part)
         if options.patience:
             bound = held_out_bound(training.model, held, options)
