@@ -18,8 +18,7 @@ from parts.console.progress import progress_bar
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
-from parts.forms import conditions
-from parts.forms.tables import cells
+from parts.forms import cells, conditions
 from parts.measure import baselines
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness

@@ -16,7 +16,7 @@ from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
 from parts.forms import conditions
-from parts.forms.tables.encoding import column_arrays
+from parts.forms.units import column_arrays
 from parts.measure import disentanglement
 from parts.model.batches import Batch
 from parts.options import positive_int, seed

@@ -29,9 +29,8 @@ from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, run_script, stop_signals
 from parts.errors import UserError
 from parts.files import locked, write_atomic, write_json
-from parts.forms import BUILTIN
+from parts.forms import BUILTIN, units
 from parts.forms.base import Codec
-from parts.forms.tables import encoding
 from parts.model.batches import Batch
 from parts.model.build import MODELS, Space, build_model, options_of_others, refuse_unfit
 from parts.model.likelihoods import LIKELIHOODS
@@ -89,7 +88,7 @@ def score(model, data, device, n_rows=N_SCORED, n_samples=SCORE_SAMPLES):
         rows = rows._replace(x=model.likelihood.draw(rows.x))
         log_px = model.log_px(*rows, n_samples=n_samples).cpu().double().numpy()
     mask = None if data.val.mask is None else data.val.mask[:n_rows]
-    return log_px + encoding.log_det(data.val.x[:n_rows], data.codec.modelled, mask, user=False)
+    return log_px + units.log_det(data.val.x[:n_rows], data.codec.modelled, mask, user=False)
 
 
 def score_from_seeds(trial, base, config, data, share, stopped, to_beat):

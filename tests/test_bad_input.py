@@ -17,8 +17,9 @@ import torch
 
 import data as datasets
 from parts.console.script import run_script as cli_run_script
+from parts.forms import cells, units
 from parts.forms.config import DataConfig
-from parts.forms.tables import cells, encoding, table_files
+from parts.forms.tables import encoding, table_files
 
 ROWS = "".join(f"{i},{i * i % 7}\n" for i in range(20))
 GOOD = "a,b\n" + ROWS
@@ -886,7 +887,7 @@ def test_odd_tables_work(tmp_path, monkeypatch, call, train, name):
     pd.testing.assert_frame_equal(scored.frame[names], before.frame)
     assert np.isfinite(scored.frame["anomaly_score"].astype(float)).all()
     config = json.loads(Path("runs/a/config.json").read_text())
-    columns = [encoding.Column(**column) for column in config["codec"]["columns"]]
+    columns = [units.Column(**column) for column in config["codec"]["columns"]]
     for column in columns:
         there = ~cells.missing(before.frame[column.name])
         old, new = before.frame[column.name], full.frame[column.name]

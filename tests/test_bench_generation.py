@@ -12,7 +12,7 @@ import pytest
 from benchmarks import generation
 from parts.console.script import run_script
 from parts.errors import UserError
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.training import presets
 
 COLUMNS = [

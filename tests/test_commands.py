@@ -15,8 +15,9 @@ from PIL import Image
 
 import data as datasets
 from benchmarks.start import INSTALL_LINES
+from parts.forms import cells
 from parts.forms.config import DataConfig
-from parts.forms.tables import cells, example
+from parts.forms.tables import example
 from parts.forms.tables.kinds import KINDS
 from parts.runs import Run
 from parts.training import presets

@@ -13,10 +13,10 @@ from scipy.stats import multivariate_normal, norm
 
 import data as datasets
 from parts.errors import UserError
-from parts.forms import conditions
+from parts.forms import conditions, units
 from parts.forms.base import Codec, Reference
 from parts.forms.config import DataConfig
-from parts.forms.tables import encoding, kinds
+from parts.forms.tables import kinds
 from parts.forms.tables.form import Tables
 from parts.model.build import Space, build_model
 from parts.model.importance import resample
@@ -197,7 +197,7 @@ def linear(n_columns=3, y_dim=3, members=1):
 def fitted_of(model, rows=None):
     """The Fitted of a model of columns a, b and c with these training rows x, mask, y."""
     train = Reference(*([np.zeros((0, 3), np.float32)] * 3 if rows is None else rows))
-    codec = Codec("tables", [encoding.Column(name) for name in "abc"], (3,))
+    codec = Codec("tables", [units.Column(name) for name in "abc"], (3,))
     return Fitted(model, codec, None, train, train.take(slice(0)), len(train.x))
 
 
@@ -553,8 +553,8 @@ def test_conditions_that_cannot_be_are_refused(flags, said, call, folder):
 
 
 def test_of_many_columns_an_error_lists_conditions_and_some():
-    columns = [encoding.Column(f"pixel_{i}") for i in range(784)]
-    columns.append(encoding.Column("label", kind="categorical", levels=["3", "7"], condition=True))
+    columns = [units.Column(f"pixel_{i}") for i in range(784)]
+    columns.append(units.Column("label", kind="categorical", levels=["3", "7"], condition=True))
     said = conditions.unknown_name_message("lable=7", columns)
     assert "NAME one of label, pixel_0, pixel_1," in said
     assert "pixel_10, ... (785 in all); a cell" in said
@@ -589,7 +589,7 @@ def test_arrays_bring_their_labels(tmp_path):
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(30, 2)), rng.integers(0, 3, 30)
     label = conditions.fit_column("label", pd.Series(labels), is_label=True)
-    columns = [encoding.Column("a"), encoding.Column("b"), label]
+    columns = [units.Column("a"), units.Column("b"), label]
     np.savez(tmp_path / "t.npz", X=x, y=labels)
     form, codec = Tables(), Codec("tables", columns, (2,))
     source = form.read(tmp_path / "t.npz")

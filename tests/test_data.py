@@ -13,9 +13,9 @@ import data as datasets
 from parts import forms, runs
 from parts.errors import UserError
 from parts.forms import scaling as scalings
+from parts.forms import units
 from parts.forms.config import DataConfig
 from parts.forms.pictures import picture_files
-from parts.forms.tables import encoding
 
 
 def load(name="synthetic", scaling="standard", **changes):
@@ -172,12 +172,12 @@ def random_tables(draw):
 @example(x=np.array([[5e-300], [1e-300]]))
 @example(x=np.array([[0.1], [0.1], [0.1]]))
 def test_to_user_inverts_to_model(x):
-    columns = encoding.standardize(x, [f"c{j}" for j in range(x.shape[1])])
-    model = encoding.to_model(x, columns)
+    columns = units.standardize(x, [f"c{j}" for j in range(x.shape[1])])
+    model = units.to_model(x, columns)
     assert model.dtype == np.float32
     assert np.isfinite(model).all()
     assert np.abs(model).max() < 2 * len(x) ** 0.5  # at most sqrt(n) standard deviations away
-    back = encoding.to_user(model, columns)
+    back = units.to_user(model, columns)
     shift = np.array([c.shift for c in columns])
     # float32 keeps 24 bits of the distance to the mean, float64 52 of the value itself.
     assert (np.abs(back - x) <= 1.2e-7 * np.abs(x - shift) + 1e-15 * np.abs(x).max(0)).all()
@@ -194,8 +194,8 @@ def test_the_largest_numbers_are_refused_or_scaled(tmp_path):
 
 @given(x=random_tables())
 def test_standardised_columns_have_mean_0_and_variance_1(x):
-    columns = encoding.standardize(x, [str(j) for j in range(x.shape[1])])
-    model = encoding.to_model(x, columns).astype(np.float64)
+    columns = units.standardize(x, [str(j) for j in range(x.shape[1])])
+    model = units.to_model(x, columns).astype(np.float64)
     varies = np.ptp(x / np.abs(x).max(0).clip(1e-320), 0) > 1e-9  # else rounding is what is left
     np.testing.assert_allclose(model.mean(0)[varies], 0, atol=1e-4)
     np.testing.assert_allclose(model.std(0)[varies], 1, atol=1e-4)

@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import detect
+from parts.forms import units
 from parts.forms.base import Codec, Encoded, Reference, random_rows
 from parts.forms.tables import encoding, explanations
 from parts.forms.tables.table_files import read
@@ -202,7 +203,7 @@ def linear(members=1):
 
 def scorer_by(model, x, mask):
     """The Scorer of a run of these rows, whose model units are the user's."""
-    codec = Codec("tables", [encoding.Column(name) for name in "abcd"], (4,))
+    codec = Codec("tables", [units.Column(name) for name in "abcd"], (4,))
     held = Reference(x[:0], mask[:0] > 0)
     return Scorer(Fitted(model, codec, None, Reference(x, mask > 0), held, len(x)))
 
@@ -431,7 +432,7 @@ def test_the_threshold_is_the_stated_rank_of_held_out_rows(score, scorer):
     batch = scorer.batch(x, mask)
     torch.manual_seed(1)
     log_px = scorer.model.importance(*batch, n_samples=5000, prior=scorer.prior).log_px
-    log_px = log_px.double().numpy() + encoding.log_det(x, scorer.columns, mask, user=False)
+    log_px = log_px.double().numpy() + units.log_det(x, scorer.columns, mask, user=False)
     errors = np.abs(held + log_px)
     assert np.median(errors) < 0.15
     assert np.quantile(errors, 0.95) < 0.6
@@ -605,15 +606,15 @@ def test_expectations_have_the_closed_forms_width_on_average(scorer):
 
 def test_expectations_in_the_columns_own_words():
     draws = norm.ppf(np.linspace(0.0005, 0.9995, 2001))[:, None]
-    column = encoding.Column("a", shift=41.0, scale=12.0, style={"decimals": 0}, whole=True)
+    column = units.Column("a", shift=41.0, scale=12.0, style={"decimals": 0}, whole=True)
     assert explanations.expectations(column, None, draws) == ["41±12"]
-    money = encoding.Column("m", 41.0, 12.0, style={"prefix": "$", "decimals": 1})
+    money = units.Column("m", 41.0, 12.0, style={"prefix": "$", "decimals": 1})
     assert explanations.expectations(money, None, draws) == ["$41.0±$11.9"]
-    date = encoding.Column("d", shift=15.0, scale=3.0, style={"date": "%Y-%m-%d"})
+    date = units.Column("d", shift=15.0, scale=3.0, style={"date": "%Y-%m-%d"})
     assert explanations.expectations(date, None, draws) == ["1970-01-16±3 days"]
-    level = encoding.Column("s", kind="binary", levels=["F", "M"])
+    level = units.Column("s", kind="binary", levels=["F", "M"])
     assert explanations.expectations(level, np.zeros(1), (draws > 1.0) * 1.0) == ["F (84%)"]
-    array = encoding.Column("x", 41.0, 12.0)
+    array = units.Column("x", 41.0, 12.0)
     assert explanations.expectations(array, None, draws) == ["41±11.9"]
 
 

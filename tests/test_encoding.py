@@ -11,9 +11,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from parts.errors import UserError
-from parts.forms.tables import cells, encoding, kinds, table_files
-from parts.forms.tables.encoding import KNEE, LARGEST, Column
+from parts.forms import cells, units
+from parts.forms.tables import encoding, kinds, table_files
 from parts.forms.tables.example import survey
+from parts.forms.units import KNEE, LARGEST, Column
 from parts.training import presets
 
 
@@ -305,14 +306,14 @@ def test_log_det_of_rows_sums_observed_columns():
     x = np.random.default_rng(0).normal(size=(5, len(columns)))
     mask = (x > 0).astype(float)
     each = np.stack([c.log_det(x[:, j]) for j, c in enumerate(columns)], 1)
-    np.testing.assert_allclose(encoding.log_det(x, columns), each.sum(1))
-    np.testing.assert_allclose(encoding.log_det(x, columns, mask), (each * mask).sum(1))
+    np.testing.assert_allclose(units.log_det(x, columns), each.sum(1))
+    np.testing.assert_allclose(units.log_det(x, columns, mask), (each * mask).sum(1))
     curve = np.stack([c.log_det(x[:, j], user=False) for j, c in enumerate(columns)], 1)
-    found = encoding.log_det(x, columns, mask, user=False)
+    found = units.log_det(x, columns, mask, user=False)
     np.testing.assert_allclose(found, (curve * mask).sum(1))
     linear = [Column("a", scale=2.0), Column("b")]
-    np.testing.assert_array_equal(encoding.log_det(x, linear, user=False), np.zeros(5))
-    np.testing.assert_allclose(encoding.log_det(x[:, :2], linear), -np.log(2) * np.ones(5))
+    np.testing.assert_array_equal(units.log_det(x, linear, user=False), np.zeros(5))
+    np.testing.assert_allclose(units.log_det(x[:, :2], linear), -np.log(2) * np.ones(5))
 
 
 # Encoding, and what is said of cells that cannot be encoded
@@ -433,10 +434,10 @@ def test_a_text_column_may_come_as_numbers():
 def test_categories_stay_codes_in_the_users_units():
     columns = [CURVES["asinh"], fit(["x", "y", "z"] * 5, "categorical")]
     x = np.array([[0.5, 2], [-0.5, 0]])
-    back = encoding.to_user(x, columns)
+    back = units.to_user(x, columns)
     np.testing.assert_allclose(back[:, 0], columns[0].to_user(x[:, 0]))
     np.testing.assert_array_equal(back[:, 1], [2, 0])
-    assert encoding.to_user(x[None, None], columns).shape == (1, 1, 2, 2)
+    assert units.to_user(x[None, None], columns).shape == (1, 1, 2, 2)
 
 
 def test_codes_out_of_range_are_the_nearest_level():
@@ -452,7 +453,7 @@ def test_rows_as_plain_numbers():
     ]
     x = np.array([[0.0, 2, 1], [0.0, 0, 0]])
     mask = np.array([[1, 1, 1], [0, 0, 1]])
-    found = encoding.as_numbers(columns, x, mask)
+    found = units.as_numbers(columns, x, mask)
     expected = [[columns[0].to_user(0.0), 0, 0, 1, 1], [np.nan] * 4 + [0]]
     np.testing.assert_allclose(found, expected)
 
@@ -496,7 +497,7 @@ def test_an_infinite_cell_names_the_file():
     ("style", "whole", "least"), [({"decimals": 0}, True, "1"), ({"decimals": 1}, False, "0.1")]
 )
 def test_a_positive_cell_is_not_rounded_to_nothing(style, whole, least):
-    column = encoding.Column("p", kind="positive", curve="log", style=style, whole=whole, low=0.0)
+    column = units.Column("p", kind="positive", curve="log", style=style, whole=whole, low=0.0)
     assert column.text_of(np.array([0.001])) == [least]
 
 

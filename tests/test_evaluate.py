@@ -14,8 +14,7 @@ from torch.distributions import Normal
 import data as datasets
 from evaluate import table
 from parts.forms.pictures import sprites
-from parts.forms.tables import encoding
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column, log_det
 from parts.measure import disentanglement
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.gaussian import MIN_VARIANCE
@@ -356,7 +355,7 @@ def test_baselines_of_a_table_know_each_columns_marginal_and_no_gaussian():
             std = (known.var() + 0.01) ** 0.5
             total += scipy.stats.norm(known.mean(), std).logpdf(cells).sum()
             center.append(known.mean())
-    bend = encoding.log_det(y, COLUMNS, there, user=False).sum()
+    bend = log_det(y, COLUMNS, there, user=False).sum()
     assert bend < -1
     assert metrics["baseline_log_px_diagonal"] == pytest.approx((total + bend) / 40, rel=1e-5)
     assert metrics["baseline_log_px_gaussian"] is metrics["baseline_mse_pca"] is None

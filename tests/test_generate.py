@@ -12,7 +12,7 @@ import torch
 from scipy.stats import ks_2samp, norm, spearmanr
 
 import data as datasets
-from parts.forms import conditions
+from parts.forms import conditions, units
 from parts.forms.base import Codec, Reference
 from parts.forms.config import DataConfig
 from parts.forms.tables import encoding, kinds, marginals, samples
@@ -204,11 +204,11 @@ def test_nothing_lies_outside_the_training_cells():
 
 def test_only_observed_cells_of_numbers_decide():
     columns = [
-        encoding.Column("a"),
-        encoding.Column("n", kind="count", whole=True),
-        encoding.Column("k", kind="ordinal", levels=["1", "2", "3"]),
-        encoding.Column("same"),
-        encoding.Column("none"),
+        units.Column("a"),
+        units.Column("n", kind="count", whole=True),
+        units.Column("k", kind="ordinal", levels=["1", "2", "3"]),
+        units.Column("same"),
+        units.Column("none"),
     ]
     rng = np.random.default_rng(4)
     x_train = np.column_stack([rng.normal(5, 1, 900), rng.poisson(3, 900), *np.ones((3, 900))])
@@ -242,7 +242,7 @@ def test_the_map_is_that_of_the_run_whatever_rows_it_maps():
     train = rng.gamma(2, size=(500, 1)), np.ones((500, 1))
     x, source = rng.normal(size=(300, 1)), Source(lambda n: torch.randn(n, 1))
     torch.manual_seed(0)
-    fitted = fitted_to(source, [encoding.Column("a")], *train)
+    fitted = fitted_to(source, [units.Column("a")], *train)
     one = with_marginals(x, fitted, np.random.default_rng(0))
     first = torch.rand(1)  # the random state outside is as it was
     torch.manual_seed(0)
@@ -295,7 +295,7 @@ def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
     columns = [
         kinds.fit_column("a", pd.Series(wide)),
         kinds.fit_column("a", pd.Series(np.abs(wide)), "positive"),
-        *encoding.standardize(wide[:, None], "a"),
+        *units.standardize(wide[:, None], "a"),
     ]
     for column in columns:
         cells = np.array([0.0, 40, 0.5, 12.25, 3210])
@@ -304,7 +304,7 @@ def test_a_cell_without_known_decimals_has_the_digits_of_a_float32():
         x = column.to_model(np.abs(wide)).astype(np.float32)
         found = np.array(samples.texts(column, x), float)
         np.testing.assert_allclose(found, np.abs(wide), rtol=1e-5, atol=0.02)
-    level = encoding.Column("k", kind="binary", levels=["no", "yes"])
+    level = units.Column("k", kind="binary", levels=["no", "yes"])
     assert samples.texts(level, np.array([1.0, 0])) == ["yes", "no"]
 
 
@@ -405,9 +405,9 @@ def test_conditions_that_are_none_are_refused(call, folder, given, said):
 
 def test_commas_and_names_within_names_are_understood():
     columns = [
-        encoding.Column("x"),
-        encoding.Column("x=1", shift=1.0),
-        encoding.Column("city, land", kind="categorical", levels=["Bern, CH", "Oslo, NO"]),
+        units.Column("x"),
+        units.Column("x=1", shift=1.0),
+        units.Column("city, land", kind="categorical", levels=["Bern, CH", "Oslo, NO"]),
     ]
     (x, mask), cells = conditions.given_cells('"city, land=Oslo, NO", x=2.5', columns)
     assert x.tolist() == [[2.5, 0, 1]]
@@ -429,9 +429,9 @@ def test_the_kolmogorov_smirnov_distance_is_that_of_scipy():
 
 def test_column_distances_by_hand():
     columns = [
-        encoding.Column("n"),
-        encoding.Column("k", kind="categorical", levels=["p", "q", "r"]),
-        encoding.Column("e"),
+        units.Column("n"),
+        units.Column("k", kind="categorical", levels=["p", "q", "r"]),
+        units.Column("e"),
     ]
     a = np.array([[0, 0, 1], [1, 0, 1], [2, 1, 1], [9, 2, 1.0]]), np.ones((4, 3))
     b = np.array([[0, 1, 1], [1, 1, 1], [2, 0, 1.0]]), np.ones((3, 3))
@@ -446,14 +446,14 @@ def test_column_distances_by_hand():
 def test_rank_correlations_are_those_of_scipy():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(60, 2)) @ np.array([[1.0, 0.5], [0.0, 1.0]])
-    columns = [encoding.Column("a"), encoding.Column("b", curve="log", kind="positive")]
+    columns = [units.Column("a"), units.Column("b", curve="log", kind="positive")]
     mask = np.ones_like(x)
     mask[:15, 0] = 0
     found = closeness.correlations(columns, x, mask)
     rank = pd.DataFrame(np.where(mask > 0, x, np.nan)).rank()
     assert found[0, 1] == pytest.approx(rank.corr().iloc[0, 1])
     assert found[0, 1] == pytest.approx(spearmanr(*x[15:].T).statistic, abs=0.03)
-    level = [encoding.Column("k", kind="categorical", levels=["p", "q"]), columns[0]]
+    level = [units.Column("k", kind="categorical", levels=["p", "q"]), columns[0]]
     assert closeness.correlations(level, (x > 0) * 1.0, mask).shape == (3, 3)
     # The mean over pairs of different columns of how far two tables' correlations are apart.
     apart = closeness.correlation_error(columns, (x, mask), (-x * [1, -1], mask))
@@ -490,9 +490,9 @@ def test_copies_are_nearer_than_neighbours_and_fresh_rows_half_the_time():
 def test_a_tables_own_rows_are_as_near_as_can_be():
     """A copy of the real rows is at distance 0, and is reported as copies."""
     columns = [
-        encoding.Column("a"),
-        encoding.Column("b"),
-        encoding.Column("k", kind="categorical", levels=["p", "q"]),
+        units.Column("a"),
+        units.Column("b"),
+        units.Column("k", kind="categorical", levels=["p", "q"]),
     ]
     rng = np.random.default_rng(4)
 
@@ -522,7 +522,7 @@ def test_a_tables_own_rows_are_as_near_as_can_be():
 def test_real_rows_holes_do_not_count_as_a_distance():
     """Most cells of the real rows are missing, and generated rows get the holes of real ones."""
     rng = np.random.default_rng(5)
-    columns = [encoding.Column(name) for name in "abcd"]
+    columns = [units.Column(name) for name in "abcd"]
     x = rng.normal(size=(1000, 4))
     mask = np.ones_like(x)
     mask[:, 1:] = rng.random((1000, 3)) < 0.1
@@ -535,7 +535,7 @@ def test_real_rows_holes_do_not_count_as_a_distance():
 
 def test_a_distance_that_cannot_be_told_is_left_out():
     rng = np.random.default_rng(6)
-    columns = [encoding.Column(name) for name in "ab"]
+    columns = [units.Column(name) for name in "ab"]
     x, mask = rng.normal(size=(40, 2)), np.ones((40, 2))
     mask[:38, 1] = 0
     train, held = (x[:30], mask[:30]), (x[30:], mask[30:])
@@ -662,7 +662,7 @@ def test_pictures_that_are_copies_are_told():
     rng = np.random.default_rng(0)
     train, held, fresh = (rng.random((200, 64)).round().astype(np.float32) for _ in range(3))
     model = VAE(Bernoulli(64, binarize="dynamic"))
-    columns, there = [encoding.Column(f"p{j}") for j in range(64)], np.ones((200, 64))
+    columns, there = [units.Column(f"p{j}") for j in range(64)], np.ones((200, 64))
     fitted = fitted_to(model, columns, train, there, held)
     result, report, arrays = compare_copies(
         fitted, Drawn(train[:50], None, []), model.likelihood.mean

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal
 from torch.testing import assert_close as close
 
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model.batches import Batch
 from parts.model.importance import impute, resample
 from parts.model.likelihoods import LIKELIHOODS

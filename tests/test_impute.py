@@ -11,6 +11,7 @@ import torch
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
+from parts.forms import units
 from parts.forms.tables import encoding
 from parts.measure import hidden_cells
 from parts.runs import Run
@@ -526,7 +527,7 @@ class Oracle:
         self.columns, self.truth, self.off = columns, truth, off
 
     def chunks(self, x, mask, n_draws):
-        truth = encoding.to_user(self.truth, self.columns)
+        truth = units.to_user(self.truth, self.columns)
         at = [int(np.flatnonzero((self.truth == row).all(1))[0]) for row in x]
         value = truth[at] + self.off * (mask == 0)
         yield slice(0, len(x)), value, np.repeat(value[None], n_draws, 0)
@@ -539,14 +540,14 @@ def numeric(n, seed):
 
 
 def test_the_truth_has_no_error_and_a_standard_deviation_has_one():
-    columns = [encoding.Column(f"c{j}", shift=3.0 * j, scale=2.0**j) for j in range(4)]
+    columns = [units.Column(f"c{j}", shift=3.0 * j, scale=2.0**j) for j in range(4)]
     (x, mask), train = numeric(40, 1), numeric(200, 2)
     result, cells = hidden_cells.check(Oracle(columns, x), x, mask, train)
     assert result["error"]["VAE"] == 0
     assert result["coverage"] == 1
     assert result["n_hidden"] == 160
     np.testing.assert_array_equal(cells["truth"], cells["imputed"])
-    spread = encoding.to_user(train[0], columns).std(0)
+    spread = units.to_user(train[0], columns).std(0)
     off = Oracle(columns, x, off=spread)
     result, _ = hidden_cells.check(off, x, mask, train)
     for j in range(4):
@@ -557,13 +558,13 @@ def test_the_truth_has_no_error_and_a_standard_deviation_has_one():
 
 def test_baselines_are_those_of_scikit_learn_on_numbers():
     """Columns are standardised by the training rows, as a user of scikit-learn would do it."""
-    columns = [encoding.Column(f"c{j}", shift=3.0 * j, scale=10.0**j) for j in range(4)]
+    columns = [units.Column(f"c{j}", shift=3.0 * j, scale=10.0**j) for j in range(4)]
     train, (x, mask) = numeric(150, 3), numeric(30, 4)
     train[1][:20, 1] = 0
     mask[np.random.default_rng(5).random(mask.shape) < 0.3] = 0
     found = hidden_cells.baseline_fills(columns, train, x, mask)
     known, test = (
-        np.where(m > 0, encoding.to_user(v, columns), np.nan) for v, m in (train, (x, mask))
+        np.where(m > 0, units.to_user(v, columns), np.nan) for v, m in (train, (x, mask))
     )
     mean, std = np.nanmean(known, 0), np.nanstd(known, 0)
     by_hand = {
@@ -578,10 +579,10 @@ def test_baselines_are_those_of_scikit_learn_on_numbers():
 
 def test_baselines_give_codes_of_categories_and_ranks():
     columns = [
-        encoding.Column("n"),
-        encoding.Column("k", kind="categorical", levels=["p", "q", "r"]),
-        encoding.Column("o", kind="ordinal", levels=["1", "2", "3", "4"]),
-        encoding.Column("b", kind="binary", levels=["no", "yes"]),
+        units.Column("n"),
+        units.Column("k", kind="categorical", levels=["p", "q", "r"]),
+        units.Column("o", kind="ordinal", levels=["1", "2", "3", "4"]),
+        units.Column("b", kind="binary", levels=["no", "yes"]),
     ]
     rng = np.random.default_rng(6)
     code = rng.choice(3, 200, p=[0.2, 0.3, 0.5])
@@ -602,10 +603,10 @@ def test_baselines_give_codes_of_categories_and_ranks():
 
 def test_the_error_of_a_cell_by_hand():
     truth, guess = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.4, 1.0, 0.0, 3.0])
-    real = encoding.Column("a")
-    ordinal = encoding.Column("o", kind="ordinal", levels=list("1234"))
-    categorical = encoding.Column("k", kind="categorical", levels=list("pqrs"))
-    error = encoding.Column.error
+    real = units.Column("a")
+    ordinal = units.Column("o", kind="ordinal", levels=list("1234"))
+    categorical = units.Column("k", kind="categorical", levels=list("pqrs"))
+    error = units.Column.error
     assert error(real, truth, guess, 2.0) == pytest.approx(np.sqrt((0.16 + 4) / 4) / 2)
     assert error(ordinal, truth, guess, 1.0) == pytest.approx(2 / 4 / 3)
     assert error(categorical, truth, guess, 1.0) == 0.25

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import data as datasets
 from parts import forms
 from parts.errors import UserError
+from parts.forms import cells, units
 from parts.forms.config import DataConfig
-from parts.forms.tables import cells, encoding, kinds, parquet
+from parts.forms.tables import encoding, kinds, parquet
 
 RNG = np.random.default_rng(0)
 N = 200
@@ -310,7 +311,7 @@ def test_a_spec_of_an_unknown_column_is_refused():
 def test_columns_keep_their_order():
     frame = pd.DataFrame({n: ["1.5", "2", "4"] for n in "cab"} | {"id": list("xyz")}, dtype="str")
     assert [c.name for c in kinds.fit(frame)] == ["c", "a", "b", "id"]
-    assert [c.name for c in encoding.modelled(kinds.fit(frame))] == ["c", "a", "b"]
+    assert [c.name for c in units.modelled(kinds.fit(frame))] == ["c", "a", "b"]
 
 
 def test_flags_win_over_the_file_of_kinds(tmp_path):
@@ -473,7 +474,7 @@ def test_every_kind_is_described():
         "Kept but not modelled: id (an identifier or free text: every cell is different), "
         "one (constant)",
     ]
-    many = kinds.describe([encoding.Column(f"c{i}") for i in range(45)])
+    many = kinds.describe([units.Column(f"c{i}") for i in range(45)])
     assert len(many) == 41
     assert many[-1] == "  and 5 more"
 

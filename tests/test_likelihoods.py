@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parts.errors import UserError
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model.batches import sum_columns
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.discrete import (

@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close as close
 
 from parts.forms.base import Codec
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model import importance
 from parts.model.build import Space, build_model
 from parts.model.config import ModelConfig

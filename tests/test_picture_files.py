@@ -23,11 +23,11 @@ import data as datasets
 from parts import forms
 from parts.errors import UserError
 from parts.forms import scaling as scalings
+from parts.forms import units
 from parts.forms.base import Codec
 from parts.forms.config import DataConfig
 from parts.forms.pictures import picture_files, shapes
 from parts.forms.pictures.form import PictureCodec, Pictures
-from parts.forms.tables import encoding
 from parts.model import batches
 from parts.model.likelihoods import gaussian
 from parts.runs import Run
@@ -511,10 +511,10 @@ def test_the_fingerprint_copies_nothing():
 
 def test_a_config_holds_columns_in_little():
     shape = (3, 64, 64)
-    plain = [encoding.Column(name) for name in shapes.names(shape)]
+    plain = [units.Column(name) for name in shapes.names(shape)]
     rng = np.random.default_rng(0)
-    scaled = [encoding.Column(c.name, *map(float, rng.random(2))) for c in plain]
-    given = encoding.Column("label", kind="binary", levels=["a", "b"], condition=True)
+    scaled = [units.Column(c.name, *map(float, rng.random(2))) for c in plain]
+    given = units.Column("label", kind="binary", levels=["a", "b"], condition=True)
     for columns, most in ((plain, 100), (scaled, 40 * 2 * 12288), ([*plain, given], 500)):
         codec = PictureCodec("pictures", columns, shape)
         small = json.loads(json.dumps(codec.to_dict()))
@@ -522,9 +522,9 @@ def test_a_config_holds_columns_in_little():
         whole = forms.codec_from(small)
         assert whole == codec
         assert whole.to_dict() == small
-    table = Codec("tables", [encoding.Column("a")], (1,))
+    table = Codec("tables", [units.Column("a")], (1,))
     assert forms.codec_from(json.loads(json.dumps(table.to_dict()))) == table
-    assert table.to_dict()["columns"] == [encoding.Column("a").to_dict()]
+    assert table.to_dict()["columns"] == [units.Column("a").to_dict()]
 
 
 @pytest.fixture(scope="module")
@@ -701,7 +701,7 @@ def test_no_covariance_of_very_many_columns(monkeypatch):
 
 def test_the_change_of_units_of_linear_columns():
     rng = np.random.default_rng(0)
-    columns = [encoding.Column(str(j), *map(float, rng.random(2))) for j in range(7)]
+    columns = [units.Column(str(j), *map(float, rng.random(2))) for j in range(7)]
     x = rng.normal(size=(4, 7))
     exact = sum(column.log_det(x[:, j]) for j, column in enumerate(columns))
-    np.testing.assert_allclose(encoding.log_det(x, columns), exact, rtol=1e-12)
+    np.testing.assert_allclose(units.log_det(x, columns), exact, rtol=1e-12)

@@ -50,7 +50,7 @@ def test_a_count_without_float64_on_the_device_has_the_same_log_prob(monkeypatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
 def test_describing_arrays_on_another_device_than_the_module():
     """`center`, `cell_errors` and `baselines` take arrays of the CPU, and the other way round."""
-    from parts.forms.tables.encoding import Column
+    from parts.forms.units import Column
     from parts.model.batches import Batch
     from parts.model.likelihoods import LIKELIHOODS
 

@@ -20,7 +20,7 @@ from PIL import Image
 from parts import files, randomness, runs
 from parts.errors import UserError
 from parts.forms.base import Codec, Reference, Split, random_rows
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.runs.config import Config, Execution, RunConfig, resolve
 from parts.tasks import score
 

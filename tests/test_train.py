@@ -18,7 +18,7 @@ from parts import randomness
 from parts.console import flags
 from parts.errors import UserError
 from parts.forms.base import Codec, Split
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model.build import fit_to_model
 from parts.runs.config import Config, resolve
 from parts.tasks import fit as task

@@ -22,8 +22,8 @@ from parts import files, randomness
 from parts.console import flags as console
 from parts.console.progress import progress_bar
 from parts.errors import UserError
+from parts.forms import units
 from parts.forms.config import DataConfig
-from parts.forms.tables import encoding
 from parts.runs import Run
 from parts.runs.config import resolve
 from parts.tasks import fit
@@ -221,9 +221,9 @@ def test_the_score_is_log_px_in_the_units_of_evaluate(tiny_run):
         log_px = model.log_px(torch.from_numpy(data.val.x[:5]), n_samples=200)
     np.testing.assert_array_equal(score, log_px.double().numpy())
     names = [column.name for column in data.codec.columns]
-    bent = [encoding.Column(name, curve="asinh", scale=1.0, spread=1.0) for name in names]
+    bent = [units.Column(name, curve="asinh", scale=1.0, spread=1.0) for name in names]
     data.codec = replace(data.codec, columns=bent)
-    curve = -np.log(np.cosh(data.val.x[:5].astype(np.float64) / encoding.KNEE)).sum(-1)
+    curve = -np.log(np.cosh(data.val.x[:5].astype(np.float64) / units.KNEE)).sum(-1)
     np.testing.assert_allclose(
         tune.score(model, data, "cpu", 5, 200) - score, curve, rtol=1e-5, atol=1e-6
     )

@@ -15,7 +15,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.testing import assert_close as close
 
 from parts.forms.base import Codec
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model import importance
 from parts.model.batches import hide
 from parts.model.build import Space, build_model

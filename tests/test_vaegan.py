@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model.batches import Batch
 from parts.model.flows import FLOWS
 from parts.model.likelihoods.mixed import Mixed

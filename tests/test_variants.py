@@ -5,7 +5,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from parts.errors import UserError
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model.build import Space, build_model, fit_to_model, flow_of
 from parts.model.config import ModelConfig
 from parts.model.flows import FLOWS

@@ -14,8 +14,7 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.files import output_of, refuse_output
-from parts.forms import conditions, scaling
-from parts.forms.tables import encoding
+from parts.forms import conditions, scaling, units
 
 TEXT = (".csv", ".tsv", ".parquet")  # endings of files that may hold text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
@@ -134,7 +133,7 @@ class Codec:
     @cached_property
     def modelled(self):
         """The columns of x, which exclude ignored columns and conditions."""
-        return encoding.modelled(self.columns)
+        return units.modelled(self.columns)
 
     @cached_property
     def conditions(self):
@@ -147,11 +146,11 @@ class Codec:
 
     def decode(self, x):
         """Convert model units [..., D] to the user's units, float64; categories stay codes."""
-        return encoding.to_user(x, self.modelled)
+        return units.to_user(x, self.modelled)
 
     def is_far_out(self, x):
         """True where a number is too extreme to predict other cells of its row from it, [N, D]."""
-        return encoding.is_far_out(x, self.modelled)
+        return units.is_far_out(x, self.modelled)
 
     def to_dict(self):
         columns = [column.to_dict() for column in self.columns]
@@ -159,7 +158,7 @@ class Codec:
 
     @classmethod
     def from_dict(cls, plain):
-        columns = [encoding.Column(**column) for column in plain["columns"]]
+        columns = [units.Column(**column) for column in plain["columns"]]
         return cls(plain["form"], columns, tuple(plain["shape"]))
 
 
@@ -412,11 +411,11 @@ class Form:
         test, given = data.test.take(slice(n)), data.codec.conditions
         cells = [np.empty((len(test.x), 0))]
         if columns:
-            cells.append(with_holes(encoding.to_user(test.x, columns), test.mask))
+            cells.append(with_holes(units.to_user(test.x, columns), test.mask))
         if given:
             x, known = conditions.from_y(test.y, given)
-            cells.append(with_holes(encoding.to_user(x, given), known))
-        of = encoding.column_arrays([*columns, *given])
+            cells.append(with_holes(units.to_user(x, given), known))
+        of = units.column_arrays([*columns, *given])
         kept = {f"point_{key}": of[key] for key in ("columns", "levels", "dates")}
         return kept | {"points": np.hstack(cells)}
 

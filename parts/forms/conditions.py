@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms.tables import cells, encoding, kinds
+from parts.forms import cells
+from parts.forms.tables import encoding, kinds
 from parts.model.limits import FARTHEST_SEEN
 
 LABEL = "label"  # the condition that stands for the labels of a data set

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parts.forms.tables import encoding
+from parts.forms import units
 
 BLOCK = 2**20  # numbers that are scaled at a time
 
@@ -16,10 +16,10 @@ BLOCK = 2**20  # numbers that are scaled at a time
 def fit(x, rows, names, scaling):
     """A Column for each name: unscaled, or (`standard`) with mean 0 and variance 1 over `rows`."""
     if scaling != "standard":
-        return [encoding.Column(name) for name in names]
+        return [units.Column(name) for name in names]
     n = max(1, BLOCK // len(rows))
     cuts = [slice(start, start + n) for start in range(0, len(names), n)]
-    pieces = [encoding.standardize(to_unit_interval(x[:, cut][rows]), names[cut]) for cut in cuts]
+    pieces = [units.standardize(to_unit_interval(x[:, cut][rows]), names[cut]) for cut in cuts]
     return [column for piece in pieces for column in piece]
 
 
@@ -35,9 +35,9 @@ def to_model(x, rows, columns, unscaled=False):
     for start in range(0, len(rows), n):
         block = to_unit_interval(x[rows[start : start + n]])
         with np.errstate(over="ignore"):
-            out[start : start + n] = block if unscaled else encoding.to_model(block, columns)
-        if not np.abs(out[start : start + n]).max() < encoding.MAX_SCALED:
-            encoding.check_distance(block, columns)  # raises UserError with the column's name
+            out[start : start + n] = block if unscaled else units.to_model(block, columns)
+        if not np.abs(out[start : start + n]).max() < units.MAX_SCALED:
+            units.check_distance(block, columns)  # raises UserError with the column's name
     return out
 
 
@@ -58,3 +58,6 @@ def array_hash(x, names, labels=None):
     digest = hashlib.sha256(said + (b"" if labels is None else np.asarray(labels).tobytes()))
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()[:16]
+
+
+# TODO from parts.forms import units

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parts.forms.tables.encoding import as_numbers, to_user
+from parts.forms.units import as_numbers, to_user
 
 N_COMPARED_ROWS = 2000  # most generated rows that are compared with their neighbours
 N_SPLITS = 10  # random splits of real rows into halves, over which distances are averaged

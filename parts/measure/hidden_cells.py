@@ -5,7 +5,7 @@ Imputers of scikit-learn, fitted to the training rows, serve as baselines.
 
 import numpy as np
 
-from parts.forms.tables import encoding
+from parts.forms import units
 from parts.measure import baselines
 
 N_FOLDS = 10  # folds, each of which hides a tenth of the observed cells; together they hide all
@@ -46,7 +46,7 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
         y = np.broadcast_to(y[:N_CHECKED_ROWS], (*some.shape, y.shape[1]))[some]
     x, left = np.broadcast_to(x, hidden.shape)[some], (mask * ~hidden)[some]
     hidden, columns = hidden[some], imputer.columns
-    truth = encoding.to_user(x, columns)
+    truth = units.to_user(x, columns)
     ours, low, high = (np.empty(x.shape) for _ in range(3))
     tail = 50 * (1 - interval)
     for rows, values, draws in imputer.chunks(x, left, N_DRAWS, *([] if y is None else [y])):
@@ -59,7 +59,7 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
         "n_hidden": int(hidden.sum()),
         "columns": {},
     }
-    reference = encoding.to_user(train[0], columns)
+    reference = units.to_user(train[0], columns)
     for j, column in enumerate(columns):
         at = hidden[:, j]
         if not at.any():
@@ -90,7 +90,7 @@ def baseline_fills(columns, train, x, mask, y=None):
         width = len(column.levels) if column.kind == "categorical" else 1
         blocks.append(slice(at, at + width))
         at += width
-    known, test = (encoding.as_numbers(columns, *rows) for rows in (train[:2], (x, mask)))
+    known, test = (units.as_numbers(columns, *rows) for rows in (train[:2], (x, mask)))
     if y is not None:
         known, test = np.hstack([known, train[2]]), np.hstack([test, y])
     empty = np.isnan(known).all(0)
@@ -114,7 +114,7 @@ def baseline_fills(columns, train, x, mask, y=None):
 
 
 def as_code(column, values):
-    """Convert a column of `encoding.as_numbers` to user units or codes, [n, width] -> [n]."""
+    """Convert a column of `units.as_numbers` to user units or codes, [n, width] -> [n]."""
     value = values.argmax(1) if values.shape[1] > 1 else values[:, 0]
     return np.clip(np.round(value), 0, len(column.levels) - 1) if column.levels else value
 

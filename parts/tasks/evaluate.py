@@ -5,7 +5,7 @@ import torch
 
 from parts.errors import UserError
 from parts.forms.base import Split, with_holes
-from parts.forms.tables import encoding
+from parts.forms.units import log_det
 from parts.measure import disentanglement
 from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 from parts.model.likelihoods.pixels import bits_per_dim
@@ -103,7 +103,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     kl, log_px, elbo, ess = estimates(model, batch, n_samples, seed, progress)
     x, mask = test.x.numpy(), None if test.mask is None else test.mask.numpy()
     curve, jacobian = (
-        encoding.log_det(x, columns, mask, user) if columns else 0.0 for user in (False, True)
+        log_det(x, columns, mask, user) if columns else 0.0 for user in (False, True)
     )
     n_latents = model.members * model.n_latents
     mean_recon, pca_recon = baseline_reconstructions(likelihood, train, test, n_latents)

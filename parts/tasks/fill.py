@@ -11,7 +11,7 @@ import torch
 
 from parts.errors import UserError
 from parts.forms.base import N_KEPT_ROWS, random_rows
-from parts.forms.tables.encoding import column_arrays
+from parts.forms.units import column_arrays
 from parts.measure import hidden_cells, quarters
 from parts.measure.hidden_cells import N_DRAWS
 from parts.model.batches import Batch

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from parts.forms import conditions
-from parts.forms.tables.encoding import column_arrays
 from parts.forms.tables.marginals import to_marginal
+from parts.forms.units import column_arrays
 from parts.measure import closeness
 from parts.model.importance import resample
 from parts.randomness import fixed_randomness

@@ -10,8 +10,8 @@ import math
 import numpy as np
 import torch
 
+from parts.forms import units
 from parts.forms.base import Reference, random_rows
-from parts.forms.tables import encoding
 from parts.measure import baselines
 from parts.measure.hidden_cells import N_DRAWS, find_rows
 from parts.model.batches import Batch
@@ -90,7 +90,7 @@ class Scorer:
             batch = self.batch(x[rows], mask[rows], None if y is None else y[rows])
             number = None if own is None else torch.from_numpy(own[rows]).to(self.device)
             found = self.model.importance(*batch, eps=eps, prior=prior, own=number)
-            curve = encoding.log_det(x[rows], self.columns, mask[rows], user=False)
+            curve = units.log_det(x[rows], self.columns, mask[rows], user=False)
             scores[rows] = -(found.log_px.cpu().double().numpy() + curve)
             ess[rows] = found.ess.cpu().numpy()
             if progress is not None:

@@ -6,10 +6,10 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.files import refuse_existing
-from parts.forms import arrays, conditions, scaling
+from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import Codec, Form
 from parts.forms.pictures import picture_files, shapes, sheets
-from parts.forms.tables import encoding, samples, table_files
+from parts.forms.tables import samples, table_files
 
 N_ODD, N_ODD_ACROSS = 40, 8  # pictures on a sheet of odd ones, and in each of its rows
 N_FILLED, N_SHOWN_DRAWS = 16, 2  # pictures on a sheet of filled ones, and draws of each picture
@@ -38,8 +38,8 @@ class PictureCodec(Codec):
         names = shapes.names(shape)
         shift = plain.get("shift", [0.0] * len(names))
         scale = plain.get("scale", [1.0] * len(names))
-        pixels = [encoding.Column(*each) for each in zip(names, shift, scale, strict=True)]
-        given = [encoding.Column(**column) for column in plain.get("conditions", [])]
+        pixels = [units.Column(*each) for each in zip(names, shift, scale, strict=True)]
+        given = [units.Column(**column) for column in plain.get("conditions", [])]
         return cls(plain["form"], pixels + given, shape)
 
 

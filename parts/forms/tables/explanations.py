@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parts.forms.tables import cells
+from parts.forms import cells
 
 NOTABLE = 0.5  # nats by which an odd cell exceeds the typical surprise of its column
 
@@ -52,3 +52,6 @@ def expectations(column, mean, draws):
         [f"{v:.4g}" for v in column.to_user(middle)] if not column.style else column.text(middle)
     )
     return [f"{text}±{width}" for text, width in zip(texts, widths, strict=True)]
+
+
+# TODO from parts.forms import cells

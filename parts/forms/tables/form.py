@@ -9,7 +9,7 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.files import output_of
-from parts.forms import arrays, conditions, scaling
+from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import TEXT, Encoded, Form, Source, Split
 from parts.forms.tables import encoding, explanations, kinds, samples, table_files
 
@@ -96,7 +96,7 @@ class Tables(Form):
         wanted = {name: kind for name, kind in config.kinds.items() if name not in names}
         columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted)
         ordered = conditions.in_order(columns, given, source.names)
-        return self.codec(self.name, ordered, (len(encoding.modelled(columns)),))
+        return self.codec(self.name, ordered, (len(units.modelled(columns)),))
 
     def encode(self, source, codec, parts, config):
         if config.scaling != "kinds":
@@ -204,7 +204,7 @@ class Tables(Form):
         return sum(int(encoding.holes(source.file.frame, c.name).sum()) for c in others)
 
     def notes_on_filling(self, encoded, codec, fitted):
-        far = encoding.is_far_out(encoded.x, codec.modelled) & (encoded.mask > 0)
+        far = units.is_far_out(encoded.x, codec.modelled) & (encoded.mask > 0)
         return [
             f"column {column.name!r}: {far[:, j].sum()} cells lie so far out that the holes of "
             "their rows are filled without them"

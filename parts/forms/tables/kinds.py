@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms.tables import cells
-from parts.forms.tables.encoding import DISCRETE, KNEE, Column, check_finite, modelled, standardize
+from parts.forms import cells
 from parts.forms.tables.parquet import NESTED
+from parts.forms.units import DISCRETE, KNEE, Column, check_finite, modelled, standardize
 
 KINDS = {
     "real": "numbers and dates: Gaussian or Student-t",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms import conditions
+from parts.forms import conditions, units
 from parts.forms.tables import encoding, table_files
 
 
@@ -36,8 +36,7 @@ def as_frame(x, mask, columns):
     import pandas as pd
 
     kept = [
-        column.name
-        for column in (*encoding.modelled(columns), *conditions.condition_columns(columns))
+        column.name for column in (*units.modelled(columns), *conditions.condition_columns(columns))
     ]
     frame = {}
     for column in columns:

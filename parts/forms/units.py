@@ -1,0 +1,257 @@
+"""Columns, and the map between a user's units and model units.
+
+Model units are numbers near 0 for `real` and `positive` columns, the count itself, or the code of a
+category.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms import cells
+from parts.model.limits import FARTHEST_SEEN
+
+DISCRETE = ("binary", "categorical", "ordinal")
+MAX_SCALED = 1e15  # largest linearly scaled cell, in standard deviations from the mean
+LARGEST = 8e307  # largest cell; a difference of two such cells is still finite
+KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and its map to model units: (g(value) - shift) / scale, where `curve` names g.
+
+    linear: g(v) = v. asinh: g(v) = KNEE asinh(((v - centre) / spread) / KNEE). log: ln(v + offset).
+    A count is its own model unit; its centre and spread are those of ln(1 + v), for the network.
+    """
+
+    name: str
+    shift: float = 0.0
+    scale: float = 1.0
+    kind: str = "real"
+    curve: str = "linear"
+    centre: float = 0.0
+    spread: float = 1.0
+    offset: float = 0.0
+    levels: list = field(default_factory=list)  # the cells of a category, by code
+    style: dict = field(default_factory=dict)
+    whole: bool = False  # whether all cells are whole numbers
+    low: float | None = None  # 0 where no training cell is negative
+    why: str = ""  # the reason if the column is ignored
+    condition: bool = False  # whether the column is a condition
+
+    def to_dict(self):
+        return dict(vars(self))  # asdict is slow for the many columns of pictures
+
+    def to_model(self, values):
+        """Convert user units to model units, float64, any shape."""
+        if self.curve == "asinh":
+            values = KNEE * np.arcsinh((values / self.spread - self.centre / self.spread) / KNEE)
+        elif self.curve == "log":
+            values = np.log(values + self.offset)
+        return (values - self.shift) / self.scale
+
+    def to_user(self, x):
+        """Convert model units to user units, float64, any shape."""
+        values = np.asarray(x, np.float64) * self.scale + self.shift
+        if self.curve == "asinh":
+            values = np.sinh(np.clip(values / KNEE, -600, 600)) * KNEE * self.spread + self.centre
+        elif self.curve == "log":
+            values = np.exp(np.clip(values, -700, 700)) - self.offset
+        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+
+    def mean_to_user(self, mean, std):
+        """Mean in user units of a number with this mean and std in model units.
+
+        It is exact for a Gaussian. A Student-t has no finite mean after a curve that is not linear;
+        the mean of the Gaussian is returned for it.
+        """
+        mu, sigma = mean * self.scale + self.shift, std * self.scale
+        if self.curve == "asinh":  # E sinh(a + b eps) = sinh(a) exp(b^2 / 2)
+            growth = np.exp(np.minimum(0.5 * (sigma / KNEE) ** 2, 300))
+            grown = np.sinh(np.clip(mu / KNEE, -300, 300)) * growth
+            values = grown * KNEE * self.spread + self.centre
+        elif self.curve == "log":
+            values = np.exp(np.clip(mu + 0.5 * sigma**2, -700, 700)) - self.offset
+        else:
+            values = mu
+        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+
+    def log_det(self, x, user=True):
+        """log |d model / d value| at x in model units; without `user` only that of the asinh.
+
+        Without `user` densities stay in model units except for the asinh, so that neither the unit
+        of a column nor the logarithm of a positive one changes its weight.
+        """
+        if self.levels or self.is_count:
+            return np.zeros_like(x, np.float64)
+        g = np.asarray(x, np.float64) * self.scale + self.shift
+        unit = -np.log(self.scale) if user else 0.0
+        if self.curve == "asinh":  # d g / d z = 1 / sqrt(1 + (z / KNEE)^2) = 1 / cosh(g / KNEE)
+            unit = unit - np.log(self.spread) if user else unit
+            return unit - np.log(np.cosh(np.clip(g / KNEE, -600, 600)))
+        return unit - g if self.curve == "log" and user else np.full_like(g, unit)
+
+    # Differences between kinds
+
+    @property
+    def is_count(self):
+        return self.kind == "count"
+
+    def impossible(self, values):
+        """True where a number in user units lies outside the column's support, [N]."""
+        if self.kind == "positive":
+            return values <= -self.offset
+        if self.is_count:
+            return (values < 0) | (values != np.round(values)) & ~np.isnan(values)
+        return np.zeros(len(values), bool)
+
+    def for_network(self, x):
+        """Model units of a number as input of a network, near 0, any shape."""
+        return (np.log1p(x) - self.centre) / self.spread if self.is_count else x
+
+    def from_network(self, x):
+        """Invert `for_network`."""
+        return np.round(np.expm1(x * self.spread + self.centre)) if self.is_count else x
+
+    def rounded(self, x):
+        """Model units rounded to values of the column: counts are whole numbers."""
+        return np.round(x) if self.is_count else x
+
+    def error(self, truth, guess, scale):
+        """The error of guesses, in the user's units and codes.
+
+        It is RMSE / `scale` for numbers, the share of wrong cells for categories, and the mean
+        distance of ranks / the largest distance for ordinal columns.
+        """
+        if self.kind == "ordinal":
+            return float(np.abs(truth - np.round(guess)).mean() / (len(self.levels) - 1))
+        if self.levels:
+            return float((truth != np.round(guess)).mean())
+        return float(np.sqrt(np.square((truth - guess) / scale).mean()))
+
+    # Cells
+
+    def text(self, x):
+        """Convert model units [N] to cells in the style of the column."""
+        return self.text_of(x if self.levels else self.to_user(x))
+
+    def text_of(self, values):
+        """Convert user units or codes of levels [N] to cells in the style of the column."""
+        if self.levels:
+            codes = np.clip(np.round(values), 0, len(self.levels) - 1).astype(int)
+            return np.array(self.levels, dtype=object)[codes].tolist()
+        if self.kind == "positive" and self.offset == 0:  # rounding must not make it 0
+            decimals = 0 if self.whole else self.style.get("decimals")
+            values = values if decimals is None else np.maximum(values, 10.0**-decimals)
+        return cells.texts(values, self.style, self.whole)
+
+    def describe(self):
+        """Words for the levels or the scaling of the column."""
+        if self.kind == "ignore":
+            return self.why
+        if self.levels:
+            shown = ", ".join(self.levels[:6])
+            return shown if len(self.levels) <= 6 else f"{shown}, ... {len(self.levels)} levels"
+        form = self.style.get("date", "whole numbers" if self.whole else "numbers")
+        return form + {"asinh": ", robustly scaled", "log": ", in logarithms"}.get(self.curve, "")
+
+
+def modelled(columns):
+    """The columns of x: neither ignored nor conditions."""
+    return [c for c in columns if c.kind != "ignore" and not c.condition]
+
+
+def standardize(x, names):
+    """Columns with the mean and standard deviation of x [N, D]; a constant column has scale 1."""
+    # Division by a power of two is exact, and prevents overflow when columns of 1e300 or 1e-300
+    # are squared. The results for other columns do not change.
+    power = np.frexp(np.abs(x).max(0))[1]
+    unit = np.ldexp(x, -power)
+    shift, scale = np.ldexp(unit.mean(0), power), np.ldexp(unit.std(0), power)
+    constant = (np.ptp(unit, 0) == 0) | (scale == 0)
+    shift[constant], scale[constant] = x[0, constant], 1.0  # exact, where a mean would be rounded
+    return [Column(n, float(a), float(s)) for n, a, s in zip(names, shift, scale, strict=True)]
+
+
+def to_model(x, columns):
+    """Convert user units [N, D] to model units, float32, for linearly scaled columns."""
+    shift, scale = _shift_scale(columns)
+    return ((x - shift) / scale).astype(np.float32)
+
+
+def to_user(x, columns):
+    """Convert model units [..., D] to user units, float64; categories stay codes."""
+    if all(column.curve == "linear" for column in columns):
+        shift, scale = _shift_scale(columns)
+        return np.asarray(x, np.float64) * scale + shift
+    parts = [c.to_user(x[..., j]) if not c.levels else x[..., j] for j, c in enumerate(columns)]
+    return np.stack(parts, -1).astype(np.float64)
+
+
+def as_numbers(columns, x, mask):
+    """Rows in user units with categories one-hot, [N, F]; NaN where a cell is missing."""
+    parts = []
+    for j, column in enumerate(columns):
+        value = x[:, j] if column.levels else column.to_user(x[:, j])
+        value = np.where(mask[:, j] > 0, value, np.nan)[:, None]
+        if column.kind == "categorical":
+            one_hot = (value == np.arange(len(column.levels))).astype(float)
+            value = np.where(np.isnan(value), np.nan, one_hot)
+        parts.append(value)
+    return np.hstack(parts)
+
+
+def log_det(x, columns, mask=None, user=True):
+    """Sum of `Column.log_det` over the observed columns of each row, [N]."""
+    if not user and all(column.curve == "linear" for column in columns):
+        return np.zeros(len(x))
+    if mask is None and all(c.kind == "real" and c.curve == "linear" for c in columns):
+        return np.full(len(x), -np.log(_shift_scale(columns)[1]).sum())  # equal for all rows
+    per_column = np.stack([c.log_det(x[:, j], user) for j, c in enumerate(columns)], -1)
+    return (per_column if mask is None else per_column * mask).sum(-1)
+
+
+def _shift_scale(columns):
+    return np.array([(c.shift, c.scale) for c in columns]).T
+
+
+def is_far_out(x, columns):
+    """True where a number lies beyond the range that the encoder distinguishes, [N, D]."""
+    number = np.array([column.kind in ("real", "positive") for column in columns])
+    return (np.abs(x) > FARTHEST_SEEN) & number
+
+
+def check_finite(values, name, rows):
+    """Raise UserError for infinite or too large cells of the rows numbered `rows`."""
+    bad = np.abs(values) > LARGEST  # False for NaN
+    if bad.any():
+        at = int(bad.argmax())
+        raise UserError(
+            f"row {rows[at] + 1}, column {name!r} is {values[at]}, expected a finite number up to "
+            f"{LARGEST:g}; {bad.sum()} such cells in all: mend them or leave them empty"
+        )
+
+
+def check_distance(x, columns):
+    """Raise UserError for a held-back cell whose square would overflow float32."""
+    for i, column in enumerate(columns):
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.abs(x[:, i] / column.scale - column.shift / column.scale).max(initial=0)
+        if not far < MAX_SCALED:
+            raise UserError(
+                f"column {column.name!r} has a held-back cell {far:.3g} standard deviations from "
+                f"its training rows, expected less than {MAX_SCALED:g}; mend or drop that row"
+            )
+
+
+def column_arrays(columns):
+    """Names, kinds and levels of columns as arrays, for figures."""
+    return {
+        "columns": np.array([column.name for column in columns], dtype=str),
+        "kinds": np.array([column.kind for column in columns], dtype=str),
+        "n_levels": np.array([len(column.levels) for column in columns], dtype=int),
+        "levels": np.array(["\x1f".join(column.levels) for column in columns], dtype=str),
+        "dates": np.array(["date" in column.style for column in columns], dtype=bool),
+    }
