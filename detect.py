@@ -11,14 +11,14 @@ import math
 import numpy as np
 
 from parts import forms
-from parts.console.devices import choose_device, choose_threads, use_threads
-from parts.console.fitting import fitted_run, named_run
+from parts.console.fitting import open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.progress import progress_bar
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
-from parts.forms import cells, conditions
+from parts.forms import conditions
+from parts.forms.cells import labels_of
 from parts.measure import baselines
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
@@ -54,19 +54,6 @@ def refuse_own_labels(run, name):
         raise UserError(f"--labels {name}: run {run.name} takes it as given")
     if name in [column.name for column in codec.modelled]:
         raise UserError(f"--labels {name}: run {run.name} was trained on that column")
-
-
-def read_labels(table, name):
-    """The 0/1 labels in a column of a DataFrame, NaN where a label is missing."""
-    if name not in table:
-        raise UserError(f"--labels {name}: the columns are {', '.join(map(str, table))[:200]}")
-    labels = cells.numbers(table[name], {})
-    found = set(np.unique(labels[~np.isnan(labels)]))
-    text = np.isnan(labels) & ~cells.missing(table[name])
-    if text.any() or found != {0.0, 1.0}:
-        shown = table[name].astype(str).unique()[:4].tolist()
-        raise UserError(f"--labels {name}: it holds {shown}, expected 0 and 1, each at least once")
-    return labels
 
 
 def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
@@ -108,21 +95,13 @@ def main(argv=None):
     args = make_parser().parse_args(argv)
     form = forms.form_of(args.file)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
-    run = named_run(args, "detect", form)
-    source = form.read(args.file, None if run is None else run.config().asked.data)
+    run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
     if run is not None:
         refuse_own_labels(run, args.labels)
-    labels = None if args.labels is None else read_labels(source.table(), args.labels)
+    labels = None if args.labels is None else labels_of(source.table(), args.labels)
     ignored = [] if args.labels is None else [args.labels]
-    is_new = run is None
-    run = run or fitted_run(args, "detect", form, source, ignored)
-    fitted, _ = run.load(choose_device(args.device))
-    use_threads(choose_threads(args.threads, 2**30))
-    encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)
-    fitted.model.likelihood.check(encoded.x, [column.name for column in fitted.codec.modelled])
-    for note in [] if is_new else encoded.notes:
-        print(f"Note: {note}")
+    run, fitted, encoded = open_run(args, "detect", form, run, source, ignored)
     held, what = fitted.held, "held-out"
     if not len(held.x):
         print(

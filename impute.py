@@ -10,8 +10,7 @@ import numpy as np
 
 import data as datasets
 from parts import forms
-from parts.console.devices import choose_device, choose_threads, use_threads
-from parts.console.fitting import fitted_run, named_run
+from parts.console.fitting import open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.progress import progress_bar
 from parts.console.script import run_script
@@ -48,21 +47,13 @@ def main(argv=None):
     args = make_parser().parse_args(argv)
     form = forms.form_of(args.file)
     outputs = form.fill_outputs(args.file, args.out, args.draws, args.overwrite)
-    run = named_run(args, "impute", form)
-    asked = None if run is None else run.config().asked.data
-    source = form.read(args.file, asked, holes=True)
+    run, source = open_file(args, "impute", form, holes=True)
     form.refuse_filling(source, outputs, args.statistic, args.interval)
     held_out = 0.1 if args.check else 0.0
-    is_new = run is None
-    run = run or fitted_run(args, "impute", form, source, held_out=held_out)
-    fitted, _ = run.load(choose_device(args.device))
+    run, fitted, encoded = open_run(args, "impute", form, run, source, held_out=held_out)
     codec, config = fitted.codec, run.config()
     form.check_filling(source, codec, args.interval)
-    use_threads(choose_threads(args.threads, 2**30))
-    encoded = form.encode_for(source, codec, fitted.config.data, fitted.train.y)
-    fitted.model.likelihood.check(encoded.x, [column.name for column in codec.modelled])
-    notes = [] if is_new else encoded.notes
-    for note in [*notes, *form.notes_on_filling(encoded, codec, fitted)]:
+    for note in form.notes_on_filling(encoded, codec, fitted):
         print(f"Note: {note}")
     filler = Filler(fitted, args.n_samples, args.seed, args.statistic)
     is_own = config.fingerprint == source.fingerprint

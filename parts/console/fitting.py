@@ -6,11 +6,12 @@ train.py uses it, and detect.py and impute.py when they fit a run to a file.
 import contextlib
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 import data as datasets
-from parts.console.devices import choose_device, choose_threads
+from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
 from parts.errors import UserError
@@ -181,6 +182,37 @@ def conclude(session, flags):
     for command in session.data.form.next_commands(session.config.asked.data.data):
         print(f"  python {command.format(flags=flags)}")
     return 0
+
+
+class Opened(NamedTuple):
+    """A run, its Fitted on the device, and the Encoded rows of a user's file."""
+
+    run: object
+    fitted: object
+    encoded: object
+
+
+def open_file(args, verb, form, holes=False):
+    """The run in a script's flags, None without --run, and the Source of the script's file.
+
+    UserError if the file is of another form than the run, or if no run can be fitted to this form.
+    """
+    run = named_run(args, verb, form)
+    config = None if run is None else run.config().asked.data
+    return run, form.read(args.file, config, holes)
+
+
+def open_run(args, verb, form, run, source, ignored=(), held_out=0.1):
+    """Open `run`, or fit a run to the Source as `fitted_run` does; print notes on the rows."""
+    is_new = run is None
+    run = run or fitted_run(args, verb, form, source, ignored, held_out)
+    fitted, _ = run.load(choose_device(args.device))
+    use_threads(choose_threads(args.threads, 2**30))
+    encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)
+    fitted.model.likelihood.check(encoded.x, [column.name for column in fitted.codec.modelled])
+    for note in [] if is_new else encoded.notes:  # a new run has printed them
+        print(f"Note: {note}")
+    return Opened(run, fitted, encoded)
 
 
 def named_run(args, verb, form):

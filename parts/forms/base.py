@@ -180,6 +180,7 @@ class Form:
     walks = False  # whether figures show walks through latent space
     marginals = False  # whether generated numbers can be mapped to training marginals
     default_pixels = "drawn"  # drawn or mean, of p(x|z); None: the data decide
+    holds_rates = False  # whether numbers in [0, 1] are probabilities, as grey values are
     n_drawn = 0  # draws that `write_filled` needs in addition to --draws
 
     # Recognise and read

@@ -8,6 +8,8 @@ import re
 
 import numpy as np
 
+from parts.errors import UserError
+
 # Marks of a missing cell, beside the empty cell; upper and lower case are equal.
 MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nil", "-", "--", "?", ".")
 MOSTLY = 0.95  # share of observed cells that must be numbers in a column of numbers
@@ -176,3 +178,15 @@ def _text(value, decimals, style, exact):
 
 # First and last day that every date format can write, in the years 1 and 9999.
 DAYS = (-719_162, 2_932_896)
+
+
+def labels_of(table, name):
+    """The 0/1 labels in a column of a DataFrame, float64 [N], NaN where a label is missing."""
+    if name not in table:
+        raise UserError(f"--labels {name}: the columns are {', '.join(map(str, table))[:200]}")
+    labels = numbers(table[name], {})
+    text = np.isnan(labels) & ~missing(table[name])
+    if text.any() or set(np.unique(labels[~np.isnan(labels)])) != {0.0, 1.0}:
+        shown = table[name].astype(str).unique()[:4].tolist()
+        raise UserError(f"--labels {name}: it holds {shown}, expected 0 and 1, each at least once")
+    return labels

@@ -66,9 +66,8 @@ MAX_MISSING_SHARE = 0.5
 def fit_to_data(config, data):
     """The Config with a value for each option that is None until the training rows are known."""
     n, settings, asked = len(data.train.x), {}, config.flat()
-    pictures = len(data.shape) > 1
     if asked["binarize"] is None:
-        drawn = pictures and asked["likelihood"] == "bernoulli"
+        drawn = data.form.holds_rates and asked["likelihood"] == "bernoulli"
         settings["binarize"] = "dynamic" if drawn else "none"
     if asked["latent_dim"] is None:
         low, high = LATENT_DIM_RANGE
@@ -88,8 +87,9 @@ def fit_to_data(config, data):
         holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
         settings["hide_rate"] = round(max(0.0, MAX_MISSING_SHARE - holes), 3)
     hide_rate = settings.get("hide_rate", asked["hide_rate"])
-    # Without the mask as a feature the encoder takes a hidden pixel for a black one.
-    settings["mask_features"] = pictures and hide_rate > 0
+    # Without the mask as a feature the encoder takes a hidden cell for one that holds 0, such as a
+    # black pixel. The likelihood of mixed columns has the mask among its own features.
+    settings["mask_features"] = hide_rate > 0 and config.data.scaling != "kinds"
     return config.replace(**settings)
 
 

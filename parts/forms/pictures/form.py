@@ -54,6 +54,7 @@ class Pictures(Form):
     check = "quarters"
     compares = "copies"
     walks = True
+    holds_rates = True
     n_drawn = N_SHOWN_DRAWS
     default_samples = "generated.npz"
 
