@@ -531,10 +531,15 @@ def test_a_curve_of_densities_ends_at_its_dot(tmp_path, monkeypatch):
     assert dot.get_ydata()[0] == -88.5
 
 
-def test_training_terms_of_rows_with_hidden_cells_are_named_apart():
+def test_bounds_are_of_whole_rows_where_cells_are_hidden_in_training():
     log = log_of(7.0, "val")
     plain = [text.get_text() for text in training_curves(log).legends[0].get_texts()]
     assert plain == ["training rows", "held-out rows"]
-    hidden = [record | {"hide_rate": 0.5} for record in log]
-    named = [text.get_text() for text in training_curves(hidden).legends[0].get_texts()]
-    assert named == ["training rows, some cells hidden", "held-out rows"]
+    whole = {"train_loss": 3.0, "train_log_px_z": -2.0, "train_kl": 1.0}
+    figure = training_curves([record | whole for record in log])
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["training rows", "held-out rows", "training rows, some cells hidden"]
+    loss, bound, *_ = figure.axes
+    assert [line.get_label() for line in loss.lines] == ["training rows, some cells hidden"]
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), [r["loss"] for r in log])
+    assert set(bound.lines[0].get_ydata()) == {3.0}

@@ -18,11 +18,12 @@ from parts import randomness
 from parts.console import flags
 from parts.errors import UserError
 from parts.forms.base import Codec, Split
+from parts.forms.tables.form import Tables
 from parts.forms.units import Column
 from parts.model.build import fit_to_model
 from parts.runs.config import Config, resolve
 from parts.tasks import fit as task
-from parts.tasks.fit import held_out_bound, held_out_terms
+from parts.tasks.fit import held_out_bound, terms_after_epoch
 from parts.training import adam, presets
 from parts.training import loop as training_loop
 from parts.training.adam import Adam
@@ -457,7 +458,7 @@ def test_how_often_the_losses_are_looked_at_changes_nothing(steps, seconds, monk
 @pytest.mark.usefixtures("look_every_third_step")
 def test_evaluating_during_training_does_not_change_it():
     def evaluate(training):
-        held_out_terms(training.model, ROWS, "val")
+        terms_after_epoch(training.model, ROWS, "val")
         with randomness.fixed_randomness(3):
             training.model.log_px(ROWS.x, n_samples=5)
             training.model.sample(4)
@@ -465,15 +466,15 @@ def test_evaluating_during_training_does_not_change_it():
     same(trained(evaluate), trained())
 
 
-def test_held_out_terms_are_the_bound_of_all_rows_the_same_every_time():
+def test_terms_after_epoch_are_the_bound_of_all_rows_the_same_every_time():
     model = small_vae()
-    terms = held_out_terms(model, ROWS, "val")
+    terms = terms_after_epoch(model, ROWS, "val")
     torch.rand(7)
-    assert held_out_terms(model, ROWS, "val") == terms
+    assert terms_after_epoch(model, ROWS, "val") == terms
     with randomness.fixed_randomness():
         elbo, log_px_z, kl = (t.mean().item() for t in model.elbo(*ROWS, n_samples=8))
     assert terms == pytest.approx({"val_loss": -elbo, "val_log_px_z": log_px_z, "val_kl": kl})
-    assert held_out_terms(model, Batch(ROWS.x[:0]), "val") == {}
+    assert terms_after_epoch(model, Batch(ROWS.x[:0]), "val") == {}
 
 
 def test_the_bound_to_choose_by_is_the_one_that_training_climbs():
@@ -486,7 +487,7 @@ def test_the_bound_to_choose_by_is_the_one_that_training_climbs():
         assert held_out_bound(model, ROWS, options) == found
         with randomness.fixed_randomness():
             assert found == model.log_px(x, n_samples=used).mean().item()
-        assert found > -held_out_terms(model, ROWS, "val")["val_loss"]
+        assert found > -terms_after_epoch(model, ROWS, "val")["val_loss"]
 
 
 def test_a_model_is_fitted_to_data_without_a_run():
@@ -690,7 +691,7 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
 
 
 LEFT = dict.fromkeys(("latent_dim", "epochs", "variance", "members", "hide_rate"))  # to the table
-TABLE = LEFT | {"preset": "table", "batch_size": 128, "likelihood": "mixed"}
+TABLE = LEFT | {"preset": "table", "batch_size": 128, "likelihood": "mixed", "scaling": "kinds"}
 
 
 def fitted(options, data):
@@ -705,7 +706,9 @@ def of_size(n_rows, n_columns, mask=None):
     columns = [Column(f"c{j}") for j in range(n_columns)] + [Column("id", kind="ignore")]
     none = Split(np.zeros((0, n_columns), np.float32))
     rows = Split(np.zeros((n_rows, n_columns), np.float32), mask=mask)
-    return Data("table", rows, none, none, Codec("tables", columns, (n_columns,)), "hash")
+    return Data(
+        "table", rows, none, none, Codec("tables", columns, (n_columns,)), "hash", form=Tables()
+    )
 
 
 @pytest.mark.parametrize(

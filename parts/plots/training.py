@@ -13,9 +13,10 @@ def training_curves(log):
     An IWAE's bound beside an ELBO would look like overfitting, and a loss with beta like none.
     """
     part = next((part for part in HELD_OUT if f"{part}_loss" in log[-1]), None)
-    # Held-out rows are measured whole: terms of fewer cells beside them would look like a gap.
-    training = "training rows, some cells hidden" if log[-1].get("hide_rate") else "training rows"
-    lines = [(training, "", BLUE, "-")]
+    # Terms of the steps are of rows with hidden cells, if any: beside whole rows they look worse.
+    hidden = "train_loss" in log[-1]
+    training = "training rows, some cells hidden" if hidden else "training rows"
+    lines = [("training rows", "train_" if hidden else "", BLUE, "-")]
     if part:
         lines.append((HELD_OUT[part], f"{part}_", ORANGE, "--"))
     panels = {"−ELBO": {}, "log p(x|z)": {}, "KL(q(z|x) || p(z))": {}}
@@ -25,7 +26,11 @@ def training_curves(log):
         for panel, values in zip(panels.values(), (kl - log_px_z, log_px_z, kl), strict=True):
             panel[label] = values
         loss[label] = column(log, f"{prefix}loss")
-    others = {label: v for label, v in loss.items() if not same(v, panels["−ELBO"][label])}
+    bounds = panels["−ELBO"]
+    if hidden:
+        lines.append((training, "", BLUE, ":"))
+        loss, bounds = {training: column(log, "loss")}, bounds | {training: np.nan}
+    others = {label: v for label, v in loss.items() if not same(v, bounds[label])}
     if training in others:
         panels = {"Loss: what training minimises": others} | panels
     figure, axes = subplots(1, len(panels), width=3 * len(panels) + 1, height=3.2)

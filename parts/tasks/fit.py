@@ -18,6 +18,7 @@ from parts.randomness import fixed_randomness, seed_everything
 from parts.training.loop import Training
 
 N_STARTED_AT = 5000  # most training rows that initialise a model
+N_WATCHED = 100  # fewest training rows whose terms are measured after an epoch, if cells are hidden
 BOUND_SAMPLES, MOST_DECODED = 64, 2**16  # most samples of z per held-out row, and of all rows
 
 
@@ -101,6 +102,10 @@ def epochs(training, data, config):
     part = "val" if len(data.val.x) else "test"
     held = Batch.of(getattr(data, part), device)
     rows, options = Batch.of(data.train, device), config.training
+    whole = None
+    if options.hide_rate:  # the means over the steps are then of rows with hidden cells
+        n = max(len(held.x), N_WATCHED)
+        whole = Batch.of(data.train.take(random_rows(len(rows.x), n)), device)
     at = training.position
     if out_of_patience(at, options):
         return
@@ -109,9 +114,9 @@ def epochs(training, data, config):
             yield None
             continue
         record = {"epoch": at.epoch, **means, "skipped": at.skipped}
-        if options.hide_rate:  # these means are over fewer cells than the held-out terms
-            record["hide_rate"] = options.hide_rate
-        record |= held_out_terms(training.model, held, part)
+        record |= terms_after_epoch(training.model, held, part)
+        if whole is not None:
+            record |= terms_after_epoch(training.model, whole, "train")
         if options.patience:
             bound = held_out_bound(training.model, held, options)
             record["val_bound"] = -record["val_loss"] if bound is None else bound
@@ -125,8 +130,8 @@ def out_of_patience(position, options):
     return options.patience and position.epoch - position.best_epoch >= options.patience
 
 
-def held_out_terms(model, rows, part):
-    """Loss, log p(x|z) and KL of rows that are not trained on, with fixed draws."""
+def terms_after_epoch(model, rows, part):
+    """Loss, log p(x|z) and KL of whole rows, named by their part of the data, with fixed draws."""
     if not len(rows.x):
         return {}
     n_samples = max(1, min(8, 4096 // len(rows.x)))
