@@ -459,6 +459,20 @@ def modules(result):
     return markdown(header, rows)
 
 
+def against(result):
+    """CPU seconds of commands beside those of an earlier commit."""
+    rows = [
+        [
+            f"`{row['command']}`",
+            *(f"{row['cpu_seconds'][name]:.1f}" for name in ("other", "this")),
+            f"{row['ratio']:.2f} ({row['ratio_range'][0]:.2f} to {row['ratio_range'][1]:.2f})",
+        ]
+        for row in result["rows"]
+    ]
+    header = ["command", f"commit {result['other']}, CPU s", "now, CPU s", "ratio (range)"]
+    return markdown(header, rows)
+
+
 def page_output(command, **sizes):
     """An entry of TABLES that shows what a command prints."""
     return "printed.json", partial(output, command=command, **sizes)

@@ -14,7 +14,7 @@ def training_curves(log):
     """
     part = next((part for part in HELD_OUT if f"{part}_loss" in log[-1]), None)
     # Terms of the steps are of rows with hidden cells, if any: beside whole rows they look worse.
-    hidden = "train_loss" in log[-1]
+    hidden = any("train_loss" in record for record in log)
     training = "training rows, some cells hidden" if hidden else "training rows"
     lines = [("training rows", "train_" if hidden else "", BLUE, "-")]
     if part:
@@ -34,12 +34,14 @@ def training_curves(log):
     if training in others:
         panels = {"Loss: what training minimises": others} | panels
     figure, axes = subplots(1, len(panels), width=3 * len(panels) + 1, height=3.2)
-    epochs = [record["epoch"] for record in log]
+    epochs = np.array([record["epoch"] for record in log])
     dot = "o" if len(epochs) == 1 else ""
     for axis, (title, values) in zip(axes.flat, panels.items(), strict=True):
         for label, _, color, dashes in lines:
             if label in values:
-                axis.plot(epochs, values[label], dashes, color=color, marker=dot, label=label)
+                there = ~np.isnan(values[label])  # some terms are not measured in every epoch
+                x, y = epochs[there], values[label][there]
+                axis.plot(x, y, dashes, color=color, marker=dot, label=label)
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("nats per row")

@@ -18,7 +18,8 @@ from parts.randomness import fixed_randomness, seed_everything
 from parts.training.loop import Training
 
 N_STARTED_AT = 5000  # most training rows that initialise a model
-N_WATCHED = 100  # fewest training rows whose terms are measured after an epoch, if cells are hidden
+# Fewest training rows whose terms are measured where cells are hidden, and times of doing so.
+N_WATCHED, N_WATCHES = 100, 25
 BOUND_SAMPLES, MOST_DECODED = 64, 2**16  # most samples of z per held-out row, and of all rows
 
 
@@ -106,7 +107,7 @@ def epochs(training, data, config):
     if options.hide_rate:  # the means over the steps are then of rows with hidden cells
         n = max(len(held.x), N_WATCHED)
         whole = Batch.of(data.train.take(random_rows(len(rows.x), n)), device)
-    at = training.position
+    at, every = training.position, max(1, options.epochs // N_WATCHES)
     if out_of_patience(at, options):
         return
     for means in training.run(rows, options.epochs, **options.loop_options()):
@@ -115,7 +116,7 @@ def epochs(training, data, config):
             continue
         record = {"epoch": at.epoch, **means, "skipped": at.skipped}
         record |= terms_after_epoch(training.model, held, part)
-        if whole is not None:
+        if whole is not None and (at.epoch % every == 0 or at.epoch == options.epochs):
             record |= terms_after_epoch(training.model, whole, "train")
         if options.patience:
             bound = held_out_bound(training.model, held, options)
