@@ -6,6 +6,7 @@ python detect.py survey.csv --labels odd             # also measures the scores 
 python detect.py odd.npz --run 0001                  # pictures; writes a sheet of the oddest
 """
 
+import contextlib
 import math
 
 import numpy as np
@@ -92,7 +93,12 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
 
 
 def main(argv=None):
-    args = make_parser().parse_args(argv)
+    with contextlib.ExitStack() as locks:
+        detect(make_parser().parse_args(argv), locks)
+
+
+def detect(args, locks):
+    """Score the rows of a file, and write the scores; `locks` keep the run from being replaced."""
     form = forms.form_of(args.file)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
     run, source = open_file(args, "detect", form)
@@ -101,7 +107,7 @@ def main(argv=None):
         refuse_own_labels(run, args.labels)
     labels = None if args.labels is None else labels_of(source.table(), args.labels)
     ignored = [] if args.labels is None else [args.labels]
-    run, fitted, encoded = open_run(args, "detect", form, run, source, ignored)
+    run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored)
     held, what = fitted.held, "held-out"
     if not len(held.x):
         print(

@@ -4,6 +4,7 @@ python evaluate.py                                  # the newest run
 python evaluate.py --run 0001 --n-samples 5000
 """
 
+import contextlib
 import math
 
 import numpy as np
@@ -99,9 +100,14 @@ def main(argv=None):
         "and the beta-VAE metric",
     )
     add_device_flags(parser)
-    args = parser.parse_args(argv)
+    with contextlib.ExitStack() as locks:
+        evaluate_run(parser.parse_args(argv), locks)
 
+
+def evaluate_run(args, locks):
+    """Measure a run, write its metrics and figures' arrays; `locks` keep it from being replaced."""
     run = find_run(args.runs_dir, args.run)
+    locks.enter_context(run.in_use())
     fitted, epoch = run.load(choose_device(args.device))
     config, model, codec = run.config(), fitted.model, fitted.codec
     use_threads(choose_threads(args.threads, 2**30))

@@ -5,6 +5,8 @@ python generate.py --run 0001 --given "job=nurse,age=40"   # with columns or con
 python generate.py --run digits --given label=7 --n 100    # pictures, and a sheet of them
 """
 
+import contextlib
+
 import numpy as np
 
 from parts import forms
@@ -55,8 +57,14 @@ def make_parser():
 
 
 def main(argv=None):
-    args = make_parser().parse_args(argv)
+    with contextlib.ExitStack() as locks:
+        generate(make_parser().parse_args(argv), locks)
+
+
+def generate(args, locks):
+    """Write new rows or pictures of a run; `locks` keep it from being replaced."""
     run = find_run(args.runs_dir, args.run)
+    locks.enter_context(run.in_use())
     fitted, _ = run.load(choose_device(args.device))
     use_threads(choose_threads(args.threads, 2**30))
     codec = fitted.codec

@@ -6,6 +6,8 @@ python impute.py survey.csv --check                  # also measures errors on h
 python impute.py pictures.npz --run 0001             # [N, H, W]; NaN is a missing pixel
 """
 
+import contextlib
+
 import numpy as np
 
 import data as datasets
@@ -44,13 +46,18 @@ def make_parser():
 
 
 def main(argv=None):
-    args = make_parser().parse_args(argv)
+    with contextlib.ExitStack() as locks:
+        fill_file(make_parser().parse_args(argv), locks)
+
+
+def fill_file(args, locks):
+    """Fill the holes of a file, and write it; `locks` keep the run from being replaced."""
     form = forms.form_of(args.file)
     outputs = form.fill_outputs(args.file, args.out, args.draws, args.overwrite)
     run, source = open_file(args, "impute", form, holes=True)
     form.refuse_filling(source, outputs, args.statistic, args.interval)
     held_out = 0.1 if args.check else 0.0
-    run, fitted, encoded = open_run(args, "impute", form, run, source, held_out=held_out)
+    run, fitted, encoded = open_run(args, "impute", form, run, source, locks, held_out=held_out)
     codec, config = fitted.codec, run.config()
     form.check_filling(source, codec, args.interval)
     for note in form.notes_on_filling(encoded, codec, fitted):

@@ -5,6 +5,7 @@ python plot_results.py --run 0001 --show
 python plot_results.py --color job       # the latent space coloured by a column
 """
 
+import contextlib
 import warnings
 from functools import partial
 
@@ -79,8 +80,14 @@ def main(argv=None):
         "--color", metavar="COLUMN", help="colour the latent space by this column (default: label)"
     )
     parser.add_argument("--show", action="store_true", help="open the figures in windows as well")
-    args = parser.parse_args(argv)
+    with contextlib.ExitStack() as locks:
+        plot(parser.parse_args(argv), locks)
+
+
+def plot(args, locks):
+    """Draw a run's figures into its folder; `locks` keep it from being replaced."""
     run = runs.find_run(args.runs_dir, args.run)
+    locks.enter_context(run.in_use())
     log = run.read_log()
     if not log:
         raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {run.path}")

@@ -459,7 +459,7 @@ def modules(result):
     return markdown(header, rows)
 
 
-def against(result):
+def other_commit(result):
     """CPU seconds of commands beside those of an earlier commit."""
     rows = [
         [

@@ -66,19 +66,30 @@ def read_json(path):
 
 
 @contextlib.contextmanager
-def locked(folder, busy):
-    """Inside, no other process is; else a UserError says `busy`. The lock ends with the process."""
+def locked(folder, busy, name=".lock", shared=False):
+    """Hold the lock `name` of a folder; a UserError says `busy` while another process holds it.
+
+    Several processes may hold it `shared`, but none beside one that holds it alone. The lock ends
+    with the process.
+    """
     try:
         import fcntl
     except ImportError:  # Windows: unprotected
         yield
         return
-    handle = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    path = Path(folder) / name
+    if shared and not os.access(folder, os.W_OK):  # what cannot be written is only read
+        yield
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(busy) from None
+        # The folder may have been replaced between the opening of the file and its lock.
+        if not path.exists() or not os.path.samestat(os.fstat(handle), path.stat()):
+            raise UserError(busy)
         yield
     finally:
         os.close(handle)

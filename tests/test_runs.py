@@ -270,6 +270,77 @@ def test_a_run_in_training_is_not_replaced_by_a_command(tiny_run, tmp_path, call
     assert call("train", *flags).code == 0
 
 
+def test_a_run_in_use_is_trained_and_used_but_not_replaced(tmp_path):
+    run = make(tmp_path, "a")
+    with run.in_use(), run.in_use(), run.locked():
+        pass
+    with run.locked(), run.in_use():  # half-way through its training
+        pass
+    with run.in_use(), pytest.raises(UserError, match="is in use by another process") as error:
+        make(tmp_path, "a", overwrite=True)
+    assert one_line(error)
+    with (
+        run.replaceable(),
+        pytest.raises(UserError, match="is being replaced by another process"),
+        run.in_use(),
+    ):
+        pytest.fail("a run was used while another process replaced it")
+    assert make(tmp_path, "a", overwrite=True).path == run.path
+
+
+def test_a_lock_in_a_folder_that_was_replaced_meanwhile_holds_nothing(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "a").mkdir()
+
+    def replace_first(handle, how):
+        (tmp_path / "a").rename(tmp_path / "old")
+        (tmp_path / "a").mkdir()
+
+    monkeypatch.setattr(fcntl, "flock", replace_first)
+    with pytest.raises(UserError, match="^busy$"), files.locked(tmp_path / "a", "busy"):
+        pytest.fail("the lock is of the old folder")
+
+
+def test_a_run_that_cannot_be_written_can_be_used(tmp_path, monkeypatch):
+    run = make(tmp_path, "a")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root
+    with run.in_use():
+        assert not (run.path / ".use").exists()
+
+
+def test_commands_refuse_a_run_that_is_being_replaced(tiny_run, tmp_path, call):
+    """Each command waits for no lock, and writes nothing into a run that another replaces."""
+    run = runs.Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    rows = tmp_path / "rows.npy"
+    np.save(rows, np.zeros((3, run.config().codec.shape[0])))
+    commands = {
+        "evaluate": (),
+        "plot_results": (),
+        "generate": ("--out", tmp_path / "new.csv"),
+        "detect": (rows,),
+        "impute": (rows,),
+    }
+    before = set(run.path.rglob("*"))
+    with run.replaceable():
+        found = {
+            name: call(name, *words, "--runs-dir", tmp_path, "--run", "a")
+            for name, words in commands.items()
+        }
+    for name, result in found.items():
+        assert result.code == 2, name
+        assert "is being replaced by another process" in result.err, name
+    locks = {run.path / ".lock", run.path / ".use"}
+    assert set(run.path.rglob("*")) - locks == before - locks
+    flags = ("--runs-dir", tmp_path, "--run", "a")
+    with run.in_use():
+        result = call("train", *flags, "--overwrite", "--epochs", 1)
+        assert result.err.endswith(
+            "is in use by another process; wait for it, or choose another --run\n"
+        )
+    with run.locked():
+        assert call("evaluate", *flags, "--n-samples", 2).code == 0
+
+
 # Rows kept to compare others with
 
 TRAIN = Reference(

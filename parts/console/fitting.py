@@ -202,10 +202,14 @@ def open_file(args, verb, form, holes=False):
     return run, form.read(args.file, config, holes)
 
 
-def open_run(args, verb, form, run, source, ignored=(), held_out=0.1):
-    """Open `run`, or fit a run to the Source as `fitted_run` does; print notes on the rows."""
+def open_run(args, verb, form, run, source, locks, ignored=(), held_out=0.1):
+    """Open `run`, or fit a run to the Source as `fitted_run` does; print notes on the rows.
+
+    The ExitStack `locks` keeps the run from being replaced.
+    """
     is_new = run is None
     run = run or fitted_run(args, verb, form, source, ignored, held_out)
+    locks.enter_context(run.in_use())
     fitted, _ = run.load(choose_device(args.device))
     use_threads(choose_threads(args.threads, 2**30))
     encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)

@@ -4,6 +4,7 @@ Every file is written beside its place and renamed into it, so a reader sees all
 Imports torch only where tensors are saved or loaded: `plot_results.py` reads runs without it.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -130,6 +131,21 @@ class Run:
         """Lock the run against training by other processes; the lock ends with the process."""
         return locked(self.path, f"run {self.path} is being trained by another process")
 
+    def in_use(self):
+        """Keep the run from being replaced while a command reads it and writes its results.
+
+        Several commands may use a run at once, even while it is trained: files are written whole.
+        """
+        busy = f"run {self.path} is being replaced by another process; try again when it is trained"
+        return locked(self.path, busy, ".use", shared=True)
+
+    @contextlib.contextmanager
+    def replaceable(self):
+        """Lock the run against training and against use by other processes."""
+        busy = f"run {self.path} is in use by another process; wait for it, or choose another --run"
+        with self.locked(), locked(self.path, busy, ".use"):
+            yield
+
     def clear_leftovers(self):
         """Remove temporary files that a killed process left in the folder."""
         for name in ("checkpoint.pt", "config.json", "metrics.jsonl"):
@@ -241,7 +257,7 @@ def refuse_name(runs_dir, name, overwrite):
             f"it, or continue it with --resume {name}"
         )
     if target and target.exists():
-        with Run(target).locked():  # raises UserError if the run is in training
+        with Run(target).replaceable():  # raises UserError if the run is in training or in use
             return
 
 
@@ -262,7 +278,7 @@ def _move_into_place(staging, runs_dir, name, overwrite):
     refuse_name(runs_dir, name, overwrite)
     if target.exists():
         old = runs_dir / f".old-{secrets.token_hex(4)}"
-        with Run(target).locked():
+        with Run(target).replaceable():
             os.rename(target, old)
             try:
                 os.rename(staging, target)
