@@ -314,16 +314,16 @@ class VAE(nn.Module):
         return traversal.gaussian_traversal(z, *traversal.prior_mean_std(self, z, y))
 
     def check_latents_are_separate(self):
-        """Raise UserError unless q(z|x) is one Gaussian for each latent, as --factors needs."""
+        """Raise UserError unless q(z|x) is one Gaussian for each latent, as known factors need."""
         if self.members > 1:
             raise UserError(
-                "--factors compares the latents of one encoder, and this run has "
-                f"{self.members} members; train one with --members 1"
+                "known factors are compared with the latents of one encoder, and this model has "
+                f"{self.members} members; train one with 1"
             )
         if self.flow is not None:
             raise UserError(
-                "--factors needs q(z|x) of every latent alone, which a --flow mixes; train without "
-                "one"
+                "known factors are compared with q(z|x) of each latent alone, and the flow of this "
+                "model mixes them; train one without a flow"
             )
 
     def parameters_of(self, phase):

@@ -27,11 +27,13 @@ X = np.random.default_rng(0).normal(size=(20, 3))
 
 
 def snapshot(folder):
-    """Every file and folder below, hidden ones too; an empty runs folder counts as none."""
+    """Every file and folder below, hidden ones too, but for the lock that a command on a run takes;
+    an empty runs folder counts as none.
+    """
     found = {
         p.relative_to(folder): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")
     }
-    return {path: content for path, content in found.items() if str(path) != "runs"}
+    return {p: held for p, held in found.items() if str(p) != "runs" and p.name != ".use"}
 
 
 def assert_refused(result, fragments):
@@ -127,9 +129,9 @@ FLAGS = [
     ("train --n-columns 0", "--n-columns: '0'"),
     ("train --n-informative 21", "--n-informative 21"),
     ("train --n-informative 0", "--n-informative: '0'"),
-    ("train --patience 3", "--patience needs held-out rows"),
+    ("train --patience 3", "patience needs held-out rows"),
     ("train --patience 3", "--val-fraction 0.1"),
-    ("train --data iris --val-fraction 0 --patience 3", "--patience needs held-out rows"),
+    ("train --data iris --val-fraction 0 --patience 3", "patience needs held-out rows"),
     ("train --run a/b", "--run 'a/b'"),
     ("train --run ../x", "--run '../x'"),
     ("train --run ''", "--run ''"),
@@ -728,9 +730,12 @@ TABLE_FLAGS = [
     ("generate --run a --given member=2", "'2' is no binary cell, expected one of 0, 1"),
     ("train --data t.csv --likelihood gaussian", "column 'name' holds 'row 0'"),
     ("train --data t.csv --likelihood bernoulli", "column 'name' holds 'row 0'"),
-    ("train --data t.csv --likelihood gaussian --kind age=real", "--kind and --columns do not go"),
-    ("train --data iris --kind age=real", "--kind and --columns do not go"),
-    ("train --data iris --real student", "--real does not go with --likelihood gaussian"),
+    (
+        "train --data t.csv --likelihood gaussian --kind age=real",
+        "kinds of columns do not go with likelihood gaussian",
+    ),
+    ("train --data iris --kind age=real", "kinds of columns do not go with likelihood gaussian"),
+    ("train --data iris --real student", "option real does not go with likelihood gaussian"),
     ("train --data iris --hide-rate 1", "--hide-rate: '1'"),
     ("train --data t.csv --real cauchy", "'cauchy'"),
     ("train --data t.csv --variance fixed:0", "fixed:0"),
@@ -781,7 +786,7 @@ def test_a_verb_on_a_folder(refuse, command, words, name):
 
 @pytest.mark.usefixtures("at_table")
 def test_a_check_without_rows_that_the_run_was_not_trained_on(refuse):
-    refuse("impute t.csv --run b --out new.csv --check", "--check needs rows")
+    refuse("impute t.csv --run b --out new.csv --check", "run b was trained on all of these rows")
 
 
 @pytest.mark.usefixtures("at_table")

@@ -299,5 +299,5 @@ def test_factors_that_cannot_be_used_are_refused(column, message):
 
 
 def test_one_factor_is_too_few():
-    with pytest.raises(UserError, match="only 'a', expected at least 2"):
+    with pytest.raises(UserError, match="only the factor 'a', expected at least 2"):
         codes_of(structured(a=np.arange(40) % 2))

@@ -460,9 +460,12 @@ def test_many_rows_are_measured_by_a_random_part(sprites_runs, monkeypatch):
 
 def test_factors_that_are_not_known_are_refused(tiny_run, sprites_runs, call):
     for folder, reason in (
-        (tiny_run, "--factors: of iris none are known; expected --data sprites, or an .npz file"),
-        (sprites_runs / "two", "this run has 2 members; train one with --members 1"),
-        (sprites_runs / "flow", "which a --flow mixes; train without one"),
+        (
+            tiny_run,
+            "the rows of iris have no known factors; expected the data sprites, or an .npz file",
+        ),
+        (sprites_runs / "two", "this model has 2 members; train one with 1"),
+        (sprites_runs / "flow", "the flow of this model mixes them; train one without a flow"),
     ):
         result = call("evaluate", "--run", folder, "--factors")
         assert (result.code, result.out.count("MSE")) == (2, 0)
@@ -491,7 +494,7 @@ def test_remarks_name_what_is_clearly_better():
     (blind,) = evaluating.remarks(fine | {"test_mse": 0.99}, model)
     assert "hardly better than the training mean" in blind
     (density,) = evaluating.remarks(fine | {"baseline_log_px_gaussian": -18.0}, model)
-    assert "The log p(x) of one Gaussian is higher, by 2.0 nats a row" in density
+    assert "better: the log p(x) of one Gaussian is 2.0 nats a row higher" in density
     assert (
         evaluating.remarks(fine | {"baseline_log_px_gaussian": -19.5}, model) == []
     )  # within three errors

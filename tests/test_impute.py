@@ -618,7 +618,7 @@ def test_a_check_without_held_out_rows_is_refused(call, train, tmp_path, monkeyp
     train("runs", "n", "--data", "t.csv", "--epochs", 1, "--val-fraction", 0)
     result = call("impute", "t.csv", "--run", "n", "--check")
     assert result.code == 2
-    assert "--check needs rows that run n did not train on" in result.err
+    assert "run n was trained on all of these rows" in result.err
 
 
 # What is written

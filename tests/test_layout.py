@@ -170,6 +170,15 @@ def test_parts_do_not_print(module):
     assert layer_of(module) in MAY_PRINT or not calls(MODULES[module], "print")
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_name_no_flags(module):
+    """A notebook has no flags; of what models are made of only the help of options names them."""
+    libraries = ("vae", "parts.tasks.", "parts.measure.", "parts.model.")
+    if module.startswith(libraries) and not module.endswith(".config"):
+        words = " ".join(text_constants(MODULES[module])).split()
+        assert not [word for word in words if word.startswith("--")]
+
+
 def test_every_load_is_safe():
     loads = [node for tree in SOURCES.values() for node in calls(tree, "torch.load")]
     assert loads

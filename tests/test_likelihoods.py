@@ -358,7 +358,7 @@ def test_bernoulli_refuses_a_column_outside_0_1_by_name_and_range(bad):
         LIKELIHOODS["bernoulli"](2).check(x, ["good", "wild"])
     low, high = x[:, 1].min(), x[:, 1].max()
     assert f"column 'wild' ranges from {low:g} to {high:g}" in str(error.value)
-    assert "use --likelihood gaussian" in str(error.value)
+    assert "use likelihood gaussian" in str(error.value)
 
 
 def test_check_lets_through_what_the_support_holds():

@@ -166,8 +166,8 @@ def test_what_no_picture_fits_is_refused(build):
             build(in_dim, hidden_dims, out_dim, shape=shape, **options)
         assert "\n" not in str(error.value)
 
-    refused("one member, not 3; use --network mlp", members=3)
-    refused("no pictures, expected .*use --network mlp", shape=None)
+    refused("one member, not 3; use network mlp", members=3)
+    refused("no pictures, expected .*use network mlp", shape=None)
     refused(r"rows of shape \(20,\)", shape=(20,))
     refused("no hidden dims, expected .* 32 64 256", hidden_dims=())
     refused("63 numbers for pictures of shape .1, 8, 8.", in_dim=63, out_dim=63)

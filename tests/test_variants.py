@@ -175,10 +175,13 @@ def test_a_config_names_its_flow_and_prior():
         ({"flow": "planar:1000000"}, "at most 1000 layers"),
         ({"flow": "iaf:2", "members": 2}, "one member"),
         ({"prior": "vamp", "members": 2}, "one"),
-        ({"flow": "iaf:2", "objective": "dreg"}, "--flow does not go with --objective dreg"),
-        ({"free_bits": 0.1, "objective": "iwae"}, "--free-bits goes with --objective elbo"),
-        ({"capacity": 3.0, "objective": "dreg"}, "--capacity goes with --objective elbo"),
-        ({"capacity": 0.0, "objective": "iwae"}, "--capacity goes with --objective elbo"),
+        ({"flow": "iaf:2", "objective": "dreg"}, "a flow does not go with objective dreg"),
+        (
+            {"free_bits": 0.1, "objective": "iwae"},
+            "option free_bits goes with objective elbo, not with iwae",
+        ),
+        ({"capacity": 3.0, "objective": "dreg"}, "option capacity goes with objective elbo"),
+        ({"capacity": 0.0, "objective": "iwae"}, "option capacity goes with objective elbo"),
         ({"free_bits": 0.1, "prior": "vamp"}, "a KL of each latent"),
         ({"network": "conv"}, "expected (C, H, W)"),
     ],
@@ -192,8 +195,8 @@ def test_only_a_model_with_a_gaussian_for_each_latent_has_its_factors_measured()
     VAE(Gaussian(4), (3,), 2).check_latents_are_separate()
     refused = {
         "has 3 members": VAE(Gaussian(4), (3,), 2, members=3),
-        "which a --flow mixes": VAE(Gaussian(4), (3,), 2, flow=FLOWS["planar"](2, 1)),
-        "--model vqvae has codes": VQVAE(Gaussian(4), (3,), 2),
+        "the flow of this model mixes them": VAE(Gaussian(4), (3,), 2, flow=FLOWS["planar"](2, 1)),
+        "model vqvae has codes": VQVAE(Gaussian(4), (3,), 2),
     }
     for words, model in refused.items():
         with pytest.raises(UserError, match=words):

@@ -430,10 +430,10 @@ def test_pictures_are_generated_after_one_command(tmp_path, train, call, monkeyp
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--beta 2", "--beta 2.0: --model vqvae takes --beta 1.0"),
-        ("--flow planar:2", "--flow planar:2: --model vqvae takes no --flow"),
-        ("--members 3", "--members 3: --model vqvae takes --members 1"),
-        ("--model vae --n-codes 8", "--n-codes does not go with --model vae"),
+        ("--beta 2", "beta 2.0 does not go with model vqvae, which takes 1.0"),
+        ("--flow planar:2", "flow planar:2 does not go with model vqvae, which takes none"),
+        ("--members 3", "members 3 does not go with model vqvae, which takes 1"),
+        ("--model vae --n-codes 8", "option n_codes does not go with model vae"),
     ],
 )
 def test_flags_of_other_models_are_refused(tmp_path, call, flags, message):

@@ -37,21 +37,21 @@ def codes_of(factors):
     """Codes of a structured array [N] of whole numbers; UserError for unusable factors."""
     names = factors.dtype.names
     if len(names) < 2:
-        raise UserError(f"--factors: the data have only {names[0]!r}, expected at least 2 factors")
+        raise UserError(f"the data have only the factor {names[0]!r}, expected at least 2")
     codes = {}
     for name in names:
         values = factors[name]
         if (broken := values[values != np.round(values)]).size:  # NaN is also unequal
             raise UserError(
-                f"--factors: {name!r} holds {broken[0]}, expected whole numbers; bin it, "
+                f"factor {name!r} holds {broken[0]}, expected whole numbers; bin it, "
                 "for example by np.digitize"
             )
         found, codes[name] = np.unique(values, return_inverse=True)
         if len(found) < 2:
-            raise UserError(f"--factors: {name!r} is {found[0]} in every row; leave it out")
+            raise UserError(f"factor {name!r} is {found[0]} in every row; leave it out")
         if len(found) * ROWS_PER_VALUE > len(values):
             raise UserError(
-                f"--factors: {name!r} has {len(found)} values in {len(values)} rows, expected at "
+                f"factor {name!r} has {len(found)} values in {len(values)} rows, expected at "
                 f"least {ROWS_PER_VALUE} rows per value; bin it, or give more rows"
             )
     return codes

@@ -36,8 +36,8 @@ def build_model(config, space):
     y_dim = space.y_dim
     if config.network == "conv" and y_dim and y_dim >= math.prod(space.shape[-2:]):
         raise UserError(
-            f"--condition: it has {y_dim} numbers and a picture {list(space.shape[-2:])} pixels, "
-            "expected fewer with --network conv; use --network mlp"
+            f"the condition has {y_dim} numbers and a picture {list(space.shape[-2:])} pixels, "
+            "expected fewer with network conv; use network mlp"
         )
     options = {name: getattr(config, name) for name in likelihood.options}
     likelihood = likelihood.of(space.columns, **options)
@@ -68,7 +68,7 @@ def fit_to_model(config, given):
     name, model = config.model.model, MODELS[config.model.model]
     for option in sorted(MODEL_OPTIONS):
         if option in given and option not in model.options:
-            raise UserError(f"--{option.replace('_', '-')} does not go with --model {name}")
+            raise UserError(f"option {option} does not go with model {name}")
     settings = config.flat()
     for option, values in model.needs.items():
         value = settings[option]
@@ -76,20 +76,20 @@ def fit_to_model(config, given):
         if value in values or left_to_data:
             continue
         if option in given or len(values) > 1:
-            dashed = f"--{option.replace('_', '-')}"
-            fit = f"{dashed} {' or '.join(map(str, values))}"
-            fit = fit if values != (None,) else f"no {dashed}"
-            raise UserError(f"{dashed} {value}: --model {name} takes {fit}")
+            fit = "none" if values == (None,) else " or ".join(map(str, values))
+            raise UserError(f"{option} {value} does not go with model {name}, which takes {fit}")
         config = config.replace(**{option: values[0]})
     others = other_than_preset(config)
     config = config.replace(**{k: v for k, v in others.items() if k not in given})
     likelihood = LIKELIHOODS[config.model.likelihood]
     for option in sorted(LIKELIHOOD_OPTIONS):
         if option in given and option not in likelihood.options:
-            raise UserError(f"--{option} does not go with --likelihood {config.model.likelihood}")
+            raise UserError(
+                f"option {option} does not go with likelihood {config.model.likelihood}"
+            )
     if config.data.kinds and likelihood.scaling != "kinds":
         raise UserError(
-            f"--kind and --columns do not go with --likelihood {config.model.likelihood}"
+            f"kinds of columns do not go with likelihood {config.model.likelihood}; use mixed"
         )
     refuse_unfit(config)
     static = config.model.binarize == "static"
@@ -122,7 +122,7 @@ def flow_of(config):
     name, _, layers = config.flow.partition(":")
     if name not in FLOWS or not layers.isdecimal() or not 1 <= int(layers) <= MOST_LAYERS:
         raise UserError(
-            f"--flow {config.flow}, expected NAME:LAYERS such as planar:10, NAME one of "
+            f"flow {config.flow}, expected NAME:LAYERS such as planar:10, NAME one of "
             f"{', '.join(FLOWS)}, of at most {MOST_LAYERS} layers"
         )
     return FLOWS[name](config.latent_dim, int(layers))
@@ -135,19 +135,17 @@ def refuse_unfit(config):
     plain = model.flow is None and model.prior == "normal"
     for option, value in (("flow", model.flow), ("prior", model.prior)):
         if several and value not in (None, "normal"):
-            raise UserError(
-                f"--{option} {value} goes with one member, not --members {model.members}"
-            )
+            raise UserError(f"{option} {value} goes with one member, not with {model.members}")
     if model.flow is not None and training.objective == "dreg":
         # Its gradient needs log q at z with q held, and so the inverse of the flow.
-        raise UserError("--flow does not go with --objective dreg; use elbo or iwae")
+        raise UserError("a flow does not go with objective dreg; use elbo or iwae")
     for option, off in (("free_bits", 0.0), ("capacity", None)):
         if getattr(training, option) != off and training.objective != "elbo":
             raise UserError(
-                f"--{option.replace('_', '-')} goes with --objective elbo, not {training.objective}"
+                f"option {option} goes with objective elbo, not with {training.objective}"
             )
     if training.free_bits and not plain:
-        raise UserError("--free-bits needs a KL of each latent: no --flow, and --prior normal")
+        raise UserError("option free_bits needs a KL of each latent: no flow, and prior normal")
 
 
 def load_weights(model, weights, path):

@@ -60,7 +60,7 @@ class ConvEncoder(nn.Module):
         if self.planes == 0 or self.planes % shape[0]:
             raise UserError(
                 f"network conv: {in_dim} numbers for pictures of shape {tuple(shape)}, expected "
-                "whole planes, and a condition of fewer numbers than a plane; use --network mlp"
+                "whole planes, and a condition of fewer numbers than a plane; use network mlp"
             )
         sizes = halved(self.size, len(channels))
         layers = []
@@ -97,7 +97,7 @@ class ConvDecoder(nn.Module):
         if planes == 0 or rest:
             raise UserError(
                 f"network conv: {out_dim} numbers for pictures of shape {tuple(shape)}, expected "
-                "whole planes; use --network mlp"
+                "whole planes; use network mlp"
             )
         self.out_dim = out_dim
         channels.append(planes)
@@ -136,10 +136,10 @@ def he_init(conv):
 def check_fit(hidden_dims, members, shape):
     """hidden_dims, or a UserError where no convolutional network can be built with these."""
     if members > 1:
-        raise UserError(f"network conv goes with one member, not {members}; use --network mlp")
+        raise UserError(f"network conv goes with one member, not {members}; use network mlp")
     if shape is None or len(shape) != 3:
         found = "no pictures" if shape is None else f"rows of shape {tuple(shape)}"
-        raise UserError(f"network conv: {found}, expected (C, H, W); use --network mlp")
+        raise UserError(f"network conv: {found}, expected (C, H, W); use network mlp")
     if not hidden_dims:
         raise UserError("network conv: no hidden dims, expected channels and a width: 32 64 256")
     return hidden_dims

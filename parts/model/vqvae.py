@@ -110,7 +110,7 @@ class VQVAE(VAE):
         return Codes(z_e, self.codebook.codes[indices], indices, y)
 
     def encode(self, x, y=None, mask=None):
-        raise UserError("the codes of --model vqvae have no mu and logvar; use --model vae")
+        raise UserError("the codes of model vqvae have no mu and logvar; use model vae")
 
     def posterior_mean(self, q):
         return q.z_q.flatten(-2)
@@ -203,8 +203,8 @@ class VQVAE(VAE):
 
     def check_latents_are_separate(self):
         raise UserError(
-            "--factors needs a mean and a variance of every latent, and --model vqvae has codes; "
-            "train one with --model vae"
+            "known factors are compared with the mean and the variance of each latent, and model "
+            "vqvae has codes; train a run of model vae"
         )
 
     def aggregated(self, x, y=None, mask=None):

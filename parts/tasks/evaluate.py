@@ -227,15 +227,15 @@ def remarks(metrics, model):
         found.append(
             f"Test MSE lies above PCA's ({mse:.4f} against {pca:.4f}). PCA stores its numbers "
             f"for free; a VAE pays a nat of log p(x) for each nat of its KL ({m['kl']:.1f} here), "
-            "and leaves alone what costs more than it gains. A smaller --beta lowers the error, "
+            "and leaves alone what costs more than it gains. A smaller beta lowers the error, "
             "and log p(x) with it"
         )
     for name, what in likelihood.baseline_names.items():
         baseline, se = m[f"baseline_log_px_{name}"], m["log_px_se"]
         if baseline is not None and se is not None and baseline > m["log_px"] + N_ERRORS * se:
             found.append(
-                f"The log p(x) of {what} is higher, by {baseline - m['log_px']:.1f} nats a row: of "
-                "the density of these rows that is the better model"
+                "A baseline describes the density of these rows better: the log p(x) of "
+                f"{what} is {baseline - m['log_px']:.1f} nats a row higher"
             )
     return found
 
@@ -251,8 +251,8 @@ def known_factors(data, model, rows_seed):
     splits = [split for split in (data.train, data.val, data.test) if len(split.x)]
     if data.train.factors is None:
         raise UserError(
-            f"--factors: of {data.name} none are known; expected --data sprites, or an .npz file "
-            "with arrays x [rows, columns] and factors [rows, factors]"
+            f"the rows of {data.name} have no known factors; expected the data sprites, or an .npz "
+            "file with arrays x [rows, columns] and factors [rows, factors]"
         )
     model.check_latents_are_separate()
     order = np.random.default_rng(rows_seed).permutation(sum(len(split.x) for split in splits))

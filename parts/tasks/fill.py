@@ -133,7 +133,9 @@ def check_quarters(fitted, filler, rows, load_data, interval, seed):
     """Hide quarters of the run's test pictures; errors of the filler and of baselines."""
     data = load_data()
     if not len(data.test.x):
-        raise UserError(f"--check: run {fitted.name} has no test pictures")
+        raise UserError(
+            f"run {fitted.name} has no test pictures to hide quarters of; train one with some"
+        )
     train, test = (Batch.of(split, fitted.device) for split in (data.train, data.test))
     with fixed_randomness(seed):
         result = quarters.check(fitted.model, train, test, data.shape, filler.n_samples)
@@ -163,7 +165,9 @@ def rows_to_check(fitted, encoded, is_own):
     new = new[random_rows(len(new), hidden_cells.N_CHECKED_ROWS)]
     fresh = tuple(None if part is None else part[new] for part in fresh)
     if not len(fresh[0]):
-        raise UserError(f"--check needs rows that run {fitted.name} did not train on: it has none")
+        raise UserError(
+            f"run {fitted.name} was trained on all of these rows; a check hides cells of other rows"
+        )
     return RowsToCheck(fresh, train, fitted.n_train)
 
 

@@ -160,8 +160,8 @@ def refuse_without_held_out(data, config):
     """Raise UserError if patience is given without held-out rows."""
     if config.training.patience and not len(data.val.x):
         raise UserError(
-            "--patience needs held-out rows, and there are none; a new run has them by "
-            "--val-fraction 0.1"
+            "patience needs held-out rows, and there are none; a new run has them by a "
+            "val_fraction of 0.1"
         )
 
 

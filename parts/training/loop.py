@@ -37,8 +37,8 @@ class Position:
             if self.streak >= MAX_BAD_STEPS:
                 raise UserError(
                     f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
-                    "a non-finite loss or gradient; what was saved is kept; try a lower --lr "
-                    "in a new run, or with --overwrite"
+                    "a non-finite loss or gradient; what was saved is kept; try a lower lr "
+                    "in a new run"
                 )
             n, stats = 0, dict.fromkeys(stats, 0.0)
         else:

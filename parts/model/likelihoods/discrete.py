@@ -48,7 +48,7 @@ class Bernoulli(Likelihood):
             if not 0 <= a <= b <= 1:
                 raise UserError(
                     f"column {name!r} ranges from {a:g} to {b:g}, expected values in [0, 1] "
-                    "for --likelihood bernoulli; use --likelihood gaussian"
+                    "for likelihood bernoulli; use likelihood gaussian"
                 )
 
     def are_rates(self, x):

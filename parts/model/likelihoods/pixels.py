@@ -79,7 +79,7 @@ class DiscretizedLogistic(Likelihood):
             value = x[wrong[:, column].argmax(), column]
             raise UserError(
                 f"column {names[column]!r} holds {value:g}, expected one of the {N_LEVELS} levels "
-                "0, 1/255, ..., 1 for --likelihood logistic; use --likelihood gaussian"
+                "0, 1/255, ..., 1 for likelihood logistic; use likelihood gaussian"
             )
 
     def components_of(self, params):
