@@ -132,6 +132,14 @@ def test_split_is_a_partition(n, test, val, seed):
     assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
 
 
+def test_official_test_rows_are_in_random_order():
+    """Their first rows serve as samples, and files are often sorted."""
+    train, val, test = datasets.split_rows(1000, DataConfig(val_fraction=0.1), 400)
+    assert [len(train), len(val)] == [540, 60]
+    assert sorted(test) == list(range(600, 1000))
+    assert 700 < test[:100].mean() < 900  # 10 standard errors
+
+
 @pytest.mark.parametrize(("n", "n_test"), [(2, 1), (17, 5), (1000, 200)])
 def test_a_split_is_scikit_learns(n, n_test):
     for seed in (0, 42, 2**32 - 1):

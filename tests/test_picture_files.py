@@ -342,8 +342,10 @@ def write_idx(folder, zipped=True, dot="-", **changes):
 def test_idx_files_keep_their_test_rows(tmp_path, name, zipped, dot):
     data = load(name, data_dir=str(write_idx(tmp_path, zipped, dot)))
     assert data.shape == (1, 5, 4)
-    np.testing.assert_array_equal(data.test.x, (GREY[20:].reshape(10, 20) / 255).astype("f4"))
-    np.testing.assert_array_equal(data.test.label, LABELS[20:])
+    test = datasets.split_rows(30, datasets.resolve(DataConfig(name)), 10)[2]
+    assert sorted(test) == list(range(20, 30))
+    np.testing.assert_array_equal(data.test.x, (GREY[test].reshape(10, 20) / 255).astype("f4"))
+    np.testing.assert_array_equal(data.test.label, LABELS[test])
     assert [len(data.train.x), len(data.val.x)] == [18, 2]
     kept = np.concatenate([data.train.x, data.val.x])
     rows = {row.tobytes(): label for row, label in zip(GREY[:20], LABELS[:20], strict=True)}

@@ -1000,7 +1000,7 @@ def test_of_many_rows_a_random_sample_is_taken_the_same_every_time():
 
 
 def test_the_rows_that_a_run_keeps_are_a_random_sample():
-    """Rows are often sorted in a file, and official splits keep the order of the file."""
+    """Rows are often sorted in a file."""
     x = np.arange(1000, dtype=np.float32)[:, None]
     mask = np.ones_like(x)
     mask[500:] = 0
