@@ -618,6 +618,31 @@ def test_expectations_in_the_columns_own_words():
     assert explanations.expectations(array, None, draws) == ["41±11.9"]
 
 
+def test_cells_of_float32_have_the_digits_of_float32():
+    """Arrays are read as float64, where 0.1 of a float32 is 0.10000000149011612."""
+    single = pd.Series(np.array([0.1, np.nan, 3.0, 1e10], np.float32).astype(np.float64))
+    assert explanations.as_written(single).dropna().astype(str).tolist() == ["0.1", "3.0", "1e+10"]
+    for double in ([0.1, 1e300], [2.0**30, 3.0], ["0.10000000149011612", ""]):
+        cells = pd.Series(double)
+        assert explanations.as_written(cells).astype(str).tolist() == cells.astype(str).tolist()
+
+
+def test_an_odd_cell_of_a_float32_array_is_short(scorer):
+    x = np.zeros((4, 3), np.float32)
+    x[2, 0] = 9.1
+    frame = pd.DataFrame(x.astype(np.float64), columns=["a", "b", "c"])
+    encoded = Encoded(
+        *encoding.encode(frame, scorer.columns)[:2],
+        None,
+        np.zeros((4, len(scorer.columns)), bool),
+        [],
+    )
+    (why,) = explanations.explain(
+        scorer, frame, encoded, np.array([2]), np.zeros(len(scorer.columns))
+    )
+    assert "a=9.1 expected" in why
+
+
 def test_at_most_three_cells_and_none_where_nothing_is_odd(score):
     strange = {"id": "z", "a": "9", "b": "9", "c": "-9", "job": "clerk", "visits": "40"}
     usual = {"id": "y", "a": "0.1", "b": "0.0", "c": "0.05", "job": "clerk", "visits": "1"}

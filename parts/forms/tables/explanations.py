@@ -25,7 +25,7 @@ def explain(scorer, frame, encoded, chosen, typical):
         odd = np.take_along_axis(excess, order, 1) > NOTABLE
         row, place = np.nonzero((order == j) & odd)
         if len(row):
-            seen = frame[column.name].iloc[chosen[row]].astype(str).str.strip()
+            seen = as_written(frame[column.name]).iloc[chosen[row]].astype(str).str.strip()
             given = None if y is None else y[row]
             wanted = expectations(column, *scorer.expected(x[row], mask[row], j, given))
             words[row, place] = [
@@ -34,6 +34,20 @@ def explain(scorer, frame, encoded, chosen, typical):
                 for cell, want in zip(seen, wanted, strict=True)
             ]
     return ["; ".join(word for word in three if word) for three in words]
+
+
+def as_written(cells):
+    """The cells of a column [N], in float32 if its file holds float32: 0.1, not 0.10000000149.
+
+    All numbers are read as float64, so float32 is recognised by fractions that lose nothing in it.
+    """
+    if cells.dtype != np.float64:
+        return cells
+    with np.errstate(over="ignore"):
+        narrow = cells.astype(np.float32)
+    known = cells.dropna()
+    is_narrow = (narrow[known.index] == known).all() and (known != known.round()).any()
+    return narrow if is_narrow else cells
 
 
 def expectations(column, mean, draws):
