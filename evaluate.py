@@ -81,6 +81,8 @@ def save_figures(run, data, figures):
     codec = data.codec
     arrays = figures | data.form.figure_arrays(data, figures) | column_arrays(codec.modelled)
     arrays |= {"shape": np.array(codec.shape), "form": np.array(codec.form)}
+    ignored = [column.name for column in codec.columns if column.kind == "ignore"]
+    arrays["ignored"] = np.array(ignored, dtype=str)
     if data.test.label is not None:
         arrays["label"] = data.test.label[: len(figures["mu"])]
     write_arrays(run.evaluation, arrays)

@@ -259,7 +259,7 @@ def test_what_cannot_colour_it_is_said():
     arrays = table(["real", "real"], holes=1.0)["evaluation"]
     with pytest.raises(UserError, match="--color c0: the column has no values"):
         latent_space(arrays, "c0")
-    with pytest.raises(UserError, match="--color d: no such column; the run has c0, c1"):
+    with pytest.raises(UserError, match="--color d: no such column; those to colour by are c0, c1"):
         latent_space(arrays, "d")
 
 
@@ -463,11 +463,23 @@ def evaluated(tmp_path, train, call, monkeypatch):
             "job": rng.choice(["nurse", "clerk", "smith"], 60),
             "region": rng.choice(["north", "south"], 60),
             "day": pd.date_range("2020-01-01", periods=60).strftime("%Y-%m-%d"),
+            "id": np.arange(60),
         }
     )
     frame.loc[::7, "job"] = ""
     frame.to_csv("t.csv", index=False)
-    train("runs", "a", "--data", "t.csv", "--epochs", 1, "--condition", "region")
+    train(
+        "runs",
+        "a",
+        "--data",
+        "t.csv",
+        "--epochs",
+        1,
+        "--condition",
+        "region",
+        "--kind",
+        "id=ignore",
+    )
     assert call("evaluate", "--n-samples", 2).code == 0
     with np.load("runs/a/evaluation.npz") as arrays:
         return dict(arrays), frame
@@ -497,7 +509,14 @@ def test_the_script_takes_a_column_to_colour_by(call):
         assert (result.code, result.err) == (0, "")
     result = call("plot_results", "--color", "age")
     assert result.code == 2
-    assert result.err == "error: --color age: no such column; the run has size, job, day, region\n"
+    assert (
+        result.err
+        == "error: --color age: no such column; those to colour by are size, job, day, region\n"
+    )
+    result = call("plot_results", "--color", "id")
+    assert result.err.endswith(
+        "id: the run ignores this column; those to colour by are size, job, day, region\n"
+    )
 
 
 def test_a_run_on_digits_keeps_the_grey_originals(tmp_path, train, call, monkeypatch):

@@ -64,9 +64,10 @@ def column_to_color(arrays, name):
     else:
         found = columns_to_color(arrays)
         shown = ", ".join(found[:12]) + (", ..." if len(found) > 12 else "")
+        ignored = name in arrays.get("ignored", ())
         raise UserError(
-            f"--color {name}: no such column; "
-            + (f"the run has {shown}" if found else "the run keeps none to colour by")
+            f"--color {name}: {'the run ignores this column' if ignored else 'no such column'}; "
+            + (f"those to colour by are {shown}" if found else "the run keeps none to colour by")
         )
     if np.isnan(values).all():
         raise UserError(f"--color {name}: the column has no values among the test rows")
