@@ -708,14 +708,52 @@ def test_randomness_outside_is_left_alone(imputer):
     assert torch.rand(1) == expected
 
 
-def test_an_imputer_that_is_clearly_better_is_named():
-    def result(*pairs):
-        columns = {f"c{i}": {"error": {"VAE": a, "k-NN": b}} for i, (a, b) in enumerate(pairs)}
-        errors = [column["error"] for column in columns.values()]
-        means = {name: np.mean([error[name] for error in errors]) for name in ("VAE", "k-NN")}
-        return {"columns": columns, "error": means}
+def test_differences_of_errors_are_those_of_pairs():
+    """By hand for categories; for numbers the standard error is that of resampled cells."""
+    job = encoding.Column("job", kind="categorical", levels=["a", "b"])
+    wrong = {"VAE": np.array([1.0, 1, 1, 0]), "k-NN": np.array([0.0, 1, 0, 0])}
+    found = hidden_cells.errors_of(job, wrong)
+    assert found["error"] == {"VAE": 0.75, "k-NN": 0.25}
+    assert found["difference"]["k-NN"] == pytest.approx([0.5, np.sqrt(1 / 3) / 2])
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=400), 0.3 * rng.normal(size=(2, 400))
+    squares = np.square(shared + own * [[2], [1]])  # most of an error is common to both
+    column = encoding.Column("a")
+    found = hidden_cells.errors_of(column, dict(zip(("VAE", "k-NN"), squares, strict=True)))
+    apart, se = found["difference"]["k-NN"]
+    roots = np.sqrt(squares.mean(1))
+    assert apart == pytest.approx(roots[0] - roots[1])
+    resampled = np.sqrt(squares[:, rng.integers(400, size=(2000, 400))].mean(2))
+    assert se == pytest.approx((resampled[0] - resampled[1]).std(), rel=0.1)
+    assert se < 0.8 * resampled[0].std()
+    alone = hidden_cells.errors_of(column, {"VAE": np.ones(1), "k-NN": np.zeros(1)})
+    assert alone["difference"]["k-NN"] == [1, 1]
 
-    (line,) = hidden_cells.better_than_ours(result((0.5, 0.4), (0.6, 0.52), (0.7, 0.61)))
-    assert "k-NN fills these cells better than the VAE: a mean error of 0.510 against 0.600" in line
-    assert hidden_cells.better_than_ours(result((0.5, 0.4), (0.6, 0.75), (0.7, 0.5))) == []  # noise
-    assert hidden_cells.better_than_ours(result((0.4, 0.5), (0.5, 0.6))) == []
+
+def test_an_imputer_that_is_clearly_better_is_named():
+    """In the mean over columns, and in each column where it is, by two standard errors."""
+
+    def notes(*columns):
+        """Of columns that each have an error of ours, one of k-NN, and a standard error."""
+        entries = {
+            f"c{i}": {"error": {"VAE": a, "k-NN": b, "mean": 1.0}}
+            | {"difference": {"k-NN": [a - b, se], "mean": [a - 1, se]}}
+            for i, (a, b, se) in enumerate(columns)
+        }
+        result = {"columns": entries} | hidden_cells.mean_errors(list(entries.values()))
+        return hidden_cells.better_than_ours(result)
+
+    mean, single = notes((0.5, 0.4, 0.04), (0.6, 0.52, 0.05), (0.7, 0.61, 0.03))
+    assert mean == (
+        "Note: k-NN fills these cells better than the VAE: a mean error of 0.510 against 0.600"
+    )
+    assert (
+        single
+        == "Note: columns that another method fills better than the VAE: c0 (k-NN), c2 (k-NN)"
+    )
+    (mean,) = notes(*3 * [(0.5, 0.43, 0.04)])  # no column is clear alone
+    assert mean.startswith("Note: k-NN fills these cells better than the VAE")
+    (single,) = notes((0.5, 0.4, 0.04), (0.4, 0.6, 0.04))
+    assert single.endswith(": c0 (k-NN)")
+    assert notes((0.5, 0.4, 0.06), (0.5, 0.6, 0.05)) == []
+    assert notes(*9 * [(0.5, 0.4, 0.01)])[1].endswith("c5 (k-NN) and 3 more")

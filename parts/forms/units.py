@@ -119,17 +119,22 @@ class Column:
         """Model units rounded to values of the column: counts are whole numbers."""
         return np.round(x) if self.is_count else x
 
-    def error(self, truth, guess, scale):
-        """The error of guesses, in the user's units and codes.
+    def cell_errors(self, truth, guess, scale):
+        """The error of each guess [n], in the user's units and codes.
 
-        It is RMSE / `scale` for numbers, the share of wrong cells for categories, and the mean
-        distance of ranks / the largest distance for ordinal columns.
+        It is the square of the distance / `scale` for numbers, whether the cell is wrong for
+        categories, and the distance of ranks / the largest distance for ordinal columns.
         """
         if self.kind == "ordinal":
-            return float(np.abs(truth - np.round(guess)).mean() / (len(self.levels) - 1))
+            return np.abs(truth - np.round(guess)) / (len(self.levels) - 1)
         if self.levels:
-            return float((truth != np.round(guess)).mean())
-        return float(np.sqrt(np.square((truth - guess) / scale).mean()))
+            return (truth != np.round(guess)).astype(float)
+        return np.square((truth - guess) / scale)
+
+    def error(self, cell_errors):
+        """The error of a column with these `cell_errors`: their mean, and its root for numbers."""
+        mean = float(cell_errors.mean())
+        return mean if self.levels else mean**0.5
 
     # Cells
 

@@ -119,7 +119,9 @@ def better_than_ours(results):
     name, (best, *_) = max(others, key=lambda other: other[1][0])
     if best <= high:
         return []
-    return [
-        f"Note: {name} ranks these rows better than {ours}: "
-        f"AUROC {100 * best:.1f} against {100 * value:.1f}"
-    ]
+    return [note_on_better(name, "ranks these rows", ours, "AUROC", 100 * best, 100 * value, ".1f")]
+
+
+def note_on_better(name, does, ours, measure, theirs, own, form):
+    """A note that the method `name` does better than `ours`, with what was measured of both."""
+    return f"Note: {name} {does} better than {ours}: {measure} {theirs:{form}} against {own:{form}}"

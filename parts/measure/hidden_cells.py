@@ -11,6 +11,8 @@ from parts.measure import baselines
 N_FOLDS = 10  # folds, each of which hides a tenth of the observed cells; together they hide all
 N_DRAWS = 200  # draws per cell for a median, a mode or an interval
 N_CHECKED_ROWS = 1000  # most rows whose cells are hidden
+N_CLEAR_ERRORS = 2  # standard errors by which another method's smaller error is clearly smaller
+N_NAMED_COLUMNS = 6  # most columns that a note names
 
 
 def find_rows(x, mask, among, among_mask):
@@ -65,19 +67,53 @@ def check(imputer, x, mask, train, interval=0.9, seed=0, y=None):
         if not at.any():
             continue
         scale = reference[train[1][:, j] > 0, j].std() or 1.0
-        errors = {k: column.error(truth[at, j], v[at, j], scale) for k, v in guesses.items()}
-        entry = {"kind": column.kind, "n": int(at.sum()), "error": errors}
+        cell_errors = {
+            k: column.cell_errors(truth[at, j], v[at, j], scale) for k, v in guesses.items()
+        }
+        entry = {"kind": column.kind, "n": int(at.sum())} | errors_of(column, cell_errors)
         if not column.levels:
             inside = (low[at, j] <= truth[at, j]) & (truth[at, j] <= high[at, j])
             entry["coverage"] = float(inside.mean())
         result["columns"][column.name] = entry
     entries = result["columns"].values()
-    result["error"] = {k: float(np.mean([e["error"][k] for e in entries])) for k in guesses}
+    result |= mean_errors(list(entries))
     covered = [(e["coverage"], e["n"]) for e in entries if "coverage" in e]
     weighted = sum(c * n for c, n in covered) / max(1, sum(n for _, n in covered))
     result["coverage"] = weighted if covered else None
     cells = {"truth": truth, "imputed": ours, "low": low, "high": high, "hidden": hidden}
     return result, cells
+
+
+def errors_of(column, cell_errors):
+    """The error of each method in a column, and how far ours lies above each of the others.
+
+    `cell_errors` are [n] for each method, ours first. A `difference` comes with its standard error,
+    over pairs of errors of one cell.
+    """
+    ours, *others = cell_errors
+    error = {k: column.error(cells) for k, cells in cell_errors.items()}
+    # Delta method: the root of a mean square moves by 1 / (2 root) of what the mean square does.
+    effect = {
+        k: cells if column.levels or not error[k] else cells / (2 * error[k])
+        for k, cells in cell_errors.items()
+    }
+    difference = {}
+    for k in others:
+        apart, pairs = error[ours] - error[k], effect[ours] - effect[k]
+        # A single cell says nothing of its spread.
+        se = pairs.std(ddof=1) / len(pairs) ** 0.5 if len(pairs) > 1 else abs(apart)
+        difference[k] = [apart, float(se)]
+    return {"error": error, "difference": difference}
+
+
+def mean_errors(entries):
+    """The means over columns of what `errors_of` returns for each."""
+    error = {k: float(np.mean([e["error"][k] for e in entries])) for k in entries[0]["error"]}
+    difference = {}
+    for k in entries[0]["difference"]:
+        apart, se = np.array([e["difference"][k] for e in entries]).T
+        difference[k] = [float(apart.mean()), float(np.linalg.norm(se) / len(se))]
+    return {"error": error, "difference": difference}
 
 
 def baseline_fills(columns, train, x, mask, y=None):
@@ -146,20 +182,39 @@ def report(result):
 
 
 def better_than_ours(result):
-    """A line that names an imputer whose mean error is clearly lower than ours, if any.
+    """Notes on where another method fills clearly better: in the mean, and in single columns.
 
-    Clearly: by more than two standard errors over columns of the difference.
+    Clearly: by more than N_CLEAR_ERRORS standard errors of the paired difference.
     """
-    errors = [entry["error"] for entry in result["columns"].values()]
-    ours, *others = result["error"]
-    best = min(others, key=result["error"].get)
-    apart = np.array([error[ours] - error[best] for error in errors])
-    if len(apart) < 2 or apart.mean() <= 2 * apart.std(ddof=1) / len(apart) ** 0.5:
-        return []
-    return [
-        f"Note: {best} fills these cells better than the VAE: a mean error of "
-        f"{result['error'][best]:.3f} against {result['error'][ours]:.3f}"
-    ]
+
+    def best(entry):
+        """The clearly better method with the lowest error, or None."""
+        clear = [k for k, (apart, se) in entry["difference"].items() if apart > N_CLEAR_ERRORS * se]
+        return min(clear, key=entry["error"].get, default=None)
+
+    notes, error = [], result["error"]
+    ours = next(iter(error))
+    if name := best(result):
+        notes.append(
+            baselines.note_on_better(
+                name,
+                "fills these cells",
+                f"the {ours}",
+                "a mean error of",
+                error[name],
+                error[ours],
+                ".3f",
+            )
+        )
+    found = {column: best(entry) for column, entry in result["columns"].items()}
+    found = [f"{column} ({name})" for column, name in found.items() if name]
+    if found:
+        more = f" and {len(found) - N_NAMED_COLUMNS} more" if len(found) > N_NAMED_COLUMNS else ""
+        notes.append(
+            f"Note: columns that another method fills better than the {ours}: "
+            f"{', '.join(found[:N_NAMED_COLUMNS])}{more}"
+        )
+    return notes
 
 
 def half_sample_mode(draws):
