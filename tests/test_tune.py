@@ -494,6 +494,9 @@ def test_a_config_is_above_the_preset_and_below_the_flags(tmp_path):
     assert args["kind"] == [("a", "count"), ("b", "real")]
     assert config["kinds"] == {"a": "count", "b": "real"}
     assert "run" not in given
+    path = config_file(tmp_path, {"condition": ["a", "b"], "grey": False})
+    assert parsed("--config", path)[2]["condition"] == ["a", "b"]
+    assert parsed("--config", path, "--condition", "c")[2]["condition"] == ["c"]
     assert parsed("--config", config_file(tmp_path, {}))[2]["lr"] == 1e-3
     assert parsed("--config", config_file(tmp_path, {"hidden_dims": []}))[2]["hidden_dims"] == []
 
@@ -505,6 +508,8 @@ def test_a_config_is_above_the_preset_and_below_the_flags(tmp_path):
         ({"config": "x"}, "unknown ['config']"),
         ({"lr": -1}, "argument --lr: '-1', expected a number above 0"),
         ({"hidden_dims": ["x"]}, "argument --hidden-dims: 'x', expected"),
+        ({"lr": [0.1, 0.2]}, "c.json: lr is [0.1, 0.2], expected one value"),
+        ({"grey": "false"}, "c.json: grey is 'false', expected true or false"),
         ({"objective": "x"}, "argument --objective: invalid choice: 'x'"),
         ([1], "expected a JSON object of flags"),
         ("{", "is not JSON"),

@@ -88,21 +88,24 @@ def add_device_flags(parser):
 
 # Flags as options of a config
 
+REPEATED = ("kind", "condition")  # flags that argparse appends: to None, not to a mark of no value
+
 
 def parse(parser, argv=None):
     """Parse flags into a dict of all and a dict of given ones, which include those of --config."""
     argv = sys.argv[1:] if argv is None else argv
     defaults = vars(parser.parse_args([]))
     unset = object()
-    appended = {"kind": None, "condition": None}  # argparse appends to None, not to `unset`
-    blank = dict.fromkeys(defaults, unset) | appended
+    blank = dict.fromkeys(defaults, unset) | dict.fromkeys(REPEATED)
     namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     kinds_of_run = {}
     if (path := namespace.get("config", unset)) is not unset:
         values = read_json(path)
         if isinstance(values, dict) and "versions" in values:  # the config.json of a run
             values, kinds_of_run = asked_in(values, parser, path)
-        argv = [*flags_in(values, parser, path), *argv]
+        given = {name for name, value in namespace.items() if value not in (unset, None)}
+        # A given flag wins, where argparse would append its value; kinds of columns add up.
+        argv = [*flags_in(values, parser, path, given - {"kind"}), *argv]
         namespace = vars(parser.parse_args(argv, argparse.Namespace(**blank)))
     given = {name: v for name, v in namespace.items() if v is not unset and v is not None}
     given |= {"kinds": kinds_of_run} if kinds_of_run else {}
@@ -121,8 +124,11 @@ def options_in(given):
     return found | ({"kinds": wanted} if wanted else {})
 
 
-def flags_in(values, parser, path):
-    """Convert a JSON object of options to the words of a command line."""
+def flags_in(values, parser, path, without=()):
+    """Convert a JSON object of options, but for the names in `without`, to words of a command line.
+
+    The parser of the flags checks them, with its own errors.
+    """
     known = known_flags(parser)
     if not isinstance(values, dict):
         raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
@@ -131,13 +137,19 @@ def flags_in(values, parser, path):
     words = []
     for name, value in values.items():
         flag = known[name].option_strings[0]
+        if name in without or value is None:
+            continue
         if known[name].nargs == 0:
+            if not isinstance(value, bool):
+                raise UserError(f"{path}: {name} is {value!r}, expected true or false")
             words += [flag] if value else []
-        elif isinstance(value, list) and known[name].nargs is None:  # such as --kind, repeated
+        elif isinstance(value, list) and name in REPEATED:
             words += [f"{flag}={item}" for item in value]
-        elif isinstance(value, list):
+        elif isinstance(value, list) and known[name].nargs is not None:
             words += [flag, *map(str, value)]
-        elif value is not None:
+        elif isinstance(value, list):
+            raise UserError(f"{path}: {name} is {value}, expected one value")
+        else:
             words += [f"{flag}={value}"]
     return words
 
