@@ -51,23 +51,26 @@ def start(result):
 
 
 def shown(lines, patterns):
-    """The first line that matches each pattern, cut at the end of the match."""
+    """The lines that match each pattern, cut at the end of the match; at least one of each."""
     found = []
     for pattern in patterns:
-        line, match = next((s, m) for s in lines if (m := re.match(pattern, s)))
-        found.append(match[0] if match.end() == len(line) else f"{match[0]} ...")
+        matches = [match for line in lines if (match := re.match(pattern, line))]
+        assert matches, pattern
+        found += [m[0] if m.end() == len(m.string) else f"{m[0]} ..." for m in matches]
     return found
 
 
 def commands(quality, printed):
     """The three basic commands with their seconds and some of the lines that they print."""
     patterns = {
-        "train.py": (r"Data: .*", r"Epoch \[50/50\], Loss: [-.\d]+", r"Run: .*"),
+        "train.py": (r"Data: .*", r"Epoch .*", r"Run: .*"),
         "evaluate.py": (
             r"Test MSE: .*",
             r"  log p\(x\) +\S+ ± \S+",
             r"  MSE, training mean +\S+ +baseline",
             r"  MSE, PCA +\S+ +baseline",
+            r"  log p\(x\), one Gaussian.*",
+            r"Note: .*?\.",
         ),
         "plot_results.py": (r"Wrote .*training_curves.png", r"Wrote .*reconstructions.png"),
     }
@@ -78,7 +81,7 @@ def commands(quality, printed):
     return "\n".join(["```", *lines, "```"])
 
 
-def output(result, command, first=8, last=4, width=120):
+def output(result, command, first=8, last=4, width=300):
     """A command with the first and the last of the lines that it prints."""
     lines = [s if len(s) <= width else f"{s[: width - 3]}..." for s in result["lines"][command]]
     if len(lines) > first + last + 1:
@@ -519,6 +522,7 @@ TABLES = {
     "density": ("density.json", density),
     "tuning": ("tuning.json", tuning),
     "modules": ("modules.json", modules),
+    "against": ("against.json", other_commit),
 }
 MARKED = re.compile(r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->", re.DOTALL)
 
