@@ -1,11 +1,13 @@
 """parts/training/loop.py and train.py: a killed or stopped run resumes to the same bits."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import torch
 from parts.randomness import fixed_randomness
 from parts.runs import Run
 from parts.training import loop as training_loop
+from tests.conftest import REPOSITORY
 
 # 360 steps an epoch, saved every 64: most kills fall inside an epoch.
 FLAGS = ("--n-rows", 1000, "--val-fraction", 0.1, "--batch-size", 2, "--hidden-dims", 16)
@@ -179,6 +182,25 @@ def test_a_stopped_run_says_how_to_go_on(start, undisturbed, tmp_path, call, num
     monkeypatch.chdir(tmp_path)
     assert call("train", *arguments).code == 0
     assert_same_run(run.path, undisturbed)
+
+
+@pytest.mark.parametrize("ending", ["raise KeyboardInterrupt", "raise ValueError('not this')"])
+def test_ctrl_c_while_a_script_imports_torch(run_script, tmp_path, monkeypatch, ending):
+    (tmp_path / "torch.py").write_text(ending)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = run_script("train", "--epochs", 1, cwd=tmp_path)
+    if "KeyboardInterrupt" in ending:
+        # Python ends itself by SIGINT, of which a shell makes exit code 130.
+        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "interrupted\n")
+    else:
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
+
+
+def test_ctrl_c_in_a_program_that_imports_this_is_its_own():
+    code = "import sys, parts, train; assert sys.excepthook is sys.__excepthook__"
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
 
 
 # Finished, extended, changed
