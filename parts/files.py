@@ -112,9 +112,13 @@ def refuse_output(path, overwrite, source=None, endings=None):
     refuse_existing(path, overwrite)
 
 
-def refuse_existing(path, overwrite):
+def refuse_existing(path, overwrite, sheet_beside=None):
+    """Raise UserError if `path` exists, which may be a sheet of pictures beside the output."""
     if path.exists() and not overwrite:
-        raise UserError(f"{path} exists; add --overwrite to replace it, or name another by --out")
+        where = f", where the sheet of pictures beside {sheet_beside} goes" if sheet_beside else ""
+        raise UserError(
+            f"{path} exists{where}; add --overwrite to replace it, or name another output by --out"
+        )
 
 
 def output_of(path, word, ending=None):

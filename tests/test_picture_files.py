@@ -342,10 +342,8 @@ def write_idx(folder, zipped=True, dot="-", **changes):
 def test_idx_files_keep_their_test_rows(tmp_path, name, zipped, dot):
     data = load(name, data_dir=str(write_idx(tmp_path, zipped, dot)))
     assert data.shape == (1, 5, 4)
-    test = datasets.split_rows(30, datasets.resolve(DataConfig(name)), 10)[2]
-    assert sorted(test) == list(range(20, 30))
-    np.testing.assert_array_equal(data.test.x, (GREY[test].reshape(10, 20) / 255).astype("f4"))
-    np.testing.assert_array_equal(data.test.label, LABELS[test])
+    np.testing.assert_array_equal(data.test.x, (GREY[20:].reshape(10, 20) / 255).astype("f4"))
+    np.testing.assert_array_equal(data.test.label, LABELS[20:])
     assert [len(data.train.x), len(data.val.x)] == [18, 2]
     kept = np.concatenate([data.train.x, data.val.x])
     rows = {row.tobytes(): label for row, label in zip(GREY[:20], LABELS[:20], strict=True)}
@@ -706,4 +704,18 @@ def test_the_change_of_units_of_linear_columns():
     columns = [units.Column(str(j), *map(float, rng.random(2))) for j in range(7)]
     x = rng.normal(size=(4, 7))
     exact = sum(column.log_det(x[:, j]) for j, column in enumerate(columns))
-    np.testing.assert_allclose(units.log_det(x, columns), exact, rtol=1e-12)
+    np.testing.assert_allclose(encoding.log_det(x, columns), exact, rtol=1e-12)
+
+
+def test_a_sheet_that_exists_is_named_with_its_output(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", GREY)
+    Path("g.png").write_text("")
+    form, words = Pictures(), "g.png exists, where the sheet of pictures beside g.{} goes; add --ov"
+    with pytest.raises(UserError, match=words.format("csv")):
+        form.sample_outputs("g.csv", overwrite=False)
+    with pytest.raises(UserError, match=words.format("tsv")):
+        form.score_outputs("a.npy", "g.tsv", overwrite=False)
+    with pytest.raises(UserError, match=words.format("npz")):
+        form.fill_outputs("a.npy", "g.npz", 0, overwrite=False)
+    assert form.sample_outputs("g.csv", overwrite=True) == [Path("g.csv"), Path("g.png")]

@@ -104,7 +104,7 @@ class Pictures(Form):
     def score_outputs(self, path, out, overwrite):
         outputs = super().score_outputs(path, out, overwrite)
         sheet = outputs[0].with_suffix(".png")
-        refuse_existing(sheet, overwrite)
+        refuse_existing(sheet, overwrite, outputs[0])
         return [*outputs, sheet]
 
     def write_scores(self, source, codec, scored, outputs, fitted):
@@ -135,7 +135,7 @@ class Pictures(Form):
                 raise UserError(
                     f"--out {each}: expected a name ending in .npy or .npz for pictures"
                 )
-        refuse_existing(outputs[0].with_suffix(".png"), overwrite)
+        refuse_existing(outputs[0].with_suffix(".png"), overwrite, outputs[0])
         return outputs
 
     def refuse_filling(self, source, outputs, statistic, interval):
@@ -186,7 +186,7 @@ class Pictures(Form):
         out = Path(out or self.default_samples)
         table_files.refuse_output(out, overwrite)
         sheet = out.with_suffix(".png")
-        refuse_existing(sheet, overwrite)
+        refuse_existing(sheet, overwrite, out)
         return [out, sheet]
 
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
