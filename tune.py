@@ -31,8 +31,10 @@ from parts.errors import UserError
 from parts.files import locked, write_atomic, write_json
 from parts.forms import BUILTIN, units
 from parts.forms.base import Codec
+from parts.lazy import member
 from parts.model.batches import Batch
-from parts.model.build import MODELS, Space, build_model, options_of_others, refuse_unfit
+from parts.model.build import Space, build_model, options_of_others, refuse_unfit
+from parts.model.config import MODELS
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.gaussian import LEARNED_VARIANCES
 from parts.model.networks import NETWORKS
@@ -244,7 +246,7 @@ def prepare(args, given):
         name: [value for value in values if is_buildable(config.replace(**{name: value}), space)]
         for name, values in choices.items()
     }
-    fixed = given | MODELS[config.model.model].needs
+    fixed = given | member(MODELS, config.model.model).needs
     axes = search.space(config.flat(), fixed, choices, len(data.train.x))
     if not axes:
         raise UserError("every setting is fixed by a flag: nothing is left to search")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from parts.errors import UserError
-from parts.model import importance, traversal
+from parts.model import importance
 from parts.model.aggregated import Aggregated
 from parts.model.batches import Batch, hide
 from parts.model.importance import Importance, Imputation
@@ -67,7 +67,6 @@ class VAE(nn.Module):
     """
 
     phases = ("vae",)  # of a training step, each with an optimiser of its own
-    options = ()  # command-line flags that only this model takes
     needs = {}  # flag -> the only values of it that this model's training step knows
     heads = 2  # numbers of the encoder for each latent: mu and logvar
     n_z_per_condition = 1  # z's that `importance.resample` proposes with each draw of y
@@ -311,6 +310,8 @@ class VAE(nn.Module):
         """The z's of the first row of posterior means z [N, Z] with one latent at a time changed,
         as a Traversal; y [N, C] are the conditions of these rows.
         """
+        from parts.model import traversal
+
         return traversal.gaussian_traversal(z, *traversal.prior_mean_std(self, z, y))
 
     def check_latents_are_separate(self):

@@ -15,12 +15,21 @@ MOST = 10**9  # of anything counted by an option
 
 
 def option(
-    default, help, parse=None, choices=None, metavar=None, flag=None, nargs=None, append=False
+    default,
+    help,
+    parse=None,
+    choices=None,
+    metavar=None,
+    flag=None,
+    nargs=None,
+    append=False,
+    of=None,
 ):
     """A dataclass field that is a flag on the command line.
 
     `help` and `choices` may be functions of nothing, for what is only known later. `flag` where it
-    is not the field's name. With `append` the flag may be given several times, for a list.
+    is not the field's name. With `append` the flag may be given several times, for a list. `of` is
+    the name of the only model that takes it.
     """
     made = {
         "help": help,
@@ -30,6 +39,7 @@ def option(
         "flag": flag,
         "nargs": nargs,
         "append": append,
+        "of": of,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: copy.copy(default), metadata={"option": made})
@@ -49,6 +59,7 @@ def add_options(parser, config_class, without=()):
         help_text, choices = (
             value() if callable(value) else value for value in (made["help"], made["choices"])
         )
+        help_text = f"{made['of']}: {help_text}" if made["of"] else help_text
         default = getattr(defaults, each.name)
         names = made["flag"] or ["--" + each.name.replace("_", "-")]
         options = {"dest": each.name, "default": default, "help": help_text}
@@ -60,6 +71,12 @@ def add_options(parser, config_class, without=()):
             own = {"choices": choices, "metavar": made["metavar"], "nargs": made["nargs"]}
             own = {name: value for name, value in own.items() if value is not None}
             parser.add_argument(*names, type=made["parse"] or str, **options, **own)
+
+
+def options_of(config_class, owner):
+    """Names of the options of a config dataclass that only `owner` takes."""
+    made = {each.name: each.metadata.get("option", {}) for each in fields(config_class)}
+    return [name for name, given in made.items() if given.get("of") == owner]
 
 
 # Text of the command line -> value

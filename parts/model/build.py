@@ -4,13 +4,11 @@ import math
 from typing import NamedTuple
 
 from parts.errors import UserError
-from parts.model.config import MODEL_NAMES
+from parts.lazy import member
+from parts.model.config import MODEL_OPTIONS, MODELS
 from parts.model.flows import FLOWS
 from parts.model.likelihoods import LIKELIHOOD_OPTIONS, LIKELIHOODS
 from parts.model.priors import PRIORS
-from parts.model.vaegan import VAEGAN
-from parts.model.vqvae import VQVAE
-from vae import VAE
 
 MOST_LAYERS = 1000  # of a flow
 
@@ -46,7 +44,7 @@ def build_model(config, space):
     n_features = likelihood.n_features + y_dim
     sizes = config.latent_dim, n_features, config.prior_components, y_dim
     prior = PRIORS[config.prior](*sizes)
-    model = MODELS[config.model]
+    model = member(MODELS, config.model)
     parts = {"members": config.members, "flow": flow_of(config), "prior": prior}
     return model(
         likelihood,
@@ -56,7 +54,7 @@ def build_model(config, space):
         network=config.network,
         shape=space.shape,
         **{name: part for name, part in parts.items() if name not in model.needs},
-        **{name: getattr(config, name) for name in model.options},
+        **{name: getattr(config, name) for name in MODEL_OPTIONS[config.model]},
     )
 
 
@@ -65,9 +63,9 @@ def fit_to_model(config, given):
 
     `given` are the names of the options that were asked for, with their values.
     """
-    name, model = config.model.model, MODELS[config.model.model]
-    for option in sorted(MODEL_OPTIONS):
-        if option in given and option not in model.options:
+    name, model = config.model.model, member(MODELS, config.model.model)
+    for option in sorted(set().union(*MODEL_OPTIONS.values())):
+        if option in given and option not in MODEL_OPTIONS[name]:
             raise UserError(f"option {option} does not go with model {name}")
     settings = config.flat()
     for option, values in model.needs.items():
@@ -110,9 +108,9 @@ def other_than_preset(config):
 
 def options_of_others(settings):
     """Names of options that belong to other likelihoods and models than `settings` has."""
-    axes = (("likelihood", LIKELIHOODS), ("model", MODELS))
-    own = [members[settings[name]].options for name, members in axes if settings[name] in members]
-    return (LIKELIHOOD_OPTIONS | MODEL_OPTIONS).difference(*own)
+    taken = {name: likelihood.options for name, likelihood in LIKELIHOODS.items()} | MODEL_OPTIONS
+    own = [taken.get(settings[axis], ()) for axis in ("likelihood", "model")]
+    return set().union(*taken.values()).difference(*own)
 
 
 def flow_of(config):
@@ -160,7 +158,3 @@ def load_weights(model, weights, path):
             "another version; train again"
         )
     model.load_state_dict(weights)
-
-
-MODELS = dict(zip(MODEL_NAMES, (VAE, VQVAE, VAEGAN), strict=True))
-MODEL_OPTIONS = set().union(*(model.options for model in MODELS.values()))

@@ -6,16 +6,21 @@ from parts.model.flows import FLOWS
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.networks import NETWORKS
 from parts.model.priors import PRIORS
-from parts.options import non_negative, option, positive_int
+from parts.options import non_negative, option, options_of, positive_int
 
-MODEL_NAMES = ("vae", "vqvae", "vaegan")  # the keys of build.MODELS
+# `parts.lazy.member` imports the one that is built.
+MODELS = {
+    "vae": "vae:VAE",
+    "vqvae": "parts.model.vqvae:VQVAE",
+    "vaegan": "parts.model.vaegan:VAEGAN",
+}
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Options of the model. None: decided by the data, see `parts.training.presets`."""
 
-    model: str = option("vae", "its kind (default: vae)", choices=MODEL_NAMES)
+    model: str = option("vae", "its kind (default: vae)", choices=tuple(MODELS))
     hidden_dims: list = option(
         [64],
         "the encoder's hidden layers, mirrored in the decoder (default: 64)",
@@ -64,18 +69,24 @@ class ModelConfig:
     prior_components: int = option(50, "of p(z) (default: 50)", parse=positive_int)
     n_codes: int = option(
         64,
-        "vqvae: vectors in the codebook; z is --latent-dim of them (default: 64)",
+        "vectors in the codebook; z is --latent-dim of them (default: 64)",
         parse=positive_int,
+        of="vqvae",
     )
-    code_dim: int = option(4, "vqvae: their size (default: 4)", parse=positive_int)
+    code_dim: int = option(4, "their size (default: 4)", parse=positive_int, of="vqvae")
     commitment: float = option(
         0.25,
-        "vqvae: weight of the encoder's distance from its codes (default: 0.25)",
+        "weight of the encoder's distance from its codes (default: 0.25)",
         parse=non_negative,
+        of="vqvae",
     )
     gamma: float = option(
         1.0,
-        "vaegan: weight of x and its features in the decoder's loss (default: 1)",
+        "weight of x and its features in the decoder's loss (default: 1)",
         parse=non_negative,
+        of="vaegan",
     )
     mask_features: bool = False  # whether the encoder is told which cells are there
+
+
+MODEL_OPTIONS = {name: options_of(ModelConfig, name) for name in MODELS}

@@ -26,7 +26,6 @@ class VAEGAN(VAE):
     """
 
     phases = ("encoder", "decoder", "discriminator")
-    options = ("gamma",)
     needs = {
         "likelihood": tuple(name for name in LIKELIHOODS if LIKELIHOODS[name].scaling != "kinds"),
         "members": (1,),

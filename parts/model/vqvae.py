@@ -41,7 +41,6 @@ class VQVAE(VAE):
     """
 
     phases = ("vqvae", "prior")
-    options = ("n_codes", "code_dim", "commitment")
     needs = {
         "members": (1,),
         "flow": (None,),
