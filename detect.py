@@ -20,7 +20,6 @@ from parts.errors import UserError
 from parts.files import write_arrays, write_json
 from parts.forms import conditions
 from parts.forms.cells import labels_of
-from parts.measure import baselines
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
 from parts.tasks.score import Scorer, compare, conformal_threshold, ranks, rows_needed
@@ -134,6 +133,8 @@ def detect(args, locks):
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
     kept |= {"of": np.array(form.rows), "form": np.array(form.name)}
     if labels is not None:
+        from parts.measure import baselines
+
         results = compare(labels, scores, scorer, encoded, fitted.train)
         print(baselines.comparison_table(results, int((labels == 1).sum()), len(fitted.train.x)))
         write_json(run.path / "detection.json", results)

@@ -6,7 +6,6 @@ Imputers of scikit-learn, fitted to the training rows, serve as baselines.
 import numpy as np
 
 from parts.forms import units
-from parts.measure import baselines
 
 N_FOLDS = 10  # folds, each of which hides a tenth of the observed cells; together they hide all
 N_DRAWS = 200  # draws per cell for a median, a mode or an interval
@@ -136,6 +135,8 @@ def baseline_fills(columns, train, x, mask, y=None):
     known, test = (known - shift) / scale, (test - shift) / scale
     one_hot = [block for block in blocks if block.stop - block.start > 1]
     middle = {"mean / mode": np.where(np.isnan(test), 0.0, test)}
+    from parts.measure import baselines
+
     found = middle | baselines.imputers(known, test, one_hot)
     return {
         name: np.stack(
@@ -186,6 +187,7 @@ def better_than_ours(result):
 
     Clearly: by more than N_CLEAR_ERRORS standard errors of the paired difference.
     """
+    from parts.measure import baselines
 
     def best(entry):
         """The clearly better method with the lowest error, or None."""

@@ -12,7 +12,6 @@ import torch
 
 from parts.forms import units
 from parts.forms.base import Reference, random_rows
-from parts.measure import baselines
 from parts.measure.hidden_cells import N_DRAWS, find_rows
 from parts.model.batches import Batch
 
@@ -182,6 +181,8 @@ def compare(labels, scores, scorer, encoded, train):
         part for part in (train.x, train.mask.astype(np.float32), train.y) if part is not None
     ]
     x, reference = (scorer.embed(*part) for part in (ours, reference))
+    from parts.measure import baselines
+
     others = baselines.detectors(reference, x)
     scores = {"VAE (this run)": scores[known]} | others
     return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
