@@ -15,8 +15,8 @@ from parts import forms
 from parts.errors import UserError
 from parts.forms import conditions
 from parts.forms.base import Codec, Split
+from parts.forms.builtin import IDX
 from parts.forms.config import DataConfig
-from parts.forms.pictures import picture_files
 from parts.forms.tables import kinds
 
 
@@ -120,7 +120,7 @@ def resolve(config):
     defaults = {
         "n_rows": 1000 if synthetic else None,
         "val_fraction": 0.0 if synthetic else 0.1,
-        "test_fraction": None if name in picture_files.IDX else 0.2,
+        "test_fraction": None if name in IDX else 0.2,
     }
     left = {key: value for key, value in defaults.items() if getattr(config, key) is None}
     return replace(config, **left)

@@ -68,7 +68,7 @@ def generate(args, locks):
     fitted, _ = run.load(choose_device(args.device))
     use_threads(choose_threads(args.threads, 2**30))
     codec = fitted.codec
-    form = forms.FORMS[codec.form]
+    form = forms.form_named(codec.form)
     form.refuse_pixels(args.pixels, run.name)
     outputs = form.sample_outputs(args.out, args.overwrite)
     columns = [*codec.modelled, *codec.conditions]

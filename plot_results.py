@@ -13,7 +13,7 @@ from parts import files, runs
 from parts.console.flags import Parser, add_run_flags
 from parts.console.script import run_script
 from parts.errors import UserError
-from parts.forms import FORMS
+from parts.forms import form_named
 from parts.plots import style
 from parts.plots.latent import latent_kl, latent_space
 from parts.plots.scores import anomaly_scores
@@ -54,7 +54,7 @@ def figures_of(log, found, color=None):
     """Map each figure to a call that draws it, or returns None if there is nothing to draw."""
     draws = {"training_curves": partial(training_curves, log)}
     for name, arrays in found.items():
-        own = FORMS[str(arrays["form"])].figures()
+        own = form_named(str(arrays["form"])).figures()
         several = GENERAL.get(name, {}) | own.get(name, {})
         draws |= {figure: partial(draw, arrays) for figure, draw in several.items()}
     if color is not None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
+from PIL import Image
 
 import data as datasets
 from parts.console.script import run_script as cli_run_script
@@ -106,9 +107,14 @@ FLAGS = [
     ("train --nonsense 3", "--nonsense"),
     ("train nonsense", "nonsense"),
     ("train --data nonsense", "nonsense"),
-    ("train --data ''", "is a folder"),
+    ("train --data ''", "'' is no name of data, expected a file that ends in .csv"),
+    ("detect ''", "'' is no name of data, expected a file that ends in .csv"),
+    ("impute ''", "'' is no name of data, expected a file that ends in .csv"),
+    ("data --data ''", "'' is no name of data, expected a file that ends in .csv"),
     ("train --data none.csv", "none.csv: no such file"),
-    ("train --data .", "is a folder"),
+    ("train --data .", ". is a folder without pictures, expected a file that ends in .csv"),
+    ("detect .", ". is a folder without pictures, expected a file that ends in .csv"),
+    ("impute .", ". is a folder without pictures, expected a file that ends in .csv"),
     (f"train --data {'a' * 300}.csv", "aaaa"),
     ("train --data-dir .", "--data-dir goes with --data mnist or fashion"),
     ("train --data digits --image-size 8", "--image-size goes with --data DIR"),
@@ -779,9 +785,20 @@ def test_a_run_whose_rows_are_damaged(refuse, content):
     ("command", "words"),
     [("detect", "holds pictures, and run a was trained on a table"), ("impute", "is a folder")],
 )
-@pytest.mark.parametrize("name", [".", ""])
-def test_a_verb_on_a_folder(refuse, command, words, name):
-    refuse(shlex.join([command, name, "--run", "a"]), words)
+def test_a_verb_on_a_folder(refuse, command, words):
+    Path("shots.csv").mkdir()
+    refuse(f"{command} shots.csv --run a", "shots.csv is a folder without pictures")
+    refuse(f"{command} '' --run a", "'' is no name of data")
+    Image.new("L", (4, 4)).save("shots.csv/one.png")
+    refuse(f"{command} shots.csv --run a", words)
+
+
+@pytest.mark.parametrize("verb", ["train --data", "detect", "impute"])
+def test_a_folder_with_the_ending_of_a_table(refuse, verb):
+    Path("t.csv").mkdir()
+    for name in (".hidden.png", "a.scored.png", "a.txt"):
+        Path("t.csv", name).write_text("")
+    refuse(f"{verb} t.csv", "t.csv is a folder without pictures, expected a file that ends in .csv")
 
 
 @pytest.mark.usefixtures("at_table")

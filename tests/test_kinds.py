@@ -14,7 +14,7 @@ from parts import forms
 from parts.errors import UserError
 from parts.forms import cells, units
 from parts.forms.config import DataConfig
-from parts.forms.tables import encoding, kinds, parquet
+from parts.forms.tables import encoding, kinds
 
 RNG = np.random.default_rng(0)
 N = 200
@@ -480,9 +480,9 @@ def test_every_kind_is_described():
 
 
 def test_nested_values_are_ignored():
-    assert column([parquet.NESTED] * 9).why == "nested values"
+    assert column([cells.NESTED] * 9).why == "nested values"
     with pytest.raises(UserError, match="'x' is nested values, so it cannot be 'real'"):
-        column([parquet.NESTED] * 9, "real")
+        column([cells.NESTED] * 9, "real")
 
 
 def test_a_column_of_a_numeric_file_has_the_same_kind_as_its_text():

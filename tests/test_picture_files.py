@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 import data as datasets
 from parts import forms
 from parts.errors import UserError
+from parts.forms import builtin, units
 from parts.forms import scaling as scalings
-from parts.forms import units
 from parts.forms.base import Codec
 from parts.forms.config import DataConfig
 from parts.forms.pictures import picture_files, shapes
@@ -104,6 +104,7 @@ def test_the_default_likelihood_is_by_form(tmp_path):
     np.savez(tmp_path / "b.npz", data=COLOUR)
     np.savez(tmp_path / "c.npz", weights=COLOUR)
     (tmp_path / "broken.npz").write_bytes(b"PK")
+    Image.fromarray(GREY[0]).save(tmp_path / "one.png")
     for name, likelihood in {
         **dict.fromkeys(("digits", "mnist", "olivetti", tmp_path), "bernoulli"),
         **dict.fromkeys((tmp_path / "a.npy", tmp_path / "b.npz"), "bernoulli"),
@@ -413,7 +414,7 @@ def test_fetched_sets(fetchers, monkeypatch):
     x, labels = in_order(data)
     np.testing.assert_array_equal(np.round(x.ravel() * 255), np.arange(30 * 784) % 256)
     np.testing.assert_array_equal(labels, list(range(10)) * 3)
-    source = picture_files.openml("mnist", "mnist_784", DataConfig("mnist"))
+    source = builtin.openml("mnist", "mnist_784")(DataConfig("mnist"))
     assert (source.shape, source.n_test) == ((1, 28, 28), 10_000)
     assert source.x.dtype == np.uint8
     faces = load("olivetti")

@@ -10,11 +10,11 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts.forms.tables.cells import NESTED
 
 from parts import files
 from parts.errors import UserError
 from parts.forms.tables import kinds, table_files
-from parts.forms.tables.parquet import NESTED
 
 
 def save(path, content):

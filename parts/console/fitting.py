@@ -15,7 +15,7 @@ from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
 from parts.errors import UserError
-from parts.forms import FORMS
+from parts.forms import form_named
 from parts.forms.tables import kinds
 from parts.model.build import Space, build_model, fit_to_model, load_weights
 from parts.runs import FORMAT, create_run, find_run, refuse_name, versions
@@ -229,7 +229,7 @@ def named_run(args, verb, form):
     run = find_run(args.runs_dir, args.run)
     codec = run.config().codec
     if codec.form != form.name:
-        other = FORMS[codec.form].describe_run(codec)
+        other = form_named(codec.form).describe_run(codec)
         raise UserError(f"{args.file} holds {form.rows}, and run {run.name} was trained on {other}")
     return run
 

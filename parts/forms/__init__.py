@@ -6,19 +6,36 @@ Scripts find a form by `form_of` or `open_source`, and never ask which form they
 from pathlib import Path
 
 from parts.errors import UserError
-from parts.forms.builtin import BUILTIN
-from parts.forms.pictures import picture_files
-from parts.forms.pictures.form import Pictures
-from parts.forms.tables.form import Tables
-from parts.forms.tables.table_files import READERS
+from parts.forms.builtin import BUILTIN, IDX
+from parts.lazy import member
+
+
+def form_named(name):
+    """The form with that name in FORMS."""
+    return member(FORMS, name)
 
 
 def form_of(data):
-    """The form of a data set or of a path; tables if no form recognises the path."""
+    """The form of a data set or of a path; tables for a file that no form recognises.
+
+    UserError for an empty name, and for a folder that no form recognises.
+    """
     if data in BUILTIN:
-        return FORMS[BUILTIN[data][0]]
-    recognised = (form for form in FORMS.values() if form.recognises(data))
-    return next(recognised, FORMS["tables"])  # reading a table reports what is wrong with the path
+        return form_named(BUILTIN[data][0])
+    expected = f"expected a file that ends in {', '.join(endings())}, or a folder of pictures"
+    if not str(data):
+        raise UserError(f"'' is no name of data, {expected}")
+    for form in map(form_named, FORMS):
+        if form.recognises(data):
+            return form
+    if Path(data).is_dir():
+        from parts.forms.pictures.picture_files import ENDINGS
+
+        raise UserError(
+            f"{data} is a folder without pictures, {expected} that end in {', '.join(ENDINGS)} "
+            f"(idx files: --data mnist --data-dir {data})"
+        )
+    return form_named("tables")  # reading a table reports what is wrong with the path
 
 
 def open_source(config):
@@ -38,10 +55,8 @@ def open_source(config):
 def refuse_options(config):
     """Raise UserError for options that `--data` does not take."""
     name = config.data
-    if config.data_dir is not None and name not in picture_files.IDX:
-        raise UserError(
-            f"--data-dir goes with --data {' or '.join(picture_files.IDX)}, not --data {name}"
-        )
+    if config.data_dir is not None and name not in IDX:
+        raise UserError(f"--data-dir goes with --data {' or '.join(IDX)}, not --data {name}")
     for flag in ("image_size", "grey"):
         if getattr(config, flag) and (name in BUILTIN or not Path(name).is_dir()):
             raise UserError(
@@ -54,13 +69,18 @@ def codec_from(plain):
     """The codec that a run's config.json holds."""
     if plain.get("form") not in FORMS:
         raise UserError(f"form {plain.get('form')!r}, expected one of {', '.join(FORMS)}")
-    return FORMS[plain["form"]].codec.from_dict(plain)
+    return form_named(plain["form"]).codec.from_dict(plain)
 
 
 def endings():
     """The endings of files that hold rows."""
+    from parts.forms.tables.table_files import READERS
+
     return tuple(READERS)
 
 
-# The first that recognises a path reads it.
-FORMS = {"pictures": Pictures(), "tables": Tables()}
+# The first that recognises a path reads it; `form_named` imports it.
+FORMS = {
+    "tables": "parts.forms.tables.form:TABLES",
+    "pictures": "parts.forms.pictures.form:PICTURES",
+}

@@ -3,13 +3,13 @@
 A loader takes a DataConfig and returns a Source. Pictures may be bytes, where 255 stands for 1.
 """
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 
 from parts.errors import UserError
 from parts.forms.base import Source
-from parts.forms.pictures import picture_files, sprites
 
 
 def synthetic(config):
@@ -58,11 +58,61 @@ def sprites_of(size):
     """A loader for sprites of size x size pixels with known factors."""
 
     def load(config):
+        from parts.forms.pictures import sprites
+
         x, names, labels, shape, factors = sprites.load(config, size)
         return Source(x, names, labels, (1, *shape), factors=factors)
 
     return load
 
+
+# What scikit-learn fetches
+
+
+def fetch(name, fetcher, /, **options):
+    """Call one of scikit-learn's fetchers, which keeps a copy in its own data folder."""
+    import http.client
+
+    import sklearn.datasets
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # warnings about further tries
+            return getattr(sklearn.datasets, fetcher)(n_retries=1, **options)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        other = ", or name the folder of its idx files by --data-dir DIR" if name in IDX else ""
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise UserError(
+            f"--data {name} could not be fetched ({reason[0]}); the first time it needs a network: "
+            f"try again{other}"
+        ) from error
+
+
+def openml(name, openml_name):
+    """A loader for 28x28 pictures from openml.org or from idx files; it keeps their test split."""
+
+    def load(config):
+        from parts.forms.pictures import picture_files
+
+        if config.data_dir is not None:
+            return picture_files.read_idx_set(config.data_dir, name)
+        bunch = fetch(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
+        x, labels = bunch.data.astype(np.uint8), bunch.target.astype(np.int64)
+        return picture_files.source(x, (1, 28, 28), labels, 10_000)
+
+    return load
+
+
+def olivetti(config):
+    """400 grey faces of 64x64 pixels, labelled by person."""
+    from parts.forms.pictures import picture_files
+
+    bunch = fetch("olivetti", "fetch_olivetti_faces")
+    x = np.clip(bunch.images, 0, 1).astype(np.float32, copy=False)
+    return picture_files.source(x, (1, 64, 64), bunch.target)
+
+
+IDX = {"mnist": "mnist_784", "fashion": "Fashion-MNIST"}  # name -> name at openml.org
 
 # Name -> form and loader. A row of pictures has C * H * W pixels.
 BUILTIN = {
@@ -74,5 +124,7 @@ BUILTIN = {
     "wine": ("tables", bundled("wine")),
     "iris": ("tables", bundled("iris")),
     "diabetes": ("tables", bundled("diabetes", scaled=False)),
-    **{name: ("pictures", loader) for name, loader in picture_files.SETS.items()},
+    "mnist": ("pictures", openml("mnist", IDX["mnist"])),
+    "fashion": ("pictures", openml("fashion", IDX["fashion"])),
+    "olivetti": ("pictures", olivetti),
 }

@@ -12,6 +12,7 @@ from parts.errors import UserError
 
 # Marks of a missing cell, beside the empty cell; upper and lower case are equal.
 MISSING = ("na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nil", "-", "--", "?", ".")
+NESTED = "\x00"  # first letter of the text of a list or structure; such columns have no kind
 MOSTLY = 0.95  # share of observed cells that must be numbers in a column of numbers
 MAX_DECIMALS = 12  # most decimals of a style; with more a float's shortest text is written
 N_STYLED = 2000  # distinct cells from which the style of a column is inferred

@@ -233,3 +233,5 @@ class Pictures(Form):
 
 # Arrays of evaluate.py that hold pictures.
 WALKS = ("latent_traversal", "interpolations", "manifold")
+
+PICTURES = Pictures()

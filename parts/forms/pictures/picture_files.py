@@ -1,4 +1,4 @@
-"""Read pictures from a folder, idx files, arrays, and the sets that scikit-learn fetches.
+"""Read pictures from a folder, idx files and arrays.
 
 The result is a Source of bytes 0..255 or float32 in [0, 1], channels first. No function copies the
 whole array; encoding makes the float32 rows of each split.
@@ -10,7 +10,6 @@ import struct
 import warnings
 import zlib
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +32,10 @@ def source(x, shape, labels=None, n_test=None):
 
 
 def holds_pictures(path):
-    """Whether `path` holds pictures: a folder, or an array of three axes or four."""
-    return Path(path).is_dir() or arrays.n_axes(path) in (3, 4)
+    """Whether `path` holds pictures: a folder of some, or an array of three axes or four."""
+    if Path(path).is_dir():
+        return any(is_picture(Path(path), each) for each in Path(path).rglob("*"))
+    return arrays.n_axes(path) in (3, 4)
 
 
 def read(path, size=None, grey=False, holes=False):
@@ -89,20 +90,17 @@ def of_array(array, labels, path):
 def list_pictures(folder):
     """The pictures under `folder`, as paths in it, in the order of their names."""
     folder = Path(folder)
-    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    inside = [
-        path
-        for path in found
-        if path.suffix.lower() in ENDINGS
+    return [p.relative_to(folder) for p in sorted(folder.rglob("*")) if is_picture(folder, p)]
+
+
+def is_picture(folder, path):
+    """Whether a path below `folder` is a picture, and not a hidden one."""
+    return (
+        path.suffix.lower() in ENDINGS
         and not path.name.endswith(".scored.png")  # a sheet of detect.py, beside what it scored
-        and not any(part.startswith(".") for part in path.parts)
-    ]
-    if not inside:
-        raise UserError(
-            f"{folder} is a folder without pictures, expected some that end in "
-            f"{', '.join(ENDINGS)} (idx files: --data mnist --data-dir {folder})"
-        )
-    return inside
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
 
 
 def read_folder(folder, size=None, grey=False):
@@ -166,7 +164,7 @@ def as_grey_or_rgb(image):
     return image.convert("L" if grey else "RGB")
 
 
-# idx files, and what scikit-learn fetches
+# idx files
 
 
 def read_idx(folder, part, what):
@@ -219,41 +217,3 @@ def read_idx_set(folder, name):
     if train_labels is not None and test_labels is not None:
         labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
     return source(np.concatenate([train, test]), (1, *train.shape[1:]), labels, len(test))
-
-
-def fetch(name, fetcher, /, **options):
-    """Call one of scikit-learn's fetchers, which keeps a copy in its own data folder."""
-    import http.client
-
-    import sklearn.datasets
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about further tries
-            return getattr(sklearn.datasets, fetcher)(n_retries=1, **options)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        other = ", or name the folder of its idx files by --data-dir DIR" if name in IDX else ""
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise UserError(
-            f"--data {name} could not be fetched ({reason[0]}); the first time it needs a network: "
-            f"try again{other}"
-        ) from error
-
-
-def openml(name, openml_name, config):
-    """A set of 28x28 pictures from openml.org; the last 10,000 are the official test rows."""
-    if config.data_dir is not None:
-        return read_idx_set(config.data_dir, name)
-    bunch = fetch(name, "fetch_openml", name=openml_name, version=1, as_frame=False)
-    return source(bunch.data.astype(np.uint8), (1, 28, 28), bunch.target.astype(np.int64), 10_000)
-
-
-def olivetti(config):
-    """The Source of 400 grey faces of 64x64 pixels, labelled by person."""
-    bunch = fetch("olivetti", "fetch_olivetti_faces")
-    x = np.clip(bunch.images, 0, 1).astype(np.float32, copy=False)
-    return source(x, (1, 64, 64), bunch.target)
-
-
-IDX = {"mnist": "mnist_784", "fashion": "Fashion-MNIST"}  # name -> name at openml.org
-SETS = {name: partial(openml, name, title) for name, title in IDX.items()} | {"olivetti": olivetti}

@@ -11,7 +11,7 @@ from parts.errors import UserError
 from parts.files import output_of
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import TEXT, Encoded, Form, Source, Split
-from parts.forms.tables import encoding, explanations, kinds, samples, table_files
+from parts.forms.tables import encoding, kinds, table_files
 
 
 @dataclass
@@ -69,8 +69,9 @@ class Tables(Form):
     marginals = True
 
     def recognises(self, path):
-        ending = Path(path).suffix.lower()
-        return ending in table_files.READERS
+        path = Path(path)
+        has_rows = path.suffix.lower() in table_files.READERS and not path.is_dir()
+        return has_rows and arrays.n_axes(path) <= 2  # others are pictures
 
     def read(self, path, config=None, holes=False):
         return TableSource(table_files.read(path))
@@ -169,6 +170,8 @@ class Tables(Form):
                 raise UserError(f"{source.path} has a column named {name!r} already; rename it")
 
     def explain(self, scorer, source, encoded, chosen, typical):
+        from parts.forms.tables import explanations
+
         return explanations.explain(scorer, source.file.frame, encoded, chosen, typical)
 
     def write_scores(self, source, codec, scored, outputs, fitted):
@@ -213,6 +216,8 @@ class Tables(Form):
         ]
 
     def write_filled(self, source, codec, holes, todo, filled, outputs, fitted):
+        from parts.forms.tables import samples
+
         frames = [
             samples.with_cells(source.file.frame, codec.modelled, holes, todo, values)
             for values in (filled.values, *filled.draws[: len(outputs) - 1])
@@ -234,6 +239,8 @@ class Tables(Form):
         return [out]
 
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
+        from parts.forms.tables import samples
+
         (out,) = outputs
         rows = conditions.with_conditions_as_columns(x, mask, y, codec.conditions)
         frame = samples.as_frame(*rows, codec.columns).assign(**given)
@@ -247,3 +254,6 @@ def frame_of(source):
 
         return pd.DataFrame(source.x, columns=source.names)
     return source.file.frame
+
+
+TABLES = Tables()

@@ -9,7 +9,6 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells
-from parts.forms.tables.parquet import NESTED
 from parts.forms.units import DISCRETE, KNEE, Column, check_finite, modelled, standardize
 
 KINDS = {
@@ -57,7 +56,7 @@ def fit_column(name, series, spec=None):
     gone = cells.missing(series)
     if levels is not None and kind not in DISCRETE:
         raise UserError(f"column {name!r}: levels are for {', '.join(DISCRETE)}, not {kind!r}")
-    nested = cells.is_text(series) and series.str.startswith(NESTED).any()
+    nested = cells.is_text(series) and series.str.startswith(cells.NESTED).any()
     if gone.all() or nested:
         why = "nested values" if nested else "empty"
         if kind:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-NESTED = "\x00"  # first letter of a nested value's text; such columns have no kind
+from parts.forms.tables.cells import NESTED
 
 
 def read(file):

@@ -16,7 +16,6 @@ import numpy as np
 from parts import files
 from parts.errors import UserError
 from parts.forms import arrays
-from parts.forms.tables import parquet
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 N_SNIFFED = 2**16  # bytes from which the form of a text file is inferred
@@ -173,6 +172,8 @@ def _is_number(text):
 def _read_parquet(path):
     import pandas as pd
 
+    from parts.forms.tables import parquet
+
     with path.open("rb") as file:
         table, columns = parquet.read(file)
     header = list(columns)
@@ -225,6 +226,8 @@ def _write_text(frame, like, path, file):
     same = path.suffix.lower() == like.path.suffix.lower()
     form = like.as_written if same and "delimiter" in like.as_written else {}
     if "table" in like.as_written:
+        from parts.forms.tables import parquet
+
         frame = parquet.without_types(frame, like.as_written["table"])
     delimiter = form.get("delimiter", "\t" if path.suffix.lower() == ".tsv" else ",")
     header = _header_as_written(frame, like)
@@ -247,6 +250,8 @@ def _header_as_written(frame, like):
 
 
 def _write_parquet(frame, like, path, file):
+    from parts.forms.tables import parquet
+
     parquet.write(frame, file, like.as_written.get("table"), like.frame)
 
 
