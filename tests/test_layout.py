@@ -1,12 +1,16 @@
 """The folders of parts/: which may import which; no flag is dead, and nothing is unsafe."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from parts.forms import FORMS
+from parts.lazy import member
+from parts.model.config import MODELS
 from tests.conftest import SCRIPTS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -63,7 +67,10 @@ SOURCES = MODULES | BENCHMARKS
 
 
 def imports(tree):
-    """Every module imported anywhere in it, functions included; `from a import b` is a.b or a."""
+    """Every module imported anywhere in it, functions included; `from a import b` is a.b or a.
+
+    Text "module:name" is what `parts.lazy.member` imports.
+    """
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -72,6 +79,8 @@ def imports(tree):
             assert node.level == 0, "a relative import"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in MODULES else node.module for name in names}
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
+            found |= {node.value.partition(":")[0]} & set(MODULES)
     return found
 
 
@@ -147,6 +156,53 @@ def test_importing_does_nothing(tmp_path, module):
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+# What a table of numbers and text in a .csv file, and a plain VAE, do not use.
+UNUSED = {
+    "parts.forms.pictures",
+    "parts.forms.tables.parquet",
+    "parts.forms.tables.samples",
+    "parts.measure.baselines",
+    "parts.model.codebook",
+    "parts.model.traversal",
+    "parts.model.vaegan",
+    "parts.model.vqvae",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "unused"),
+    [
+        ("detect", ["t.csv"], UNUSED),
+        ("train", ["--n-rows", "30", "--latent-dim", "2"], UNUSED | {"parts.measure"}),
+        ("train", ["--help"], UNUSED | {"parts.measure"}),
+    ],
+)
+def test_a_command_loads_only_what_it_uses(tmp_path, name, args, unused):
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i % 7}.5,{i % 3}x\n" for i in range(40)))
+    code = (
+        f"import contextlib, sys, {name}\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):\n"
+        f"    {name}.main({args})\n"
+        "print(*sys.modules)"
+    )
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    loaded = {module for module in done.stdout.split() if module.startswith("parts.")}
+    assert len(loaded) > 10
+    assert unused & loaded == set()
+
+
+@pytest.mark.parametrize("registry", [FORMS, MODELS])
+def test_each_member_of_a_lazy_registry_is_there(registry):
+    for name in registry:
+        assert registry[name].partition(":")[0] in MODULES
+        assert member(registry, name) is member(registry, name)
+    assert member({"a": registry}, "a") is registry  # what is no text stands for itself
 
 
 @pytest.mark.parametrize("module", SCRIPTS)
@@ -226,11 +282,16 @@ def text_constants(node):
     return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and type(n.value) is str}
 
 
+def keywords_of(call):
+    return {keyword.arg for keyword in getattr(call, "keywords", ())}
+
+
 def names_read(tree):
     """Flags that the code reads: config.name, args["name"], pop("name"), for key in ("name", ...).
 
-    A tuple may have a name of its own, and a likelihood's `options` are what `build_model`
-    reads. Not counted are places that only define or list: add_argument, dict literals, sets.
+    A tuple may have a name of its own. `build_model` reads a likelihood's `options`, and the
+    options `of` a model. Not counted are places that only define or list: add_argument, dict
+    literals, sets.
     """
     found, tuples = set(), {}
     for node in ast.walk(tree):
@@ -240,6 +301,8 @@ def names_read(tree):
             for line in node.body:
                 if isinstance(line, ast.Assign) and "options" in map(ast.unparse, line.targets):
                     found |= text_constants(line.value)
+                if isinstance(line, ast.AnnAssign) and "of" in keywords_of(line.value):
+                    found.add(ast.unparse(line.target))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             found.add(node.attr)
