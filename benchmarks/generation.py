@@ -45,8 +45,10 @@ from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_json
-from parts.forms.tables import (
+from parts.forms import (
     cells,
+)
+from parts.forms.tables import (
     encoding,
     table_files,
 )

@@ -58,8 +58,10 @@ from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import read_arrays, write_json
-from parts.forms.tables import (
+from parts.forms import (
     cells,
+)
+from parts.forms.tables import (
     encoding,
     kinds,
     table_files,

@@ -24,7 +24,7 @@ from parts.model.precision import NO_FLOAT64
 from parts.training import presets
 
 DEVICES = ("cuda", "mps")
-CHOOSERS = ("parts.console.fitting", "detect", "evaluate", "generate", "impute", "tune")
+CHOOSERS = ("parts.console.fitting", "evaluate", "generate", "tune")
 
 
 # The played device

@@ -710,7 +710,7 @@ def test_randomness_outside_is_left_alone(imputer):
 
 def test_differences_of_errors_are_those_of_pairs():
     """By hand for categories; for numbers the standard error is that of resampled cells."""
-    job = encoding.Column("job", kind="categorical", levels=["a", "b"])
+    job = units.Column("job", kind="categorical", levels=["a", "b"])
     wrong = {"VAE": np.array([1.0, 1, 1, 0]), "k-NN": np.array([0.0, 1, 0, 0])}
     found = hidden_cells.errors_of(job, wrong)
     assert found["error"] == {"VAE": 0.75, "k-NN": 0.25}
@@ -718,7 +718,7 @@ def test_differences_of_errors_are_those_of_pairs():
     rng = np.random.default_rng(0)
     shared, own = rng.normal(size=400), 0.3 * rng.normal(size=(2, 400))
     squares = np.square(shared + own * [[2], [1]])  # most of an error is common to both
-    column = encoding.Column("a")
+    column = units.Column("a")
     found = hidden_cells.errors_of(column, dict(zip(("VAE", "k-NN"), squares, strict=True)))
     apart, se = found["difference"]["k-NN"]
     roots = np.sqrt(squares.mean(1))

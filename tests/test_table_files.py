@@ -10,10 +10,10 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parts.forms.tables.cells import NESTED
 
 from parts import files
 from parts.errors import UserError
+from parts.forms.cells import NESTED
 from parts.forms.tables import kinds, table_files
 
 

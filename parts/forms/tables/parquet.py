@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parts.forms.tables.cells import NESTED
+from parts.forms.cells import NESTED
 
 
 def read(file):
