@@ -606,7 +606,10 @@ def test_the_error_of_a_cell_by_hand():
     real = units.Column("a")
     ordinal = units.Column("o", kind="ordinal", levels=list("1234"))
     categorical = units.Column("k", kind="categorical", levels=list("pqrs"))
-    error = units.Column.error
+
+    def error(column, *cells):
+        return column.error(column.cell_errors(*cells))
+
     assert error(real, truth, guess, 2.0) == pytest.approx(np.sqrt((0.16 + 4) / 4) / 2)
     assert error(ordinal, truth, guess, 1.0) == pytest.approx(2 / 4 / 3)
     assert error(categorical, truth, guess, 1.0) == 0.25
