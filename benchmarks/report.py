@@ -63,14 +63,14 @@ def shown(lines, patterns):
 def commands(quality, printed):
     """The three basic commands with their seconds and some of the lines that they print."""
     patterns = {
-        "train.py": (r"Data: .*", r"Epoch .*", r"Run: .*"),
+        "train.py": (r"Data: .*", r"Epoch .*?, Loss: [-.\d]+", r"Run: .*"),
         "evaluate.py": (
             r"Test MSE: .*",
             r"  log p\(x\) +\S+ ± \S+",
             r"  MSE, training mean +\S+ +baseline",
             r"  MSE, PCA +\S+ +baseline",
-            r"  log p\(x\), one Gaussian.*",
-            r"Note: .*?\.",
+            r"  log p\(x\), one Gaussian +\S+ +baseline",
+            r"Note: (Test MSE lies above PCA's|A baseline describes .* better)",
         ),
         "plot_results.py": (r"Wrote .*training_curves.png", r"Wrote .*reconstructions.png"),
     }
