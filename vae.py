@@ -18,8 +18,9 @@ from parts.model.aggregated import Aggregated
 from parts.model.batches import Batch, hide
 from parts.model.importance import Importance, Imputation
 from parts.model.likelihoods import LIKELIHOODS
-from parts.model.likelihoods.mixed import Bernoulli, Gaussian, Mixed
-from parts.model.networks import NETWORKS
+from parts.model.likelihoods.gaussian import Gaussian
+from parts.model.likelihoods.mixed import Bernoulli, Mixed
+from parts.model.networks import NETWORKS, zero_last_layer
 from parts.model.noise import normal_grid
 from parts.model.normal import LOG_2PI, kl_normal, log_normal
 from parts.model.objectives import OBJECTIVES
@@ -240,7 +241,9 @@ class VAE(nn.Module):
         batch = batch._replace(x=self.likelihood.draw(batch.x))
         if hide_rate:
             batch = hide(batch, hide_rate)
-        return OBJECTIVES[objective](self, batch, beta, n_samples, free_bits, capacity)
+        loss, parts = OBJECTIVES[objective](self, batch, beta, n_samples, free_bits, capacity)
+        penalty = self.likelihood.penalty()
+        return loss if penalty is None else loss + penalty, parts
 
     # Reconstructions and samples
 
@@ -333,7 +336,10 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):
-        """Initialise from rows of the data what can be: a prior's pseudo-inputs."""
+        """Initialise from rows of the data what can be: the noise, a prior's pseudo-inputs."""
+        self.likelihood.start_at(x, mask)
+        if self.likelihood.starts_at_zero:
+            zero_last_layer(self.decoder)
         if self.prior is not None:
             h = self.likelihood.features(x, mask)
             self.prior.start_at(h if y is None else torch.cat([h, y], -1))

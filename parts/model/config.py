@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from parts.model.flows import FLOWS
 from parts.model.likelihoods import LIKELIHOODS
+from parts.model.likelihoods.correlated import NOISES
 from parts.model.networks import NETWORKS
 from parts.model.priors import PRIORS
 from parts.options import non_negative, option, options_of, positive_int
@@ -41,6 +42,13 @@ class ModelConfig:
     )
     variance: str | None = option(
         "decoder", "of numbers: fixed:V, shared, column or decoder (default: decoder)"
+    )
+    noise: str | None = option(
+        "independent",
+        "of numbers given z: independent, along the directions of near-copies (stretched), "
+        "correlated, both, or started at the rows' covariance (whitened) (default: independent; "
+        "by the preset and the rows)",
+        choices=tuple(NOISES),
     )
     real: str = option(
         "gaussian",

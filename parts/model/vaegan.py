@@ -33,6 +33,7 @@ class VAEGAN(VAE):
         "n_samples": (1,),
         "free_bits": (0.0,),
         "capacity": (None,),
+        "noise": ("independent",),
         # The discriminator would tell pixels that were drawn once as 0 or 1 from any mean.
         "binarize": ("dynamic", "none"),
     }

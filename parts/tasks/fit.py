@@ -16,8 +16,8 @@ from parts.model.batches import Batch
 from parts.model.build import Space, build_model
 from parts.randomness import fixed_randomness, seed_everything
 from parts.training.loop import Training
+from parts.training.presets import N_STARTED_AT
 
-N_STARTED_AT = 5000  # most training rows that initialise a model
 # Fewest training rows whose terms are measured where cells are hidden, and times of doing so.
 N_WATCHED, N_WATCHES = 100, 10
 BOUND_SAMPLES, MOST_DECODED = 64, 2**16  # most samples of z per held-out row, and of all rows

@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import torch
 
 from parts.forms.base import random_rows
+from parts.model.likelihoods.correlated import has_near_copies, is_spiked
 
 PRESETS = {
     # The first recipe of this project, corrected: one step per epoch, and sigma is fixed at 1.
@@ -16,6 +18,9 @@ PRESETS = {
         "likelihood": "gaussian",
         "variance": "fixed:1.0",
     },
+    # The default of `--likelihood gaussian`: training starts at the Gaussian of the training rows,
+    # and the KL counts later, as z would otherwise stay unused.
+    "density": {"noise": None, "warmup_epochs": None},
     # The default for a table in a user's file. `fit_to_data` replaces each None by a value that
     # depends on the table. docs/results.md compares these settings with others.
     "table": {
@@ -28,6 +33,7 @@ PRESETS = {
         "objective": "dreg",
         "n_samples": 5,
         "variance": None,
+        "noise": None,
         "members": None,
         "hide_rate": None,
     },
@@ -45,13 +51,21 @@ PRESETS = {
         "n_samples": 5,
     },
 }
+N_STARTED_AT = 5000  # most training rows that initialise a model
 N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one model's
 # The preset "table" with several members, for a run that fills holes.
 PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
+# Preset -> the noise without near-copies among the columns, and the noise with them. Scores of rows
+# need noise that is independent of the columns' correlations, fills and densities the other.
+NOISE = {
+    "table": ("independent", "stretched"),
+    "impute": ("correlated", "stretched-correlated"),
+    "density": ("whitened", "whitened"),
+}
+MOST_CORRELATED = 40  # columns of numbers from which noise is no longer correlated
+WARMUP_SHARE = 0.3  # of the epochs, where training starts at a Gaussian
 # Preset -> the variance with fewer than LARGE_TABLE rows, and the one with more.
 VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}
-# Where one value fills this share of a column's cells, a decoder's variance falls to its floor.
-SPIKE_SHARE = 1 / 3
 N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
 MIN_STEPS = 1200  # fewest steps on a table; the number of epochs follows from them
 MIN_EPOCHS = 10  # fewest epochs on a large table
@@ -78,9 +92,18 @@ def fit_to_data(config, data):
         per_epoch = 1 if batch_size == "full" else math.ceil(n / batch_size)
         steps = min(max(MIN_STEPS, MIN_EPOCHS * per_epoch), MAX_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MAX_STEPS // per_epoch))
+    noise = asked["noise"]
+    if noise is None:
+        noise = settings["noise"] = noise_for(data, asked)
+    if asked["warmup_epochs"] is None:
+        later = noise == "whitened" and asked["capacity"] is None
+        epochs = settings.get("epochs", asked["epochs"]) / asked["cycles"]
+        settings["warmup_epochs"] = round(WARMUP_SHARE * epochs) if later else 0
     if asked["variance"] is None:
         variance = VARIANCE[asked["preset"]][n >= LARGE_TABLE]
-        settings["variance"] = "column" if variance == "decoder" and has_spike(data) else variance
+        # Where one value fills much of a column, a decoder's variance falls to its floor.
+        spiked = variance == "decoder" and noise == "independent" and has_spike(data)
+        settings["variance"] = "column" if spiked else variance
     if asked["members"] is None:
         settings["members"] = 1 if n >= LARGE_TABLE else N_MEMBERS
     if asked["hide_rate"] is None:
@@ -94,13 +117,21 @@ def fit_to_data(config, data):
 
 
 def has_spike(data):
-    """Whether one value fills more than SPIKE_SHARE of the cells of some column of numbers."""
+    """Whether some column of numbers is spiked."""
     part = data.train.take(random_rows(len(data.train.x), N_SPIKE_ROWS))
     seen = np.ones_like(part.x, bool) if part.mask is None else part.mask > 0
     numbers = [j for j, column in enumerate(data.codec.modelled) if not column.levels]
-    for values in (part.x[seen[:, j], j] for j in numbers):
-        if len(values) and np.unique(values, return_counts=True)[1].max() > SPIKE_SHARE * len(
-            values
-        ):
-            return True
-    return False
+    return any(is_spiked(torch.from_numpy(part.x[seen[:, j], j])) for j in numbers)
+
+
+def noise_for(data, asked):
+    """The noise of the preset, for the training rows."""
+    columns = data.codec.modelled
+    numbers = [j for j, column in enumerate(columns) if column.kind in ("real", "positive")]
+    fits = 1 < len(numbers) <= MOST_CORRELATED and len(data.shape) == 1
+    if not fits or asked["real"] == "student" or (asked["variance"] or "").startswith("fixed"):
+        return "independent"
+    part = data.train.take(random_rows(len(data.train.x), N_STARTED_AT))
+    cells = torch.from_numpy(part.x[:, numbers])
+    seen = None if part.mask is None else torch.from_numpy(part.mask[:, numbers])
+    return NOISE[asked["preset"]][has_near_copies(cells, seen)]

@@ -24,6 +24,7 @@ class Likelihood(nn.Module):
     sees_mask = False  # whether what is there of x is part of the features
     options = ()  # the command-line flags it takes beside the number of columns
     baseline_names = {}  # of `baselines`, each with its description
+    starts_at_zero = False  # whether training starts where the decoder gives 0 for every z
 
     def __init__(self, n_columns, n_params):
         super().__init__()
@@ -69,6 +70,17 @@ class Likelihood(nn.Module):
         if not self.sees_mask:
             return seen
         return torch.cat([seen, torch.ones_like(x) if mask is None else mask], -1)
+
+    def more_features(self, x, mask=None):
+        """What `features` has beside `embed`, [B, ...], or None; see CorrelatedGaussian."""
+        return None
+
+    def start_at(self, x, mask=None):
+        """Initialise from training rows x [n, D] what can be."""
+
+    def penalty(self):
+        """Minus the log prior of what the likelihood learns, nats per row, a scalar; or None."""
+        return None
 
     def log_prob(self, params, x, mask=None):
         """log p(x|z) over observed columns, [..., B]."""

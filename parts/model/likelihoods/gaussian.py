@@ -31,7 +31,8 @@ class Gaussian(Likelihood):
     above `floor`.
     """
 
-    options = ("variance",)
+    options = ("variance", "noise")
+    preset = "density"
     baseline_names = {"gaussian": "one Gaussian", "diagonal": "one diagonal Gaussian"}
 
     def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE, ceiling=math.inf):
@@ -46,6 +47,12 @@ class Gaussian(Likelihood):
             self.register_buffer("logvar", torch.tensor(self._log_of(value)))
         elif kind != "decoder":
             self.raw_logvar = nn.Parameter(torch.zeros(1 if kind == "shared" else n_columns))
+
+    @classmethod
+    def of(cls, columns, **options):
+        from parts.model.likelihoods.correlated import numbers  # which imports this module
+
+        return numbers(len(columns), **options)
 
     def describe(self):
         return f"Gaussian likelihood, variance {self.variance}"
@@ -62,6 +69,10 @@ class Gaussian(Likelihood):
             )
         return math.log(variance)
 
+    def above_floor(self, raw):
+        """log(exp(raw) + floor): unlike a clamp, it lets a variance that fell too low rise."""
+        return F.softplus(raw - self.min_logvar) + self.min_logvar
+
     def mu_logvar(self, params):
         """Mean and log-variance; the second broadcasts against [..., B, D]."""
         if self.variance == "fixed":
@@ -70,8 +81,7 @@ class Gaussian(Likelihood):
             mu, raw = params.chunk(2, -1)
         else:
             mu, raw = params, self.raw_logvar
-        # log(exp(raw) + floor): unlike a clamp, it lets a variance that fell too low rise.
-        logvar = F.softplus(raw - self.min_logvar) + self.min_logvar
+        logvar = self.above_floor(raw)
         if self.variance == "decoder" and self.max_logvar < math.inf:
             logvar = self.max_logvar - F.softplus(self.max_logvar - logvar)
         return mu, logvar
@@ -117,11 +127,16 @@ class StudentT(Gaussian):
     learned degrees of freedom, more than MIN_DF, so that its variance exists.
     """
 
+    options, preset = ("variance",), None
     baseline_names = {}
 
     def __init__(self, n_columns, variance="decoder", floor=MIN_VARIANCE, ceiling=math.inf):
         super().__init__(n_columns, variance, floor, ceiling)
         self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
+
+    @classmethod
+    def of(cls, columns, **options):
+        return cls(len(columns), **options)
 
     def describe(self):
         return f"Student-t likelihood, scale {self.variance}"

@@ -3,12 +3,16 @@
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
 
+from parts.errors import UserError
 from parts.model.likelihoods.base import Likelihood
+from parts.model.likelihoods.correlated import numbers
 from parts.model.likelihoods.discrete import Bernoulli, Categorical, NegativeBinomial, Ordinal
-from parts.model.likelihoods.gaussian import Gaussian, StudentT
+from parts.model.likelihoods.gaussian import StudentT
 from parts.model.limits import FARTHEST_SEEN
 from parts.model.normal import log_normal
 from parts.model.precision import move_like, to_float64
@@ -30,13 +34,16 @@ class Mixed(Likelihood):
     """
 
     scaling, preset = "kinds", "table"
-    options = ("variance", "real")
+    options = ("variance", "noise", "real")
     baseline_names = {"diagonal": "independent columns"}
 
-    def __init__(self, columns, variance="shared", real="gaussian"):
-        number = {"gaussian": Gaussian, "student": StudentT}[real]
+    def __init__(self, columns, variance="shared", noise="independent", real="gaussian"):
+        if real == "student" and noise != "independent":
+            raise UserError(f"--noise {noise} does not go with --real student")
+        number = StudentT if real == "student" else partial(numbers, noise=noise)
+        limits = {"floor": TABLE_MIN_VARIANCE, "ceiling": TABLE_MAX_VARIANCE}
         build = {
-            "real": lambda cs: number(len(cs), variance, TABLE_MIN_VARIANCE, TABLE_MAX_VARIANCE),
+            "real": lambda cs: number(len(cs), variance=variance, **limits),
             "count": lambda cs: NegativeBinomial([c.centre for c in cs], [c.spread for c in cs]),
             "binary": lambda cs: Bernoulli(len(cs)),
             "categorical": lambda cs: Categorical([len(c.levels) for c in cs]),
@@ -47,7 +54,7 @@ class Mixed(Likelihood):
         members = {kind: at for kind, at in members.items() if at}
         blocks = {kind: build[kind]([columns[j] for j in at]) for kind, at in members.items()}
         super().__init__(len(columns), sum(block.n_params for block in blocks.values()))
-        self.real = real
+        self.real, self.noise = real, noise
         self.blocks = nn.ModuleDict(blocks)
         self.n_features = len(columns) + sum(block.n_features for block in blocks.values())
         for kind, at in members.items():
@@ -67,8 +74,23 @@ class Mixed(Likelihood):
     def describe(self):
         number = {"gaussian": "Gaussian", "student": "Student-t"}[self.real]
         names = {"real": number, "count": "negative binomial", "binary": "Bernoulli"}
+        if self.noise != "independent":
+            names["real"] = f"{number} with {self.noise} noise"
         parts = [f"{block.n_columns} {names.get(k, k)}" for k, block in self.blocks.items()]
         return f"Mixed likelihood ({', '.join(parts)})"
+
+    @property
+    def starts_at_zero(self):
+        return any(block.starts_at_zero for block in self.blocks.values())
+
+    def start_at(self, x, mask=None):
+        for kind, block in self.blocks.items():
+            block.start_at(self.take(kind, x), self.take(kind, mask))
+
+    def penalty(self):
+        found = [block.penalty() for block in self.blocks.values()]
+        found = [term for term in found if term is not None]
+        return sum(found[1:], found[0]) if found else None
 
     def take(self, kind, x):
         """The columns of a block, [..., d]."""
@@ -94,8 +116,13 @@ class Mixed(Likelihood):
 
     def features(self, x, mask=None):
         there = torch.ones_like(x) if mask is None else mask
+        more = [
+            b.more_features(self.take(k, x), self.take(k, mask)) for k, b in self.blocks.items()
+        ]
         # Without the clamp one absurd cell would send q(z|x) to where no row has been.
-        return torch.cat([self.embed(x, mask).clamp(-FARTHEST_SEEN, FARTHEST_SEEN), there], -1)
+        seen = [self.embed(x, mask), there, *(part for part in more if part is not None)]
+        seen = [part.clamp(-FARTHEST_SEEN, FARTHEST_SEEN) for part in seen]
+        return torch.cat(seen, -1)
 
     def log_prob(self, params, x, mask=None):
         terms = [
@@ -129,8 +156,10 @@ class Mixed(Likelihood):
         """`mean` or `std` of the columns of numbers, and 0 for the others, to save their cost."""
         parts = []
         for kind, block, piece in self.split(params):
-            blank = piece.new_zeros(1).expand(*piece.shape[:-1], block.n_columns)
-            parts.append(getattr(block, name)(piece) if kind in NUMBERS else blank)
+            if kind in NUMBERS:
+                parts.append(getattr(block, name)(piece))
+            else:
+                parts.append(piece.new_zeros(1).expand(*piece.shape[:-1], block.n_columns))
         return self.join(parts)
 
     def average(self, params, weights, unit=None):

@@ -1,0 +1,234 @@
+"""Gaussians with a full covariance whose missing cells are marginalised exactly; all in float64.
+
+`log_normal` and `log_scaled_normal` are densities with a hand-written gradient, `predict` is the
+conditional mean, `fit_gaussian` the maximum likelihood of rows with holes.
+
+Shapes: B rows, N whatever else there is of a row (samples, members), D columns, G distinct masks.
+Residuals r [N, B, D] hold 0 where a cell is missing, and a mask [B, D] is 1 where it is observed.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from parts.model.normal import LOG_2PI
+
+N_FITTED, MAX_FLOATS = 1500, 2**23  # most rows with holes for a Gaussian; n D^2 of their matrices
+MAX_ROUNDS, TOLERANCE = 50, 1e-3  # of expectation and maximisation; of the fall of a log-eigenvalue
+MIN_RATIO = 1e-11  # of a covariance's eigenvalue to 1: float32 resolves 1e-7 of a number
+
+
+class Masks(NamedTuple):
+    """The distinct masks [G, D] of some rows, and the number of each row's mask [B]."""
+
+    distinct: torch.Tensor
+    of_row: torch.Tensor
+
+    @classmethod
+    def of(cls, mask, covariance):
+        """Of a mask [B, D] in float64, or of complete rows where it is None."""
+        if mask is None:
+            return cls(covariance.new_ones(1, len(covariance)), None)
+        distinct, of_row = torch.unique(mask, dim=0, return_inverse=True)
+        return cls(distinct, of_row)
+
+    def rows_of(self, matrices):
+        """The matrix of each row, [B, D, D], from one for each mask, [G, D, D]."""
+        return matrices if len(matrices) == 1 else matrices[self.of_row]
+
+    def sums(self, per_row):
+        """Sums over the rows of each mask, [G, ...], from [B, ...]."""
+        if len(self.distinct) == 1:
+            return per_row.sum(0, keepdim=True)
+        total = per_row.new_zeros(len(self.distinct), *per_row.shape[1:])
+        return total.index_add_(0, self.of_row, per_row)
+
+
+def times(r, matrices):
+    """Each row times its matrix: r [N, B, D], matrices [B, D, D] or [1, D, D] -> [N, B, D]."""
+    if len(matrices) == 1:
+        return r @ matrices[0]
+    return (r.transpose(0, 1) @ matrices).transpose(0, 1)
+
+
+def outer(masks):
+    """1 where both cells of a pair are observed, [G, D, D]."""
+    return masks.unsqueeze(-1) * masks.unsqueeze(-2)
+
+
+def inverse_roots(covariance, masks):
+    """J [G, D, D] with J' J the inverse of the observed block of a covariance, 0 elsewhere, and the
+    log-determinant of that block [G]; NaN where a block is not positive definite.
+    """
+    blocks = covariance * outer(masks) + torch.diag_embed(1 - masks)
+    root, failed = torch.linalg.cholesky_ex(blocks)
+    root = torch.where(failed[:, None, None] > 0, torch.nan, root)
+    identity = torch.eye(masks.shape[-1], dtype=root.dtype, device=root.device)
+    inverse = torch.linalg.solve_triangular(root, identity, upper=False)
+    log_det = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return inverse * masks.unsqueeze(-2), log_det
+
+
+class LogNormal(torch.autograd.Function):
+    """See `log_normal`. With P the inverse of the observed block S and u = P r, the gradient of
+    log p in r is -u, and in S it is (u u' - P) / 2: no backward pass goes through a Cholesky.
+    """
+
+    @staticmethod
+    def forward(ctx, r, covariance, distinct, of_row):
+        masks = Masks(distinct, of_row)
+        inverse, log_det = inverse_roots(covariance, distinct)
+        of_rows = masks.rows_of(inverse)
+        v = times(r, of_rows.mT)
+        u = times(v, of_rows)
+        ctx.save_for_backward(u, inverse)
+        ctx.masks = masks
+        constant = log_det + LOG_2PI * distinct.sum(-1)
+        constant = constant if len(constant) == 1 else constant[of_row]
+        return -0.5 * (v.square().sum(-1) + constant)
+
+    @staticmethod
+    def backward(ctx, grad):
+        u, inverse = ctx.saved_tensors
+        grad_r = -grad.unsqueeze(-1) * u
+        flat = u.flatten(0, 1)
+        of_u = (grad.flatten().unsqueeze(-1) * flat).mT @ flat
+        weights = ctx.masks.sums(grad.sum(0))  # [G]
+        rows = inverse.flatten(0, 1)  # [G D, D]
+        of_p = (weights.repeat_interleave(inverse.shape[-1]).unsqueeze(-1) * rows).mT @ rows
+        return grad_r, 0.5 * (of_u - of_p), None, None
+
+
+def log_normal(r, covariance, masks):
+    """log N(r; 0, covariance) of the observed cells, [N, B], nats."""
+    return LogNormal.apply(r, covariance, *masks)
+
+
+def eigen(covariance, masks):
+    """Eigenvalues [G, D] and vectors [G, D, D] of the observed blocks; 0 for what is missing."""
+    values, vectors = torch.linalg.eigh(covariance * outer(masks))
+    return values.clamp(min=0), vectors
+
+
+class LogScaledNormal(torch.autograd.Function):
+    """See `log_scaled_normal`; the gradient as in `LogNormal`, by one eigendecomposition of each
+    mask for all scales.
+    """
+
+    @staticmethod
+    def forward(ctx, r, covariance, scale, floor, distinct, of_row):
+        masks = Masks(distinct, of_row)
+        values, vectors = eigen(covariance, distinct)
+        of_rows = masks.rows_of(vectors)
+        m = values if of_row is None else masks.rows_of(values)  # [B, D] or [1, D]
+        variance = scale.unsqueeze(-1) * m + floor  # [N, B, D]
+        v = times(r, of_rows)
+        u = times(v / variance, of_rows.mT)
+        ctx.save_for_backward(v, u, variance, m, scale, vectors)
+        ctx.masks = masks
+        n_observed = distinct.sum(-1)
+        # A missing cell has eigenvalue 0 and left log(floor) in the sum.
+        constant = LOG_2PI * n_observed - math.log(floor) * (distinct.shape[-1] - n_observed)
+        constant = constant if len(constant) == 1 else constant[of_row]
+        return -0.5 * ((v.square() / variance + variance.log()).sum(-1) + constant)
+
+    @staticmethod
+    def backward(ctx, grad):
+        v, u, variance, m, scale, vectors = ctx.saved_tensors
+        masks = ctx.masks
+        grad_r = -grad.unsqueeze(-1) * u
+        weight = grad * scale  # [N, B]
+        flat = u.flatten(0, 1)
+        of_u = (weight.flatten().unsqueeze(-1) * flat).mT @ flat
+        inverse = masks.sums((weight.unsqueeze(-1) / variance).sum(0))  # [G, D]
+        of_p = (vectors * inverse.unsqueeze(-2)) @ vectors.mT * outer(masks.distinct)
+        grad_covariance = 0.5 * (of_u - of_p.sum(0))
+        ratio = m / variance
+        grad_scale = 0.5 * grad * (ratio * (v.square() / variance - 1)).sum(-1)
+        return grad_r, grad_covariance, grad_scale, None, None, None
+
+
+def log_scaled_normal(r, covariance, scale, floor, masks):
+    """log N(r; 0, scale covariance + floor I) of the observed cells, [N, B]; scale [N, B]."""
+    return LogScaledNormal.apply(r, covariance, scale, floor, *masks)
+
+
+class Conditional(NamedTuple):
+    """How missing residuals follow from observed ones, r @ gain [B, D, D], and the variance that is
+    left of each cell, [B, D]; [1, ...] where all rows have one mask.
+    """
+
+    gain: torch.Tensor
+    variance: torch.Tensor
+
+
+def conditional(covariance, masks):
+    """The Conditional of rows with these Masks, for noise of one covariance."""
+    inverse, _ = inverse_roots(covariance, masks.distinct)
+    half = inverse @ covariance  # J S_o: [G, D, D]
+    missing = (1 - masks.distinct).unsqueeze(-2)
+    variance = (covariance.diagonal() - half.square().sum(-2)).clamp(min=0)
+    gain = inverse.mT @ half * missing
+    variance = variance * missing.squeeze(-2)
+    return Conditional(masks.rows_of(gain), masks.rows_of(variance))
+
+
+# Rows -> one Gaussian
+
+
+class OneGaussian(NamedTuple):
+    """mean [D] and covariance [D, D] in float64, fitted to n rows."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    n: int
+
+
+@torch.no_grad()
+def fit_gaussian(x, mask=None):
+    """The OneGaussian of maximum likelihood of rows x [n, D], by EM where cells are missing.
+
+    Of rows with holes the first N_FITTED are taken, and fewer where they are wide.
+    """
+    if mask is None or bool(mask.all()):
+        mean = x.mean(0)
+        r = x - mean
+        return OneGaussian(mean, r.mT @ r / len(x), len(x))
+    most = max(1, min(N_FITTED, MAX_FLOATS // x.shape[1] ** 2))
+    x, mask = x[:most] * mask[:most], mask[:most]
+    n = mask.sum(0).clamp(min=1)
+    mean = x.sum(0) / n
+    r = (x - mean) * mask
+    covariance = pairwise(r, mask)
+    masks = Masks.of(mask, covariance)
+    share = masks.sums(torch.ones(len(x), dtype=x.dtype)) / len(x)  # of rows, by mask
+    before = torch.linalg.eigvalsh(covariance)
+    for _ in range(MAX_ROUNDS):
+        r = (x - mean) * mask
+        inverse, _ = inverse_roots(covariance, masks.distinct)
+        half = inverse @ covariance
+        gain = inverse.mT @ half
+        left = covariance - half.mT @ half  # of missing cells, [G, D, D]
+        hidden = 1 - masks.distinct
+        filled = r + times(r.unsqueeze(0), masks.rows_of(gain)).squeeze(0) * (1 - mask)
+        shift = filled.mean(0)
+        mean, filled = mean + shift, filled - shift
+        rest = (share[:, None, None] * left * outer(hidden)).sum(0)
+        covariance = filled.mT @ filled / len(x) + rest
+        covariance = covariance + MIN_RATIO * torch.eye(len(mean)).to(covariance)
+        now = torch.linalg.eigvalsh(covariance)
+        if (now / before).log().abs().max() < TOLERANCE:
+            break
+        before = now
+    return OneGaussian(mean, covariance, len(x))
+
+
+def pairwise(r, mask):
+    """A covariance from the pairs of observed cells, its eigenvalues raised to at least 0.01 of
+    the mean variance: where EM starts.
+    """
+    n = (mask.mT @ mask).clamp(min=1)
+    values, vectors = torch.linalg.eigh(r.mT @ r / n)
+    floor = 0.01 * values.mean().clamp(min=1e-6)
+    return (vectors * values.clamp(min=floor)) @ vectors.mT

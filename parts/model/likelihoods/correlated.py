@@ -1,0 +1,373 @@
+"""p(x|z) of real columns with correlated noise: N(mu(z), diag(a(z)) A T T' A' diag(a(z))).
+
+A is fixed by the training rows and T is learned; the decoder gives y(z) with mu(z) = mu0 + A y(z),
+and the scales a(z). Missing cells are marginalised exactly.
+
+Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from parts.errors import UserError
+from parts.model import covariance as covariances
+from parts.model.batches import observed, sum_columns
+from parts.model.covariance import MIN_RATIO, Masks, fit_gaussian
+from parts.model.likelihoods.gaussian import MIN_VARIANCE, Gaussian
+from parts.model.normal import log_normal
+from parts.model.precision import NO_FLOAT64, to_float64
+
+NEAR_COPY = 1e-3  # variance along a direction of the training rows that noise of 0.01 would hide
+SPIKE_SHARE = 1 / 3  # of a column's cells with one value: its noise would fall to its floor there
+N_PRIOR = 20  # rows that the prior T = I is worth
+WHITE_FLOOR = 0.01  # of T's variances where A whitens x
+MAX_LOG_SCALE = 2.0  # of a row's scale a(z) where A whitens x
+SHARED_SCALE = 4  # power of correlations by which columns share a(z)
+
+
+class Noise(NamedTuple):
+    """What A is, `identity`, `stretch` or `whiten`, and whether T is triangular or diagonal."""
+
+    directions: str
+    triangular: bool
+
+
+class Conditioned(NamedTuple):
+    """p(missing cells | z, observed cells): mean and std [..., B, D], and what a draw needs."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    params: torch.Tensor
+    x: torch.Tensor
+    mask: torch.Tensor
+
+
+class CorrelatedGaussian(Gaussian):
+    """Real columns whose noise is correlated; `noise` is a key of NOISES.
+
+    `stretch`: A widens the directions along which training rows vary by less than NEAR_COPY, such
+    as the difference of two near-copies, to variance 1; it leaves the others. `whiten`: A is the
+    symmetric root of the training rows' covariance, and training starts at exactly their Gaussian.
+    `variance` is that of T's diagonal, `shared` or one per `column`; `decoder` adds the scales
+    a(z), of each column, or of the row where A whitens.
+    """
+
+    def __init__(
+        self,
+        n_columns,
+        variance="column",
+        noise="correlated",
+        floor=MIN_VARIANCE,
+        ceiling=math.inf,
+    ):
+        self.noise_name, (directions, triangular) = noise, NOISES[noise]
+        whitens = directions == "whiten"
+        if variance.startswith("fixed"):
+            raise UserError(f"--variance {variance} goes with --noise independent, not {noise}")
+        of_diagonal = "column" if variance == "decoder" else variance
+        super().__init__(n_columns, of_diagonal, WHITE_FLOOR if whitens else floor, ceiling)
+        self.variance, self.scales = variance, variance == "decoder"
+        self.stretches, self.whitens, self.triangular = directions == "stretch", whitens, triangular
+        self.floor = floor if whitens else 0.0  # added to the covariance
+        self.min_logvar_of_column, self.max_logvar_of_column = math.log(floor), math.log(ceiling)
+        self.n_params += (1 if whitens else n_columns) if self.scales else 0
+        if directions != "identity":
+            self.n_features += n_columns
+        if triangular:
+            self.low = nn.Parameter(torch.zeros(n_columns, n_columns))
+        if whitens:  # T = I
+            nn.init.constant_(self.raw_logvar, math.log1p(-WHITE_FLOOR))
+        identity = torch.eye(n_columns, dtype=torch.float64)
+        self.register_buffer("mu0", torch.zeros(n_columns, dtype=torch.float64))
+        self.register_buffer("A", identity)
+        self.register_buffer("inverse", identity.clone())  # of A, for the encoder
+        self.register_buffer("covariance0", identity.clone())  # of the training rows
+        self.register_buffer("shares", identity.clone())  # how columns share log a(z)
+        self.register_buffer("prior_weight", torch.zeros((), dtype=torch.float64))
+
+    def _apply(self, fn, recurse=True):
+        """As of any module, but the buffers stay float64, on the CPU where the device has none."""
+        kept = dict(self._buffers)
+        self._buffers.clear()
+        super()._apply(fn, recurse)
+        device = fn(torch.zeros(1)).device
+        device = torch.device("cpu") if device.type in NO_FLOAT64 else device
+        self._buffers.update({name: buffer.to(device) for name, buffer in kept.items()})
+        return self
+
+    @property
+    def starts_at_zero(self):
+        """Whether training starts where the decoder gives 0 for every z."""
+        return self.whitens
+
+    def describe(self):
+        return f"Gaussian likelihood, variance {self.variance}, noise {self.noise_name}"
+
+    # Start from training rows
+
+    @torch.no_grad()
+    def start_at(self, x, mask=None):
+        """Fix A, mu0 and the prior's weight by training rows x [n, D]."""
+        x = to_float64(observed(x, mask)).to(self.A.device)
+        mask = None if mask is None else to_float64(mask).to(x.device)
+        found = fit_gaussian(x, mask)
+        own = found.covariance.diagonal()
+        correlation = found.covariance / (own.outer(own).sqrt() + MIN_RATIO)
+        shares = correlation.abs().clamp(max=1) ** SHARED_SCALE
+        shares = shares / shares.sum(-1, keepdim=True).clamp(min=MIN_RATIO)
+        columns = x.unbind(-1) if mask is None else [x[m > 0, j] for j, m in enumerate(mask.T)]
+        smooth = torch.tensor([not is_spiked(column) for column in columns])
+        self.shares.copy_(shares * smooth.to(shares))
+        self.prior_weight.fill_(N_PRIOR / len(x))
+        if self.whitens:
+            values, vectors = torch.linalg.eigh(found.covariance)
+            shrunk = values.clamp(min=0) ** (1 - len(own) / (len(own) + found.n))
+            factors, inverse = shrunk.sqrt(), (shrunk + self.floor).rsqrt()
+        elif self.stretches:
+            values, vectors, near = stretched_directions(found)
+            factors = torch.where(near, values.clamp(min=MIN_RATIO).sqrt(), 1.0)
+            inverse = 1 / factors
+        else:
+            return
+        self.mu0.copy_(found.mean)
+        self.covariance0.copy_(found.covariance + MIN_RATIO * torch.eye(len(own)).to(own))
+        self.A.copy_((vectors * factors) @ vectors.mT)
+        self.inverse.copy_((vectors * inverse) @ vectors.mT)
+
+    def penalty(self):
+        """Minus the log of T's prior for each row, a scalar: T = I is worth N_PRIOR rows.
+
+        None where T is diagonal, or starts at the training rows' Gaussian.
+        """
+        if not self.triangular or self.whitens:
+            return None
+        weight = self.prior_weight.to(self.low.dtype).to(self.low.device)
+        return 0.5 * weight * self.low.tril(-1).square().sum()
+
+    # Features
+
+    def stretched(self, x, mask=None):
+        """E[A^-1 x - x | observed cells], [B, D]: what the encoder could not see of near-copies."""
+        r = (to_float64(x) - self.mu0) * (1 if mask is None else to_float64(mask))
+        masks = Masks.of(None if mask is None else to_float64(mask), self.covariance0)
+        if masks.of_row is not None:
+            gain = covariances.conditional(self.covariance0, masks).gain
+            r = r + covariances.times(r.unsqueeze(0), gain).squeeze(0)
+        return like(r @ self.inverse - r, x)
+
+    def features(self, x, mask=None):
+        seen = super().features(x, mask)
+        more = self.more_features(x, mask)
+        return seen if more is None else torch.cat([seen, more], -1)
+
+    def more_features(self, x, mask=None):
+        """What of `features` does not come from `embed`."""
+        return self.stretched(x, mask) if self.stretches or self.whitens else None
+
+    # The parameters of the noise
+
+    def root(self):
+        """A T, [D, D]."""
+        std = torch.exp(0.5 * self.above_floor(self.raw_logvar))
+        t = torch.diag_embed(std.expand(self.n_columns))
+        if self.triangular:
+            t = t + self.low.tril(-1)
+        return self.A @ to_float64(t)
+
+    def parts(self, params):
+        """The Parts of params [..., B, n_params], with all leading axes as one."""
+        wide = to_float64(params)
+        wide = wide.reshape(-1, *wide.shape[-2:])
+        y, raw = wide[..., : self.n_columns], wide[..., self.n_columns :]
+        mu = self.mu0 + y @ self.A.mT if self.stretches or self.whitens else y
+        root = self.root()
+        covariance = root @ root.mT
+        if not self.scales:
+            covariance = covariance + self.floor * torch.eye(self.n_columns).to(covariance)
+            return Parts(mu, root, covariance)
+        if self.whitens:
+            scale = torch.exp(MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE))
+            return Parts(mu, root, covariance, of_row=scale.squeeze(-1))
+        # Near-copies share their scale, or its difference would swamp theirs.
+        logvar = covariance.diagonal().log()
+        return Parts(mu, root, covariance, self.bounded(logvar, 2 * raw @ self.shares.mT))
+
+    def bounded(self, logvar, change):
+        """The scales of columns by which log-variances change softly within floor and ceiling."""
+        low, high = self.min_logvar_of_column, self.max_logvar_of_column
+        changed = F.softplus(logvar + change - low) + low
+        if high < math.inf:
+            changed = high - F.softplus(high - changed)
+        return torch.exp(0.5 * (changed - logvar))
+
+    # Densities, means and samples
+
+    def residuals(self, parts, x, mask):
+        """x - mu of the observed cells [N, B, D], and the Masks of the rows."""
+        mask = None if mask is None else to_float64(mask)
+        r = to_float64(x) - parts.mu
+        return r if mask is None else r * mask, Masks.of(mask, parts.covariance)
+
+    def log_prob(self, params, x, mask=None):
+        parts = self.parts(params)
+        r, masks = self.residuals(parts, observed(x, mask), mask)
+        if parts.of_row is not None:
+            variance = parts.of_row.square()
+            found = covariances.log_scaled_normal(r, parts.covariance, variance, self.floor, masks)
+        elif parts.of_column is not None:
+            found = covariances.log_normal(r / parts.of_column, parts.covariance, masks)
+            log_scale = parts.of_column.log()
+            found = found - sum_columns(log_scale, None if mask is None else to_float64(mask))
+        else:
+            found = covariances.log_normal(r, parts.covariance, masks)
+        return like(found.reshape(params.shape[:-1]), params)
+
+    def log_prob_per_column(self, params, x):
+        """log p of each cell given z and the row's other cells, [..., B, D]; in closed form by the
+        inverse covariance P: x_j - E[x_j | the others] = (P r)_j / P_jj.
+        """
+        parts = self.parts(params)
+        r, masks = self.residuals(parts, x, None)
+        if parts.of_row is not None:
+            values, vectors = covariances.eigen(parts.covariance, masks.distinct)
+            weights = 1 / (parts.of_row.square().unsqueeze(-1) * values + self.floor)
+            u = (r @ vectors[0] * weights) @ vectors[0].mT
+            precision = weights @ vectors[0].square().mT
+        else:
+            scale = 1 if parts.of_column is None else parts.of_column
+            inverse, _ = covariances.inverse_roots(parts.covariance, masks.distinct)
+            u = (r / scale) @ (inverse[0].mT @ inverse[0]) / scale
+            precision = inverse[0].square().sum(0) / (scale * scale)
+        found = log_normal(u / precision, 0.0, -torch.log(precision))
+        return like(found.reshape(*params.shape[:-1], -1), params)
+
+    def given(self, params, x, mask):
+        parts = self.parts(params)
+        r, masks = self.residuals(parts, observed(x, mask), mask)
+        predicted, variance = self.predict(parts, r, masks)
+        shape = (*params.shape[:-1], self.n_columns)
+        std = variance.sqrt().expand_as(parts.mu)
+        mean, std = (like(part.reshape(shape), params) for part in (parts.mu + predicted, std))
+        return Conditioned(mean, std, params, x, mask)
+
+    def predict(self, parts, r, masks):
+        """What observed residuals say of missing ones [N, B, D], and the variance that is left."""
+        missing = 1 - masks.rows_of(masks.distinct)  # [B, D] or [1, D]
+        if parts.of_row is None:
+            scale = 1 if parts.of_column is None else parts.of_column
+            found = covariances.conditional(parts.covariance, masks)
+            return scale * covariances.times(r / scale, found.gain), scale**2 * found.variance
+        variance = parts.of_row.square().unsqueeze(-1)  # [N, B, 1]
+        values, vectors = covariances.eigen(parts.covariance, masks.distinct)
+        seen = masks.rows_of(vectors * masks.distinct.unsqueeze(-1))
+        weights = 1 / (variance * masks.rows_of(values) + self.floor)
+        u = covariances.times(covariances.times(r, seen) * weights, seen.mT)
+        explained = covariances.times(weights, (parts.covariance @ seen).square().mT)
+        left = variance * parts.covariance.diagonal() + self.floor - variance**2 * explained
+        return variance * (u @ parts.covariance) * missing, left.clamp(min=0) * missing
+
+    def mean(self, params):
+        if isinstance(params, Conditioned):
+            return params.mean
+        return like(self.parts(params).mu.reshape(*params.shape[:-1], -1), params)
+
+    def std(self, params):
+        if isinstance(params, Conditioned):
+            return params.std
+        parts = self.parts(params)
+        variance = parts.covariance.diagonal()
+        if parts.of_column is not None:
+            variance = parts.of_column.square() * variance
+        elif parts.of_row is not None:
+            variance = parts.of_row.square().unsqueeze(-1) * variance + self.floor
+        std = variance.sqrt().expand_as(parts.mu)
+        return like(std.reshape(*params.shape[:-1], -1), params)
+
+    def sample(self, params):
+        """A draw; of missing cells given observed ones, a draw of all cells is moved to agree with
+        the observed ones (Matheron's rule, Journel & Huijbregts 1978).
+        """
+        given = params if isinstance(params, Conditioned) else None
+        params = params if given is None else given.params
+        parts = self.parts(params)
+        x = parts.mu + self.draw_noise(parts)
+        if given is not None:
+            gap, masks = self.residuals(
+                parts._replace(mu=x), observed(given.x, given.mask), given.mask
+            )
+            x = x + self.predict(parts, gap, masks)[0]
+        return like(x.reshape(*params.shape[:-1], -1), params)
+
+    def draw_noise(self, parts):
+        eps = torch.randn_like(parts.mu) @ parts.root.mT
+        if parts.of_column is not None:
+            eps = parts.of_column * eps
+        elif parts.of_row is not None:
+            eps = parts.of_row.unsqueeze(-1) * eps
+        if self.floor:
+            eps = eps + math.sqrt(self.floor) * torch.randn_like(eps)
+        return eps
+
+
+class Parts(NamedTuple):
+    """float64: mu [N, B, D], A T and the covariance [D, D], and the scales a(z) of columns
+    [N, B, D] or of rows [N, B] where there are such.
+    """
+
+    mu: torch.Tensor
+    root: torch.Tensor
+    covariance: torch.Tensor
+    of_column: torch.Tensor | None = None
+    of_row: torch.Tensor | None = None
+
+
+def like(result, other):
+    """A float64 result with the type and the device of another tensor, which may lack float64."""
+    return result.to(other.dtype).to(other.device)
+
+
+def stretched_directions(found):
+    """Eigenvalues [D] and eigenvectors [D, D] of a OneGaussian, and which directions are stretched.
+
+    Too few rows say nothing of small variances. A column that hardly varies has no near-copy.
+    """
+    own = found.covariance.diagonal()
+    varies = (own > NEAR_COPY).to(own)
+    among = found.covariance * varies.outer(varies) + torch.diag(1 - varies)
+    values, vectors = torch.linalg.eigh(among)
+    enough = found.n > 2 * len(own)
+    return values, vectors, (values < NEAR_COPY) & enough
+
+
+def has_near_copies(x, mask=None):
+    """Whether a direction of rows x [n, D] would be stretched."""
+    x = to_float64(observed(x, mask))
+    found = fit_gaussian(x, None if mask is None else to_float64(mask))
+    return bool(stretched_directions(found)[-1].any())
+
+
+def is_spiked(values):
+    """Whether one value fills more than SPIKE_SHARE of a column's observed cells [n]."""
+    if not len(values):
+        return False
+    return bool(torch.unique(values, return_counts=True)[1].max() > SPIKE_SHARE * len(values))
+
+
+def numbers(n_columns, noise="independent", **options):
+    """The Gaussian of n_columns real columns with such noise."""
+    if noise == "independent":
+        return Gaussian(n_columns, **options)
+    return CorrelatedGaussian(n_columns, noise=noise, **options)
+
+
+NOISES = {
+    "independent": None,
+    "stretched": Noise("stretch", triangular=False),
+    "correlated": Noise("identity", triangular=True),
+    "stretched-correlated": Noise("stretch", triangular=True),
+    "whitened": Noise("whiten", triangular=True),
+}
