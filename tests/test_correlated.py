@@ -370,7 +370,7 @@ def test_without_near_copies_and_correlations_a_table_has_the_same_bits():
     torch.manual_seed(0)
     plain = VAE(Mixed(COLUMNS, "shared"), (8,), z_dim=2)
     torch.manual_seed(0)
-    same = VAE(Mixed(COLUMNS, "shared", "independent"), (8,), z_dim=2)
+    same = VAE(Mixed(COLUMNS, "shared", noise="independent"), (8,), z_dim=2)
     x = table_rows(50)
     same.start_at(x)
     for ours, theirs in zip(plain.state_dict().values(), same.state_dict().values(), strict=True):
@@ -384,12 +384,12 @@ def test_without_near_copies_and_correlations_a_table_has_the_same_bits():
 
 @pytest.mark.parametrize("noise", [name for name in NOISES if name != "independent"])
 def test_a_table_fills_its_near_copies_in_every_noise(noise):
-    likelihood = Mixed(COLUMNS, "column", noise)
+    likelihood = Mixed(COLUMNS, "column", noise=noise)
     model = VAE(likelihood, (16,), z_dim=2, members=2)
     x = table_rows()
     model.start_at(x)
     shapes = {name: value.shape for name, value in model.state_dict().items()}
-    fresh = VAE(Mixed(COLUMNS, "column", noise), (16,), z_dim=2, members=2)
+    fresh = VAE(Mixed(COLUMNS, "column", noise=noise), (16,), z_dim=2, members=2)
     assert shapes == {name: value.shape for name, value in fresh.state_dict().items()}
     mask = torch.ones(20, 5)
     mask[:, 2] = 0
@@ -403,7 +403,7 @@ def test_a_table_fills_its_near_copies_in_every_noise(noise):
 
 
 def test_the_encoder_sees_the_differences_of_near_copies():
-    likelihood = Mixed(COLUMNS, "column", "stretched")
+    likelihood = Mixed(COLUMNS, "column", noise="stretched")
     x = table_rows()
     likelihood.start_at(x)
     assert likelihood.n_features == likelihood.features(x).shape[1] == 5 + 5 + 3
@@ -421,4 +421,4 @@ def test_noise_is_refused_where_it_does_not_go():
     with pytest.raises(UserError, match="fixed:1 goes with --noise independent"):
         CorrelatedGaussian(2, "fixed:1", "correlated")
     with pytest.raises(UserError, match="correlated does not go with --real student"):
-        Mixed(COLUMNS, "column", "correlated", real="student")
+        Mixed(COLUMNS, "column", "student", "correlated")

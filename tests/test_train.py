@@ -685,7 +685,7 @@ def test_a_table_is_trained_by_its_preset_unless_told_otherwise():
     _, given = flags.parse(make_parser(), ["--data", "table.csv", "--lr", "0.5"])
     assert given == {"data": "table.csv", "lr": 0.5}
     assert asked("--data", "table.csv", "--likelihood", "gaussian")["schedule"] == "constant"
-    assert asked("--data", "table.npy")["preset"] is None
+    assert asked("--data", "table.npy")["preset"] == "density"
     found = asked("--data", "table.csv", "--variance", "decoder", "--hide-rate", "0")
     assert (found["variance"], found["hide_rate"]) == ("decoder", 0.0)  # the defaults, but given
 

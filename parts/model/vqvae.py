@@ -101,7 +101,7 @@ class VQVAE(VAE):
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):
         """Initialise the codebook as encoder outputs of rows of the data."""
-        super().start_at(x, y, mask)
+        self.likelihood.start_at(x, mask)
         self.codebook.start_at(self.posterior(x, y, mask).z_e.flatten(0, 1))
 
     def posterior_of(self, h):

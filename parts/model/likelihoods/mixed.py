@@ -37,7 +37,7 @@ class Mixed(Likelihood):
     options = ("variance", "noise", "real")
     baseline_names = {"diagonal": "independent columns"}
 
-    def __init__(self, columns, variance="shared", noise="independent", real="gaussian"):
+    def __init__(self, columns, variance="shared", real="gaussian", noise="independent"):
         if real == "student" and noise != "independent":
             raise UserError(f"--noise {noise} does not go with --real student")
         number = StudentT if real == "student" else partial(numbers, noise=noise)
