@@ -20,7 +20,7 @@ from parts.model.importance import Importance, Imputation
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.gaussian import Gaussian
 from parts.model.likelihoods.mixed import Bernoulli, Mixed
-from parts.model.networks import NETWORKS, zero_last_layer
+from parts.model.networks import NETWORKS, most_linear, start_linear
 from parts.model.noise import normal_grid
 from parts.model.normal import LOG_2PI, kl_normal, log_normal
 from parts.model.objectives import OBJECTIVES
@@ -337,12 +337,24 @@ class VAE(nn.Module):
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):
         """Initialise from rows of the data what can be: the noise, a prior's pseudo-inputs."""
-        self.likelihood.start_at(x, mask)
-        if self.likelihood.starts_at_zero:
-            zero_last_layer(self.decoder)
+        n_latents = min(self.z_dim, most_linear(self.hidden_dims))
+        start = self.likelihood.start_at(x, mask, n_latents)
+        if start is not None:
+            self.start_linear(start)
         if self.prior is not None:
             h = self.likelihood.features(x, mask)
             self.prior.start_at(h if y is None else torch.cat([h, y], -1))
+
+    def start_linear(self, start):
+        """Start encoder and decoder at the maps of a LinearStart; N(0, I) for the other latents."""
+        n, n_latents = len(start.bias), self.z_dim
+        outer = start.to_z.new_zeros(self.heads * n_latents, n)
+        outer[:n] = torch.eye(n)
+        bias = outer.new_zeros(len(outer))
+        bias[:n], bias[n_latents : n_latents + n] = start.bias, start.logvar
+        start_linear(self.encoder, start.to_z, outer, bias)
+        inner = torch.eye(n, n_latents)
+        start_linear(self.decoder, inner, start.to_params, inner.new_zeros(len(start.to_params)))
 
     def kl_by_latent(self, q):
         """KL of q(z|x), before its flow, from N(0, I): [B, Z]."""

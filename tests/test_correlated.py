@@ -35,8 +35,8 @@ SETTINGS = [
     ("correlated", "column"),
     ("correlated", "decoder"),
     ("stretched-correlated", "decoder"),
-    ("whitened", "column"),
-    ("whitened", "decoder"),
+    ("fitted", "column"),
+    ("fitted", "decoder"),
 ]
 each_setting = pytest.mark.parametrize(("noise", "variance"), SETTINGS)
 
@@ -72,7 +72,7 @@ def dense(likelihood, params):
     raw = params[..., D:]
     if not likelihood.scales:
         return mean, (m + likelihood.floor * torch.eye(D)).expand(*mean.shape, D)
-    if likelihood.whitens:
+    if likelihood.is_fitted:
         scale = (4 * torch.tanh(raw / 2)).exp().unsqueeze(-1)
         return mean, scale * m + likelihood.floor * torch.eye(D)
     own = m.diagonal()
@@ -311,20 +311,26 @@ def test_near_copies_share_their_scale():
     assert a[0] / a[3] > 1.2
 
 
-def test_whitened_noise_starts_at_the_gaussian_of_the_training_rows():
+@pytest.mark.parametrize(("hidden_dims", "z_dim"), [((), 2), ((8,), 2), ((9, 12), 3), ((4,), 3)])
+def test_fitted_noise_starts_at_the_gaussian_of_the_training_rows(hidden_dims, z_dim):
     x = rows(2000, gap=1e-2)
-    likelihood = CorrelatedGaussian(D, "decoder", "whitened")
-    model = VAE(likelihood, (8,), z_dim=2)
-    model.start_at(x.float())
-    found = model.log_px(x.float(), n_samples=3)
+    likelihood = CorrelatedGaussian(D, "decoder", "fitted")
+    model = VAE(likelihood, hidden_dims, z_dim=z_dim, y_dim=1)
+    y = torch.randn(2000, 1)
+    model.start_at(x.float(), y)
     covariance = x.T.cov(correction=0) + likelihood.floor * torch.eye(D)
-    expected = MultivariateNormal(x.mean(0), covariance).log_prob(x)
-    # q(z|x) is not p(z) yet, which three samples show; what z says of x is nothing.
-    params = model.decode(torch.randn(5, 2000, 2))
-    assert (params == 0).all()
-    given_z = likelihood.log_prob(params[0], x.float()).double()
-    assert (given_z - expected).mean().abs() < 0.02
-    assert found.isfinite().all()
+    exact = MultivariateNormal(x.mean(0), covariance).log_prob(x)
+    # q(z|x) is the posterior, so that one sample says all; the shrinkage is that of D / n.
+    found = model.importance(x.float(), y, n_samples=5)
+    close(found.log_px.double(), exact, atol=0.15, rtol=0)
+    assert (found.log_px.double() - exact).mean().abs() < 0.01
+    close(found.elbo, found.log_px, atol=1e-3, rtol=0)
+    # The latents say what principal components say, but for the share that is noise.
+    n_latents = min(z_dim, *(width // 2 for width in hidden_dims)) if hidden_dims else z_dim
+    left = (x - model.reconstruct(x.float(), y)).square().mean(0).sum()
+    values = torch.linalg.eigvalsh(covariance)
+    expected = values[: D - n_latents].sum() + 0.25**2 * values[D - n_latents :].sum()
+    assert left.item() == pytest.approx(expected.item(), rel=0.02)
 
 
 def test_the_prior_of_the_correlations_is_worth_twenty_rows():

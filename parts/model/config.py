@@ -46,7 +46,7 @@ class ModelConfig:
     noise: str | None = option(
         "independent",
         "of numbers given z: independent, along the directions of near-copies (stretched), "
-        "correlated, both, or started at the rows' covariance (whitened) (default: independent; "
+        "correlated, both, or started at the Gaussian of the rows (fitted) (default: independent; "
         "by the preset and the rows)",
         choices=tuple(NOISES),
     )

@@ -119,11 +119,38 @@ class ConvDecoder(nn.Module):
         return planes.reshape(*z.shape[:-1], self.out_dim)
 
 
-def zero_last_layer(network):
-    """Set the last layer's weights to 0, so that the network gives 0 for whatever it is given."""
-    *_, last = (layer for layer in network.modules() if getattr(layer, "weight", None) is not None)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+@torch.no_grad()
+def start_linear(network, inner, outer, bias):
+    """Make an `mlp` the linear map outer @ inner @ x + bias, exactly, before training.
+
+    inner [R, in_dim], outer [out_dim, R], bias [out_dim]. As silu(u) - silu(-u) = u, two hidden
+    units carry one number; the other units keep their weights, and the last layer ignores them.
+    """
+    *hidden, last = (layer for layer in network if not isinstance(layer, nn.SiLU))
+    pairs = torch.cat([torch.eye(len(inner)), -torch.eye(len(inner))]).to(inner)  # [2 R, R]
+    for layer in hidden:
+        set_rows(layer, pairs @ inner)
+        inner = pairs.mT  # of what the layer gives
+    for parameter in last.parameters():
+        parameter.zero_()
+    set_rows(last, outer @ inner, bias)
+
+
+def set_rows(layer, weight, bias=0.0):
+    """Set the first outputs of a linear layer to weight @ its first inputs + bias; in all members.
+
+    Other inputs have no part in them.
+    """
+    n_out, n_in = weight.shape
+    own = layer.weight if isinstance(layer, nn.Linear) else layer.weight.mT  # [..., out, in]
+    own[..., :n_out, :] = 0.0
+    own[..., :n_out, :n_in] = weight.to(own)
+    layer.bias[..., :n_out] = bias.to(own) if isinstance(bias, torch.Tensor) else bias
+
+
+def most_linear(hidden_dims):
+    """How many numbers `start_linear` can carry through such hidden layers."""
+    return min(hidden_dims, default=10**9) // 2
 
 
 def he_init(conv):

@@ -60,7 +60,7 @@ PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
 NOISE = {
     "table": ("independent", "stretched"),
     "impute": ("correlated", "stretched-correlated"),
-    "density": ("whitened", "whitened"),
+    "density": ("fitted", "fitted"),
 }
 MOST_CORRELATED = 40  # columns of numbers from which noise is no longer correlated
 WARMUP_SHARE = 0.3  # of the epochs, where training starts at a Gaussian
@@ -96,7 +96,7 @@ def fit_to_data(config, data):
     if noise is None:
         noise = settings["noise"] = noise_for(data, asked)
     if asked["warmup_epochs"] is None:
-        later = noise == "whitened" and asked["capacity"] is None
+        later = noise == "fitted" and asked["capacity"] is None
         epochs = settings.get("epochs", asked["epochs"]) / asked["cycles"]
         settings["warmup_epochs"] = round(WARMUP_SHARE * epochs) if later else 0
     if asked["variance"] is None:

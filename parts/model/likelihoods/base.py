@@ -5,11 +5,24 @@ What describes data (`check`, `center`, `cell_errors`, `baselines`) takes arrays
 whatever that of the module.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 from parts.model.batches import column_sums, observed, sum_columns
 from parts.model.precision import move_like, to_float64
+
+
+class LinearStart(NamedTuple):
+    """Linear maps at which encoder and decoder start: mu = to_z @ features + bias of R latents with
+    their log-variances, and params = to_params @ z; nothing is said of other latents.
+    """
+
+    to_z: torch.Tensor  # [R, n_features]
+    bias: torch.Tensor  # [R]
+    logvar: torch.Tensor  # [R]
+    to_params: torch.Tensor  # [n_params, R]
 
 
 class Likelihood(nn.Module):
@@ -24,7 +37,6 @@ class Likelihood(nn.Module):
     sees_mask = False  # whether what is there of x is part of the features
     options = ()  # the command-line flags it takes beside the number of columns
     baseline_names = {}  # of `baselines`, each with its description
-    starts_at_zero = False  # whether training starts where the decoder gives 0 for every z
 
     def __init__(self, n_columns, n_params):
         super().__init__()
@@ -75,8 +87,10 @@ class Likelihood(nn.Module):
         """What `features` has beside `embed`, [B, ...], or None; see CorrelatedGaussian."""
         return None
 
-    def start_at(self, x, mask=None):
-        """Initialise from training rows x [n, D] what can be."""
+    def start_at(self, x, mask=None, n_latents=0):
+        """Initialise from training rows x [n, D] what can be; a LinearStart of at most n_latents,
+        where encoder and decoder have to start with it, or None.
+        """
 
     def penalty(self):
         """Minus the log prior of what the likelihood learns, nats per row, a scalar; or None."""

@@ -17,6 +17,7 @@ from parts.errors import UserError
 from parts.model import covariance as covariances
 from parts.model.batches import observed, sum_columns
 from parts.model.covariance import MIN_RATIO, Masks, fit_gaussian
+from parts.model.likelihoods.base import LinearStart
 from parts.model.likelihoods.gaussian import MIN_VARIANCE, Gaussian
 from parts.model.normal import log_normal
 from parts.model.precision import NO_FLOAT64, to_float64
@@ -24,13 +25,14 @@ from parts.model.precision import NO_FLOAT64, to_float64
 NEAR_COPY = 1e-3  # variance along a direction of the training rows that noise of 0.01 would hide
 SPIKE_SHARE = 1 / 3  # of a column's cells with one value: its noise would fall to its floor there
 N_PRIOR = 20  # rows that the prior T = I is worth
-WHITE_FLOOR = 0.01  # of T's variances where A whitens x
-MAX_LOG_SCALE = 2.0  # of a row's scale a(z) where A whitens x
+FITTED_FLOOR = 0.01  # of T's variances where training starts at the rows' Gaussian
+NOISE_SHARE = 0.25  # of the variance along a latent's direction that is noise there
+MAX_LOG_SCALE = 2.0  # of a row's scale a(z)
 SHARED_SCALE = 4  # power of correlations by which columns share a(z)
 
 
 class Noise(NamedTuple):
-    """What A is, `identity`, `stretch` or `whiten`, and whether T is triangular or diagonal."""
+    """What A is, `identity`, `stretch` or `fit`, and whether T is triangular or diagonal."""
 
     directions: str
     triangular: bool
@@ -50,10 +52,10 @@ class CorrelatedGaussian(Gaussian):
     """Real columns whose noise is correlated; `noise` is a key of NOISES.
 
     `stretch`: A widens the directions along which training rows vary by less than NEAR_COPY, such
-    as the difference of two near-copies, to variance 1; it leaves the others. `whiten`: A is the
-    symmetric root of the training rows' covariance, and training starts at exactly their Gaussian.
+    as the difference of two near-copies, to variance 1; it leaves the others. `fit`: A is the
+    root of what latents leave of the training rows' covariance: training starts at their Gaussian.
     `variance` is that of T's diagonal, `shared` or one per `column`; `decoder` adds the scales
-    a(z), of each column, or of the row where A whitens.
+    a(z), of each column, or of the row with `fit`.
     """
 
     def __init__(
@@ -65,22 +67,22 @@ class CorrelatedGaussian(Gaussian):
         ceiling=math.inf,
     ):
         self.noise_name, (directions, triangular) = noise, NOISES[noise]
-        whitens = directions == "whiten"
+        fits = directions == "fit"
         if variance.startswith("fixed"):
             raise UserError(f"--variance {variance} goes with --noise independent, not {noise}")
         of_diagonal = "column" if variance == "decoder" else variance
-        super().__init__(n_columns, of_diagonal, WHITE_FLOOR if whitens else floor, ceiling)
+        super().__init__(n_columns, of_diagonal, FITTED_FLOOR if fits else floor, ceiling)
         self.variance, self.scales = variance, variance == "decoder"
-        self.stretches, self.whitens, self.triangular = directions == "stretch", whitens, triangular
-        self.floor = floor if whitens else 0.0  # added to the covariance
+        self.stretches, self.is_fitted, self.triangular = directions == "stretch", fits, triangular
+        self.floor = floor if fits else 0.0  # added to the covariance
         self.min_logvar_of_column, self.max_logvar_of_column = math.log(floor), math.log(ceiling)
-        self.n_params += (1 if whitens else n_columns) if self.scales else 0
+        self.n_params += (1 if fits else n_columns) if self.scales else 0
         if directions != "identity":
             self.n_features += n_columns
         if triangular:
             self.low = nn.Parameter(torch.zeros(n_columns, n_columns))
-        if whitens:  # T = I
-            nn.init.constant_(self.raw_logvar, math.log1p(-WHITE_FLOOR))
+        if fits:  # T = I
+            nn.init.constant_(self.raw_logvar, math.log1p(-FITTED_FLOOR))
         identity = torch.eye(n_columns, dtype=torch.float64)
         self.register_buffer("mu0", torch.zeros(n_columns, dtype=torch.float64))
         self.register_buffer("A", identity)
@@ -99,18 +101,13 @@ class CorrelatedGaussian(Gaussian):
         self._buffers.update({name: buffer.to(device) for name, buffer in kept.items()})
         return self
 
-    @property
-    def starts_at_zero(self):
-        """Whether training starts where the decoder gives 0 for every z."""
-        return self.whitens
-
     def describe(self):
         return f"Gaussian likelihood, variance {self.variance}, noise {self.noise_name}"
 
     # Start from training rows
 
     @torch.no_grad()
-    def start_at(self, x, mask=None):
+    def start_at(self, x, mask=None, n_latents=0):
         """Fix A, mu0 and the prior's weight by training rows x [n, D]."""
         x = to_float64(observed(x, mask)).to(self.A.device)
         mask = None if mask is None else to_float64(mask).to(x.device)
@@ -123,27 +120,50 @@ class CorrelatedGaussian(Gaussian):
         smooth = torch.tensor([not is_spiked(column) for column in columns])
         self.shares.copy_(shares * smooth.to(shares))
         self.prior_weight.fill_(N_PRIOR / len(x))
-        if self.whitens:
-            values, vectors = torch.linalg.eigh(found.covariance)
-            shrunk = values.clamp(min=0) ** (1 - len(own) / (len(own) + found.n))
-            factors, inverse = shrunk.sqrt(), (shrunk + self.floor).rsqrt()
+        start = None
+        if self.is_fitted:
+            vectors, factors, inverse, start = self.fitted(found, n_latents)
         elif self.stretches:
             values, vectors, near = stretched_directions(found)
             factors = torch.where(near, values.clamp(min=MIN_RATIO).sqrt(), 1.0)
             inverse = 1 / factors
         else:
-            return
+            return None
         self.mu0.copy_(found.mean)
         self.covariance0.copy_(found.covariance + MIN_RATIO * torch.eye(len(own)).to(own))
         self.A.copy_((vectors * factors) @ vectors.mT)
         self.inverse.copy_((vectors * inverse) @ vectors.mT)
+        return start
+
+    def fitted(self, found, n_latents):
+        """A's eigenvectors [D, D] and eigenvalues [D], those of its inverse, and the LinearStart at
+        which p(x) is the OneGaussian and q(z|x) is exact.
+
+        As in probabilistic PCA (Tipping & Bishop 1999) the latents are the principal components;
+        here NOISE_SHARE of each one's variance is noise, and all of the other directions'.
+        """
+        values, vectors = torch.linalg.eigh(found.covariance)
+        # Many columns of few rows spread the eigenvalues; as a power, near-copies stay so.
+        values = values.clamp(min=0) ** (1 - len(values) / (len(values) + found.n))
+        n = min(n_latents, int((values > self.floor).sum()))
+        noise = values.clone()
+        noise[len(values) - n :] *= NOISE_SHARE  # the largest come last
+        weight = (values - noise)[len(values) - n :].sqrt()  # of z along its direction
+        axes, own = vectors[:, len(values) - n :], noise[len(values) - n :]
+        precision = 1 + weight.square() / (own + self.floor)  # of q(z|x)
+        to_z = (weight / (own + self.floor) / precision).unsqueeze(-1) * axes.mT
+        to_params = torch.zeros(self.n_params, n).to(values)
+        to_params[: len(values)] = axes * (weight * own.rsqrt())
+        parts = to_z, -to_z @ found.mean, -precision.log(), to_params
+        start = LinearStart(*(part.float() for part in parts))
+        return vectors, noise.sqrt(), (noise + self.floor).rsqrt(), start
 
     def penalty(self):
         """Minus the log of T's prior for each row, a scalar: T = I is worth N_PRIOR rows.
 
         None where T is diagonal, or starts at the training rows' Gaussian.
         """
-        if not self.triangular or self.whitens:
+        if not self.triangular or self.is_fitted:
             return None
         weight = self.prior_weight.to(self.low.dtype).to(self.low.device)
         return 0.5 * weight * self.low.tril(-1).square().sum()
@@ -166,7 +186,7 @@ class CorrelatedGaussian(Gaussian):
 
     def more_features(self, x, mask=None):
         """What of `features` does not come from `embed`."""
-        return self.stretched(x, mask) if self.stretches or self.whitens else None
+        return self.stretched(x, mask) if self.stretches or self.is_fitted else None
 
     # The parameters of the noise
 
@@ -183,13 +203,13 @@ class CorrelatedGaussian(Gaussian):
         wide = to_float64(params)
         wide = wide.reshape(-1, *wide.shape[-2:])
         y, raw = wide[..., : self.n_columns], wide[..., self.n_columns :]
-        mu = self.mu0 + y @ self.A.mT if self.stretches or self.whitens else y
+        mu = self.mu0 + y @ self.A.mT if self.stretches or self.is_fitted else y
         root = self.root()
         covariance = root @ root.mT
         if not self.scales:
             covariance = covariance + self.floor * torch.eye(self.n_columns).to(covariance)
             return Parts(mu, root, covariance)
-        if self.whitens:
+        if self.is_fitted:
             scale = torch.exp(MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE))
             return Parts(mu, root, covariance, of_row=scale.squeeze(-1))
         # Near-copies share their scale, or its difference would swamp theirs.
@@ -369,5 +389,5 @@ NOISES = {
     "stretched": Noise("stretch", triangular=False),
     "correlated": Noise("identity", triangular=True),
     "stretched-correlated": Noise("stretch", triangular=True),
-    "whitened": Noise("whiten", triangular=True),
+    "fitted": Noise("fit", triangular=True),
 }

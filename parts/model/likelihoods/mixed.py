@@ -79,11 +79,7 @@ class Mixed(Likelihood):
         parts = [f"{block.n_columns} {names.get(k, k)}" for k, block in self.blocks.items()]
         return f"Mixed likelihood ({', '.join(parts)})"
 
-    @property
-    def starts_at_zero(self):
-        return any(block.starts_at_zero for block in self.blocks.values())
-
-    def start_at(self, x, mask=None):
+    def start_at(self, x, mask=None, n_latents=0):
         for kind, block in self.blocks.items():
             block.start_at(self.take(kind, x), self.take(kind, mask))
 
