@@ -45,7 +45,7 @@ class TrainingConfig:
     )
     n_samples: int = option(1, "its samples of z per row (default: 1)", parse=positive_int)
     beta: float = option(1.0, "weight of the KL (default: 1, the ELBO)", parse=non_negative)
-    warmup_epochs: int | None = option(
+    warmup_epochs: int = option(
         0,
         "epochs over which beta rises from 0, or the capacity (default: 0)",
         parse=count,

@@ -18,9 +18,8 @@ PRESETS = {
         "likelihood": "gaussian",
         "variance": "fixed:1.0",
     },
-    # The default of `--likelihood gaussian`: training starts at the Gaussian of the training rows,
-    # and the KL counts later, as z would otherwise stay unused.
-    "density": {"noise": None, "warmup_epochs": None},
+    # The default of `--likelihood gaussian`.
+    "density": {"noise": None},
     # The default for a table in a user's file. `fit_to_data` replaces each None by a value that
     # depends on the table. docs/results.md compares these settings with others.
     "table": {
@@ -63,7 +62,6 @@ NOISE = {
     "density": ("fitted", "fitted"),
 }
 MOST_CORRELATED = 40  # columns of numbers from which noise is no longer correlated
-WARMUP_SHARE = 0.3  # of the epochs, where training starts at a Gaussian
 # Preset -> the variance with fewer than LARGE_TABLE rows, and the one with more.
 VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}
 N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
@@ -95,10 +93,6 @@ def fit_to_data(config, data):
     noise = asked["noise"]
     if noise is None:
         noise = settings["noise"] = noise_for(data, asked)
-    if asked["warmup_epochs"] is None:
-        later = noise == "fitted" and asked["capacity"] is None
-        epochs = settings.get("epochs", asked["epochs"]) / asked["cycles"]
-        settings["warmup_epochs"] = round(WARMUP_SHARE * epochs) if later else 0
     if asked["variance"] is None:
         variance = VARIANCE[asked["preset"]][n >= LARGE_TABLE]
         # Where one value fills much of a column, a decoder's variance falls to its floor.
