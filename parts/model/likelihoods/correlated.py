@@ -172,11 +172,10 @@ class CorrelatedGaussian(Gaussian):
 
     def stretched(self, x, mask=None):
         """E[A^-1 x - x | observed cells], [B, D]: what the encoder could not see of near-copies."""
-        r = (to_float64(x) - self.mu0) * (1 if mask is None else to_float64(mask))
-        masks = Masks.of(None if mask is None else to_float64(mask), self.covariance0)
-        if masks.of_row is not None:
-            gain = covariances.conditional(self.covariance0, masks).gain
-            r = r + covariances.times(r.unsqueeze(0), gain).squeeze(0)
+        r = to_float64(observed(x, mask)) - self.mu0
+        if mask is not None:
+            mask = to_float64(mask)
+            r = covariances.expect(r * mask, self.covariance0, mask)
         return like(r @ self.inverse - r, x)
 
     def features(self, x, mask=None):
