@@ -10,6 +10,7 @@ from parts.forms import conditions
 from parts.forms.tables.marginals import to_marginal
 from parts.forms.units import column_arrays
 from parts.measure import closeness
+from parts.model.covariance import MIN_RATIO, fit_gaussian
 from parts.model.importance import resample
 from parts.randomness import fixed_randomness
 
@@ -18,6 +19,7 @@ PROPOSALS = (10_000, 100_000)  # fewest and most importance samples for rows wit
 RARE_ESS = 50.0  # effective samples below which the given cells are too rare
 # The model's marginals are estimated from N_RANKED rows, drawn with RANKED_SEED.
 N_RANKED, RANKED_SEED = 10_000, 2**31 - 1
+DETERMINED = 0.01  # share of a column's variance that the others leave, if they determine it
 
 
 class Drawn(NamedTuple):
@@ -115,7 +117,8 @@ def x_of_parameters(fitted, asked=None):
 def with_marginals(x, fitted, rng):
     """Map the numbers in x [n, D] to the marginals of the training rows; levels do not change.
 
-    The map depends on the run only, not on the other rows of x; `rng` breaks ties.
+    Columns that determine one another are mapped along their principal axes, and so keep their
+    relations. The map depends on the run only, not on the other rows of x; `rng` breaks ties.
     """
     y_train = fitted.train.y
     with fixed_randomness(RANKED_SEED):
@@ -125,12 +128,58 @@ def with_marginals(x, fitted, rng):
             y = [torch.from_numpy(rows).to(fitted.device)]
         drawn = fitted.model.sample(N_RANKED, *y).cpu().numpy()
     x, train = x.copy(), fitted.train
+    related = related_columns(fitted)
+    if len(related):
+        own = [fitted.codec.modelled[j] for j in related]
+        parts = (part[:, related] for part in (x, drawn, train.x, train.mask))
+        x[:, related] = with_principal_marginals(own, *parts, rng)
     for j, column in enumerate(fitted.codec.modelled):
         real = train.x[train.mask[:, j] > 0, j]
-        if not column.levels and len(real):
+        if not column.levels and len(real) and j not in related:
             mapped = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
             x[:, j] = column.rounded(mapped)
     return x
+
+
+def related_columns(fitted):
+    """The numbers of the columns whose variance given the others is hardly any of their own."""
+    columns, train = fitted.codec.modelled, fitted.train
+    numbers = np.array([j for j, c in enumerate(columns) if c.kind in ("real", "positive")], int)
+    if not 1 < len(numbers) < len(train.x) / 2 or len(fitted.codec.shape) > 1:
+        return numbers[:0]
+    x, mask = (torch.from_numpy(a[:, numbers]).double() for a in (train.x, train.mask))
+    covariance = fit_gaussian(x, mask).covariance
+    own = covariance.diagonal().clamp(min=MIN_RATIO)
+    ridge = MIN_RATIO * torch.diag(own + 1)
+    given_others = 1 / torch.linalg.inv(covariance + ridge).diagonal()
+    return numbers[(given_others < DETERMINED * own).numpy()]
+
+
+def with_principal_marginals(columns, x, drawn, real, mask, rng):
+    """Map x [n, d] along the principal axes of the complete rows of `real` to their marginals.
+
+    Relations hold between the user's numbers, and so a robustly scaled column is unbent first.
+    """
+    real = real[mask.all(1)]
+    if len(real) <= 2 * len(columns):
+        return x
+    bent = [column.curve == "asinh" for column in columns]
+
+    def unbent(x):
+        parts = [c.to_user(x[:, j]) if bent[j] else x[:, j] for j, c in enumerate(columns)]
+        return np.stack(parts, -1).astype(float)
+
+    data = unbent(real)
+    middle, scale = data.mean(0), data.std(0)
+    _, axes = np.linalg.eigh(np.corrcoef(data.T))
+    ours, model, data = (
+        (part - middle) / scale @ axes for part in (unbent(x), unbent(drawn), data)
+    )
+    for k in range(len(axes)):
+        ours[:, k] = to_marginal(ours[:, k], model[:, k], data[:, k], rng.random(len(x)))
+    mapped = middle + ours @ axes.T * scale
+    parts = [c.to_model(mapped[:, j]) if bent[j] else mapped[:, j] for j, c in enumerate(columns)]
+    return np.stack(parts, -1)
 
 
 def holes_like(fitted, n, given, rng):
