@@ -14,6 +14,17 @@ from parts.model.batches import column_sums, observed, sum_columns
 from parts.model.precision import move_like, to_float64
 
 
+def weighted_mean(values, weights):
+    """The mean over components of values [K, B, D] with weights [K, B], which are in float32.
+
+    In float64 they are made to sum to 1 anew: what is far from 0, as a date in seconds is, would
+    multiply the error of their sum.
+    """
+    weights = move_like(weights, values).unsqueeze(-1)
+    weights = weights / weights.sum(0) if values.dtype == torch.float64 else weights
+    return (weights * values).sum(0)
+
+
 class LinearStart(NamedTuple):
     """Linear maps at which encoder and decoder start: mu = to_z @ features + bias of R latents with
     their log-variances, and params = to_params @ z; nothing is said of other latents.
@@ -139,7 +150,7 @@ class Likelihood(nn.Module):
         mean = self.mean(params)
         if unit is not None:
             mean = unit(mean, self.std(params))
-        return (move_like(weights, mean).unsqueeze(-1) * mean).sum(0)
+        return weighted_mean(mean, weights)
 
     def center(self, x, mask):
         """What to expect of a row of which nothing is known, [D], from rows x [N, D]."""

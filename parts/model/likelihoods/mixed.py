@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from parts.errors import UserError
-from parts.model.likelihoods.base import Likelihood
+from parts.model.likelihoods.base import Likelihood, weighted_mean
 from parts.model.likelihoods.correlated import numbers
 from parts.model.likelihoods.discrete import Bernoulli, Categorical, NegativeBinomial, Ordinal
 from parts.model.likelihoods.gaussian import StudentT
@@ -165,7 +165,7 @@ class Mixed(Likelihood):
         whole = self.of_numbers("mean", params)
         if unit is not None:
             whole = unit(whole, self.of_numbers("std", params))
-        whole = (move_like(weights, whole).unsqueeze(-1) * whole).sum(0)
+        whole = weighted_mean(whole, weights)
         parts = []
         for kind, block, piece in self.split(params):
             if kind in NUMBERS:
