@@ -12,6 +12,7 @@ from parts.errors import UserError
 from parts.forms.tables.encoding import Column
 from parts.model import covariance as covariances
 from parts.model.covariance import Masks, fit_gaussian
+from parts.model.likelihoods import correlated
 from parts.model.likelihoods.correlated import (
     NEAR_COPY,
     NOISES,
@@ -37,6 +38,8 @@ SETTINGS = [
     ("stretched-correlated", "decoder"),
     ("fitted", "column"),
     ("fitted", "decoder"),
+    ("low rank", "column"),
+    ("low rank", "decoder"),
 ]
 each_setting = pytest.mark.parametrize(("noise", "variance"), SETTINGS)
 
@@ -52,7 +55,12 @@ def rows(n=300, gap=1e-2):
 def build(noise, variance, gap=1e-2, **options):
     """The likelihood in float64, started at rows, with drawn parameters."""
     options = {"floor": 0.01, "ceiling": 4.0} | options
-    likelihood = CorrelatedGaussian(D, variance, noise, **options).double()
+    with pytest.MonkeyPatch.context() as patch:
+        if noise == "low rank":
+            patch.setattr(correlated, "MOST_DENSE", D - 1)
+            patch.setattr(correlated, "RANK", 2)
+            noise = "correlated"
+        likelihood = CorrelatedGaussian(D, variance, noise, **options).double()
     likelihood.start_at(rows(gap=gap))
     with torch.no_grad():
         for parameter in likelihood.parameters():
@@ -65,7 +73,9 @@ def dense(likelihood, params):
     std = (0.5 * torch.nn.functional.softplus(likelihood.raw_logvar - likelihood.min_logvar)).exp()
     std = std * math.exp(0.5 * likelihood.min_logvar)
     t = torch.diag(std.expand(D))
-    if likelihood.triangular:
+    if likelihood.rank:
+        t = torch.linalg.cholesky(t @ t + likelihood.factors @ likelihood.factors.mT)
+    elif likelihood.triangular:
         t = t + likelihood.low.tril(-1)
     m = likelihood.A @ t @ t.mT @ likelihood.A.mT
     mean = likelihood.mu0 + params[..., :D] @ likelihood.A.mT
@@ -305,8 +315,7 @@ def test_near_copies_share_their_scale():
     likelihood = build("stretched-correlated", "decoder", gap=1e-4)
     params = torch.zeros(1, 2 * D).double()
     params[0, D:] = torch.tensor([1.5, 0.0, -0.5, 0.0])
-    parts = likelihood.parts(params)
-    a = parts.of_column[0, 0]
+    a = likelihood.parts(params).scale[0, 0]
     assert (a[0] / a[2] - 1).abs() < 1e-4
     assert a[0] / a[3] > 1.2
 

@@ -883,7 +883,7 @@ def test_the_average_of_mixed_is_each_kinds_own():
 def test_an_average_lies_where_its_unit_has_taken_the_means(name):
     """An average has the type and the device that the unit's function gives the means."""
     likelihood = LIKELIHOODS[name].of([Column("a"), Column("k", kind="binary", levels=["0", "1"])])
-    params, weights = torch.randn(3, 50, likelihood.n_params), torch.rand(3, 50)
+    params, weights = torch.randn(3, 50, likelihood.n_params), torch.rand(3, 50).softmax(0)
     found = likelihood.average(params, weights, lambda mean, std: mean.double())
     assert found.dtype == torch.float64
     torch.testing.assert_close(found.float(), likelihood.average(params, weights))

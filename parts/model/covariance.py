@@ -1,7 +1,7 @@
 """Gaussians with a full covariance whose missing cells are marginalised exactly; all in float64.
 
-`log_normal` and `log_scaled_normal` are densities with a hand-written gradient, `predict` is the
-conditional mean, `fit_gaussian` the maximum likelihood of rows with holes.
+`Dense`, `Scaled` and `LowRank` are kinds of noise: densities, of the first two with a hand-written
+gradient, conditionals and draws. `fit_gaussian` is the maximum likelihood of rows with holes.
 
 Shapes: B rows, N whatever else there is of a row (samples, members), D columns, G distinct masks.
 Residuals r [N, B, D] hold 0 where a cell is missing, and a mask [B, D] is 1 where it is observed.
@@ -165,29 +165,145 @@ def log_scaled_normal(r, covariance, scale, floor, masks):
     return LogScaledNormal.apply(r, covariance, scale, floor, *masks)
 
 
-class Conditional(NamedTuple):
-    """How missing residuals follow from observed ones, r @ gain [B, D, D], and the variance that is
-    left of each cell, [B, D]; [1, ...] where all rows have one mask.
+# Noise, by its covariance: each class offers the same five
+
+
+class Dense:
+    """root eps + sqrt(floor) eps', both of N(0, I); root [D, D]."""
+
+    def __init__(self, root, floor=0.0):
+        self.root, self.floor = root, floor
+        self.covariance = root @ root.mT
+        if floor:
+            self.covariance = self.covariance + floor * torch.eye(len(root)).to(root)
+
+    @property
+    def variance(self):
+        """Of each column, [D] or [N, B, D]."""
+        return self.covariance.diagonal()
+
+    def masks(self, mask):
+        """The Masks of a mask in float64, or of complete rows where it is None."""
+        return Masks.of(mask, self.covariance)
+
+    def log_prob(self, r, masks):
+        """log p of the observed residuals, [N, B], nats."""
+        return log_normal(r, self.covariance, masks)
+
+    def predict(self, r, masks):
+        """What observed residuals say of missing ones [N, B, D], and the variance that is left of
+        these, which broadcasts against it; 0 for what is observed.
+        """
+        inverse, _ = inverse_roots(self.covariance, masks.distinct)
+        half = inverse @ (masks.distinct.unsqueeze(-1) * self.covariance)  # J S_o: [G, D, D]
+        missing = 1 - masks.distinct
+        left = (self.variance - half.square().sum(-2)).clamp(min=0) * missing
+        gain = inverse.mT @ half * missing.unsqueeze(-2)
+        return times(r, masks.rows_of(gain)), masks.rows_of(left)
+
+    def precision(self, r):
+        """P r [N, B, D] of complete rows, P the inverse covariance, and the diagonal of P."""
+        inverse, _ = inverse_roots(self.covariance, self.masks(None).distinct)
+        return r @ (inverse[0].mT @ inverse[0]), inverse[0].square().sum(0)
+
+    def draw(self, r):
+        """A draw of noise, of the shape of r."""
+        drawn = torch.randn_like(r) @ self.root.mT
+        return drawn + math.sqrt(self.floor) * torch.randn_like(r) if self.floor else drawn
+
+
+class Scaled(Dense):
+    """a root eps + sqrt(floor) eps', the scale a [N, B] of each row."""
+
+    def __init__(self, root, floor, scale):
+        super().__init__(root)
+        self.floor, self.scale, self.square = floor, scale, scale.square().unsqueeze(-1)
+
+    @property
+    def variance(self):
+        return self.square * self.covariance.diagonal() + self.floor
+
+    def log_prob(self, r, masks):
+        return log_scaled_normal(r, self.covariance, self.square.squeeze(-1), self.floor, masks)
+
+    def predict(self, r, masks):
+        missing = masks.rows_of(1 - masks.distinct)
+        values, vectors = eigen(self.covariance, masks.distinct)
+        seen = masks.rows_of(vectors * masks.distinct.unsqueeze(-1))
+        weights = 1 / (self.square * masks.rows_of(values) + self.floor)
+        u = times(times(r, seen) * weights, seen.mT)
+        explained = times(weights, (self.covariance @ seen).square().mT)
+        left = (self.variance - self.square.square() * explained).clamp(min=0)
+        return self.square * (u @ self.covariance) * missing, left * missing
+
+    def precision(self, r):
+        values, vectors = torch.linalg.eigh(self.covariance)
+        weights = 1 / (self.square * values.clamp(min=0) + self.floor)
+        return (r @ vectors * weights) @ vectors.mT, weights @ vectors.square().mT
+
+    def draw(self, r):
+        drawn = self.scale.unsqueeze(-1) * (torch.randn_like(r) @ self.root.mT)
+        return drawn + math.sqrt(self.floor) * torch.randn_like(r)
+
+
+class LowRank:
+    """std eps + factors eps', std [D] and factors [D, k]: by Woodbury's identity and the lemma of
+    determinants, matrices are of k columns only, whatever the mask.
     """
 
-    gain: torch.Tensor
-    variance: torch.Tensor
+    def __init__(self, std, factors):
+        self.std, self.own, self.factors = std, std.square(), factors
 
+    @property
+    def variance(self):
+        return self.own + self.factors.square().sum(-1)
 
-def conditional(covariance, masks):
-    """The Conditional of rows with these Masks, for noise of one covariance."""
-    inverse, _ = inverse_roots(covariance, masks.distinct)
-    half = inverse @ (masks.distinct.unsqueeze(-1) * covariance)  # J S_o: [G, D, D]
-    missing = (1 - masks.distinct).unsqueeze(-2)
-    variance = (covariance.diagonal() - half.square().sum(-2)).clamp(min=0)
-    gain = inverse.mT @ half * missing
-    variance = variance * missing.squeeze(-2)
-    return Conditional(masks.rows_of(gain), masks.rows_of(variance))
+    def masks(self, mask):
+        return Masks.of(mask, torch.diag(self.own))
+
+    def capacitance(self, masks):
+        """The Cholesky root of I + F_o' W_o F_o, W the inverse of own: [G, k, k]."""
+        k = self.factors.shape[1]
+        pairs = (self.factors.unsqueeze(-1) * self.factors.unsqueeze(-2)).flatten(1)  # [D, k k]
+        inner = (masks.distinct / self.own @ pairs).unflatten(-1, (k, k))
+        return torch.linalg.cholesky_ex(inner + torch.eye(k).to(inner))[0]
+
+    def project(self, r):
+        """F' W r, [N, B, k]."""
+        return r / self.own @ self.factors
+
+    def log_prob(self, r, masks):
+        root = self.capacitance(masks)
+        log_det = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = log_det + masks.distinct @ (LOG_2PI + self.own.log())  # [G]
+        constant = constant if masks.of_row is None else constant[masks.of_row]
+        projected = self.project(r).movedim(0, -1)  # [B, k, N]
+        half = torch.linalg.solve_triangular(masks.rows_of(root), projected, upper=False)
+        quad = (r.square() / self.own).sum(-1) - half.square().sum(-2).mT
+        return -0.5 * (quad + constant)
+
+    def predict(self, r, masks):
+        missing = masks.rows_of(1 - masks.distinct)
+        root = self.capacitance(masks)
+        inverse = torch.cholesky_inverse(root)  # [G, k, k]
+        expected = times(self.project(r), masks.rows_of(inverse))  # of eps', [N, B, k]
+        left = self.own + ((self.factors @ inverse) * self.factors).sum(-1)  # [G, D]
+        return expected @ self.factors.mT * missing, masks.rows_of(left) * missing
+
+    def precision(self, r):
+        inverse = torch.cholesky_inverse(self.capacitance(self.masks(None)))[0]
+        scaled = self.factors / self.own.unsqueeze(-1)
+        diagonal = 1 / self.own - ((scaled @ inverse) * scaled).sum(-1)
+        return r / self.own - self.project(r) @ inverse @ scaled.mT, diagonal
+
+    def draw(self, r):
+        eps = torch.randn(*r.shape[:-1], self.factors.shape[1], dtype=r.dtype, device=r.device)
+        return self.std * torch.randn_like(r) + eps @ self.factors.mT
 
 
 def expect(r, covariance, mask):
     """Residuals r [B, D] of one Gaussian, the missing ones by their expectation. For one residual
-    of each row this is faster than `conditional`.
+    of each row this is faster than `Dense.predict`.
     """
     root, _ = torch.linalg.cholesky_ex(blocks_of(covariance, mask))
     weights = torch.cholesky_solve(r.unsqueeze(-1), root).squeeze(-1)

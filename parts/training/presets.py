@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from parts.forms.base import random_rows
-from parts.model.likelihoods.correlated import has_near_copies, is_spiked
+from parts.model.likelihoods.correlated import MOST_DENSE, has_near_copies, is_spiked
 
 PRESETS = {
     # The first recipe of this project, corrected: one step per epoch, and sigma is fixed at 1.
@@ -61,7 +61,7 @@ NOISE = {
     "impute": ("correlated", "stretched-correlated"),
     "density": ("fitted", "fitted"),
 }
-MOST_CORRELATED = 40  # columns of numbers from which noise is no longer correlated
+MOST_FITTED = 256  # most columns of which training starts at a Gaussian
 # Preset -> the variance with fewer than LARGE_TABLE rows, and the one with more.
 VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}
 N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
@@ -122,10 +122,15 @@ def noise_for(data, asked):
     """The noise of the preset, for the training rows."""
     columns = data.codec.modelled
     numbers = [j for j, column in enumerate(columns) if column.kind in ("real", "positive")]
-    fits = 1 < len(numbers) <= MOST_CORRELATED and len(data.shape) == 1
-    if not fits or asked["real"] == "student" or (asked["variance"] or "").startswith("fixed"):
+    plain, of_copies = NOISE[asked["preset"]]
+    fixed = (asked["variance"] or "").startswith("fixed")
+    if len(data.shape) > 1 or len(numbers) < 2 or asked["real"] == "student" or fixed:
         return "independent"
+    if plain == "fitted":
+        return plain if len(numbers) <= MOST_FITTED else "independent"
+    if len(numbers) > MOST_DENSE:
+        return plain
     part = data.train.take(random_rows(len(data.train.x), N_STARTED_AT))
     cells = torch.from_numpy(part.x[:, numbers])
     seen = None if part.mask is None else torch.from_numpy(part.mask[:, numbers])
-    return NOISE[asked["preset"]][has_near_copies(cells, seen)]
+    return of_copies if has_near_copies(cells, seen) else plain

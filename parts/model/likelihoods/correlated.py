@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from parts.errors import UserError
-from parts.model import covariance as covariances
 from parts.model.batches import observed, sum_columns
-from parts.model.covariance import MIN_RATIO, Masks, fit_gaussian
+from parts.model.covariance import MIN_RATIO, Dense, LowRank, Scaled, expect, fit_gaussian
 from parts.model.likelihoods.base import LinearStart
 from parts.model.likelihoods.gaussian import MIN_VARIANCE, Gaussian
 from parts.model.normal import log_normal
 from parts.model.precision import NO_FLOAT64, to_float64
 
+MOST_DENSE, RANK = 40, 8  # most columns of a triangular T, and the factors of wider noise
 NEAR_COPY = 1e-3  # variance along a direction of the training rows that noise of 0.01 would hide
 SPIKE_SHARE = 1 / 3  # of a column's cells with one value: its noise would fall to its floor there
 N_PRIOR = 20  # rows that the prior T = I is worth
@@ -79,7 +79,11 @@ class CorrelatedGaussian(Gaussian):
         self.n_params += (1 if fits else n_columns) if self.scales else 0
         if directions != "identity":
             self.n_features += n_columns
-        if triangular:
+        # A triangular T costs the cube of its columns; of many columns, a few factors stand for it.
+        self.rank = RANK if directions == "identity" and n_columns > MOST_DENSE else 0
+        if self.rank:
+            self.factors = nn.Parameter(factors_at_start(n_columns, self.rank))
+        elif triangular:
             self.low = nn.Parameter(torch.zeros(n_columns, n_columns))
         if fits:  # T = I
             nn.init.constant_(self.raw_logvar, math.log1p(-FITTED_FLOOR))
@@ -165,8 +169,8 @@ class CorrelatedGaussian(Gaussian):
         """
         if not self.triangular or self.is_fitted:
             return None
-        weight = self.prior_weight.to(self.low.dtype).to(self.low.device)
-        return 0.5 * weight * self.low.tril(-1).square().sum()
+        free = self.factors if self.rank else self.low.tril(-1)
+        return 0.5 * like(self.prior_weight, free) * free.square().sum()
 
     # Features
 
@@ -175,7 +179,7 @@ class CorrelatedGaussian(Gaussian):
         r = to_float64(observed(x, mask)) - self.mu0
         if mask is not None:
             mask = to_float64(mask)
-            r = covariances.expect(r * mask, self.covariance0, mask)
+            r = expect(r * mask, self.covariance0, mask)
         return like(r @ self.inverse - r, x)
 
     def features(self, x, mask=None):
@@ -189,13 +193,16 @@ class CorrelatedGaussian(Gaussian):
 
     # The parameters of the noise
 
-    def root(self):
-        """A T, [D, D]."""
-        std = torch.exp(0.5 * self.above_floor(self.raw_logvar))
-        t = torch.diag_embed(std.expand(self.n_columns))
+    def noise(self, scale=None):
+        """The noise A T eps, in float64; with a `scale` [N, B] of each row."""
+        std = torch.exp(0.5 * self.above_floor(self.raw_logvar)).expand(self.n_columns)
+        if self.rank:
+            return LowRank(to_float64(std), to_float64(self.factors))
+        t = torch.diag_embed(std)
         if self.triangular:
             t = t + self.low.tril(-1)
-        return self.A @ to_float64(t)
+        root = self.A @ to_float64(t)
+        return Dense(root, self.floor) if scale is None else Scaled(root, self.floor, scale)
 
     def parts(self, params):
         """The Parts of params [..., B, n_params], with all leading axes as one."""
@@ -203,17 +210,14 @@ class CorrelatedGaussian(Gaussian):
         wide = wide.reshape(-1, *wide.shape[-2:])
         y, raw = wide[..., : self.n_columns], wide[..., self.n_columns :]
         mu = self.mu0 + y @ self.A.mT if self.stretches or self.is_fitted else y
-        root = self.root()
-        covariance = root @ root.mT
-        if not self.scales:
-            covariance = covariance + self.floor * torch.eye(self.n_columns).to(covariance)
-            return Parts(mu, root, covariance)
-        if self.is_fitted:
+        if self.scales and self.is_fitted:
             scale = torch.exp(MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE))
-            return Parts(mu, root, covariance, of_row=scale.squeeze(-1))
+            return Parts(mu, self.noise(scale.squeeze(-1)))
+        noise = self.noise()
+        if not self.scales:
+            return Parts(mu, noise)
         # Near-copies share their scale, or its difference would swamp theirs.
-        logvar = covariance.diagonal().log()
-        return Parts(mu, root, covariance, self.bounded(logvar, 2 * raw @ self.shares.mT))
+        return Parts(mu, noise, self.bounded(noise.variance.log(), 2 * raw @ self.shares.mT))
 
     def bounded(self, logvar, change):
         """The scales of columns by which log-variances change softly within floor and ceiling."""
@@ -226,23 +230,18 @@ class CorrelatedGaussian(Gaussian):
     # Densities, means and samples
 
     def residuals(self, parts, x, mask):
-        """x - mu of the observed cells [N, B, D], and the Masks of the rows."""
+        """(x - mu) / a of the observed cells [N, B, D], and the Masks of the rows."""
         mask = None if mask is None else to_float64(mask)
         r = to_float64(x) - parts.mu
-        return r if mask is None else r * mask, Masks.of(mask, parts.covariance)
+        r = r if mask is None else r * mask
+        return r if parts.scale is None else r / parts.scale, parts.noise.masks(mask)
 
     def log_prob(self, params, x, mask=None):
         parts = self.parts(params)
-        r, masks = self.residuals(parts, observed(x, mask), mask)
-        if parts.of_row is not None:
-            variance = parts.of_row.square()
-            found = covariances.log_scaled_normal(r, parts.covariance, variance, self.floor, masks)
-        elif parts.of_column is not None:
-            found = covariances.log_normal(r / parts.of_column, parts.covariance, masks)
-            log_scale = parts.of_column.log()
-            found = found - sum_columns(log_scale, None if mask is None else to_float64(mask))
-        else:
-            found = covariances.log_normal(r, parts.covariance, masks)
+        found = parts.noise.log_prob(*self.residuals(parts, observed(x, mask), mask))
+        if parts.scale is not None:
+            mask = None if mask is None else to_float64(mask)
+            found = found - sum_columns(parts.scale.log(), mask)
         return like(found.reshape(params.shape[:-1]), params)
 
     def log_prob_per_column(self, params, x):
@@ -250,44 +249,21 @@ class CorrelatedGaussian(Gaussian):
         inverse covariance P: x_j - E[x_j | the others] = (P r)_j / P_jj.
         """
         parts = self.parts(params)
-        r, masks = self.residuals(parts, x, None)
-        if parts.of_row is not None:
-            values, vectors = covariances.eigen(parts.covariance, masks.distinct)
-            weights = 1 / (parts.of_row.square().unsqueeze(-1) * values + self.floor)
-            u = (r @ vectors[0] * weights) @ vectors[0].mT
-            precision = weights @ vectors[0].square().mT
-        else:
-            scale = 1 if parts.of_column is None else parts.of_column
-            inverse, _ = covariances.inverse_roots(parts.covariance, masks.distinct)
-            u = (r / scale) @ (inverse[0].mT @ inverse[0]) / scale
-            precision = inverse[0].square().sum(0) / (scale * scale)
-        found = log_normal(u / precision, 0.0, -torch.log(precision))
+        u, precision = parts.noise.precision(self.residuals(parts, x, None)[0])
+        scale = 1.0 if parts.scale is None else parts.scale
+        logvar = 2 * torch.log(torch.as_tensor(scale)) - precision.log()
+        found = log_normal(scale * u / precision, 0.0, logvar)
         return like(found.reshape(*params.shape[:-1], -1), params)
 
     def given(self, params, x, mask):
         parts = self.parts(params)
         r, masks = self.residuals(parts, observed(x, mask), mask)
-        predicted, variance = self.predict(parts, r, masks)
+        predicted, variance = parts.noise.predict(r, masks)
+        std, scale = variance.sqrt(), 1.0 if parts.scale is None else parts.scale
         shape = (*params.shape[:-1], self.n_columns)
-        std = variance.sqrt().expand_as(parts.mu)
-        mean, std = (like(part.reshape(shape), params) for part in (parts.mu + predicted, std))
+        mean, std = parts.mu + scale * predicted, (scale * std).expand_as(parts.mu)
+        mean, std = (like(part.reshape(shape), params) for part in (mean, std))
         return Conditioned(mean, std, params, x, mask)
-
-    def predict(self, parts, r, masks):
-        """What observed residuals say of missing ones [N, B, D], and the variance that is left."""
-        missing = 1 - masks.rows_of(masks.distinct)  # [B, D] or [1, D]
-        if parts.of_row is None:
-            scale = 1 if parts.of_column is None else parts.of_column
-            found = covariances.conditional(parts.covariance, masks)
-            return scale * covariances.times(r / scale, found.gain), scale**2 * found.variance
-        variance = parts.of_row.square().unsqueeze(-1)  # [N, B, 1]
-        values, vectors = covariances.eigen(parts.covariance, masks.distinct)
-        seen = masks.rows_of(vectors * masks.distinct.unsqueeze(-1))
-        weights = 1 / (variance * masks.rows_of(values) + self.floor)
-        u = covariances.times(covariances.times(r, seen) * weights, seen.mT)
-        explained = covariances.times(weights, (parts.covariance @ seen).square().mT)
-        left = variance * parts.covariance.diagonal() + self.floor - variance**2 * explained
-        return variance * (u @ parts.covariance) * missing, left.clamp(min=0) * missing
 
     def mean(self, params):
         if isinstance(params, Conditioned):
@@ -298,12 +274,8 @@ class CorrelatedGaussian(Gaussian):
         if isinstance(params, Conditioned):
             return params.std
         parts = self.parts(params)
-        variance = parts.covariance.diagonal()
-        if parts.of_column is not None:
-            variance = parts.of_column.square() * variance
-        elif parts.of_row is not None:
-            variance = parts.of_row.square().unsqueeze(-1) * variance + self.floor
-        std = variance.sqrt().expand_as(parts.mu)
+        std = parts.noise.variance.sqrt().expand_as(parts.mu)
+        std = std if parts.scale is None else parts.scale * std
         return like(std.reshape(*params.shape[:-1], -1), params)
 
     def sample(self, params):
@@ -313,40 +285,34 @@ class CorrelatedGaussian(Gaussian):
         given = params if isinstance(params, Conditioned) else None
         params = params if given is None else given.params
         parts = self.parts(params)
-        x = parts.mu + self.draw_noise(parts)
+        noise = parts.noise.draw(parts.mu)
         if given is not None:
-            gap, masks = self.residuals(
-                parts._replace(mu=x), observed(given.x, given.mask), given.mask
-            )
-            x = x + self.predict(parts, gap, masks)[0]
-        return like(x.reshape(*params.shape[:-1], -1), params)
-
-    def draw_noise(self, parts):
-        eps = torch.randn_like(parts.mu) @ parts.root.mT
-        if parts.of_column is not None:
-            eps = parts.of_column * eps
-        elif parts.of_row is not None:
-            eps = parts.of_row.unsqueeze(-1) * eps
-        if self.floor:
-            eps = eps + math.sqrt(self.floor) * torch.randn_like(eps)
-        return eps
+            r, masks = self.residuals(parts, observed(given.x, given.mask), given.mask)
+            seen = noise if given.mask is None else noise * to_float64(given.mask)
+            noise = noise + parts.noise.predict(r - seen, masks)[0]
+        noise = noise if parts.scale is None else parts.scale * noise
+        return like((parts.mu + noise).reshape(*params.shape[:-1], -1), params)
 
 
 class Parts(NamedTuple):
-    """float64: mu [N, B, D], A T and the covariance [D, D], and the scales a(z) of columns
-    [N, B, D] or of rows [N, B] where there are such.
+    """mu [N, B, D], the noise before it is scaled, and the scales a(z) of columns [N, B, D] where
+    there are such; float64.
     """
 
     mu: torch.Tensor
-    root: torch.Tensor
-    covariance: torch.Tensor
-    of_column: torch.Tensor | None = None
-    of_row: torch.Tensor | None = None
+    noise: Dense | Scaled | LowRank
+    scale: torch.Tensor | None = None
 
 
 def like(result, other):
     """A float64 result with the type and the device of another tensor, which may lack float64."""
     return result.to(other.dtype).to(other.device)
+
+
+def factors_at_start(n_columns, rank):
+    """Small factors that differ, [D, rank], or they would stay alike; no random numbers."""
+    at = torch.arange(n_columns).unsqueeze(-1) + 0.5
+    return 0.1 * torch.cos(math.pi / n_columns * at * (torch.arange(rank) + 1))
 
 
 def stretched_directions(found):
