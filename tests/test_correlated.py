@@ -13,6 +13,7 @@ from parts.forms.tables.encoding import Column
 from parts.model import covariance as covariances
 from parts.model.covariance import Masks, fit_gaussian
 from parts.model.likelihoods import correlated
+from parts.model.likelihoods.base import weighted_mean
 from parts.model.likelihoods.correlated import (
     NEAR_COPY,
     NOISES,
@@ -437,3 +438,98 @@ def test_noise_is_refused_where_it_does_not_go():
         CorrelatedGaussian(2, "fixed:1", "correlated")
     with pytest.raises(UserError, match="correlated does not go with --real student"):
         Mixed(COLUMNS, "column", "student", "correlated")
+
+
+# By preset and rows, and through the scripts
+
+
+def trips(n=400):
+    """Trips whose end lies minutes after their start, which spread over a month."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    start = pd.Timestamp("2024-03-01") + pd.to_timedelta(rng.integers(0, 30 * 24 * 3600, n), "s")
+    took = pd.to_timedelta(np.round(60 * rng.gamma(4.0, 4.0, n) + 60), "s")
+    fee = np.round(2 + 0.5 * took.total_seconds() / 60 + rng.normal(size=n), 2)
+    frame = pd.DataFrame({"start": start, "end": start + took, "fee": fee})
+    for name in ("start", "end"):
+        frame[name] = frame[name].dt.strftime("%Y-%m-%d %H:%M:%S")
+    return frame
+
+
+def minutes(frame):
+    import pandas as pd
+
+    return (pd.to_datetime(frame["end"]) - pd.to_datetime(frame["start"])).dt.total_seconds() / 60
+
+
+def test_presets_choose_the_noise_by_use_and_rows(tmp_path):
+    from parts.console.fitting import prepare
+
+    path = tmp_path / "trips.csv"
+    trips().to_csv(path, index=False)
+    plain = tmp_path / "plain.csv"
+    np.savetxt(plain, np.random.default_rng(0).normal(size=(100, 3)), "%.4f", ",", header="a,b,c")
+
+    def noise(path, **given):
+        return prepare({"data": str(path), **given})[0].model.noise
+
+    assert noise(path) == "stretched"
+    assert noise(path, preset="impute") == "stretched-correlated"
+    assert noise(plain) == "independent"
+    assert noise(plain, preset="impute") == "correlated"
+    assert noise(plain, noise="stretched") == "stretched"
+    assert noise(plain, preset="impute", real="student") == "independent"
+    assert noise("synthetic") == "fitted"
+    assert noise("synthetic", variance="fixed:1") == "independent"
+    assert noise("synthetic", preset="classic") == "independent"
+    assert noise("synthetic", model="vaegan") == "independent"
+    assert noise("digits", likelihood="gaussian") == "independent"
+
+
+def test_trips_end_after_they_begin_when_generated_and_when_filled(call, train, tmp_path):
+    import pandas as pd
+
+    frame = trips()
+    frame.to_csv(tmp_path / "trips.csv", index=False)
+    train(tmp_path / "runs", "t", "--data", tmp_path / "trips.csv", "--epochs", "40")
+    out = tmp_path / "new.csv"
+    flags = ["--runs-dir", tmp_path / "runs", "--run", "t"]
+    made = call("generate", *flags, "--n", "500", "--out", out)
+    assert made.code == 0, made.err
+    took = minutes(pd.read_csv(out))
+    assert (took < 0).mean() < 0.01
+    assert np.percentile(took, [5, 50, 95]) == pytest.approx(
+        np.percentile(minutes(frame), [5, 50, 95]), rel=0.2
+    )
+    holed = frame.copy()
+    holed.loc[:49, "end"] = ""
+    holed.to_csv(tmp_path / "holed.csv", index=False)
+    done = call("impute", tmp_path / "holed.csv", *flags, "--out", tmp_path / "filled.csv")
+    assert done.code == 0, done.err
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    assert filled["start"].equals(frame["start"])
+    assert (minutes(filled) - minutes(frame)).abs()[:50].median() < 8
+
+
+def test_resumed_training_has_the_same_bits(train, tmp_path):
+    trips().to_csv(tmp_path / "trips.csv", index=False)
+    flags = ["--data", tmp_path / "trips.csv", "--schedule", "constant", "--preset", "impute"]
+    whole = train(tmp_path / "runs", "whole", *flags, "--epochs", "3")
+    train(tmp_path / "runs", "parts", *flags, "--epochs", "1")
+    halves = train(tmp_path / "runs", "parts", "--resume", "parts", "--epochs", "3")
+    ours, theirs = (torch.load(run / "checkpoint.pt", weights_only=True) for run in (halves, whole))
+    assert set(ours["model"]) == set(theirs["model"])
+    for name, value in ours["model"].items():
+        assert torch.equal(value, theirs["model"][name]), name
+    block = "likelihood.blocks.real."
+    assert ours["model"][block + "A"].dtype == torch.float64
+    assert not torch.equal(ours["model"][block + "A"], torch.eye(3).double())
+
+
+def test_weights_of_dates_in_seconds_sum_to_one():
+    values = 1.6e9 + torch.randn(7, 5, 2).double()
+    weights = torch.rand(7, 5).softmax(0)
+    exact = weights.double() / weights.double().sum(0)
+    expected = 1.6e9 + (exact.unsqueeze(-1) * (values - 1.6e9)).sum(0)
+    close(weighted_mean(values, weights), expected, rtol=0, atol=1e-5)

@@ -70,7 +70,8 @@ class PlayedDevice(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         name, asked = function.__name__, self.destination(function, args, kwargs)
-        tensors = list(tensors_in((args, kwargs)))
+        # What else a deep copy has copied so far is no part of this one.
+        tensors = list(tensors_in(args[:1] if name == "__deepcopy__" else (args, kwargs)))
         if not self.is_own(asked) and not any(isinstance(t, OnDevice) for t in tensors):
             return function(*args, **kwargs)
         with torch._C.DisableTorchFunctionSubclass():

@@ -338,7 +338,7 @@ def fit_gaussian(x, mask=None):
     r = (x - mean) * mask
     covariance = pairwise(r, mask)
     masks = Masks.of(mask, covariance)
-    share = masks.sums(torch.ones(len(x), dtype=x.dtype)) / len(x)  # of rows, by mask
+    share = masks.sums(x.new_ones(len(x))) / len(x)  # of rows, by mask
     before = torch.linalg.eigvalsh(covariance)
     for _ in range(MAX_ROUNDS):
         r = (x - mean) * mask

@@ -159,7 +159,7 @@ class CorrelatedGaussian(Gaussian):
         to_params = torch.zeros(self.n_params, n).to(values)
         to_params[: len(values)] = axes * (weight * own.rsqrt())
         parts = to_z, -to_z @ found.mean, -precision.log(), to_params
-        start = LinearStart(*(part.float() for part in parts))
+        start = LinearStart(*(part.float().cpu() for part in parts))
         return vectors, noise.sqrt(), (noise + self.floor).rsqrt(), start
 
     def penalty(self):
