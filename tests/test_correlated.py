@@ -9,7 +9,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from parts.errors import UserError
-from parts.forms.tables.encoding import Column
+from parts.forms.units import Column
 from parts.model import covariance as covariances
 from parts.model.covariance import Masks, fit_gaussian
 from parts.model.likelihoods import correlated
@@ -434,9 +434,9 @@ def test_the_encoder_sees_the_differences_of_near_copies():
 
 
 def test_noise_is_refused_where_it_does_not_go():
-    with pytest.raises(UserError, match="fixed:1 goes with --noise independent"):
+    with pytest.raises(UserError, match="fixed:1 goes with independent noise"):
         CorrelatedGaussian(2, "fixed:1", "correlated")
-    with pytest.raises(UserError, match="correlated does not go with --real student"):
+    with pytest.raises(UserError, match="correlated does not go with real student"):
         Mixed(COLUMNS, "column", "student", "correlated")
 
 

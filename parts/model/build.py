@@ -143,7 +143,7 @@ def refuse_unfit(config):
                 f"option {option} goes with objective elbo, not with {training.objective}"
             )
     if model.noise == "fitted" and model.network != "mlp":
-        raise UserError(f"--noise fitted goes with --network mlp, not {model.network}")
+        raise UserError(f"noise fitted goes with network mlp, not with {model.network}")
     if training.free_bits and not plain:
         raise UserError("option free_bits needs a KL of each latent: no flow, and prior normal")
 

@@ -39,7 +39,7 @@ class Mixed(Likelihood):
 
     def __init__(self, columns, variance="shared", real="gaussian", noise="independent"):
         if real == "student" and noise != "independent":
-            raise UserError(f"--noise {noise} does not go with --real student")
+            raise UserError(f"noise {noise} does not go with real student")
         number = StudentT if real == "student" else partial(numbers, noise=noise)
         limits = {"floor": TABLE_MIN_VARIANCE, "ceiling": TABLE_MAX_VARIANCE}
         build = {
