@@ -200,7 +200,11 @@ def test_near_copies_survive(gap):
 def test_a_covariance_that_is_none_gives_nan_and_no_error():
     masks = Masks.of(None, torch.eye(2).double())
     broken = torch.tensor([[1.0, 2.0], [2.0, 1.0]]).double()
-    assert covariances.log_normal(torch.zeros(1, 3, 2).double(), broken, masks).isnan().all()
+    r = torch.zeros(1, 3, 2).double()
+    assert covariances.log_normal(r, broken, masks).isnan().all()
+    broken = torch.full_like(broken, torch.inf)
+    assert covariances.log_normal(r, broken, masks).isnan().all()
+    assert covariances.log_scaled_normal(r, broken, r[..., 0] + 1, 0.1, masks).isnan().all()
 
 
 # Missing cells given observed ones, and draws

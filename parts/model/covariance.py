@@ -117,9 +117,14 @@ def log_normal(r, covariance, masks):
 
 
 def eigen(covariance, masks):
-    """Eigenvalues [G, D] and vectors [G, D, D] of the observed blocks; 0 for what is missing."""
-    values, vectors = torch.linalg.eigh(covariance * outer(masks))
-    return values.clamp(min=0), vectors
+    """Eigenvalues [G, D] and vectors [G, D, D] of the observed blocks; 0 for what is missing.
+
+    The values are NaN where the covariance is not finite, which torch.linalg.eigh refuses.
+    """
+    blocks = covariance * outer(masks)
+    finite = blocks.isfinite().all()
+    values, vectors = torch.linalg.eigh(torch.where(finite, blocks, 0.0))
+    return torch.where(finite, values.clamp(min=0), torch.nan), vectors
 
 
 class LogScaledNormal(torch.autograd.Function):

@@ -69,7 +69,9 @@ class CorrelatedGaussian(Gaussian):
         self.noise_name, (directions, triangular) = noise, NOISES[noise]
         fits = directions == "fit"
         if variance.startswith("fixed"):
-            raise UserError(f"variance {variance} goes with independent noise, not with {noise} noise")
+            raise UserError(
+                f"variance {variance} goes with independent noise, not with {noise} noise"
+            )
         of_diagonal = "column" if variance == "decoder" else variance
         super().__init__(n_columns, of_diagonal, FITTED_FLOOR if fits else floor, ceiling)
         self.variance, self.scales = variance, variance == "decoder"
