@@ -61,7 +61,7 @@ NOISE = {
     "impute": ("correlated", "stretched-correlated"),
     "density": ("fitted", "fitted"),
 }
-MOST_FITTED = 256  # most columns of which training starts at a Gaussian
+MOST_FITTED = 100  # most columns of which training starts at a Gaussian
 # Preset -> the variance with fewer than LARGE_TABLE rows, and the one with more.
 VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}
 N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
