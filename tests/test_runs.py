@@ -796,6 +796,7 @@ def test_no_two_parts_of_a_config_have_an_option_of_one_name():
 
 def test_what_is_asked_of_nothing_is_the_default_with_what_the_data_set_decides():
     changed = {"n_rows": 1000, "val_fraction": 0.0, "test_fraction": 0.2, "likelihood": "gaussian"}
+    changed |= {"preset": "density", "noise": None}
     assert resolve({}).flat() == Config().flat() | changed
     assert resolve({"data": "iris"}).data.val_fraction == 0.1
     assert resolve({"data": "iris", "val_fraction": 0.3}).data.val_fraction == 0.3
