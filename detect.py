@@ -22,11 +22,19 @@ from parts.forms import conditions
 from parts.forms.cells import labels_of
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
-from parts.tasks.score import Scorer, compare, conformal_threshold, ranks, rows_needed
+from parts.tasks.score import (
+    Scorer,
+    compare,
+    conformal_threshold,
+    ranks,
+    rows_needed,
+    top_threshold,
+)
 
 COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
 EXPLAINED = (1000, 10_000)  # fewest and most rows that get an `anomaly_why`
 N_EXPLAINED_AT_A_TIME = 1000
+CONTAMINATION = {False: 0.01, True: 0.1}  # default, by whether the run's rows are in question
 N_PRINTED = 10  # rows that the report lists
 
 
@@ -36,8 +44,10 @@ def make_parser():
     parser.add_argument(
         "--contamination",
         type=open_fraction,
-        default=0.01,
-        help="largest share of fresh rows like the run's that are flagged (default: 0.01)",
+        metavar="SHARE",
+        help="share of the rows that are flagged: of this file, where the run is fitted to it "
+        "(default: 0.1); of fresh rows like the run's, where the run was trained on rows that are "
+        "in order (default: 0.01)",
     )
     parser.add_argument(
         "--labels", metavar="COLUMN", help="0/1 answers to measure by; never shown to the model"
@@ -69,6 +79,23 @@ def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
     return why.astype(str)
 
 
+def reference_of(scorer, fitted, scores, form, is_own):
+    """The rows by which the threshold is set, as a Reference, their scores, and what they are.
+
+    They are held-out rows. If the run was trained on rows in question, held-out rows hold as many
+    odd ones as others do: then they are the scored rows if the file is the run's own, else a sample
+    of the run's rows.
+    """
+    if fitted.in_question:
+        if is_own:
+            return fitted.train, scores, "scored"
+        return fitted.train, scorer.of_reference(fitted.train), "training"
+    if len(fitted.held.x):
+        return fitted.held, scorer.of_reference(fitted.held), "held-out"
+    print(f"Note: the run held no {form.rows} out, so the threshold is set by training {form.rows}")
+    return fitted.train, scorer.of_reference(fitted.train), "training"
+
+
 def report(form, scores, held, threshold, share, flagged, rank, why, what="held-out"):
     """Print the threshold and the rows with the highest scores."""
     n_flagged, n_held = flagged.sum(), len(held)
@@ -79,6 +106,11 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
             f"Threshold: none. {n_held} {what} {form.rows} cannot tell the oddest "
             f"{100 * share:.3g} % of fresh {form.rows} from others, {needed} could: give more "
             f"{form.rows}, or a larger --contamination{certain}"
+        )
+    elif what == "scored":
+        print(
+            f"Threshold: {threshold:.2f} nats, beyond which lie the oddest {100 * share:.3g} % of "
+            f"the {form.rows} (--contamination {share:g}): {n_flagged} of {len(scores)}"
         )
     else:
         print(
@@ -106,20 +138,14 @@ def detect(args, locks):
         refuse_own_labels(run, args.labels)
     labels = None if args.labels is None else labels_of(source.table(), args.labels)
     ignored = [] if args.labels is None else [args.labels]
-    run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored)
-    held, what = fitted.held, "held-out"
-    if not len(held.x):
-        print(
-            f"Note: the run held no {form.rows} out, so the threshold is set by training "
-            f"{form.rows}"
-        )
-        held, what = fitted.train, "training"
-
+    run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
     scorer = Scorer(fitted, args.n_samples, args.seed)
     with progress_bar(len(encoded.x), 0) as bar:
         scores = scorer.of_encoded(encoded, bar.update)
-    held_scores = scorer.of_reference(held)
-    threshold = conformal_threshold(held_scores, args.contamination)
+    is_own = run.config().fingerprint == source.fingerprint
+    held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
+    share = args.contamination or CONTAMINATION[fitted.in_question]
+    threshold = (top_threshold if what == "scored" else conformal_threshold)(held_scores, share)
     certain = encoded.impossible.any(1)
     flagged, rank = (scores > threshold) | certain & math.isinf(threshold), ranks(scores)
     found = dict(zip(COLUMNS, (scores.round(4), flagged.astype(int), rank), strict=False))
@@ -129,9 +155,10 @@ def detect(args, locks):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    report(form, scores, held_scores, threshold, args.contamination, flagged, rank, why, what)
+    report(form, scores, held_scores, threshold, share, flagged, rank, why, what)
+    held_scores = held_scores[:0] if what == "scored" else held_scores
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
-    kept |= {"of": np.array(form.rows), "form": np.array(form.name)}
+    kept |= {"of": np.array(form.rows), "form": np.array(form.name), "what": np.array(what)}
     if labels is not None:
         from parts.measure import baselines
 

@@ -23,7 +23,7 @@ from parts.model.likelihoods.mixed import Bernoulli, Mixed
 from parts.model.networks import NETWORKS, most_linear, start_linear
 from parts.model.noise import normal_grid
 from parts.model.normal import LOG_2PI, kl_normal, log_normal
-from parts.model.objectives import OBJECTIVES
+from parts.model.objectives import OBJECTIVES, means, weights_of_typical
 
 __all__ = [
     "LIKELIHOODS",
@@ -233,15 +233,22 @@ class VAE(nn.Module):
         hide_rate=0.0,
         free_bits=0.0,
         capacity=None,
+        trim=0.0,
     ):
-        """What phase `phase` minimises, of each row [B], and parts of its mean as detached scalars.
+        """What phase `phase` minimises, of each row [B], and means of its parts, detached.
 
-        The options are those of parts/model/objectives.py.
+        The options are those of parts/model/objectives.py. Of a share `trim` of the rows, those
+        with the highest loss per observed cell, it is 0.
         """
         batch = batch._replace(x=self.likelihood.draw(batch.x))
         if hide_rate:
             batch = hide(batch, hide_rate)
         loss, parts = OBJECTIVES[objective](self, batch, beta, n_samples, free_bits, capacity)
+        if trim:
+            weights = weights_of_typical(loss, batch.mask, trim)
+            loss, parts = torch.where(weights > 0, weights * loss, 0.0), means(parts, weights)
+        else:
+            parts = means(parts)
         penalty = self.likelihood.penalty()
         return loss if penalty is None else loss + penalty, parts
 

@@ -129,6 +129,10 @@ def fraction(text):
     return _number(text, float, "a fraction from 0 up to, not including, 1", lambda v: 0 <= v < 1)
 
 
+def share_below_half(text):
+    return _number(text, float, "a share from 0 up to, not including, 0.5", lambda v: 0 <= v < 0.5)
+
+
 def open_fraction(text):
     return _number(text, float, "a fraction between 0 and 1", lambda v: 0 < v < 1)
 

@@ -1,9 +1,9 @@
 """What training climbs: bounds on log p(x), each with its gradient estimator.
 
 An objective takes a model, a Batch, beta and the number of samples K. It returns the loss of each
-row [B], whose mean over rows is minimised, and the parts of that mean as detached scalars. Weights
-of rows are no part of it: see `weighted_mean` in parts/training/loop.py. beta weighs the KL
-(Higgins et al. 2017), or its estimate in log w.
+row [B], whose mean over rows is minimised, and parts of it by name, [..., B]. Weights of rows are
+no part of it: see `weighted_mean` in parts/training/loop.py, and `weights_of_typical` below. beta
+weighs the KL (Higgins et al. 2017), or its estimate in log w.
 """
 
 import math
@@ -30,7 +30,7 @@ def elbo(model, batch, beta, n_samples, free_bits=0.0, capacity=None):
         distance = rate - capacity
         rate = distance.detach().mean().sign() * distance  # its mean is |mean rate - capacity|
     loss = -torch.sub(log_px_z, rate, alpha=beta)  # the only minus between a bound and a loss
-    return loss, means({"loss": loss, "log_px_z": log_px_z, "kl": kl})
+    return loss, {"loss": loss, "log_px_z": log_px_z, "kl": kl}
 
 
 def free_bits_rate(kl_by_latent, free_bits):
@@ -46,7 +46,7 @@ def iwae(model, batch, beta, n_samples, *_):
     """Minus the importance-weighted bound (Burda et al. 2016, eq. 8)."""
     log_px_z, log_ratio, _ = model.log_w_terms(*batch, n_samples=n_samples)
     loss = -mean_over_members(log_mean_exp(log_px_z + beta * log_ratio))
-    return loss, means({"loss": loss, "log_px_z": log_px_z, "kl": -log_ratio})
+    return loss, {"loss": loss, "log_px_z": log_px_z, "kl": -log_ratio}
 
 
 def dreg(model, batch, beta, n_samples, *_):
@@ -67,7 +67,7 @@ def dreg(model, batch, beta, n_samples, *_):
         once_more = torch.lerp(torch.ones_like(weights), weights, beta).unsqueeze(-1)
         z.register_hook(lambda grad: once_more * grad)
     loss = -mean_over_members(bound)
-    return loss, means({"loss": loss, "log_px_z": log_px_z, "kl": -log_ratio})
+    return loss, {"loss": loss, "log_px_z": log_px_z, "kl": -log_ratio}
 
 
 def log_mean_exp(log_w):
@@ -80,9 +80,30 @@ def mean_over_members(per_row):
     return per_row if per_row.dim() == 1 else per_row.mean(0)
 
 
-def means(parts):
-    """The means of tensors by name, as detached scalars: what is logged beside a loss."""
-    return {name: value.detach().mean() for name, value in parts.items()}
+def means(parts, weights=None):
+    """The means of tensors [..., B] by name, as detached scalars: what is logged beside a loss.
+
+    `weights` [B] of rows, if given, have mean 1.
+    """
+    if weights is None:
+        return {name: value.detach().mean() for name, value in parts.items()}
+    return {name: (weights * value.detach()).mean() for name, value in parts.items()}
+
+
+def weights_of_typical(loss, mask, trim):
+    """Weights [B] of mean 1: 0 for the share `trim` of rows with the highest loss per seen cell.
+
+    Least trimmed squares (Rousseeuw 1984) with a bound on log p(x) in place of squares: a row that
+    is far from what most rows look like is left out before it can be learned, and as it is never
+    learned it stays far. By observed cell, because a row with hidden cells has a smaller loss.
+    """
+    cost = loss.detach()
+    if mask is not None:
+        cost = cost / mask.sum(-1).clamp(min=1)
+    n_kept = len(cost) - int(round(trim * len(cost)))
+    cost = torch.nan_to_num(cost, nan=math.inf)
+    kept = (cost <= cost.kthvalue(n_kept).values).to(loss.dtype)
+    return kept / kept.mean()
 
 
 OBJECTIVES = {"elbo": elbo, "iwae": iwae, "dreg": dreg}

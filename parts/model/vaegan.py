@@ -34,6 +34,7 @@ class VAEGAN(VAE):
         "free_bits": (0.0,),
         "capacity": (None,),
         "noise": ("independent",),
+        "trim": (0.0,),
         # The discriminator would tell pixels that were drawn once as 0 or 1 from any mean.
         "binarize": ("dynamic", "none"),
     }

@@ -53,6 +53,7 @@ class VQVAE(VAE):
         "noise": ("independent",),
         "free_bits": (0.0,),
         "capacity": (None,),
+        "trim": (0.0,),
     }
     heads = 1
     n_z_per_condition = 20  # the first is the row's own code, the others are what p(z) would draw

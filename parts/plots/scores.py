@@ -29,8 +29,10 @@ def anomaly_scores(arrays):
             (label, scores[rows], len(scores), look)
             for (label, rows), look in zip(groups.items(), looks, strict=False)
         ),
-        (f"held-out {what}", held, len(held), {"color": "black", "linewidth": 1}),
     ]
+    if len(held):
+        label = f"{arrays['what']} {what}" if "what" in arrays else f"held-out {what}"
+        all_of_them.append((label, held, len(held), {"color": "black", "linewidth": 1}))
     wide = 3 * step / len(all_of_them)
     for i, (label, values, n, look) in enumerate(all_of_them):
         drawn = "stepfilled" if "alpha" in look else "step"

@@ -43,6 +43,11 @@ class Fitted:
     def device(self):
         return next(self.model.parameters()).device
 
+    @property
+    def in_question(self):
+        """Whether the training rows may hold odd ones, which training then left out."""
+        return self.config.training.trim > 0
+
 
 def fit(data, config, device="cpu"):
     """Train a model on Data by a Config, without a run."""

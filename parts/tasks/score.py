@@ -42,7 +42,10 @@ class Scorer:
         pairs = zip(fitted.train, fitted.held, strict=True)
         known = Reference(*[None if a is None else np.concatenate([a, b]) for a, b in pairs])
         self.rows = known.take(random_rows(len(known.x), N_EXEMPLARS))
-        self.prior = self.model.aggregated(*self.batch(*self.rows))
+        # Rows that were left out of training are no sample of what is normal.
+        self.prior = None
+        if not fitted.in_question:
+            self.prior = self.model.aggregated(*self.batch(*self.rows))
 
     def batch(self, x, mask, y=None):
         """The rows as a Batch on the model's device."""
@@ -56,7 +59,9 @@ class Scorer:
         pixels is subtracted, because grey pictures would otherwise be odd.
         """
         seen = with_y_appended(x, mask, y), with_y_appended(*self.rows)
-        own = find_rows(*seen[0], *seen[1]) if len(self.rows.x) > 1 else None
+        own = None
+        if self.prior is not None and len(self.rows.x) > 1:
+            own = find_rows(*seen[0], *seen[1])
         scores, ess = self.estimate(x, mask, self.few, self.prior, own, y, progress)
         few = np.flatnonzero(ess < UNSURE_ESS)
         own, y = (None if part is None else part[few] for part in (own, y))
@@ -156,6 +161,12 @@ def conformal_threshold(held, share):
     n = len(held)
     rank = math.ceil((n + 1) * (1 - share) - 1e-9)
     return math.inf if rank > n else float(np.partition(held, rank - 1)[rank - 1])
+
+
+def top_threshold(scores, share):
+    """The score that at most the share of these scores exceeds, as near to it as can be."""
+    n_flagged = math.floor(len(scores) * share + 1e-9)
+    return float(np.partition(scores, len(scores) - n_flagged - 1)[len(scores) - n_flagged - 1])
 
 
 def rows_needed(share):

@@ -12,6 +12,7 @@ from parts.options import (
     positive,
     positive_int,
     seed,
+    share_below_half,
 )
 from parts.training.loop import SCHEDULES
 from parts.training.presets import PRESETS
@@ -66,6 +67,13 @@ class TrainingConfig:
         parse=non_negative,
         metavar="NATS",
     )
+    trim: float = option(
+        0.0,
+        "leave this share of a batch out of each step, the rows with the lowest bound per observed "
+        "cell, so that rows unlike the others are not learned (default: 0)",
+        parse=share_below_half,
+        metavar="SHARE",
+    )
     seed: int = option(0, "seed of weights, order and noise (default: 0)", parse=seed)
     patience: int = option(
         0, "stop after so many epochs without a better held-out bound (0: never)", parse=count
@@ -87,5 +95,6 @@ class TrainingConfig:
             "objective",
             "n_samples",
             "hide_rate",
+            "trim",
         )
         return {name: getattr(self, name) for name in names}

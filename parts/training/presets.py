@@ -54,18 +54,26 @@ N_STARTED_AT = 5000  # most training rows that initialise a model
 N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one model's
 # The preset "table" with several members, for a run that fills holes.
 PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
+# The preset "table" for a file whose rows are in question: rows unlike the others are not learned.
+PRESETS["detect"] = PRESETS["table"] | {"trim": 0.2}
 # Preset -> the noise without near-copies among the columns, and the noise with them. Scores of rows
 # need noise that is independent of the columns' correlations, fills and densities the other.
 NOISE = {
     "table": ("independent", "stretched"),
+    "detect": ("independent", "stretched"),
     "impute": ("correlated", "stretched-correlated"),
     "density": ("fitted", "fitted"),
 }
 MOST_FITTED = 100  # most columns of which training starts at a Gaussian
 # Preset -> the variance with fewer than LARGE_TABLE rows, and the one with more.
-VARIANCE = {"table": ("shared", "column"), "impute": ("column", "decoder")}
+VARIANCE = {
+    "table": ("shared", "column"),
+    "detect": ("shared", "column"),
+    "impute": ("column", "decoder"),
+}
 N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
 MIN_STEPS = 1200  # fewest steps on a table; the number of epochs follows from them
+MOST_TRIMMED_EPOCHS = 200  # a small table that is read more often is learned with its odd rows
 MIN_EPOCHS = 10  # fewest epochs on a large table
 MAX_STEPS = 6000  # most steps on a large table; one epoch may have more
 LATENT_DIM_RANGE = (8, 32)  # limits of a table's latent_dim, which is half the number of columns
@@ -88,7 +96,8 @@ def fit_to_data(config, data):
     if asked["epochs"] is None:
         batch_size = asked["batch_size"]
         per_epoch = 1 if batch_size == "full" else math.ceil(n / batch_size)
-        steps = min(max(MIN_STEPS, MIN_EPOCHS * per_epoch), MAX_STEPS)
+        least = MIN_STEPS if not asked["trim"] else min(MIN_STEPS, MOST_TRIMMED_EPOCHS * per_epoch)
+        steps = min(max(least, MIN_EPOCHS * per_epoch), MAX_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MAX_STEPS // per_epoch))
     noise = asked["noise"]
     if noise is None:

@@ -80,7 +80,7 @@ class Tables(Form):
         return "mixed" if Path(path).suffix.lower() in TEXT else "gaussian"
 
     def settings_of(self, verb, path):
-        return {"likelihood": "mixed", "preset": "impute" if verb == "impute" else "table"}
+        return {"likelihood": "mixed", "preset": verb}
 
     def refuse(self, config):
         """A table takes every likelihood."""
