@@ -15,6 +15,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.files import output_of, refuse_output
 from parts.forms import conditions, scaling, units
+from parts.forms.tables.relations import Relation, Rules
 
 TEXT = (".csv", ".tsv", ".parquet")  # endings of files that may hold text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
@@ -34,7 +35,7 @@ class Split(NamedTuple):
     """Rows in model units: x [N, D] float32, conditions y [N, C], mask [N, D].
 
     `label` [N] and `factors` [N], with a named field for each factor that generated x, are for
-    figures and measures only.
+    figures and measures only. `values` [N, R] are those of the columns in relations.
     """
 
     x: np.ndarray
@@ -42,6 +43,7 @@ class Split(NamedTuple):
     mask: np.ndarray | None = None
     label: np.ndarray | None = None
     factors: np.ndarray | None = None
+    values: np.ndarray | None = None
 
     def take(self, rows):
         return Split(*[None if part is None else part[rows] for part in self])
@@ -50,15 +52,19 @@ class Split(NamedTuple):
         """A random sample of the rows as a Reference."""
         part = self.take(random_rows(len(self.x), most))
         seen = np.ones(part.x.shape, bool) if part.mask is None else part.mask.astype(bool)
-        return Reference(part.x, seen, part.y)
+        return Reference(part.x, seen, part.y, part.values)
 
 
 class Reference(NamedTuple):
-    """Rows that a run keeps for comparisons: x [n, D], mask [n, D], y [n, C] or None."""
+    """Rows that a run keeps for comparisons: x [n, D], mask [n, D], y [n, C] or None.
+
+    `values` [n, R] are those of the columns in relations, None without any.
+    """
 
     x: np.ndarray
     mask: np.ndarray
     y: np.ndarray | None = None
+    values: np.ndarray | None = None
 
     def take(self, rows):
         return Reference(*[None if part is None else part[rows] for part in self])
@@ -68,6 +74,7 @@ class Encoded(NamedTuple):
     """Rows of a user's data in a run's model units, and notes for the user.
 
     `impossible` [N, D] marks cells outside their column's support; the model takes them as missing.
+    `values` [N, R] are those of the columns in relations, None without any.
     """
 
     x: np.ndarray
@@ -75,6 +82,7 @@ class Encoded(NamedTuple):
     y: np.ndarray | None
     impossible: np.ndarray
     notes: list
+    values: np.ndarray | None = None
 
 
 @dataclass
@@ -129,6 +137,7 @@ class Codec:
     form: str
     columns: list
     shape: tuple
+    relations: list = field(default_factory=list)  # of the training rows, see forms/tables
 
     @cached_property
     def modelled(self):
@@ -152,14 +161,23 @@ class Codec:
         """True where a number is too extreme to predict other cells of its row from it, [N, D]."""
         return units.is_far_out(x, self.modelled)
 
+    @cached_property
+    def rules(self):
+        """The Rules of the relations, None without any."""
+        return Rules(self.columns, self.relations) if self.relations else None
+
     def to_dict(self):
         columns = [column.to_dict() for column in self.columns]
-        return {"form": self.form, "columns": columns, "shape": list(self.shape)}
+        plain = {"form": self.form, "columns": columns, "shape": list(self.shape)}
+        if self.relations:
+            plain["relations"] = [relation.to_dict() for relation in self.relations]
+        return plain
 
     @classmethod
     def from_dict(cls, plain):
         columns = [units.Column(**column) for column in plain["columns"]]
-        return cls(plain["form"], columns, tuple(plain["shape"]))
+        relations = [Relation(**relation) for relation in plain.get("relations", [])]
+        return cls(plain["form"], columns, tuple(plain["shape"]), relations)
 
 
 class Form:
@@ -373,6 +391,14 @@ class Form:
         out = Path(out or self.default_samples)
         refuse_output(out, overwrite)
         return [out]
+
+    def keep_relations(self, drawn, mask, given, fitted, again, rng):
+        """Generated rows changed to obey the relations of a run's training rows, as Kept.
+
+        `given` are x and mask [1, D] of cells that cannot change, or None. `again(n)` draws n other
+        rows, and `rng` draws the rest. Only called where the codec has relations.
+        """
+        raise NotImplementedError
 
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
         """Write generated rows x [n, D] in model units; returns lines to print."""

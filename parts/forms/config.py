@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from parts.forms.tables.relations import relations_option
 from parts.options import fraction, image_size, option, positive_int, seed
 
 
@@ -50,6 +51,13 @@ class DataConfig:
         parse=fraction,
     )
     split_seed: int = option(42, "seed of the split (default: 42)", parse=seed)
+    relations: str | None = option(
+        None,
+        "off, or a JSON file of relations between columns to add and to strike (default: those "
+        "that hold in the training rows)",
+        parse=relations_option,
+        metavar="off|FILE",
+    )
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind
     scaling: str = "standard"  # the likelihood's: standard, none or kinds
     static_pixels: bool = False  # each grey pixel is drawn as 0 or 1 once, before training

@@ -71,7 +71,7 @@ def notes_on_given(fitted, given):
     """Notes on given numbers outside the range of the training rows."""
     codec, train = fitted.codec, fitted.train
     columns = [*codec.modelled, *codec.conditions]
-    x_train, seen = conditions.with_conditions_as_columns(*train, codec.conditions)
+    x_train, seen = conditions.with_conditions_as_columns(*train[:3], codec.conditions)
     x, mask = given
     notes = []
     for j in np.flatnonzero(mask[0]):

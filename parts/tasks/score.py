@@ -6,6 +6,7 @@ threshold = conformal_threshold(scorer.of_reference(fitted.held), 0.01)
 """
 
 import math
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class Scorer:
 
     def __init__(self, fitted, n_samples=100, seed=0):
         self.model, self.device = fitted.model, fitted.device
-        self.columns = fitted.codec.modelled
+        self.columns, self.rules = fitted.codec.modelled, fitted.codec.rules
         n_score = max(N_SCORE, n_samples // 5)
         self.eps, self.few, self.more = (
             self.model.grid(n, seed).to(self.device)
@@ -45,23 +46,28 @@ class Scorer:
         # Rows that were left out of training are no sample of what is normal.
         self.prior = None
         if not fitted.in_question:
-            self.prior = self.model.aggregated(*self.batch(*self.rows))
+            self.prior = self.model.aggregated(*self.batch(*self.rows[:3]))
 
     def batch(self, x, mask, y=None):
         """The rows as a Batch on the model's device."""
         return Batch.on(self.device, x, y, mask)
 
-    def __call__(self, x, mask, y=None, progress=None):
+    def __call__(self, x, mask, y=None, progress=None, values=None):
         """-log p(observed cells | y) of rows [N, D] minus the entropy of rates, nats [N].
 
         `Column.log_det` without `user` gives the units. The score of a row does not depend on other
         rows; rows with few effective samples get more samples. The entropy of x as rates of binary
         pixels is subtracted, because grey pictures would otherwise be odd.
+
+        With `values` of the columns in relations, a cell that an equation gives from others of its
+        row is left out where the equation holds: its probability given these is 1.
         """
-        seen = with_y_appended(x, mask, y), with_y_appended(*self.rows)
         own = None
         if self.prior is not None and len(self.rows.x) > 1:
+            seen = with_y_appended(x, mask, y), with_y_appended(*self.rows[:3])
             own = find_rows(*seen[0], *seen[1])
+        if self.rules is not None and values is not None:
+            mask = mask * ~self.rules.implied(values, [column.name for column in self.columns])
         scores, ess = self.estimate(x, mask, self.few, self.prior, own, y, progress)
         few = np.flatnonzero(ess < UNSURE_ESS)
         own, y = (None if part is None else part[few] for part in (own, y))
@@ -70,12 +76,31 @@ class Scorer:
 
     def of_encoded(self, encoded, progress=None):
         """Scores of Encoded rows, plus IMPOSSIBLE nats for each impossible cell."""
-        scores = self(encoded.x, encoded.mask, encoded.y, progress)
-        return scores + IMPOSSIBLE * encoded.impossible.sum(1)
+        scores = self(encoded.x, encoded.mask, encoded.y, progress, encoded.values)
+        scores += IMPOSSIBLE * encoded.impossible.sum(1)
+        return scores + self.of_relations(encoded.values)
 
     def of_reference(self, rows):
         """Scores of the rows of a Reference."""
-        return self(rows.x, rows.mask.astype(np.float32), rows.y)
+        scores = self(rows.x, rows.mask.astype(np.float32), rows.y, values=rows.values)
+        return scores + self.of_relations(rows.values)
+
+    def of_relations(self, values):
+        """The sum of `relation_nats` over the relations that a row with these values breaks, [N]."""
+        if self.rules is None or values is None:
+            return 0.0
+        return self.rules.broken(values) @ self.relation_nats
+
+    @cached_property
+    def relation_nats(self):
+        """Nats for each relation that a row breaks, [number of relations].
+
+        An ordinary row that breaks one is placed above the run's rows: by the distance from their
+        median score to the highest one, and then by the log-odds `Relation.nats`.
+        """
+        x, mask, y, values = self.rows
+        scores = self(x, mask.astype(np.float32), y, values=values)
+        return scores.max() - np.median(scores) + self.rules.nats
 
     def entropy(self, x):
         """The entropy of x as rates of binary pixels, a lower bound of -log p(x), nats [N]."""

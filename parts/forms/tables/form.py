@@ -11,7 +11,7 @@ from parts.errors import UserError
 from parts.files import output_of
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import TEXT, Encoded, Form, Source, Split
-from parts.forms.tables import encoding, kinds, table_files
+from parts.forms.tables import encoding, kinds, relations, table_files
 
 
 @dataclass
@@ -97,16 +97,18 @@ class Tables(Form):
         wanted = {name: kind for name, kind in config.kinds.items() if name not in names}
         columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted)
         ordered = conditions.in_order(columns, given, source.names)
-        return self.codec(self.name, ordered, (len(units.modelled(columns)),))
+        found = relations.find(frame.iloc[np.sort(rows)], ordered, config.relations)
+        return self.codec(self.name, ordered, (len(units.modelled(columns)),), found)
 
     def encode(self, source, codec, parts, config):
         if config.scaling != "kinds":
             return super().encode(source, codec, parts, config)
         y, notes = conditions.conditions_of_source(source, codec.conditions)
         x, mask, impossible, own = encoding.encode(frame_of(source), codec.columns)
+        values = codec.rules.values(frame_of(source)) if codec.rules else None
         if isinstance(source, TableSource):  # scripts that fit a run to a file need all rows
-            source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes])
-        whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors)
+            source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes], values)
+        whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors, values)
         return [whole.take(rows) for rows in parts], [*own, *notes]
 
     def encode_for(self, source, codec, config, y_train=None):
@@ -123,7 +125,8 @@ class Tables(Form):
         x, mask, impossible, notes = encoding.encode_file(file, own)
         frame = file.frame.assign(**{label: file.labels}) if labelled else file.frame
         y, more = conditions.conditions_of_file(frame, file.path, codec.columns, y_train)
-        return Encoded(x, mask, y, impossible, [*notes, *more])
+        values = codec.rules.values(frame) if codec.rules else None
+        return Encoded(x, mask, y, impossible, [*notes, *more], values)
 
     # Describe
 
@@ -131,7 +134,7 @@ class Tables(Form):
         read = codec.modelled
         if all(column.kind == "real" and column.curve == "linear" for column in read):
             return []
-        return kinds.describe(codec.columns)
+        return [*kinds.describe(codec.columns), *relations.describe(codec.relations)]
 
     def describe_run(self, codec):
         return "a table"
@@ -172,7 +175,11 @@ class Tables(Form):
     def explain(self, scorer, source, encoded, chosen, typical):
         from parts.forms.tables import explanations
 
-        return explanations.explain(scorer, source.file.frame, encoded, chosen, typical)
+        why = explanations.explain(scorer, source.file.frame, encoded, chosen, typical)
+        if scorer.rules is None:
+            return why
+        broken = scorer.rules.words(scorer.rules.broken(encoded.values[chosen]))
+        return ["; ".join(filter(None, pair)) for pair in zip(broken, why, strict=True)]
 
     def write_scores(self, source, codec, scored, outputs, fitted):
         (out,), file = outputs, source.file
