@@ -23,6 +23,7 @@ from parts.tasks.sample import (
     conditions_drawer,
     draw,
     holes_like,
+    keep_relations,
     notes_on_given,
     with_marginals,
     x_of_parameters,
@@ -50,6 +51,11 @@ def make_parser():
         choices=("mean", "drawn"),
         help="pictures are the mean of p(x|z) at a drawn z, or each pixel is drawn too (default: "
         "mean where grey values are taken as probabilities, as by default they are; else drawn)",
+    )
+    add(
+        "--relations",
+        choices=("off",),
+        help="off: rows stay as the model draws them (default: they obey the run's relations)",
     )
     add("--seed", type=seed, default=0, help="seed of the draws (default: 0)")
     add_device_flags(parser)
@@ -97,7 +103,19 @@ def generate(args, locks):
     mask = np.ones_like(drawn.x)
     if args.keep_missing:
         mask = holes_like(fitted, len(drawn.x), cells, rng)
-    lines = form.write_samples(drawn.x, mask, drawn.y, codec, as_given, outputs, fitted)
+    exact = {}
+    if codec.rules is not None and args.relations != "off":
+
+        def again(n):
+            more = draw(fitted, n, cells, draw_y, x_of)
+            x = with_marginals(more.x, fitted, rng) if marginals == "data" else more.x
+            return x, more.y
+
+        with fixed_randomness(args.seed + 1):
+            kept = keep_relations(drawn, mask, fitted, cells, again, rng)
+        drawn, mask, exact = kept.drawn, kept.mask, {"cells": kept.cells}
+        print(kept.report)
+    lines = form.write_samples(drawn.x, mask, drawn.y, codec, as_given, outputs, fitted, **exact)
     print("\n".join(lines))
     if given is not None:
         return

@@ -73,9 +73,11 @@ def fill_file(args, locks):
         filled = fill(filler, encoded, todo, n_draws, args.interval, bar.update)
     lines = form.write_filled(source, codec, holes, todo, filled, outputs, fitted)
     left = form.n_left_empty(source, codec)
+    kept_empty = int((np.isnan(filled.values) & holes[todo]).sum())
     print(
-        f"Filled {holes.sum()} {form.cells} in {len(todo)} of {len(holes)} {form.rows}"
+        f"Filled {holes.sum() - kept_empty} {form.cells} in {len(todo)} of {len(holes)} {form.rows}"
         + (f"; {left} in columns that are not modelled stay empty" if left else "")
+        + (f"; {kept_empty} stay empty as in the training rows" if kept_empty else "")
     )
     if args.check:
 

@@ -392,14 +392,6 @@ class Form:
         refuse_output(out, overwrite)
         return [out]
 
-    def keep_relations(self, drawn, mask, given, fitted, again, rng):
-        """Generated rows changed to obey the relations of a run's training rows, as Kept.
-
-        `given` are x and mask [1, D] of cells that cannot change, or None. `again(n)` draws n other
-        rows, and `rng` draws the rest. Only called where the codec has relations.
-        """
-        raise NotImplementedError
-
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
         """Write generated rows x [n, D] in model units; returns lines to print."""
         self.write_rows(outputs[0], codec.decode(x), codec)

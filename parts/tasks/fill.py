@@ -41,6 +41,8 @@ class Filler:
         # For rates of binary pixels a draw is the rate at a drawn z instead of 0 or 1.
         likelihood = self.model.likelihood
         self.x_of = likelihood.mean if likelihood.are_rates(fitted.train.x) else None
+        self.rules, self.related = fitted.codec.rules, fitted.train.values
+        self.names = [column.name for column in self.columns]
 
     def to_user_units(self, mean, std):
         """Means of components in user units, from means and deviations in model units.
@@ -54,12 +56,19 @@ class Filler:
         ]
         return torch.from_numpy(np.stack(values, -1))
 
-    def chunks(self, x, mask, n_draws, y=None):
+    def known_values(self, x, mask, y=None, values=None):
+        """Values [n, R] of the known cells in relations, exact ones if `values` are given."""
+        known = self.rules.of_rows(x, mask, y, self.codec)
+        return known if values is None else np.where(np.isnan(known), known, values)
+
+    def chunks(self, x, mask, n_draws, y=None, values=None):
         """Yield slices of the rows x [N, D], their values [n, D] and draws [M, n, D] of all cells.
 
         Values and draws are in user units and codes. Cells that are too extreme for the encoder are
-        treated as missing.
+        treated as missing. `values` [N, R] are exact values of the columns in relations.
         """
+        known = None if self.rules is None else self.known_values(x, mask, y, values)
+        rng = np.random.default_rng(self.seed)
         mask = mask * ~self.codec.is_far_out(x)
         n_draws = max(n_draws, 0 if self.statistic == "mean" else N_DRAWS)
         n_rows = max(1, CHUNK_CELLS // (x.shape[1] * max(1, n_draws)))
@@ -74,7 +83,20 @@ class Filler:
                 draws = self.codec.decode(filled.draws.cpu().numpy())
                 mean = filled.mean.cpu().numpy()
                 mean = self.codec.decode(mean) if self.linear else mean
-                yield rows, self.point(mean, draws), draws
+                point = self.point(mean, draws)
+                if known is not None:
+                    point, draws = self.related_cells(point, draws, known[rows], rng)
+                yield rows, point, draws
+
+    def related_cells(self, point, draws, known, rng):
+        """Values [n, D] and draws [M, n, D] changed in missing cells to obey the relations."""
+        point = self.rules.fill(point, known, self.names, self.related)
+        if draws.size:
+            flat = draws.reshape(-1, draws.shape[-1])
+            every = np.tile(known, (len(draws), 1))
+            flat = self.rules.fill(flat, every, self.names, self.related, rng)
+            draws = flat.reshape(draws.shape)
+        return point, draws
 
     def point(self, mean, draws):
         """Replace the means of numbers by the filler's statistic; categories do not change."""
@@ -89,6 +111,7 @@ def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
     """Fill the rows numbered `todo` of Encoded rows.
 
     With `interval` the result has bounds that contain this share of each number's distribution.
+    NaN stands for cells that have to stay empty, because a relation of the training rows says so.
     """
     n, n_columns = len(todo), encoded.x.shape[1]
     values = np.empty((n, n_columns))
@@ -97,13 +120,20 @@ def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
     tail = 50 * (1 - interval) if interval else 0
     y = None if encoded.y is None else encoded.y[todo]
     n_needed = max(n_draws, N_DRAWS if interval else 0)
-    chunks = filler.chunks(encoded.x[todo], encoded.mask[todo], n_needed, y)
+    own = None if encoded.values is None else encoded.values[todo]
+    chunks = filler.chunks(encoded.x[todo], encoded.mask[todo], n_needed, y, own)
     for rows, found, draws in chunks:
         values[rows], kept[:, rows] = found, draws[:n_draws]
         if interval:
             bounds[:, rows] = np.percentile(draws, (tail, 100 - tail), axis=0)
         if progress is not None:
             progress(len(found))
+    if filler.rules is not None:
+        known = filler.known_values(encoded.x[todo], encoded.mask[todo], y, own)
+        for rows in (values, *kept):
+            rows[filler.rules.empty_cells(rows, known, filler.names)] = np.nan
+        if interval:
+            bounds[:, np.isnan(values)] = np.nan
     return Filled(values, kept, bounds)
 
 

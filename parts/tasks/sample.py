@@ -8,6 +8,7 @@ import torch
 
 from parts.forms import conditions
 from parts.forms.tables.marginals import to_marginal
+from parts.forms.tables.relations import keep, listed
 from parts.forms.units import column_arrays
 from parts.measure import closeness
 from parts.model.covariance import MIN_RATIO, fit_gaussian
@@ -28,6 +29,7 @@ class Drawn(NamedTuple):
     x: np.ndarray
     y: np.ndarray | None
     notes: list
+    mask: np.ndarray | None = None  # of cells that relations leave empty; None: all are there
 
 
 def draw(fitted, n, given=None, draw_y=None, x_of=None):
@@ -189,6 +191,29 @@ def holes_like(fitted, n, given, rng):
     return mask if given is None else np.maximum(mask, given[1])
 
 
+class Kept(NamedTuple):
+    """Generated rows that obey a run's relations: Drawn, mask [n, D], exact cells, lines."""
+
+    drawn: Drawn
+    mask: np.ndarray
+    cells: dict
+    report: str
+
+
+def keep_relations(drawn, mask, fitted, given, again, rng):
+    """Change Drawn rows so that they obey the relations of a run, see `relations.keep`."""
+    codec = fitted.codec
+    found = keep(drawn.x, mask, drawn.y, codec, fitted.train.values, given, again, rng)
+    n, rules = len(drawn.x), codec.rules
+    report = (
+        f"Relations of the training rows, kept in {n - found.n_left} of {n} rows "
+        f"(as drawn in {n - found.n_broken}): {listed([r.text for r in rules.relations])}"
+    )
+    whole = np.where(mask > 0, found.mask, 1) if found.mask is not mask else None
+    kept = drawn._replace(x=found.x, y=found.y, mask=whole)
+    return Kept(kept, found.mask, found.cells, report)
+
+
 # Comparisons, by the key that is `compares` of a form
 
 
@@ -239,9 +264,8 @@ def compare_columns(fitted, drawn, x_of, row="row"):
         conditions.with_conditions_as_columns(part.x, part.mask.astype(np.float32), part.y, fixed)
         for part in (fitted.train, fitted.held)
     )
-    generated = conditions.with_conditions_as_columns(
-        drawn.x, np.ones_like(drawn.x), drawn.y, fixed
-    )
+    mask = np.ones_like(drawn.x) if drawn.mask is None else drawn.mask
+    generated = conditions.with_conditions_as_columns(drawn.x, mask, drawn.y, fixed)
     generated = tuple(a[: len(train[0]) + len(held[0])] for a in generated)
     result = closeness.compare(columns, generated, train, held, embed)
     real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))

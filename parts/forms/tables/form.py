@@ -245,12 +245,16 @@ class Tables(Form):
         table_files.refuse_output(out, overwrite)
         return [out]
 
-    def write_samples(self, x, mask, y, codec, given, outputs, fitted):
+    def write_samples(self, x, mask, y, codec, given, outputs, fitted, cells=None):
+        """Write generated rows; `cells` are text of columns that is more exact than x."""
         from parts.forms.tables import samples
 
         (out,) = outputs
         rows = conditions.with_conditions_as_columns(x, mask, y, codec.conditions)
-        frame = samples.as_frame(*rows, codec.columns).assign(**given)
+        frame = samples.as_frame(*rows, codec.columns)
+        for name, text in (cells or {}).items():
+            frame[name] = np.where((frame[name] != "").to_numpy(), text, "")
+        frame = frame.assign(**given)
         return [samples.write(frame, codec.columns, out)]
 
 

@@ -20,12 +20,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms import cells, units
-from parts.forms.tables import encoding
+from parts.forms import cells, conditions, units
+from parts.forms.tables import encoding, samples
 
 DOUBT = 0.05  # probability that one of all bounds on the share of rows that break is wrong
 CHANCE = 0.01  # expected number of relations that are found between independent columns
@@ -42,8 +43,10 @@ MIN_ROWS = 30  # fewest rows that can show a relation
 MAX_CANDIDATES, MAX_FOUND = 2000, 200  # most triples that are tried on the sample; most relations
 N_KEYS = 1000  # most levels of a column that determines another
 CLOSE = 0.5  # spread of a difference / spread of its columns, below which it is drawn instead
-N_NEAR = 10  # training rows whose differences are nearest to the expected one
+N_AT_A_TIME = 20_000  # rows whose differences are drawn at a time
+N_NEAR, N_MEAN = 10, 50  # training rows near to a new one: to draw a difference, for its mean
 N_SHOWN = 12  # most relations that are listed
+N_REPAIRED, N_DONORS, N_TRIED = 500, 2000, 30  # rows mended at a time, by so many training rows
 N_ROUNDS = 10  # times that rows which break a relation are drawn again
 
 
@@ -227,18 +230,14 @@ def unit_of(column):
     return 0.0 if decimals is None else 10.0**-decimals
 
 
-def as_written(values, column):
-    """Numbers [N] as they are read again after they were written; NaN stays."""
-    import pandas as pd
-
-    seen = ~np.isnan(values)
-    found = np.full(len(values), np.nan)
-    if column.levels:
-        found[seen] = values[seen]
-    elif seen.any():
-        text = pd.Series(column.text_of(values[seen]), dtype="str")
-        found[seen] = cells.numbers(text, column.style)
-    return found
+def rounded(values, column):
+    """Numbers [N] in the steps of their column, as they are read again after they were written."""
+    step = unit_of(column)
+    if column.levels or not step or step > 1:
+        return values
+    if is_date(column):
+        return np.round(values / step) * step
+    return np.round(values, max(0, round(-math.log10(step))))
 
 
 # Whether rows break a relation
@@ -1036,15 +1035,22 @@ KINDS = ("order", "sum", "product", "linear", "function", "empty")
 
 
 class Rules:
-    """The relations of a run and the columns in them; see the module for values [N, R]."""
+    """The relations of a run and their columns; see the module for values [N, R].
+
+    The columns are those in a relation, or all of a table in which differences are to be drawn:
+    `in_relation` [R] tells which of them may change.
+    """
 
     def __init__(self, columns, relations):
         names = {name for relation in relations for name in relation.columns}
-        self.columns = [column for column in columns if column.name in names]
+        drawn = any(relation.close for relation in relations)
+        self.columns = [c for c in related(columns) if drawn or c.name in names]
+        self.in_relation = np.array([column.name in names for column in self.columns])
         self.names = [column.name for column in self.columns]
         self.relations = list(relations)
         self.places = [[self.names.index(name) for name in r.columns] for r in self.relations]
         self.levels = [level_values(c) if c.levels else None for c in self.columns]
+        self.steps = [math.inf if c.levels else unit_of(c) for c in self.columns]
         self.nats = np.array([relation.nats for relation in self.relations])
 
     def values(self, frame):
@@ -1062,7 +1068,39 @@ class Rules:
                 code = np.clip(np.nan_to_num(np.round(own)), 0, len(levels) - 1).astype(int)
                 found[:, j] = np.where(np.isnan(own), np.nan, levels[code])
             else:
-                found[:, j] = as_written(own, column)
+                found[:, j] = rounded(own, column)
+        return found
+
+    def of_rows(self, x, mask, y, codec):
+        """Values [N, R] of rows in model units, NaN where a cell or a condition is unknown."""
+        columns = [*codec.modelled, *codec.conditions]
+        x, mask = conditions.with_conditions_as_columns(x, mask, y, codec.conditions)
+        user = np.where(mask > 0, units.to_user(x, columns), np.nan)
+        return self.of_units(user, [column.name for column in columns])
+
+    def fill(self, rows, known, names, train, rng=None):
+        """Fill rows [n, D] in the user's units and codes so that they obey the relations.
+
+        `names` are those of the D columns. `known` are values [n, R], NaN where a cell is missing.
+        """
+        seen = ~np.isnan(known)
+        values = np.where(seen, known, self.of_units(rows, names))
+        values = self.settle(values, seen, train, rng)
+        rows = rows.copy()
+        for j, name in enumerate(self.names):
+            if name in names and self.in_relation[j]:
+                at, hole = names.index(name), ~seen[:, j] & ~np.isnan(values[:, j])
+                rows[hole, at] = self.to_units(values[hole, j], j)
+        return rows
+
+    def empty_cells(self, rows, known, names):
+        """True where a cell has to stay empty, [n, D]; arguments as in `fill`."""
+        values = np.where(np.isnan(known), self.of_units(rows, names), known)
+        empty = self.empty(values)
+        found = np.zeros(rows.shape, bool)
+        for j, name in enumerate(self.names):
+            if name in names:
+                found[:, names.index(name)] = empty[:, j] & np.isnan(known[:, j])
         return found
 
     def to_units(self, values, j):
@@ -1088,7 +1126,7 @@ class Rules:
         """
         found = np.zeros((len(values), len(names)), bool)
         wrong, seen = self.broken(values), ~np.isnan(values)
-        done = np.zeros(len(self.columns), bool)
+        done = ~self.in_relation
         while not done.all():
             way, i, j = self.next_step(done)
             done[j] = True
@@ -1111,6 +1149,19 @@ class Rules:
                 found[:, b] |= np.isin(values[:, a[0]], wanted)
         return found
 
+    def present(self, values):
+        """True where no cell may be empty, because others are so exactly there, [N, R]."""
+        found = np.zeros(values.shape, bool)
+        for relation, (b, *a) in zip(self.relations, self.places, strict=True):
+            if relation.kind == "empty" and relation.levels and relation.only:
+                wanted = codes_of_cells(relation.levels, self.columns[a[0]])
+                found[:, b] |= ~np.isin(values[:, a[0]], wanted)
+        return found
+
+    def broken_when_emptied(self, values, fixed):
+        """`broken` of rows after the cells that have to be empty and are not `fixed` [R] are."""
+        return self.broken(np.where(self.empty(values) & ~fixed, np.nan, values))
+
     def follower(self, i, train):
         """The Follower of the order numbered i, fitted to training values [n, R]."""
         made = vars(self).setdefault("followers", {})
@@ -1125,9 +1176,10 @@ class Rules:
         Columns are settled one after another: one that an equation or a function gives is
         computed, the upper of two close columns is the lower one plus a difference of training
         rows, and the others stay as they are. `train` are values of training rows. `rng` draws
-        differences; without it they are medians.
+        differences; without it they are means.
         """
         values = values.copy()
+        known = known | ~self.in_relation
         patterns, group = np.unique(known, axis=0, return_inverse=True)
         for number, fixed in enumerate(patterns):
             if fixed.all():
@@ -1141,9 +1193,30 @@ class Rules:
         steps, done = [], fixed.copy()
         while not done.all():
             step = self.next_step(done)
-            self.apply(step, values, train, rng)
             steps.append(step)
             done[step[2]] = True
+        values = self.stepped(steps, values, fixed, train, rng)
+        free = [j for way, _, j in steps if way == "stay"]
+        left = np.flatnonzero(self.broken_when_emptied(values, fixed).any(1))
+        for start in range(0, len(left), N_REPAIRED):
+            rows = left[start : start + N_REPAIRED]
+            todo = np.arange(len(rows))
+            for donors in self.donors(values[rows], free, train):
+                other = values[rows[todo]]
+                other[:, free] = donors[todo]
+                other = self.stepped(steps, other, fixed, train, rng)
+                kept = ~self.broken_when_emptied(other, fixed).any(1)
+                values[rows[todo[kept]]] = other[kept]
+                todo = todo[~kept]
+                if not len(todo):
+                    break
+        return values
+
+    def stepped(self, steps, values, fixed, train, rng):
+        """Values [n, R] after the steps, in the order of which each column is settled."""
+        for step in steps:
+            self.apply(step, values, train, rng)
+        self.sharpen(steps, values)
         self.refute_levels(values, fixed)
         given = {step[2] for step in steps if step[0] in ("solve", "map")}
         for _ in range(2):
@@ -1154,16 +1227,35 @@ class Rules:
                     self.apply(step, values, train, rng)
         return values
 
+    def donors(self, values, free, train):
+        """Yield cells [n, len(free)] of training rows near to the rows, the nearest first."""
+        pool = train[~np.isnan(train[:, free]).any(1)][:N_DONORS][:, free] if free else []
+        pool = np.unique(pool, axis=0) if len(pool) else pool
+        if not len(pool):
+            return
+        distance = np.zeros((len(values), len(pool)))
+        for k, j in enumerate(free):
+            apart = np.abs(values[:, [j]] - pool[:, k])
+            if is_number(self.columns[j]):
+                distance += np.nan_to_num(apart) / max(np.ptp(pool[:, k]), 1e-300)
+            else:
+                distance += apart != 0
+        nearest = np.argsort(distance, 1, kind="stable")[:, :N_TRIED]
+        yield from (pool[at] for at in nearest.T)
+
     def next_step(self, done):
         """How the next column is settled: (way, number of the relation, column)."""
-        waiting, results, followed = set(), Counter(), None
+        waiting, results, followed, blurred = set(), Counter(), None, None
         for i, (relation, places) in enumerate(zip(self.relations, self.places, strict=True)):
             left = [j for j in places if not done[j]]
             if not left:
                 continue
             if relation.kind in ("sum", "product", "linear"):
-                if len(left) == 1:
+                if len(left) == 1 and not self.is_blurred(i, left[0]):
                     return "solve", i, left[0]
+                if len(left) == 1:
+                    blurred = blurred or ("solve", i, left[0])
+                    continue
                 waiting.add(places[0])
                 results[places[0]] += 100
             elif relation.kind == "function":
@@ -1174,9 +1266,32 @@ class Rules:
                 if len(left) == 1 and followed is None:
                     followed = ("follow", i, left[0])
                 results[places[0]] += 1
+        if blurred is not None:
+            return blurred
         if followed is not None and followed[2] not in waiting:
             return followed
-        return "stay", None, min(np.flatnonzero(~done), key=lambda j: (results[j], j))
+        # A coarse column stays: a fine one can be what an equation gives for it.
+        return "stay", None, min(np.flatnonzero(~done), key=lambda j: (results[j], -self.steps[j]))
+
+    def is_blurred(self, i, j):
+        """Whether a linear map gives its operand j less exactly than j is written."""
+        relation, column = self.relations[i], self.columns[j]
+        if relation.kind != "linear" or j == self.places[i][0] or column.levels:
+            return False
+        result = self.columns[self.places[i][0]]
+        return unit_of(result) > 1.000001 * abs(relation.slope) * unit_of(column)
+
+    def sharpen(self, steps, values):
+        """Compute columns again that a linear map gave too coarsely, where less is broken then."""
+        for _, i, j in [s for s in steps if s[0] == "solve" and self.is_blurred(*s[1:])]:
+            before = self.broken(values).sum(1)
+            for k, places in enumerate(self.places):
+                relation = self.relations[k]
+                if relation.kind in ("sum", "product") and j in places and k != i:
+                    other = values.copy()
+                    self.apply(("solve", k, j), other, None, None)
+                    better = self.broken(other).sum(1) < before
+                    values[better] = other[better]
 
     def apply(self, step, values, train, rng):
         """Settle one column of values [n, R] in place."""
@@ -1231,11 +1346,7 @@ class Rules:
             at = np.nan_to_num(found)[:, None] - levels
             nearest = levels[np.abs(at).argmin(1)]
             return np.where(np.abs(found - nearest) < 1e-6, nearest, np.nan)
-        step = unit_of(column)
-        if step:
-            found = np.round(found / step) * step
-            if not is_date(column):
-                found = np.round(found, max(0, round(-math.log10(step))))
+        found = rounded(found, column)
         bad = column.impossible(found) | (np.abs(found) > units.LARGEST)
         if column.low is not None:
             bad |= found < column.low
@@ -1282,6 +1393,68 @@ class Rules:
             values[wrong, a] = others[0]
 
 
+class Kept(NamedTuple):
+    """Generated rows that obey the relations, x, mask and y in model units.
+
+    `cells` maps the names of changed columns to their cells as text. `n_broken` rows broke a
+    relation as they were drawn, and `n_left` do still.
+    """
+
+    x: np.ndarray
+    mask: np.ndarray
+    y: np.ndarray | None
+    cells: dict
+    n_broken: int
+    n_left: int
+
+
+def keep(x, mask, y, codec, train, given, again, rng):
+    """Generated rows x, mask [n, D], y [n, C] changed to obey the relations of a codec, as Kept.
+
+    `train` are values of training rows. `given` are x and mask [1, D] of cells that cannot change,
+    or None. `again(n)` draws n other rows, as x and y; rows that a change of cells cannot mend are
+    drawn again up to N_ROUNDS times.
+    """
+    rules, x, mask = codec.rules, x.copy(), mask.copy()
+    y = None if y is None else y.copy()
+    names = [column.name for column in codec.modelled]
+    fixed = np.array([name not in names for name in rules.names])  # conditions
+    if given is not None:
+        fixed |= [name in names and given[1][0, names.index(name)] > 0 for name in rules.names]
+    values = rules.of_rows(x, np.ones_like(x), y, codec)
+    n_broken = int(rules.broken_when_emptied(values, fixed).any(1).sum())
+
+    def settled(values):
+        return rules.settle(values, np.broadcast_to(fixed, values.shape), train, rng)
+
+    values = settled(values)
+    for _ in range(N_ROUNDS):
+        left = np.flatnonzero(rules.broken_when_emptied(values, fixed).any(1))
+        if not len(left):
+            break
+        x[left], new_y = again(len(left))
+        if y is not None:
+            y[left] = new_y
+        values[left] = settled(
+            rules.of_rows(x[left], np.ones_like(x[left]), None if y is None else y[left], codec)
+        )
+    left = rules.broken_when_emptied(values, fixed).any(1)
+    empty, present = rules.empty(values) & ~fixed, rules.present(values)
+    cells = {}
+    for j, name in enumerate(rules.names):
+        if name not in names or not rules.in_relation[j]:
+            continue
+        at, column = names.index(name), rules.columns[j]
+        user = rules.to_units(values[:, j], j)
+        seen = ~np.isnan(user)
+        x[seen, at] = user[seen] if column.levels else column.to_model(user[seen])
+        text = np.full(len(x), "", dtype=object)
+        text[seen] = samples.texts_of(column, user[seen], x[seen, at])
+        cells[name] = text
+        mask[:, at] = np.where(empty[:, j], 0, np.where(present[:, j], 1, mask[:, at]))
+    return Kept(x, mask, y, cells, n_broken, int(left.sum()))
+
+
 class Follower:
     """Differences upper - lower >= 0 of training rows, drawn by predictive mean matching.
 
@@ -1326,17 +1499,21 @@ class Follower:
         return np.hstack(parts)
 
     def differences(self, values, rng=None):
-        """A difference for each row: drawn by `rng`, or the median of the nearest rows."""
+        """A difference for each row: drawn by `rng` among N_NEAR rows, or the mean of N_MEAN."""
         n = len(self.differences_)
         if not n:
             return np.zeros(len(values))
+        if len(values) > N_AT_A_TIME:
+            starts = range(0, len(values), N_AT_A_TIME)
+            parts = [self.differences(values[i : i + N_AT_A_TIME], rng) for i in starts]
+            return np.concatenate(parts)
         at = np.searchsorted(self.predicted, self.features(values) @ self.weights)
-        most = min(N_NEAR, n)
+        most = min(N_MEAN if rng is None else N_NEAR, n)
         start = np.clip(at - most // 2, 0, n - most)
         if rng is not None:
             return self.differences_[start + rng.integers(most, size=len(values))]
-        near = self.differences_[start[:, None] + np.arange(most)]
-        return np.sort(near, 1)[:, (most - 1) // 2]
+        sums = np.concatenate([[0.0], np.cumsum(self.differences_)])
+        return (sums[start + most] - sums[start]) / most
 
 
 def ranks_in(known, values):

@@ -20,7 +20,18 @@ def texts(column, x):
         or column.style.get("decimals") is not None
     ):
         return column.text(x)
-    values = column.to_user(x)
+    return texts_of(column, column.to_user(x), x)
+
+
+def texts_of(column, values, x):
+    """Convert user units or codes [N], which are x in model units, to cells; see `texts`."""
+    if (
+        column.levels
+        or column.whole
+        or "date" in column.style
+        or column.style.get("decimals") is not None
+    ):
+        return column.text_of(values)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         error = 2.0**-24 * np.maximum(np.abs(x), 1) * np.exp(-column.log_det(x))
         step = 10.0 ** np.ceil(np.log10(3 * error))
@@ -70,7 +81,7 @@ def with_cells(frame, columns, holes, todo, values):
     """A copy of the frame with `values` [len(todo), D] in its holes, in their columns' style."""
     frame = frame.copy()
     for j, column in enumerate(columns):
-        at = holes[todo, j]
+        at = holes[todo, j] & ~np.isnan(values[:, j])
         if at.any():
             cells = frame[column.name].to_numpy(dtype=object, copy=True)
             written = column.text_of(values[at, j])
@@ -88,10 +99,11 @@ def add_bounds(output, frame, columns, holes, todo, bounds):
     for j, column in enumerate(columns):
         if not holes[:, j].any() or column.levels:
             continue
-        at = todo[holes[todo, j]]
+        filled = holes[todo, j] & ~np.isnan(bounds[0, :, j])
+        at = todo[filled]
         for word, values in zip(("low", "high"), bounds, strict=True):
             number = frame[column.name].dtype.kind == "f"
             cells = np.full(len(frame), np.nan if number else "", dtype=object)
-            written = column.text_of(values[holes[todo, j], j])
+            written = column.text_of(values[filled, j])
             cells[at] = [float(text) for text in written] if number else written
             output[f"{column.name}_{word}"] = cells.astype(float if number else str)
