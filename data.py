@@ -145,6 +145,8 @@ def main(argv=None):
     scaling = {"mixed": "kinds", "bernoulli": "none"}.get(likelihood, "standard")
     if wanted and scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {likelihood}")
+    if config.relations and scaling != "kinds":
+        raise UserError(f"--relations does not go with --likelihood {likelihood}")
     data = load(replace(config, scaling=scaling))
     print(data.describe())
     for line in data.form.describe_ranges(data):

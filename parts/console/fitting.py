@@ -5,7 +5,7 @@ train.py uses it, and detect.py and impute.py when they fit a run to a file.
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -211,6 +211,8 @@ def open_run(args, verb, form, run, source, locks, ignored=(), held_out=0.1):
     run = run or fitted_run(args, verb, form, source, ignored, held_out)
     locks.enter_context(run.in_use())
     fitted, _ = run.load(choose_device(args.device))
+    if args.relations == "off":
+        fitted.codec = replace(fitted.codec, relations=[])
     use_threads(choose_threads(args.threads, 2**30))
     encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)
     fitted.model.likelihood.check(encoded.x, [column.name for column in fitted.codec.modelled])
@@ -226,6 +228,8 @@ def named_run(args, verb, form):
         return None
     if args.kind or args.kinds_file:
         raise UserError("--kind and --columns belong to training, and --run names a trained run")
+    if args.relations not in (None, "off"):
+        raise UserError("--relations FILE belongs to training, and --run names a trained run")
     run = find_run(args.runs_dir, args.run)
     codec = run.config().codec
     if codec.form != form.name:
@@ -244,6 +248,7 @@ def fitted_run(args, verb, form, source, ignored=(), held_out=0.1):
     given = form.settings_of(verb, args.file)
     given |= {"data": args.file, "test_fraction": 0.0, "val_fraction": held_out}
     given |= {"seed": args.seed, "kinds": wanted}
+    given |= {} if args.relations is None else {"relations": args.relations}
     with contextlib.ExitStack() as held:
         target = (args.runs_dir, None, False)
         session = new_session(given, target, args.device, args.threads, held, (form, source))

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from parts.errors import UserError
@@ -69,6 +70,14 @@ def add_file_flags(parser, word):
         "--n-samples", type=positive_int, default=100, help="importance samples (default: 100)"
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of all draws (default: 0)")
+    add_relations_flag(parser)
+
+
+def add_relations_flag(parser):
+    """Add the flag of a script that fits a run to a file or uses the relations of one."""
+    from parts.forms.config import DataConfig
+
+    add_options(parser, DataConfig, {f.name for f in fields(DataConfig)} - {"relations"})
 
 
 def add_device_flags(parser):

@@ -15,7 +15,6 @@ import numpy as np
 from parts.errors import UserError
 from parts.files import output_of, refuse_output
 from parts.forms import conditions, scaling, units
-from parts.forms.tables.relations import Relation, Rules
 
 TEXT = (".csv", ".tsv", ".parquet")  # endings of files that may hold text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
@@ -164,6 +163,8 @@ class Codec:
     @cached_property
     def rules(self):
         """The Rules of the relations, None without any."""
+        from parts.forms.tables.relations import Rules
+
         return Rules(self.columns, self.relations) if self.relations else None
 
     def to_dict(self):
@@ -176,6 +177,8 @@ class Codec:
     @classmethod
     def from_dict(cls, plain):
         columns = [units.Column(**column) for column in plain["columns"]]
+        from parts.forms.tables.relations import Relation
+
         relations = [Relation(**relation) for relation in plain.get("relations", [])]
         return cls(plain["form"], columns, tuple(plain["shape"]), relations)
 

@@ -102,7 +102,10 @@ def _bare(text, style):
         text = text.str.replace(prefix, "", n=1, regex=False)
     if suffix := style.get("suffix", "").strip():
         text = text.str.removesuffix(suffix)
-    return text.str.strip().str.replace(r"^([+-])\s+", r"\1", regex=True)
+    text = text.str.strip()
+    if text.str.contains(r"^[+-]\s", regex=True).any():  # replacing is slow, and seldom needed
+        text = text.str.replace(r"^([+-])\s+", r"\1", regex=True)
+    return text
 
 
 def numbers(series, style):

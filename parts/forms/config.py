@@ -1,8 +1,10 @@
 """The options of the data: the data set, its split, its conditions, the kinds of columns."""
 
+import argparse
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from parts.forms.tables.relations import relations_option
 from parts.options import fraction, image_size, option, positive_int, seed
 
 
@@ -13,6 +15,30 @@ def _help_for_data():
         f"{', '.join(BUILTIN)}, a file ending in {', '.join(endings())}, or a folder of pictures, "
         "whose sub-folders are labels (default: synthetic)"
     )
+
+
+def relations_option(text):
+    """Parse --relations: "off", a JSON file, or its content; returns "off" or JSON in one line."""
+    if text == "off":
+        return text
+    shown = text if len(text) < 60 else text[:57] + "..."
+    try:
+        content = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
+        wanted = json.loads(content)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(
+            f"{shown!r}, expected off or a readable JSON file: {reason}"
+        ) from None
+    lists = isinstance(wanted, dict) and not set(wanted) - {"add", "strike"}
+    if not lists or not all(
+        isinstance(part, list) and all(isinstance(one, str) for one in part)
+        for part in wanted.values()
+    ):
+        raise argparse.ArgumentTypeError(
+            f'{shown!r}, expected {{"add": ["a <= b"], "strike": ["c -> d"]}}, lists of relations'
+        )
+    return json.dumps(wanted, sort_keys=True)
 
 
 @dataclass(frozen=True)

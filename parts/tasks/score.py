@@ -86,7 +86,7 @@ class Scorer:
         return scores + self.of_relations(rows.values)
 
     def of_relations(self, values):
-        """The sum of `relation_nats` over the relations that a row with these values breaks, [N]."""
+        """The sum of `relation_nats` over the relations that each row breaks, [N]."""
         if self.rules is None or values is None:
             return 0.0
         return self.rules.broken(values) @ self.relation_nats

@@ -18,8 +18,6 @@ import math
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -169,11 +167,13 @@ def is_rule(n, broken, shuffled, n_tested):
     """Whether so few of n rows break a relation that shuffled rows break with a share `shuffled`.
 
     Chernoff's bound on the probability of so few breaks among shuffled rows, times the number of
-    relations that were tested, has to be below CHANCE.
+    relations that were tested, has to be below CHANCE. None skips this: a sample has fewer rows.
     """
     share = broken / max(n, 1)
     if n < MIN_ROWS or share > MAX_BROKEN or shuffled < max(MIN_SHUFFLED, EDGE * share):
         return False
+    if n_tested is None:
+        return True
     divergence = -(1 - share) * math.log(max(1 - shuffled, 1e-300) / (1 - share))
     divergence += share * math.log(share / shuffled) if share else 0.0
     return math.log(n_tested) - n * divergence < math.log(CHANCE)
@@ -377,19 +377,27 @@ class Search:
         """The candidates that hold in all rows, with their numbers."""
         if not candidates:
             return []
-        names = {name for relation in candidates for name in relation.columns}
-        columns = [column for column in self.columns if column.name in names]
-        at = {column.name: j for j, column in enumerate(columns)}
-        values = values_of(self.frame, columns)
+        columns, values = self.columns, self.x
+        if len(self.x) < len(self.frame):
+            candidates = self.tried(candidates, columns, values, None)
+            names = {name for relation in candidates for name in relation.columns}
+            columns = [column for column in columns if column.name in names]
+            values = values_of(self.frame, columns)
+        kept = self.tried(candidates, columns, values, self.n_tested)
         self.extremes = {
-            c.name: (np.nanmin(v), np.nanmax(v)) for c, v in zip(columns, values.T, strict=True)
+            column.name: (np.nanmin(v), np.nanmax(v))
+            for column, v in zip(columns, values.T, strict=True)
+            if not np.isnan(v).all()
         }
+        return kept
+
+    def tried(self, candidates, columns, values, n_tested):
+        """The candidates that are rules in these rows [n, len(columns)], with their numbers."""
+        at = {column.name: j for j, column in enumerate(columns)}
         kept = []
         for relation in candidates:
             places = [at[name] for name in relation.columns]
-            made = measured(
-                relation, [columns[j] for j in places], values[:, places], self.n_tested
-            )
+            made = measured(relation, [columns[j] for j in places], values[:, places], n_tested)
             if made is not None:
                 kept.append(made)
         return kept
@@ -440,14 +448,18 @@ class Search:
             seen = ~np.isnan(result)
             for a in range(len(usable)):
                 fits = date[a] == (date[:, None] ^ date[None, :]) if kind == "sum" else None
-                fits = ~(date[:, None] & date[None, :]) & fits if kind == "sum" else (
-                    ~(date[:, None] | date[None, :]) & ~date[a]
+                fits = (
+                    ~(date[:, None] & date[None, :]) & fits
+                    if kind == "sum"
+                    else (~(date[:, None] | date[None, :]) & ~date[a])
                 )
                 fits = fits & upper
                 fits[a], fits[:, a] = False, False
                 with np.errstate(invalid="ignore"):
                     off = np.abs(x[:, a, None, None] - result)
-                    wrong = off > allowed + 0.5000001 * steps[a] + slack * np.abs(x[:, [a]])[:, None]
+                    wrong = (
+                        off > allowed + 0.5000001 * steps[a] + slack * np.abs(x[:, [a]])[:, None]
+                    )
                 n = (seen & ~np.isnan(x[:, a])[:, None, None]).sum(0)
                 good = fits & (wrong.sum(0) <= MAX_SCREENED_BROKEN) & (n >= len(x) // 3)
                 for b, c in zip(*np.nonzero(good), strict=True):
@@ -596,7 +608,7 @@ def decided(relation, n, broken, shuffled, n_tested, chance=None):
     """The relation with its bound, or None if chance could make it."""
     if not is_rule(n, broken, shuffled, n_tested):
         return None
-    bound = bound_on_share(n, broken, DOUBT / n_tested)
+    bound = bound_on_share(n, broken, DOUBT / (n_tested or 1))
     chance = 1 - shuffled if chance is None else chance
     return replaced(relation, n=n, broken=broken, bound=bound, chance=float(chance))
 
@@ -736,7 +748,7 @@ def measured_empty(relation, columns, values, n_tested):
     only = is_rule(int(elsewhere.sum()), others, share, n_tested)
     if only:
         n, broken = n + int(elsewhere.sum()), broken + others
-    bound = bound_on_share(n, broken, DOUBT / n_tested)
+    bound = bound_on_share(n, broken, DOUBT / (n_tested or 1))
     numbers = {"n": n, "broken": broken, "bound": bound, "chance": share}
     return replaced(relation, levels=levels, only=only, **numbers)
 
@@ -978,33 +990,7 @@ def table_of(values):
     return [[key, result] for key, (_, result) in sorted(best.items())]
 
 
-def relations_option(text):
-    """Parse --relations: "off", a JSON file, or its content; returns "off" or JSON in one line."""
-    import argparse
-
-    if text == "off":
-        return text
-    shown = text if len(text) < 60 else text[:57] + "..."
-    try:
-        content = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
-        wanted = json.loads(content)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(
-            f"{shown!r}, expected off or a readable JSON file: {reason}"
-        ) from None
-    lists = isinstance(wanted, dict) and not set(wanted) - {"add", "strike"}
-    if not lists or not all(
-        isinstance(part, list) and all(isinstance(one, str) for one in part)
-        for part in wanted.values()
-    ):
-        raise argparse.ArgumentTypeError(
-            f'{shown!r}, expected {{"add": ["a <= b"], "strike": ["c -> d"]}}, lists of relations'
-        )
-    return json.dumps(wanted, sort_keys=True)
-
-
-def describe(relations, n_train=None):
+def describe(relations):
     """Lines on the relations of a run, in a list; an empty list without any."""
     if not relations:
         return []
@@ -1190,9 +1176,9 @@ class Rules:
 
     def settled(self, values, fixed, train, rng):
         """`settle` for rows that have the same cells `fixed` [R]."""
-        steps, done = [], fixed.copy()
+        steps, done, spread = [], fixed.copy(), np.nan_to_num(np.nanstd(train, 0))
         while not done.all():
-            step = self.next_step(done)
+            step = self.next_step(done, spread)
             steps.append(step)
             done[step[2]] = True
         values = self.stepped(steps, values, fixed, train, rng)
@@ -1243,8 +1229,11 @@ class Rules:
         nearest = np.argsort(distance, 1, kind="stable")[:, :N_TRIED]
         yield from (pool[at] for at in nearest.T)
 
-    def next_step(self, done):
-        """How the next column is settled: (way, number of the relation, column)."""
+    def next_step(self, done, spread=None):
+        """How the next column is settled: (way, number of the relation, column).
+
+        `spread` [R] are standard deviations of the columns.
+        """
         waiting, results, followed, blurred = set(), Counter(), None, None
         for i, (relation, places) in enumerate(zip(self.relations, self.places, strict=True)):
             left = [j for j in places if not done[j]]
@@ -1270,8 +1259,12 @@ class Rules:
             return blurred
         if followed is not None and followed[2] not in waiting:
             return followed
-        # A coarse column stays: a fine one can be what an equation gives for it.
-        return "stay", None, min(np.flatnonzero(~done), key=lambda j: (results[j], -self.steps[j]))
+        # A coarse column stays, because a fine one can be what an equation gives for it, and then
+        # one of small spread, which as a difference of two others would have their errors.
+        spread = np.zeros(len(done)) if spread is None else spread
+        left = np.flatnonzero(~done)
+        first = min(left, key=lambda j: (results[j], -self.steps[j], spread[j]))
+        return "stay", None, int(first)
 
     def is_blurred(self, i, j):
         """Whether a linear map gives its operand j less exactly than j is written."""
@@ -1421,7 +1414,13 @@ def keep(x, mask, y, codec, train, given, again, rng):
     fixed = np.array([name not in names for name in rules.names])  # conditions
     if given is not None:
         fixed |= [name in names and given[1][0, names.index(name)] > 0 for name in rules.names]
-    values = rules.of_rows(x, np.ones_like(x), y, codec)
+
+    def values_of_rows(x, y):
+        if given is not None:  # x may have been mapped to the marginals
+            x[:] = np.where(given[1] > 0, given[0], x)
+        return rules.of_rows(x, np.ones_like(x), y, codec)
+
+    values = values_of_rows(x, y)
     n_broken = int(rules.broken_when_emptied(values, fixed).any(1).sum())
 
     def settled(values):
@@ -1432,12 +1431,11 @@ def keep(x, mask, y, codec, train, given, again, rng):
         left = np.flatnonzero(rules.broken_when_emptied(values, fixed).any(1))
         if not len(left):
             break
-        x[left], new_y = again(len(left))
+        new_x, new_y = again(len(left))
+        values[left] = settled(values_of_rows(new_x, new_y))
+        x[left] = new_x
         if y is not None:
             y[left] = new_y
-        values[left] = settled(
-            rules.of_rows(x[left], np.ones_like(x[left]), None if y is None else y[left], codec)
-        )
     left = rules.broken_when_emptied(values, fixed).any(1)
     empty, present = rules.empty(values) & ~fixed, rules.present(values)
     cells = {}
