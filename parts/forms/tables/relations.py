@@ -371,12 +371,11 @@ class Search:
             return []
         candidates = [*self.linear(), *self.triples(), *self.orders(), *self.functions()]
         candidates += self.empties()
-        return pruned(self.decided(candidates), self.extremes)[:MAX_FOUND]
+        found, extremes = self.decided(candidates)
+        return pruned(found, extremes)[:MAX_FOUND]
 
     def decided(self, candidates):
-        """The candidates that hold in all rows, with their numbers."""
-        if not candidates:
-            return []
+        """The candidates that hold in all rows, and the (low, high) of their columns."""
         columns, values = self.columns, self.x
         if len(self.x) < len(self.frame):
             candidates = self.tried(candidates, columns, values, None)
@@ -384,12 +383,12 @@ class Search:
             columns = [column for column in columns if column.name in names]
             values = values_of(self.frame, columns)
         kept = self.tried(candidates, columns, values, self.n_tested)
-        self.extremes = {
+        extremes = {
             column.name: (np.nanmin(v), np.nanmax(v))
             for column, v in zip(columns, values.T, strict=True)
             if not np.isnan(v).all()
         }
-        return kept
+        return kept, extremes
 
     def tried(self, candidates, columns, values, n_tested):
         """The candidates that are rules in these rows [n, len(columns)], with their numbers."""
@@ -488,7 +487,7 @@ class Search:
             return []
         one, two = rng.integers(len(self.x), size=(2, 400))
         step = self.x[one] - self.x[two]  # [400, D]
-        for a, b in itertools.permutations(usable, 2):
+        for b, a in itertools.permutations(usable, 2):  # of equal maps the first is taken
             if self.date[a] != self.date[b]:
                 continue
             pairs = [self.columns[a], self.columns[b]]
@@ -1035,6 +1034,11 @@ class Rules:
         self.names = [column.name for column in self.columns]
         self.relations = list(relations)
         self.places = [[self.names.index(name) for name in r.columns] for r in self.relations]
+        linked = groups_of([(r.columns[0], c) for r in self.relations for c in r.columns])
+        groups = {}
+        for i, relation in enumerate(self.relations):
+            groups.setdefault(linked[relation.columns[0]], []).append(i)
+        self.groups = list(groups.values())
         self.levels = [level_values(c) if c.levels else None for c in self.columns]
         self.steps = [math.inf if c.levels else unit_of(c) for c in self.columns]
         self.nats = np.array([relation.nats for relation in self.relations])
@@ -1182,20 +1186,22 @@ class Rules:
             steps.append(step)
             done[step[2]] = True
         values = self.stepped(steps, values, fixed, train, rng)
-        free = [j for way, _, j in steps if way == "stay"]
-        left = np.flatnonzero(self.broken_when_emptied(values, fixed).any(1))
-        for start in range(0, len(left), N_REPAIRED):
-            rows = left[start : start + N_REPAIRED]
-            todo = np.arange(len(rows))
-            for donors in self.donors(values[rows], free, train):
-                other = values[rows[todo]]
-                other[:, free] = donors[todo]
-                other = self.stepped(steps, other, fixed, train, rng)
-                kept = ~self.broken_when_emptied(other, fixed).any(1)
-                values[rows[todo[kept]]] = other[kept]
-                todo = todo[~kept]
-                if not len(todo):
-                    break
+        stay = {j for way, _, j in steps if way == "stay"}
+        for group in self.groups:  # of relations that share columns
+            free = sorted(stay & {j for i in group for j in self.places[i]})
+            left = np.flatnonzero(self.broken_when_emptied(values, fixed)[:, group].any(1))
+            for start in range(0, len(left) if free else 0, N_REPAIRED):
+                rows = left[start : start + N_REPAIRED]
+                todo = np.arange(len(rows))
+                for donors in self.donors(values[rows], free, train):
+                    other = values[rows[todo]]
+                    other[:, free] = donors[todo]
+                    other = self.stepped(steps, other, fixed, train, rng)
+                    kept = ~self.broken_when_emptied(other, fixed)[:, group].any(1)
+                    values[rows[todo[kept]]] = other[kept]
+                    todo = todo[~kept]
+                    if not len(todo):
+                        break
         return values
 
     def stepped(self, steps, values, fixed, train, rng):
