@@ -90,7 +90,9 @@ def fit_to_model(config, given):
             f"kinds of columns do not go with likelihood {config.model.likelihood}; use mixed"
         )
     if config.data.relations and likelihood.scaling != "kinds":
-        raise UserError(f"--relations does not go with likelihood {config.model.likelihood}")
+        raise UserError(
+            f"relations of columns do not go with likelihood {config.model.likelihood}; use mixed"
+        )
     refuse_unfit(config)
     static = config.model.binarize == "static"
     return config.replace(scaling=likelihood.scaling, static_pixels=static)

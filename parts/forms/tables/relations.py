@@ -24,7 +24,7 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells, conditions, units
-from parts.forms.tables import encoding, samples
+from parts.forms.tables import encoding
 
 DOUBT = 0.05  # probability that one of all bounds on the share of rows that break is wrong
 CHANCE = 0.01  # expected number of relations that are found between independent columns
@@ -130,7 +130,8 @@ class Relation:
             what = f"not so: {self.text}"
         else:
             what = f"{first} is not {self.expression}"
-        return f"{what}: {'never' if not self.broken else self.broken} in {self.n} rows"
+        often = f"in {self.broken} of" if self.broken else "never in"
+        return f"{what}: {often} {self.n} rows"
 
 
 # Confidence
@@ -1414,6 +1415,8 @@ def keep(x, mask, y, codec, train, given, again, rng):
     or None. `again(n)` draws n other rows, as x and y; rows that a change of cells cannot mend are
     drawn again up to N_ROUNDS times.
     """
+    from parts.forms.tables import samples
+
     rules, x, mask = codec.rules, x.copy(), mask.copy()
     y = None if y is None else y.copy()
     names = [column.name for column in codec.modelled]
