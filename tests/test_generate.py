@@ -270,7 +270,7 @@ def test_the_command_maps_each_number_by_one_rising_function(made):
 def test_generated_columns_have_the_marginals_of_the_table(made):
     run = Run("runs/r")
     columns = run.config().codec.modelled
-    x_train, mask, _ = run.read_rows()[0]
+    x_train, mask, *_ = run.read_rows()[0]
     found, apart, results = {}, {}, {}
     for choice in ("model", "data"):
         found[choice] = made("--n", 4000, "--marginals", choice)

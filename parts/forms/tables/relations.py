@@ -335,7 +335,8 @@ def find(frame, columns, asked=None):
     wanted = json.loads(asked) if asked else {}
     columns = related(columns)
     struck = [parsed(text, columns) for text in wanted.get("strike", []) if text != "all"]
-    found = [] if "all" in wanted.get("strike", []) else Search(frame, columns).found()
+    with np.errstate(all="ignore"):  # cells of 1e300 overflow, and then no relation holds
+        found = [] if "all" in wanted.get("strike", []) else Search(frame, columns).found()
     kept = [r for r in found if not any(is_same(r, other) for other in struck)]
     for text in wanted.get("add", []):
         relation = added(text, frame, columns)
@@ -1105,9 +1106,10 @@ class Rules:
     def broken(self, values):
         """True where a row breaks a relation, [N, number of relations]."""
         found = np.zeros((len(values), len(self.relations)), bool)
-        for i, (relation, places) in enumerate(zip(self.relations, self.places, strict=True)):
-            own = [self.columns[j] for j in places]
-            found[:, i] = breaks(relation, own, values[:, places])
+        with np.errstate(all="ignore"):
+            for i, (relation, places) in enumerate(zip(self.relations, self.places, strict=True)):
+                own = [self.columns[j] for j in places]
+                found[:, i] = breaks(relation, own, values[:, places])
         return found
 
     def implied(self, values, names):
@@ -1181,7 +1183,8 @@ class Rules:
 
     def settled(self, values, fixed, train, rng):
         """`settle` for rows that have the same cells `fixed` [R]."""
-        steps, done, spread = [], fixed.copy(), np.nan_to_num(np.nanstd(train, 0))
+        steps, done = [], fixed.copy()
+        spread = [np.std(v[~np.isnan(v)]) if (~np.isnan(v)).any() else 0.0 for v in train.T]
         while not done.all():
             step = self.next_step(done, spread)
             steps.append(step)
@@ -1316,7 +1319,7 @@ class Rules:
         """The value of column j that an equation gives, [n]."""
         parts = dict(zip(places, values[:, places].T, strict=True))
         result, *operands = places
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if relation.kind == "linear":
                 if j == result:
                     return relation.slope * parts[operands[0]] + relation.offset
