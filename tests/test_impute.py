@@ -432,7 +432,7 @@ def test_every_observed_cell_is_hidden_once():
 def test_the_check_is_on_held_out_rows_of_the_training_file(checked, trained):
     _, result, arrays = checked
     run = Run(trained / "runs" / "r")
-    _, (held, held_mask, _) = run.read_rows()
+    _, (held, held_mask, *_) = run.read_rows()
     assert result["n_rows"] == len(held) == 160
     assert 0.98 * held_mask.sum() <= result["n_hidden"] <= held_mask.sum()
     assert arrays["hidden"].sum() == result["n_hidden"]
