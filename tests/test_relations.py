@@ -11,8 +11,10 @@ import pytest
 from parts.errors import UserError
 from parts.forms.base import Codec
 from parts.forms.config import relations_option
-from parts.forms.tables import kinds, relations
-from parts.forms.tables.relations import Relation, Rules, bound_on_share, find, is_rule, parsed
+from parts.forms.tables import kinds, relation_search
+from parts.forms.tables.relation_search import bound_on_share, find, is_rule
+from parts.forms.tables.relations import Relation, parsed
+from parts.forms.tables.rules import Rules
 from parts.runs import find_run
 from parts.tasks.score import Scorer
 
@@ -198,9 +200,9 @@ def test_chance_is_controlled_by_chernoffs_bound():
 def test_the_share_of_shuffled_rows_is_that_of_pairs():
     rng = np.random.default_rng(6)
     a, b = rng.integers(0, 9, (2, 50)).astype(float)
-    assert relations.share_above(a, b) == pytest.approx(np.mean(a[:, None] > b))
+    assert relation_search.share_above(a, b) == pytest.approx(np.mean(a[:, None] > b))
     within = np.mean(abs(a[:, None] - b) <= 1)
-    assert relations.share_within(a, b - 1, b + 1) == pytest.approx(within)
+    assert relation_search.share_within(a, b - 1, b + 1) == pytest.approx(within)
 
 
 # Said by the user

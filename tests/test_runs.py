@@ -1006,7 +1006,7 @@ def test_the_rows_that_a_run_keeps_are_a_random_sample():
     mask = np.ones_like(x)
     mask[500:] = 0
     found = Split(x, y=-x, mask=mask).sample(200)
-    assert [part.shape for part in found] == 3 * [(200, 1)]
+    assert [part.shape for part in found[:3]] == 3 * [(200, 1)]
     assert found.mask.dtype == bool
     assert 400 < found.x.mean() < 600  # 4.9 standard errors
     np.testing.assert_array_equal(found.y, -found.x)

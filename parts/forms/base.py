@@ -163,7 +163,7 @@ class Codec:
     @cached_property
     def rules(self):
         """The Rules of the relations, None without any."""
-        from parts.forms.tables.relations import Rules
+        from parts.forms.tables.rules import Rules
 
         return Rules(self.columns, self.relations) if self.relations else None
 

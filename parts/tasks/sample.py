@@ -8,7 +8,8 @@ import torch
 
 from parts.forms import conditions
 from parts.forms.tables.marginals import to_marginal
-from parts.forms.tables.relations import keep, listed
+from parts.forms.tables.relations import listed
+from parts.forms.tables.rules import keep
 from parts.forms.units import column_arrays
 from parts.measure import closeness
 from parts.model.covariance import MIN_RATIO, fit_gaussian
@@ -201,7 +202,7 @@ class Kept(NamedTuple):
 
 
 def keep_relations(drawn, mask, fitted, given, again, rng):
-    """Change Drawn rows so that they obey the relations of a run, see `relations.keep`."""
+    """Change Drawn rows so that they obey the relations of a run, see `rules.keep`."""
     codec = fitted.codec
     found = keep(drawn.x, mask, drawn.y, codec, fitted.train.values, given, again, rng)
     n, rules = len(drawn.x), codec.rules

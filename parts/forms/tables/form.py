@@ -11,7 +11,7 @@ from parts.errors import UserError
 from parts.files import output_of
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import TEXT, Encoded, Form, Source, Split
-from parts.forms.tables import encoding, kinds, relations, table_files
+from parts.forms.tables import encoding, kinds, relation_search, relations, table_files
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Tables(Form):
         wanted = {name: kind for name, kind in config.kinds.items() if name not in names}
         columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted)
         ordered = conditions.in_order(columns, given, source.names)
-        found = relations.find(frame.iloc[np.sort(rows)], ordered, config.relations)
+        found = relation_search.find(frame.iloc[np.sort(rows)], ordered, config.relations)
         return self.codec(self.name, ordered, (len(units.modelled(columns)),), found)
 
     def encode(self, source, codec, parts, config):
