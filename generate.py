@@ -111,7 +111,7 @@ def generate(args, locks):
             x = with_marginals(more.x, fitted, rng) if marginals == "data" else more.x
             return x, more.y
 
-        with fixed_randomness(args.seed + 1):
+        with fixed_randomness((args.seed + 1) % 2**32):
             kept = keep_relations(drawn, mask, fitted, cells, again, rng)
         drawn, mask, exact = kept.drawn, kept.mask, {"cells": kept.cells}
         print(kept.report)

@@ -323,7 +323,7 @@ def describe(relations):
         bound = max(r.bound for r in always)
         lines.append(
             f"Always true in the training rows: {listed([r.text for r in always])} "
-            f"(each broken by at most {bound:.2g} of new rows, with 95 % confidence in all)"
+            f"(each broken by at most {100 * bound:.2g} % of new rows, with 95 % confidence)"
         )
     if mostly:
         texts = [f"{r.text} ({100 * (1 - r.broken / r.n):.4g} %)" for r in mostly]
