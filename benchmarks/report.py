@@ -462,6 +462,15 @@ def modules(result):
     return markdown(header, rows)
 
 
+def trimming(result):
+    """How far a far cluster is from the other rows, trained on every row and trimmed."""
+    rows = [
+        [name, f"{value['mean']:.1f} ± {value['sd']:.1f}"]
+        for name, value in result["nats_apart"].items()
+    ]
+    return markdown(["trained on", "odd rows beyond the median row, nats"], rows)
+
+
 def other_commit(result):
     """CPU seconds of commands beside those of an earlier commit."""
     rows = [
@@ -522,6 +531,7 @@ TABLES = {
     "density": ("density.json", density),
     "tuning": ("tuning.json", tuning),
     "modules": ("modules.json", modules),
+    "trimming": ("trimming.json", trimming),
     "against": ("against.json", other_commit),
 }
 MARKED = re.compile(r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->", re.DOTALL)
