@@ -46,7 +46,7 @@ class Fitted:
     @property
     def in_question(self):
         """Whether the training rows may hold odd ones, which training then left out."""
-        return self.config.training.trim > 0
+        return self.config is not None and self.config.training.trim > 0
 
 
 def fit(data, config, device="cpu"):
