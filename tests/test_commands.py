@@ -232,7 +232,7 @@ def test_the_verbs_run_one_after_another_on_the_example(run_in_order):
     runs = sorted(Path("runs").iterdir())
     assert [run.name for run in runs] == ["0001", "0002", "0003"]
     found = [Run(run).config().asked.training.preset for run in runs]
-    assert found == ["table", "impute", "table"]
+    assert found == ["detect", "impute", "table"]
     assert "detection.json" in {path.name for path in runs[0].iterdir()}
     assert "imputation.json" in {path.name for path in runs[1].iterdir()}
     assert {"generation.json", "metrics.json"} <= {path.name for path in runs[2].iterdir()}
