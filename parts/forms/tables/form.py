@@ -80,7 +80,7 @@ class Tables(Form):
         return "mixed" if Path(path).suffix.lower() in TEXT else "gaussian"
 
     def settings_of(self, verb, path):
-        return {"likelihood": "mixed", "preset": verb}
+        return {"likelihood": "mixed", "preset": verb if verb in ("detect", "impute") else "table"}
 
     def refuse(self, config):
         """A table takes every likelihood."""
