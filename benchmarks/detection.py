@@ -7,8 +7,8 @@ et al. 2022). A random half of the normal rows is trained on; the other half and
 scored; at most 5000 normal rows on each side, no table is resampled. AUROC, mean and standard
 deviation over splits by seeds 0, 1, 2, ...
 
-The VAE is trained as `train.py --data FILE` does on a CSV of the training rows (a tenth of them held
-out) and scores as `detect.py OTHER --run` does, by the same functions. The others are fitted to the
+The VAE is trained as `train.py --data FILE` does on a CSV of the training rows, of which a tenth is
+held out, and scores as `detect.py OTHER --run` does, by the same functions. The others are fitted to the
 same training rows, standardised by them, by scikit-learn and, where it is installed, PyOD's VAE
 with its defaults. Seconds are of fit and score in this process, without imports and files.
 """
