@@ -8,9 +8,9 @@ scored; at most 5000 normal rows on each side, no table is resampled. AUROC, mea
 deviation over splits by seeds 0, 1, 2, ...
 
 The VAE is trained as `train.py --data FILE` does on a CSV of the training rows, of which a tenth is
-held out, and scores as `detect.py OTHER --run` does, by the same functions. The others are fitted to the
-same training rows, standardised by them, by scikit-learn and, where it is installed, PyOD's VAE
-with its defaults. Seconds are of fit and score in this process, without imports and files.
+held out, and scores as `detect.py OTHER --run` does, by the same functions. The others are fitted
+to the same training rows, standardised by them, by scikit-learn and, where it is installed, PyOD's
+VAE with its defaults. Seconds are of fit and score in this process, without imports and files.
 """
 
 import contextlib
