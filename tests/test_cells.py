@@ -331,6 +331,3 @@ def test_a_foreign_sign_is_unreadable():
         cells.numbers(series(["$1.50", "1.50", "€1.50", "$", "-$2", "x"]), style),
         [1.5, 1.5, np.nan, np.nan, -2, np.nan],
     )
-
-
-# TODO from parts.forms import cells

@@ -58,6 +58,3 @@ def array_hash(x, names, labels=None):
     digest = hashlib.sha256(said + (b"" if labels is None else np.asarray(labels).tobytes()))
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()[:16]
-
-
-# TODO from parts.forms import units

@@ -66,6 +66,3 @@ def expectations(column, mean, draws):
         [f"{v:.4g}" for v in column.to_user(middle)] if not column.style else column.text(middle)
     )
     return [f"{text}±{width}" for text, width in zip(texts, widths, strict=True)]
-
-
-# TODO from parts.forms import cells
