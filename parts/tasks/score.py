@@ -30,6 +30,7 @@ class Scorer:
 
     The prior of a score is the aggregated posterior of a sample of the run's rows instead of
     N(0, I), see parts/model/aggregated.py. A row of the sample is scored without its own component.
+    After a trimmed fit the prior is p(z), because the sample holds rows that were left out.
     """
 
     def __init__(self, fitted, n_samples=100, seed=0):
