@@ -1,5 +1,6 @@
 """Generate rows or pictures from a run, and measure how near they are to real ones.
 
+python generate.py survey.csv --n 1000 --out new.csv       # fits a run to the file
 python generate.py --n 1000 --out new.csv                  # by the newest run
 python generate.py --run 0001 --given "job=nurse,age=40"   # with columns or conditions fixed
 python generate.py --run digits --given label=7 --n 100    # pictures, and a sheet of them
@@ -11,8 +12,16 @@ import numpy as np
 
 from parts import forms
 from parts.console.devices import choose_device, choose_threads, use_threads
-from parts.console.flags import Parser, add_device_flags, add_run_flags
+from parts.console.fitting import fitted_run, named_run
+from parts.console.flags import (
+    Parser,
+    add_device_flags,
+    add_kind_flags,
+    add_relations_flag,
+    add_run_flags,
+)
 from parts.console.script import run_script
+from parts.errors import UserError
 from parts.files import write_arrays, write_json
 from parts.forms import conditions
 from parts.options import positive_int, seed
@@ -32,8 +41,9 @@ from parts.tasks.sample import (
 
 def make_parser():
     parser = Parser(prog="generate.py", description="New rows or pictures from a run.")
-    add_run_flags(parser)
     add = parser.add_argument
+    add("file", nargs="?", help="a table to fit a new run to (default: take the run of --run)")
+    add_run_flags(parser)
     add("--n", type=positive_int, default=1000, help="rows or pictures (default: 1000)")
     add("--out", metavar="FILE", help="what to write (default: generated.csv, pictures: .npz)")
     add("--overwrite", action="store_true", help="replace an existing output")
@@ -52,12 +62,9 @@ def make_parser():
         help="pictures are the mean of p(x|z) at a drawn z, or each pixel is drawn too (default: "
         "mean where grey values are taken as probabilities, as by default they are; else drawn)",
     )
-    add(
-        "--relations",
-        choices=("off",),
-        help="off: rows stay as the model draws them (default: they obey the run's relations)",
-    )
     add("--seed", type=seed, default=0, help="seed of the draws (default: 0)")
+    add_relations_flag(parser)
+    add_kind_flags(parser)
     add_device_flags(parser)
     return parser
 
@@ -67,9 +74,26 @@ def main(argv=None):
         generate(make_parser().parse_args(argv), locks)
 
 
+def run_of(args):
+    """The run that rows are drawn from: a new one that is fitted to a file, or an existing one."""
+    if args.file is None:
+        if args.kind or args.kinds_file or args.relations not in (None, "off"):
+            raise UserError(
+                "--kind, --columns and --relations FILE belong to training: name the file of the "
+                "rows, as in python generate.py FILE"
+            )
+        return find_run(args.runs_dir, args.run)
+    form = forms.form_of(args.file)
+    if args.run is not None:
+        raise UserError(f"{args.file} and --run {args.run}: give one, rows to fit to or a run")
+    form.sample_outputs(args.out, args.overwrite)  # refuses what cannot be written before training
+    named_run(args, "generate", form)
+    return fitted_run(args, "generate", form, form.read(args.file))
+
+
 def generate(args, locks):
     """Write new rows or pictures of a run; `locks` keep it from being replaced."""
-    run = find_run(args.runs_dir, args.run)
+    run = run_of(args)
     locks.enter_context(run.in_use())
     fitted, _ = run.load(choose_device(args.device))
     use_threads(choose_threads(args.threads, 2**30))
@@ -97,12 +121,13 @@ def generate(args, locks):
         drawn = draw(fitted, args.n, cells, draw_y, x_of)
     print("\n".join(drawn.notes), end="\n" if drawn.notes else "")
     rng = np.random.default_rng(args.seed)
-    marginals = args.marginals if form.marginals else "model"
+    mapped = form.marginals and not fitted.model.likelihood.keeps_marginals
+    marginals = args.marginals if mapped else "model"
     if marginals == "data":
         drawn = drawn._replace(x=with_marginals(drawn.x, fitted, rng))
     mask = np.ones_like(drawn.x)
     if args.keep_missing:
-        mask = holes_like(fitted, len(drawn.x), cells, rng)
+        mask = holes_like(fitted, drawn.x, drawn.y, cells, rng)
     exact = {}
     if codec.rules is not None and args.relations != "off":
 

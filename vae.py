@@ -339,7 +339,7 @@ class VAE(nn.Module):
 
     def parameters_of(self, phase):
         """The parameters that training phase `phase` moves."""
-        return list(self.parameters())
+        return [p for p in self.parameters() if p.requires_grad]
 
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):

@@ -6,6 +6,9 @@ from parts.forms.units import as_numbers, to_user
 
 N_COMPARED_ROWS = 2000  # most generated rows that are compared with their neighbours
 N_SPLITS = 10  # random splits of real rows into halves, over which distances are averaged
+N_PAIR_SPLITS = 3
+N_PAIR_BINS, MOST_PAIRED = 6, 60  # quantiles of a number in a pair, and most columns in pairs
+N_JUDGED, FEWEST_JUDGED, N_FOLDS = 5000, 30, 3  # rows of each kind for the classifier
 
 
 def column_distances(columns, a, b):
@@ -52,6 +55,69 @@ def correlation_error(columns, a, b):
     first, second = correlations(columns, *a), correlations(columns, *b)
     apart = np.abs(first - second)[~np.eye(len(first), dtype=bool)]
     return float(np.nanmean(apart)) if np.isfinite(apart).any() else None
+
+
+def pair_distances(columns, a, b):
+    """Total variation of every pair of columns, as a dict of (name, name); see `column_distances`.
+
+    Numbers count by the N_PAIR_BINS quantiles of b, levels beyond the most frequent ones together.
+    """
+    columns = columns[:MOST_PAIRED]
+    codes = [pair_codes(column, j, a, b) for j, column in enumerate(columns)]
+    found = {}
+    for j, first in enumerate(columns):
+        for k in range(j):
+            shares = []
+            for (one, n_one), (other, n_other) in zip(codes[k], codes[j], strict=True):
+                both = (one >= 0) & (other >= 0)
+                counts = np.bincount(one[both] * n_other + other[both], minlength=n_one * n_other)
+                shares.append(counts / max(1, counts.sum()))
+            distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
+            found[columns[k].name, first.name] = distance if shares[0].any() else None
+    return found
+
+
+def pair_codes(column, j, a, b):
+    """Codes of a column's cells in the rows a and in b, -1 for holes, each with their number."""
+    real = b[0][b[1][:, j] > 0, j]
+    if column.levels:
+        frequent = np.argsort(-np.bincount(real.astype(int), minlength=len(column.levels)))
+        place = np.full(len(column.levels), N_PAIR_BINS)
+        place[frequent[:N_PAIR_BINS]] = np.arange(len(frequent[:N_PAIR_BINS]))
+        codes = [place[np.where(m[:, j] > 0, x[:, j], 0).astype(int)] for x, m in (a, b)]
+    else:
+        edges = np.unique(
+            np.quantile(real, np.arange(1, N_PAIR_BINS) / N_PAIR_BINS, method="lower")
+        )
+        codes = [np.searchsorted(edges, x[:, j], side="left") for x, _ in (a, b)]
+    masks = (a[1][:, j], b[1][:, j])
+    return [(np.where(m > 0, c, -1), N_PAIR_BINS + 1) for m, c in zip(masks, codes, strict=True)]
+
+
+def told_apart(columns, generated, real, seed=0):
+    """AUROC of gradient boosting that tells generated from real rows (x, mask), and its standard
+    error where it cannot, 0.5; None for too few rows.
+
+    As many rows of each, by cross-validation of N_FOLDS folds.
+    """
+    n = min(len(generated[0]), len(real[0]), N_JUDGED)
+    if n < FEWEST_JUDGED:
+        return None
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    rng = np.random.default_rng(seed)
+    cells = [
+        in_user_units(columns, *rows)[rng.permutation(len(rows[0]))[:n]]
+        for rows in (generated, real)
+    ]
+    is_real = np.repeat([0, 1], n)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
+    judge = HistGradientBoostingClassifier(random_state=seed)
+    probs = cross_val_predict(judge, np.vstack(cells), is_real, cv=folds, method="predict_proba")
+    error = ((2 * n + 1) / (12 * n**2)) ** 0.5  # of the Mann-Whitney statistic
+    return {"auroc": float(roc_auc_score(is_real, probs[:, 1])), "error": error, "n": n}
 
 
 def nearer_than_neighbours(train, rows):
@@ -108,6 +174,18 @@ def compare(columns, generated, train, held, embed, seed=0):
         "correlation_error_real": mean_of(correlation_error(columns, *pair) for pair in pairs),
         "correlation_error_independent": correlation_error(columns, shuffled(*real, rng), real),
     }
+    pairs_apart = pair_distances(columns, with_holes, real)
+    pairs_real = [pair_distances(columns, *pair) for pair in pairs[:N_PAIR_SPLITS]]
+    typical = {pair: mean_of(found[pair] for found in pairs_real) for pair in pairs_apart}
+    excess = {p: d - (typical[p] or 0.0) for p, d in pairs_apart.items() if d is not None}
+    if excess:
+        worst = max(excess, key=excess.get)
+        result["worst_pair"] = list(worst)
+        result["worst_pair_distance"] = pairs_apart[worst]
+        result["worst_pair_distance_real"] = typical[worst]
+    fresh = held if len(held[0]) >= FEWEST_JUDGED else real
+    result["told_apart"] = told_apart(columns, with_holes, fresh)
+    result["told_apart_from"] = "held-out" if fresh is held else "real"
     result |= copies(embed(*with_holes), embed(*train), embed(*held) if len(held[0]) else None)
     for name in ("columns", "columns_real"):
         result[f"{name}_mean"] = mean_of(result[name].values())
@@ -148,6 +226,18 @@ def report(columns, result):
         f"  {'correlations':<{width}}      {apart}  ({apart_real}; "
         f"independent columns {independent})",
     ]
+    if "worst_pair" in result:
+        (first, second), distance = result["worst_pair"], result["worst_pair_distance"]
+        lines.append(
+            f"Worst pair: {first} and {second}, total variation {distance:.3f} "
+            f"({result['worst_pair_distance_real']:.3f})"
+        )
+    if result["told_apart"] is not None:
+        lines.append(
+            f"A classifier tells generated from {result['told_apart_from']} rows with an AUROC of "
+            f"{result['told_apart']['auroc']:.3f} (0.5: it cannot; of {result['told_apart']['n']} "
+            f"rows that is certain to ±{result['told_apart']['error']:.3f})"
+        )
     return "\n".join([*lines, report_copies(result)])
 
 

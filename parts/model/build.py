@@ -101,6 +101,9 @@ def fit_to_model(config, given):
 def other_than_preset(config):
     """Options that a preset chose and that a flow, a prior or another loss needs changed."""
     needs, model, training = {}, config.model, config.training
+    plain = model.flow is None and model.prior == "normal"
+    if not plain or training.objective != "elbo" and training.preset == "generate":
+        needs["free_bits"] = 0.0
     if training.free_bits or training.capacity is not None:
         needs["objective"] = "elbo"
     elif model.flow is not None and training.objective == "dreg":

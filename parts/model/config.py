@@ -55,6 +55,11 @@ class ModelConfig:
         "mixed: the distribution of its real columns (default: gaussian)",
         choices=("gaussian", "student"),
     )
+    heads: str | None = option(
+        None,
+        "ordered: of numbers, bins or a mixture of Gaussians (default: by the number of rows)",
+        choices=("bins", "mixture"),
+    )
     binarize: str | None = option(
         None,
         "bernoulli: draw each pixel as 0 or 1 with its grey value, once or at every visit "

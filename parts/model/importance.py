@@ -115,7 +115,8 @@ def _impute_chunk(model, batch, n_each, draws, eps, unit, x_of):
     x, y, mask = batch
     z, log_qz_x = model.draw(model.posterior(x, y, mask), n_each, eps)
     params = model.decode(z, y)  # [K, B, P]
-    log_w = model.likelihood.log_prob(params, x, mask) + (model.log_pz(z, y) - log_qz_x)
+    log_px_z, drawn = model.likelihood.complete(params, x, mask)
+    log_w, params = log_px_z + (model.log_pz(z, y) - log_qz_x), with_drawn(params, drawn)
     log_w, params = log_w.flatten(0, -2), params.flatten(0, -3)  # [M K, B], [M K, B, P]
     weights = log_w.softmax(0)
     log_px = log_w.logsumexp(0) - math.log(len(log_w))
@@ -131,6 +132,11 @@ def _impute_chunk(model, batch, n_each, draws, eps, unit, x_of):
     return Imputation(mean, drawn, log_px, 1 / weights.square().sum(0))
 
 
+def with_drawn(params, drawn):
+    """params [..., P] with what `complete` drew, [..., P + D]; no copy where that is nothing."""
+    return torch.cat([params, drawn], -1) if drawn.shape[-1] else params
+
+
 @torch.no_grad()
 def resample(model, n, x, mask, y, n_samples, x_of=None):
     """n rows of p(x, y | the observed cells of x [1, D]), by sampling importance resampling.
@@ -144,23 +150,26 @@ def resample(model, n, x, mask, y, n_samples, x_of=None):
     n_z = model.n_z_per_condition
 
     def propose(piece):
-        log_px_z, log_ratio, z = model.log_w_terms(*piece, n_samples=n_z)
-        log_w = (log_px_z + log_ratio).flatten(0, -2).T  # [B, M K]
-        return log_w, z.flatten(0, -3).transpose(0, 1)  # [B, M K, Z]
+        x, y, mask = piece
+        z, log_qz_x = model.draw(model.posterior(*piece), n_z)
+        log_px_z, drawn = model.likelihood.complete(model.decode(z, y), x, mask)
+        log_w = (log_px_z + model.log_pz(z, y) - log_qz_x).flatten(0, -2).T  # [B, M K]
+        return log_w, *(part.flatten(0, -3).transpose(0, 1) for part in (z, drawn))  # [B, M K, Z]
 
     n_each = math.ceil(n_samples / (model.members * n_z))
     proposals = Batch(x.expand(n_each, -1), y[:n_each], mask.expand(n_each, -1))
     n_rows = max(1, CHUNK_FLOATS // (model.width * model.members * n_z))
-    log_w, z = in_chunks(propose, proposals, n_rows)
+    log_w, z, drawn = in_chunks(propose, proposals, n_rows)
     weights = log_w.flatten().softmax(0)
     chosen = torch.multinomial(weights, n, replacement=True)
     row, of_row = chosen // log_w.shape[1], chosen % log_w.shape[1]
-    z, y = z[row, of_row], y[row]
+    z, drawn, y = z[row, of_row], drawn[row, of_row], y[row]
     if model.members == 1:
         params = model.decode(z, y)  # [n, P]
     else:
         every = model.decode(z.expand(model.members, -1, -1), y)  # [M, n, P]
         params = every[of_row, torch.arange(n, device=x.device)]
+    params = with_drawn(params, drawn)
     missing = model.likelihood.given(params, x.expand(n, -1), mask.expand(n, -1))
     drawn = torch.where(mask > 0, x, (x_of or model.likelihood.sample)(missing))
     log_p = log_w.logsumexp((0, 1)) - math.log(log_w.numel())

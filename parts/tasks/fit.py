@@ -5,6 +5,7 @@
 `fit` is `start` followed by `epochs`, which training with a run calls separately.
 """
 
+import contextlib
 import math
 from dataclasses import dataclass
 
@@ -141,10 +142,20 @@ def terms_after_epoch(model, rows, part):
     if not len(rows.x):
         return {}
     n_samples = max(1, min(8, 4096 // len(rows.x)))
-    with fixed_randomness():
+    with fixed_randomness(), evaluation_mode(model):
         rows = rows._replace(x=model.likelihood.draw(rows.x))
         elbo, log_px_z, kl = (t.mean().item() for t in model.terms(rows, n_samples))
     return {f"{part}_loss": -elbo, f"{part}_log_px_z": log_px_z, f"{part}_kl": kl}
+
+
+@contextlib.contextmanager
+def evaluation_mode(model):
+    """A context in which the model is in evaluation mode, and after which in training mode."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
 
 
 def held_out_bound(model, rows, options):
@@ -156,7 +167,7 @@ def held_out_bound(model, rows, options):
         return None
     most = max(1, MOST_DECODED // len(rows.x))
     n_samples = max(options.n_samples, min(BOUND_SAMPLES, most))
-    with fixed_randomness():
+    with fixed_randomness(), evaluation_mode(model):
         rows = rows._replace(x=model.likelihood.draw(rows.x))
         return model.log_px(*rows, n_samples=n_samples).mean().item()
 

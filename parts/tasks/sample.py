@@ -21,6 +21,7 @@ PROPOSALS = (10_000, 100_000)  # fewest and most importance samples for rows wit
 RARE_ESS = 50.0  # effective samples below which the given cells are too rare
 # The model's marginals are estimated from N_RANKED rows, drawn with RANKED_SEED.
 N_RANKED, RANKED_SEED = 10_000, 2**31 - 1
+LEAF_ROWS = 50  # training rows by which the chance of a hole is known
 DETERMINED = 0.01  # share of a column's variance that the others leave, if they determine it
 
 
@@ -185,10 +186,33 @@ def with_principal_marginals(columns, x, drawn, real, mask, rng):
     return np.stack(parts, -1)
 
 
-def holes_like(fitted, n, given, rng):
-    """Masks of random training rows for n rows, [n, D]; given cells are always present."""
-    train = fitted.train.mask
-    mask = train[rng.integers(len(train), size=n)].astype(np.float32)
+def holes_like(fitted, x, y, given, rng):
+    """Masks [n, D] of rows x and y, drawn from p(mask | row); given cells are always present.
+
+    p(mask | row) is a product over the columns with holes, each given the cells of the columns
+    without one and those before it, by a classification tree with leaves of LEAF_ROWS rows of the
+    kept training rows. What depends on the missing cell itself cannot be seen in training rows.
+    """
+    from sklearn.tree import DecisionTreeClassifier
+
+    train = fitted.train
+    mask = np.ones(x.shape, np.float32)
+    holed = np.flatnonzero(~train.mask.all(0)).tolist()
+    whole = [j for j in range(x.shape[1]) if j not in holed]
+    seen = np.where(train.mask > 0, train.x, np.nan)
+    known, ours = seen[:, whole], x[:, whole]
+    if y is not None:
+        known, ours = np.hstack([known, train.y]), np.hstack([ours, y])
+    for j in holed:
+        there = train.mask[:, j] > 0
+        share = np.full(len(x), there.mean())
+        if known.shape[1] and there.any():
+            leaf = min(LEAF_ROWS, max(1, len(there) // 4))
+            tree = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=0).fit(known, there)
+            share = tree.predict_proba(ours)[:, 1]
+        mask[:, j] = rng.random(len(x)) < share
+        known = np.column_stack([known, seen[:, j]])
+        ours = np.column_stack([ours, np.where(mask[:, j] > 0, x[:, j], np.nan)])
     return mask if given is None else np.maximum(mask, given[1])
 
 
@@ -205,11 +229,14 @@ def keep_relations(drawn, mask, fitted, given, again, rng):
     """Change Drawn rows so that they obey the relations of a run, see `rules.keep`."""
     codec = fitted.codec
     found = keep(drawn.x, mask, drawn.y, codec, fitted.train.values, given, again, rng)
-    n, rules = len(drawn.x), codec.rules
+    n, texts = len(drawn.x), [relation.text for relation in codec.rules.relations]
     report = (
         f"Relations of the training rows, kept in {n - found.n_left} of {n} rows "
-        f"(as drawn in {n - found.n_broken}): {listed([r.text for r in rules.relations])}"
+        f"(as drawn in {n - found.n_broken}): {listed(texts)}"
     )
+    if found.n_broken:
+        worst = int(found.broken.argmax())
+        report += f"\nWorst relation as drawn: {texts[worst]}, broken in {found.broken[worst]} rows"
     whole = np.where(mask > 0, found.mask, 1) if found.mask is not mask else None
     kept = drawn._replace(x=found.x, y=found.y, mask=whole)
     return Kept(kept, found.mask, found.cells, report)

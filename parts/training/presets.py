@@ -56,6 +56,18 @@ N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one 
 PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
 # The preset "table" for a file whose rows are in question: rows unlike the others are not learned.
 PRESETS["detect"] = PRESETS["table"] | {"trim": 0.2}
+# A table of which rows are to be generated: columns are decoded in order.
+PRESETS["generate"] = {
+    "likelihood": "ordered",
+    "hidden_dims": [64],
+    "latent_dim": 8,
+    "batch_size": 256,
+    "epochs": None,
+    "lr": 3e-3,
+    "schedule": "onecycle",
+    "free_bits": 0.05,  # or z would not be used at all
+    "heads": None,
+}
 # Preset -> the noise without near-copies among the columns, and the noise with them. Scores of rows
 # need noise that is independent of the columns' correlations, fills and densities the other.
 NOISE = {
@@ -73,6 +85,9 @@ VARIANCE = {
 }
 N_SPIKE_ROWS = 10_000  # rows in which `has_spike` looks for spikes
 MIN_STEPS = 1200  # fewest steps on a table; the number of epochs follows from them
+MIN_ORDERED = (600, 8)  # fewest steps and epochs for columns in order, which more would overfit
+MOST_ORDERED_EPOCHS = 200
+MANY_BINS = 5000  # rows from which each bin of a number has a mass of its own
 MOST_TRIMMED_EPOCHS = 200  # a small table that is read more often is learned with its odd rows
 MIN_EPOCHS = 10  # fewest epochs on a large table
 MAX_STEPS = 6000  # most steps on a large table; one epoch may have more
@@ -96,12 +111,19 @@ def fit_to_data(config, data):
     if asked["epochs"] is None:
         batch_size = asked["batch_size"]
         per_epoch = 1 if batch_size == "full" else math.ceil(n / batch_size)
-        least = MIN_STEPS if not asked["trim"] else min(MIN_STEPS, MOST_TRIMMED_EPOCHS * per_epoch)
-        steps = min(max(least, MIN_EPOCHS * per_epoch), MAX_STEPS)
+        least, fewest, most = MIN_STEPS, MIN_EPOCHS, None
+        if asked["preset"] == "generate":
+            (least, fewest), most = MIN_ORDERED, MOST_ORDERED_EPOCHS
+        elif asked["trim"]:
+            most = MOST_TRIMMED_EPOCHS
+        least = least if most is None else min(least, most * per_epoch)
+        steps = min(max(least, fewest * per_epoch), MAX_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MAX_STEPS // per_epoch))
     noise = asked["noise"]
     if noise is None:
         noise = settings["noise"] = noise_for(data, asked)
+    if asked["heads"] is None:
+        settings["heads"] = "bins" if n >= MANY_BINS else "mixture"
     if asked["variance"] is None:
         variance = VARIANCE[asked["preset"]][n >= LARGE_TABLE]
         # Where one value fills much of a column, a decoder's variance falls to its floor.

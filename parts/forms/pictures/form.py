@@ -69,6 +69,11 @@ class Pictures(Form):
         return "bernoulli"
 
     def settings_of(self, verb, path):
+        if verb == "generate":
+            raise UserError(
+                f"{path} holds pictures, which need a run: train one by python train.py --data "
+                f"{path} --run NAME, and then python generate.py --run NAME"
+            )
         raise UserError(
             f"{path} holds pictures, which need a run: train one on complete pictures, as by "
             "python train.py --data DATA --hide-rate 0.9 --run NAME, and add --run NAME"

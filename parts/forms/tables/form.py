@@ -13,6 +13,8 @@ from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import TEXT, Encoded, Form, Source, Split
 from parts.forms.tables import encoding, kinds, relation_search, relations, table_files
 
+PRESETS_OF_VERBS = ("detect", "impute", "generate")
+
 
 @dataclass
 class TableSource:
@@ -80,7 +82,8 @@ class Tables(Form):
         return "mixed" if Path(path).suffix.lower() in TEXT else "gaussian"
 
     def settings_of(self, verb, path):
-        return {"likelihood": "mixed", "preset": verb if verb in ("detect", "impute") else "table"}
+        likelihood = "ordered" if verb == "generate" else "mixed"
+        return {"likelihood": likelihood, "preset": verb if verb in PRESETS_OF_VERBS else "table"}
 
     def refuse(self, config):
         """A table takes every likelihood."""

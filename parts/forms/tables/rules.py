@@ -409,14 +409,16 @@ class Rules:
 class Kept(NamedTuple):
     """Generated rows that obey the relations, x, mask and y in model units.
 
-    `cells` maps the names of changed columns to their cells as text. `n_broken` rows broke a
-    relation as they were drawn, and `n_left` do still.
+    `cells` maps the names of changed columns to their cells as text. `broken` are the rows that
+    broke each relation as they were drawn, and in `n_broken` rows there was one; `n_left` rows
+    break one still.
     """
 
     x: np.ndarray
     mask: np.ndarray
     y: np.ndarray | None
     cells: dict
+    broken: np.ndarray
     n_broken: int
     n_left: int
 
@@ -443,7 +445,7 @@ def keep(x, mask, y, codec, train, given, again, rng):
         return rules.of_rows(x, np.ones_like(x), y, codec)
 
     values = values_of_rows(x, y)
-    n_broken = int(rules.broken_when_emptied(values, fixed).any(1).sum())
+    broken = rules.broken_when_emptied(values, fixed)
 
     def settled(values):
         return rules.settle(values, np.broadcast_to(fixed, values.shape), train, rng)
@@ -472,7 +474,7 @@ def keep(x, mask, y, codec, train, given, again, rng):
         text[seen] = samples.texts_of(column, user[seen], x[seen, at])
         cells[name] = text
         mask[:, at] = np.where(empty[:, j], 0, np.where(present[:, j], 1, mask[:, at]))
-    return Kept(x, mask, y, cells, n_broken, int(left.sum()))
+    return Kept(x, mask, y, cells, broken.sum(0), int(broken.any(1).sum()), int(left.sum()))
 
 
 class Follower:

@@ -3,6 +3,7 @@
 from parts.model.likelihoods.discrete import Bernoulli
 from parts.model.likelihoods.gaussian import Gaussian, StudentT
 from parts.model.likelihoods.mixed import Mixed
+from parts.model.likelihoods.ordered import Ordered
 from parts.model.likelihoods.pixels import DiscretizedLogistic
 
 LIKELIHOODS = {
@@ -11,5 +12,6 @@ LIKELIHOODS = {
     "gaussian": Gaussian,
     "student": StudentT,
     "mixed": Mixed,
+    "ordered": Ordered,
 }
 LIKELIHOOD_OPTIONS = set().union(*(likelihood.options for likelihood in LIKELIHOODS.values()))

@@ -45,6 +45,7 @@ class Likelihood(nn.Module):
     scaling = "standard"  # what data.py gives it: columns of mean 0 and variance 1
     preset = None  # of train.py's flags, taken where none is named
     in_bits = False  # whether log p(x) is of whole levels, and bits per dimension mean something
+    keeps_marginals = False  # whether draws have the marginals of the training rows
     sees_mask = False  # whether what is there of x is part of the features
     options = ()  # the command-line flags it takes beside the number of columns
     baseline_names = {}  # of `baselines`, each with its description
@@ -124,6 +125,13 @@ class Likelihood(nn.Module):
         What it says of observed cells is not used.
         """
         return params
+
+    def complete(self, params, x, mask):
+        """log p(observed cells | z) [..., B], and what was drawn of x to know it [..., B, 0 or D].
+
+        Callers append what was drawn to params before they call `given`.
+        """
+        return self.log_prob(params, x, mask), params[..., :0]
 
     def entropy(self, x):
         """Entropy [B], nats, of the data whose rates x is; 0 where x is data: see Bernoulli."""

@@ -1,0 +1,165 @@
+"""Bins of a table's columns: the levels of categories, and intervals of numbers.
+
+The edges of intervals are quantiles of the training rows; a value that many rows hold has a bin of
+its own. The density of a number is the mass of its bin times the density inside the bin.
+
+Shapes: B rows, D columns, L most bins of a column, N cells of one column.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from parts.model.precision import to_float64
+
+MOST_BINS = 100  # of a column of numbers
+N_QUANTILES = 1000  # of the training rows, between which drawn numbers lie
+N_SPIKES, SPIKE_SHARE = 3, 0.05  # most bins that are spikes, and the least share of each
+FAR_SCORE = 1e4  # beyond every normal score
+
+
+class Place(NamedTuple):
+    """Where cells x [B, D] lie: the codes of their bins, and log p(x | its bin), 0 for levels."""
+
+    code: torch.Tensor
+    log_density: torch.Tensor
+
+
+class Bins(nn.Module):
+    """The bins of Columns; `start_at` fixes those of numbers.
+
+    The density inside a bin is even. Of the mass of an outermost bin of n training rows a share of
+    1 / (n + 2) lies beyond them: its density falls with the square of the distance, that of counts
+    geometrically.
+    """
+
+    def __init__(self, columns):
+        super().__init__()
+        self.levels = [j for j, column in enumerate(columns) if column.levels]
+        self.numbers = [j for j, column in enumerate(columns) if not column.levels]
+        n_bins = torch.tensor([len(column.levels) or MOST_BINS for column in columns])
+        is_count = torch.tensor([column.kind == "count" for column in columns])
+        n, most = len(columns), int(n_bins.max())
+        codes = torch.arange(most, dtype=torch.float32).expand(n, most)
+        buffers = {
+            "n_bins": n_bins,
+            "edges": codes[:, 1:] - 0.5,  # inner ones
+            "log_density": torch.zeros(n, most),  # inside
+            "ends": torch.tensor([-torch.inf, torch.inf]).expand(n, 2).clone(),  # of training rows
+            "tail_mass": torch.zeros(n, 2),  # its log, as a share of the bin
+            "tail_scale": torch.ones(n, 2),
+            "centre": codes.clone(),  # mean of the training rows in the bin
+            "lowest": codes.clone(),  # of these
+            "highest": codes.clone(),
+            "spikes": torch.full((n, N_SPIKES), -1),  # bins of one value that is frequent
+            "quantiles": torch.zeros(n, N_QUANTILES),
+            "ranks": torch.zeros(n, most + 1),  # share of training rows below the bin
+            "scores": torch.zeros(n, most + 1),  # its normal score
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value)
+        self.register_buffer("is_count", is_count, persistent=False)
+        self.close()
+
+    @property
+    def most(self):
+        return self.centre.shape[1]
+
+    @property
+    def exists(self):
+        """Whether column j has a bin k, [D, L]."""
+        return torch.arange(self.most, device=self.n_bins.device) < self.n_bins[:, None]
+
+    @torch.no_grad()
+    def start_at(self, x, mask=None):
+        """Fit the bins of numbers to training rows x [n, D]."""
+        for j in self.numbers:
+            cells = x[:, j] if mask is None else x[mask[:, j] > 0, j]
+            if len(cells):
+                self.fit(j, to_float64(cells).sort().values)
+        self.close()
+
+    def close(self):
+        """Move the edges of bins that do not exist beyond every value."""
+        self.edges.masked_fill_(~self.exists[:, 1:], torch.inf)
+
+    def fit(self, j, cells):
+        """Fit the bins of column j to its sorted training cells, float64."""
+        n, half = len(cells), 0.5
+        values, counts = cells.unique_consecutive(return_counts=True)
+        above = counts.cumsum(0)
+        bin_of = torch.arange(len(values), device=cells.device)
+        if len(values) > MOST_BINS:  # by the middle of a value's ranks: a spike is alone
+            bin_of = ((above - counts / 2) / n * MOST_BINS).long()
+        last = torch.nonzero(bin_of.diff(append=bin_of[-1:] + 1)).squeeze(-1)  # value in each bin
+        gaps = values.diff() if len(values) > 1 else values.new_ones(1)
+        edges = values[last[:-1]] + half * gaps[last[:-1]] if len(last) > 1 else values[:0]
+        ends = torch.stack([values[0] - half * gaps[0], values[-1] + half * gaps[-1]])
+        if self.is_count[j]:
+            edges, ends = edges.floor() + half, torch.stack([values[0] - half, values[-1] + half])
+        width = torch.cat([ends[:1], edges, ends[1:]]).diff()
+        total = torch.cat([above.new_zeros(1), above[last]])  # rows below each bin
+        beyond = 1 / (total.diff()[[0, -1]] + 2)
+        if self.is_count[j] and values[0] == 0:
+            beyond[0] = 0.0
+        density = -width.log()
+        density[0] += torch.log1p(-beyond[0])
+        density[-1] += torch.log1p(-beyond[1])
+        sums = torch.cat([cells.new_zeros(1), cells.cumsum(0)])[total]
+        k, places = len(last), torch.arange(N_QUANTILES, device=cells.device) + half
+        self.n_bins[j] = k
+        self.edges[j, : k - 1] = edges
+        self.log_density[j, :k] = density
+        self.ends[j], self.tail_mass[j], self.tail_scale[j] = ends, beyond.log(), width[[0, -1]]
+        self.centre[j, :k] = sums.diff() / total.diff()
+        self.lowest[j, :k], self.highest[j, :k] = cells[total[:-1]], cells[total[1:] - 1]
+        spiked = (total.diff() >= SPIKE_SHARE * n) & (self.lowest[j, :k] == self.highest[j, :k])
+        frequent = torch.where(spiked, total.diff(), 0).argsort(descending=True, stable=True)
+        frequent = frequent[: min(N_SPIKES, int(spiked.sum()))]
+        self.spikes[j] = -1
+        self.spikes[j, : len(frequent)] = frequent
+        self.quantiles[j] = interpolated(cells, places / N_QUANTILES * n - half)
+        self.ranks[j, : k + 1] = total / n
+        self.scores[j, : k + 1] = torch.special.ndtri(total / n).clamp(-FAR_SCORE, FAR_SCORE)
+
+    def place(self, x):
+        """The Place of cells x [B, D]."""
+        code = torch.searchsorted(self.edges, x.T.contiguous()).T
+        column = torch.arange(len(self.n_bins), device=x.device)
+        side = (x > self.ends[:, 1]).long()
+        beyond = torch.maximum(self.ends[:, 0] - x, x - self.ends[:, 1])
+        scale, mass = self.tail_scale[column, side], self.tail_mass[column, side]
+        distance = beyond.clamp(min=0) / scale
+        # Of a count at the distance d = 1, 2, ...: (1 - r) r^(d - 1) with r = scale / (1 + scale).
+        steps = (beyond + 0.5).clamp(min=1)
+        of_count = -torch.log1p(scale) + (steps - 1) * -torch.log1p(1 / scale)
+        of_real = -scale.log() - 2 * torch.log1p(distance)
+        tail = mass + torch.where(self.is_count, of_count, of_real)
+        return Place(code, torch.where(beyond > 0, tail, self.log_density[column, code]))
+
+    def middle_scores(self, code):
+        """The normal score of the middle of bins, [B, D]; 0 for levels."""
+        column = torch.arange(len(self.n_bins), device=code.device)
+        middle = (self.ranks[column, code] + self.ranks[column, code + 1]) / 2
+        return torch.special.ndtri(middle.clamp(1e-6, 1 - 1e-6)) * (self.ranks.sum(-1) > 0)
+
+    def draw(self, j, code):
+        """Values of column j drawn in the bins `code` [N]: training values and what lies between;
+        levels are codes.
+        """
+        if j in self.levels:
+            return code.to(self.edges)
+        low, high = self.ranks[j, code], self.ranks[j, code + 1]
+        rank = low + (high - low) * torch.rand_like(low)
+        drawn = interpolated(self.quantiles[j], rank * N_QUANTILES - 0.5)
+        drawn = torch.clamp(drawn, self.lowest[j, code], self.highest[j, code])
+        return drawn.round() if self.is_count[j] else drawn
+
+
+def interpolated(values, places):
+    """Sorted values [n] at fractional places from 0 to n - 1, linearly interpolated."""
+    places = places.clamp(0, len(values) - 1)
+    below = places.floor().long()
+    above = (below + 1).clamp(max=len(values) - 1)
+    return torch.lerp(values[below], values[above], (places - below).to(values))

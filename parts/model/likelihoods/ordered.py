@@ -1,0 +1,324 @@
+"""p(x|z) of a table whose columns are decoded in order: prod_j p(x_j | z, x_1 ... x_{j-1}).
+
+Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
+N rows of all leading axes, E numbers that embed a cell, H hidden units and O outputs of a column.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from parts.errors import UserError
+from parts.model.batches import observed
+from parts.model.bins import N_SPIKES, Bins
+from parts.model.likelihoods.base import Likelihood, weighted_mean
+from parts.model.likelihoods.discrete import FAR_LOGIT, Ordinal
+from parts.model.likelihoods.mixed import Mixed
+
+N_CONTEXT, N_EMBEDDED = 64, 16  # numbers that the decoder gives, and E
+N_UNITS, FEWEST_UNITS, MOST_UNITS = 3072, 16, 128  # hidden units of all columns, limits of H
+N_COMPONENTS = 3  # of a mixture
+N_OF_MIXTURE = 3 * N_COMPONENTS + N_SPIKES  # locations, log-scales, and logits of their shares
+LOG_SCALES = (-4.5, 3.0)  # limits, of normal scores
+DROPOUT = 0.1  # of hidden units where numbers are mixtures, as they are on few rows
+MOST_ORDERED = 200  # columns; the first layer grows with their square
+HEADS = ("bins", "mixture")
+
+
+class Ordered(Likelihood):
+    """A table's columns, each given z and the earlier ones, by one masked network.
+
+    p(x_j | z, x_<j) has a mass for each of the column's `Bins`: a softmax for levels, and for
+    numbers with `heads` bins; with `heads` mixture the masses of numbers are those of N_COMPONENTS
+    logistic distributions of the normal score, which share strength between neighbours on few rows,
+    and of the column's spikes.
+    Such a decoder needs z little: an autoregressive model (Germain et al. 2015) with a z beside it.
+
+    In training a missing cell is marked as absent to the later columns. Else missing cells are
+    drawn in order, and later cells are given the drawn ones: the mean of exp(log_prob) over draws
+    is the marginal p(observed cells | z), and so bounds on log p(x) stay bounds.
+    """
+
+    scaling, preset = "kinds", "generate"
+    options = ("heads",)
+    baseline_names = Mixed.baseline_names
+    keeps_marginals = True
+
+    def __init__(self, columns, heads="bins"):
+        super().__init__(len(columns), N_CONTEXT)
+        n = len(columns)
+        if n > MOST_ORDERED:
+            raise UserError(
+                f"likelihood ordered: {n} columns, expected at most {MOST_ORDERED}; use mixed"
+            )
+        self.heads = heads
+        # Features and errors of cells depend on kinds only, and are those of independent columns.
+        self.table = Mixed(columns, variance="fixed:1").requires_grad_(False)
+        self.n_features = self.table.n_features
+        self.ordinals = [j for j, column in enumerate(columns) if column.kind == "ordinal"]
+        self.bins = bins = Bins(columns)
+        self.mixtures = bins.numbers if heads == "mixture" else []
+        self.softmaxes = [j for j in range(n) if j not in self.mixtures]
+        n_masses = max([int(bins.n_bins[j]) for j in self.softmaxes], default=0)
+        n_out = max(n_masses, N_OF_MIXTURE if self.mixtures else 0)
+        self.n_hidden = n_hidden = min(MOST_UNITS, max(FEWEST_UNITS, N_UNITS // n))
+
+        earlier = torch.ones(n, n).triu(1)  # [from, to]
+        self.register_buffer("earlier", earlier[:, None, :, None], persistent=False)
+        has_table = torch.ones(n, 1)
+        has_table[self.mixtures] = 0.0
+        self.register_buffer("has_table", has_table, persistent=False)
+        self.embedding = nn.Parameter(0.1 * torch.randn(n, bins.most, N_EMBEDDED))
+        self.slope = nn.Parameter(0.5 * torch.randn(n, N_EMBEDDED))  # of the normal score
+        self.absent = nn.Parameter(0.1 * torch.randn(n, N_EMBEDDED))
+        bound = (earlier.sum(0) * N_EMBEDDED + N_CONTEXT).rsqrt()  # by the inputs of each column
+        first = uniform(n, N_EMBEDDED, n, n_hidden) * bound[:, None]
+        self.first = nn.Parameter(first)
+        of_context = uniform(N_CONTEXT, n, n_hidden) * bound[:, None]
+        self.of_context = nn.Parameter(of_context.flatten(1))
+        self.first_bias = nn.Parameter(torch.zeros(n, n_hidden))
+        self.last = nn.Parameter(uniform(n, n_hidden, n_out) / math.sqrt(n_hidden))
+        last_bias = torch.zeros(n, 1, n_out)
+        for j in self.mixtures:  # components apart, or they would stay alike
+            last_bias[j, 0, :N_COMPONENTS] = torch.linspace(-1, 1, N_COMPONENTS)
+        self.last_bias = nn.Parameter(last_bias)
+
+    @classmethod
+    def of(cls, columns, **options):
+        return cls(columns, **options)
+
+    @property
+    def width(self):
+        return self.n_columns * max(self.n_hidden, self.last.shape[-1])
+
+    def describe(self):
+        n = len(self.bins.numbers)
+        numbers = f", {n} of numbers by {self.heads}" if n else ""
+        return f"Ordered likelihood ({self.n_columns} columns, each given the earlier{numbers})"
+
+    def note(self, x):
+        return (
+            "Each column is decoded from z and the columns before it, which leave z little to say: "
+            "rows are generated well, and codes tell less than those of likelihood mixed"
+        )
+
+    def start_at(self, x, mask=None, n_latents=0):
+        self.bins.start_at(x, mask)
+
+    # What depends on kinds only
+
+    def embed(self, x, mask=None):
+        return self.table.embed(x, mask)
+
+    def features(self, x, mask=None):
+        return self.table.features(x, mask)
+
+    def center(self, x, mask):
+        return self.table.center(x, mask)
+
+    def cell_errors(self, x, recon):
+        return self.table.cell_errors(x, recon)
+
+    def baselines(self, train, test):
+        return self.table.baselines(train, test)
+
+    # The network
+
+    def embedded(self, code, there=None):
+        """Codes [N, D] as numbers for the later columns, [N, D, E]."""
+        n, most, _ = self.embedding.shape
+        of_column = most * torch.arange(n, device=code.device)
+        table = F.embedding(code + of_column, self.embedding.flatten(0, 1)) * self.has_table
+        found = table + self.bins.middle_scores(code).unsqueeze(-1) * self.slope
+        there = torch.ones_like(code) if there is None else there
+        return torch.where(there.unsqueeze(-1) > 0, found, self.absent)
+
+    def outputs(self, params, code, there=None):
+        """The outputs of all columns at once, [D, N, O], for rows code [B, D]; N = K B."""
+        n, n_hidden = self.n_columns, self.n_hidden
+        first = (self.first * self.earlier).reshape(n * N_EMBEDDED, n * n_hidden)
+        of_cells = self.embedded(code, there).flatten(1) @ first + self.first_bias.flatten()
+        hidden = F.silu(of_cells + params @ self.of_context).reshape(-1, n, n_hidden)
+        if self.mixtures:
+            hidden = F.dropout(hidden, DROPOUT, self.training)
+        return torch.baddbmm(self.last_bias, hidden.transpose(0, 1), self.last)
+
+    def masses_of_mixture(self, j, out, code):
+        """Log-masses of bins code [..., L] of columns j [..., 1], from their outputs [..., O]."""
+        low, high = (self.bins.scores[j, c].unsqueeze(-1) for c in (code, code + 1))
+        sizes = (N_COMPONENTS, N_COMPONENTS, N_COMPONENTS + N_SPIKES)
+        location, raw, shares = out[..., None, :N_OF_MIXTURE].split(sizes, -1)  # [..., 1, M]
+        sharpness = torch.exp(-raw.clamp(*LOG_SCALES))
+        smooth = Ordinal.log_between(low * sharpness, high * sharpness, location * sharpness)
+        spikes = self.bins.spikes[j]  # [..., 1, S]
+        there = F.pad(spikes >= 0, (N_COMPONENTS, 0), value=True)
+        shares = shares.masked_fill(~there, -FAR_LOGIT).log_softmax(-1)
+        spiked = torch.where(spikes == code.unsqueeze(-1), 0.0, -FAR_LOGIT).to(smooth)
+        return (shares + torch.cat([smooth, spiked], -1)).logsumexp(-1)
+
+    def masses(self, j, out):
+        """Log-masses of all bins of column j, [N, L], from its outputs [N, O]."""
+        exists = self.bins.exists[j]
+        if j in self.mixtures:
+            every = torch.arange(self.bins.most, device=out.device).expand(len(out), -1)
+            found = self.masses_of_mixture(torch.full_like(every[:, :1], j), out, every)
+            return found.masked_fill(~exists, -FAR_LOGIT)
+        found = out.new_full((len(out), self.bins.most), -FAR_LOGIT)
+        n_masses = min(out.shape[-1], self.bins.most)
+        found[:, :n_masses] = out[:, :n_masses]
+        return found.masked_fill(~exists, -FAR_LOGIT).log_softmax(-1)
+
+    def masses_at(self, out, code):
+        """Log-masses of the bins code [B, D] from outputs [D, K B, O], as [D, K B]."""
+        code = code.T.repeat(1, out.shape[1] // len(code))
+        found, place = [], []
+        if self.softmaxes:
+            at = torch.tensor(self.softmaxes, device=out.device)
+            n_masses = min(out.shape[-1], self.bins.most)
+            logits = out[at, :, :n_masses]
+            logits = logits.masked_fill(~self.bins.exists[at, None, :n_masses], -FAR_LOGIT)
+            own = logits.gather(-1, code[at].unsqueeze(-1)).squeeze(-1)
+            found.append(own - logits.logsumexp(-1))
+            place.append(at)
+        if self.mixtures:
+            at = torch.tensor(self.mixtures, device=out.device)
+            own = self.masses_of_mixture(at[:, None, None], out[at], code[at].unsqueeze(-1))
+            found.append(own.squeeze(-1))
+            place.append(at)
+        return torch.cat(found)[torch.cat(place).argsort()]
+
+    # Densities
+
+    def log_prob(self, params, x, mask=None):
+        x = observed(x, mask)
+        if mask is not None and not self.training and not mask.all():
+            noise = torch.Generator().manual_seed(0)  # one for all rows, so that each stands alone
+            shape = (*params.shape[:-2], 1, self.n_columns)
+            uniform = torch.rand(shape, generator=noise).to(x.device)
+            return self.complete(params, x, mask, uniform)[0]
+        found = self.log_prob_per_column(params, x, mask)
+        return (found if mask is None else found * mask).sum(-1)
+
+    def log_prob_per_column(self, params, x, mask=None):
+        place = self.bins.place(x)
+        masses = self.masses_at(self.outputs(params, place.code, mask), place.code)
+        return masses.T.reshape(*params.shape[:-1], -1) + place.log_density
+
+    # In order
+
+    def in_order(self, params, choose, x=None, mask=None):
+        """Rows whose cells are chosen one after another, [..., B, D], and log p of observed cells.
+
+        `choose` maps the column's number and the log-masses [N, L] of its bins to cells [N]. The
+        observed cells of x stay.
+        """
+        flat = params.reshape(-1, params.shape[-1])
+        shape, n, n_hidden = (len(flat), self.n_columns), self.n_columns, self.n_hidden
+        cells = (
+            flat.new_zeros(shape) if x is None else x.expand(*params.shape[:-1], n).reshape(shape)
+        )
+        there = torch.zeros_like(cells, dtype=torch.bool)
+        if x is not None:
+            there = (mask > 0).expand(*params.shape[:-1], n).reshape(shape)
+        cells, log_p = torch.where(there, cells, 0.0), flat.new_zeros(len(flat))
+        of_context = (flat @ self.of_context).unflatten(-1, (n, n_hidden)) + self.first_bias
+        embedded = flat.new_zeros(*shape, N_EMBEDDED)
+        for j in range(n):
+            first = self.first[:j, :, j].reshape(j * N_EMBEDDED, n_hidden)
+            earlier = embedded[:, :j].reshape(len(flat), j * N_EMBEDDED)
+            hidden = F.silu(torch.addmm(of_context[:, j], earlier, first))
+            masses = self.masses(j, hidden @ self.last[j] + self.last_bias[j])
+            missing = ~there[:, j]
+            if missing.any():
+                cells[:, j] = torch.where(missing, choose(j, masses), cells[:, j])
+            place = self.bins.place(cells)
+            own = masses.gather(-1, place.code[:, j, None]).squeeze(-1) + place.log_density[:, j]
+            log_p = log_p + torch.where(missing, 0.0, own)
+            embedded[:, j] = self.embedded(place.code)[:, j]
+        return cells.reshape(*params.shape[:-1], n), log_p.reshape(params.shape[:-1])
+
+    def draw_cell(self, j, masses, uniform=None):
+        """Draws of column j [N] from the log-masses of its bins; by `uniform` [N] if given."""
+        if uniform is None:
+            code = torch.multinomial(masses.exp(), 1).squeeze(-1)
+        else:
+            below = masses.exp().cumsum(-1)
+            code = torch.searchsorted(below, (uniform * below[:, -1]).unsqueeze(-1)).squeeze(-1)
+            code = torch.minimum(code, self.bins.n_bins[j] - 1)
+            return self.bins.centre[j, code]
+        return self.bins.draw(j, code)
+
+    @torch.no_grad()
+    def complete(self, params, x, mask, uniform=None):
+        def choose(j, masses):
+            if uniform is None:
+                return self.draw_cell(j, masses)
+            of_column = uniform[..., j].expand(params.shape[:-1]).reshape(-1)
+            return self.draw_cell(j, masses, of_column)
+
+        cells, log_p = self.in_order(params, choose, observed(x, mask), mask)
+        return log_p, cells
+
+    def given(self, params, x, mask):
+        return Completed(params[..., self.n_params :])
+
+    @torch.no_grad()
+    def sample(self, params):
+        if isinstance(params, Completed):
+            return params.cells
+        return self.in_order(params, self.draw_cell)[0]
+
+    @torch.no_grad()
+    def mean(self, params):
+        """In order, the mean or the most probable level of each column, given those before it.
+
+        Not E[x|z], which would be a sum over all values of the earlier columns.
+        """
+        if isinstance(params, Completed):
+            return params.cells
+
+        def expected(j, masses):
+            if j in self.bins.levels:
+                return masses.argmax(-1).to(params.dtype)
+            return masses.exp() @ self.bins.centre[j]
+
+        return self.in_order(params, expected)[0]
+
+    def std(self, params):
+        """Standard deviation of N_STD draws of x given z."""
+        if isinstance(params, Completed):
+            return torch.zeros_like(params.cells)
+        return self.sample(params.expand(N_STD, *params.shape)).std(0)
+
+    def average(self, params, weights, unit=None):
+        """The weighted mean of numbers, and the level with the largest weight, of ordinal columns
+        the median, over rows [K, B, D].
+        """
+        cells = self.mean(params)
+        numbers = cells if unit is None else unit(cells, torch.zeros_like(cells))
+        found = weighted_mean(numbers, weights)
+        for j in self.bins.levels:
+            votes = weights.new_zeros(cells.shape[1], int(self.bins.n_bins[j]))
+            votes.scatter_add_(1, cells[..., j].long().T, weights.T)
+            level = votes.argmax(-1)
+            if j in self.ordinals:
+                level = (votes.cumsum(-1) < 0.5 * votes.sum(-1, keepdim=True)).sum(-1)
+            found[:, j] = level.to(found)
+        return found
+
+
+N_STD = 64
+
+
+def uniform(*shape):
+    """Numbers from -1 to 1."""
+    return 2 * torch.rand(*shape) - 1
+
+
+class Completed:
+    """Rows [..., B, D] whose missing cells were drawn: what `given` makes of params."""
+
+    def __init__(self, cells):
+        self.cells = cells
