@@ -16,8 +16,10 @@ KINDS = {
     "positive": "numbers above 0, nearer to log-normal than to normal: log-normal",
     "count": "whole numbers from 0 to at most 100 with a median of at most 2: negative binomial",
     "binary": "two values: Bernoulli",
-    "categorical": "text of few values: categorical",
-    "ordinal": "whole numbers from 1 to at most 10, each of them there: cumulative logits",
+    "categorical": "text of few values, and whole numbers from 1 to at most 16, each of them there, "
+    "in 1000 cells or more: categorical",
+    "ordinal": "whole numbers from 1 to at most 10, each of them there, in fewer cells: cumulative "
+    "logits",
     "ignore": "identifiers, free text, constants: kept in outputs, never modelled",
 }
 MAX_INFERRED_COUNT = 100  # largest cell of a column that is inferred to be a count
@@ -25,6 +27,9 @@ MAX_COUNT = 1_000_000  # largest cell of a column of counts
 # Largest median of a column that is inferred to be a count. For larger counts a Gaussian is close,
 # and its variance may be smaller than its mean, which a negative binomial cannot represent.
 MAX_COUNT_MEDIAN = 2
+# Codes 1, 2, 3, ... may be names without an order, such as occupations, and a category can say all
+# that an order can. On few rows an order, which is often there, is worth more.
+MAX_CODE, MAX_RANK, MANY_CELLS = 16, 10, 1000
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
 IDENTIFIER = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key)$|^(index|idx)$)|[a-z]I[Dd]$|^unnamed \d+$"
@@ -105,8 +110,11 @@ def infer(name, values, found, whole, style, n_seen):
         dense = len(found) == len(values) >= 50 and high - low < 1.5 * len(values)
         if dense or (len(found) > 20 and IDENTIFIER.search(name)):
             return "ignore", "an identifier" + (": numbered without gaps" if dense else "")
-        if low == 1 and 3 <= high == len(found) <= 10:
-            return "ordinal", ""
+        if low == 1 and 3 <= high == len(found) <= MAX_CODE:
+            if n_seen >= MANY_CELLS:
+                return "categorical", ""
+            if high <= MAX_RANK:
+                return "ordinal", ""
         if low == 0 and high <= MAX_INFERRED_COUNT and np.median(values) <= MAX_COUNT_MEDIAN:
             return "count", ""
     if low > 0:

@@ -18,7 +18,8 @@ from parts.model.likelihoods.discrete import FAR_LOGIT, Ordinal
 from parts.model.likelihoods.mixed import Mixed
 
 N_CONTEXT, N_EMBEDDED = 64, 16  # numbers that the decoder gives, and E
-N_UNITS, FEWEST_UNITS, MOST_UNITS = 3072, 16, 128  # hidden units of all columns, limits of H
+N_UNITS, FEWEST_UNITS = 3072, 16  # hidden units of all columns, and the fewest of one
+MOST_UNITS = {"bins": 128, "mixture": 64}
 N_COMPONENTS = 3  # of a mixture
 N_OF_MIXTURE = 3 * N_COMPONENTS + N_SPIKES  # locations, log-scales, and logits of their shares
 LOG_SCALES = (-4.5, 3.0)  # limits, of normal scores
@@ -63,7 +64,7 @@ class Ordered(Likelihood):
         self.softmaxes = [j for j in range(n) if j not in self.mixtures]
         n_masses = max([int(bins.n_bins[j]) for j in self.softmaxes], default=0)
         n_out = max(n_masses, N_OF_MIXTURE if self.mixtures else 0)
-        self.n_hidden = n_hidden = min(MOST_UNITS, max(FEWEST_UNITS, N_UNITS // n))
+        self.n_hidden = n_hidden = min(MOST_UNITS[heads], max(FEWEST_UNITS, N_UNITS // n))
 
         earlier = torch.ones(n, n).triu(1)  # [from, to]
         self.register_buffer("earlier", earlier[:, None, :, None], persistent=False)
