@@ -42,6 +42,7 @@ def table(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(presets, "MIN_STEPS", 20)
+    monkeypatch.setattr(presets, "MIN_ORDERED", (20, 1))
 
 
 def error_of(capsys, *argv):
@@ -154,7 +155,6 @@ def test_over_seeds_keeps_what_is_missing_missing():
 def test_bad_input_is_one_line(capsys, table):
     assert "no such file" in error_of(capsys, "--table", table.with_name("none.csv"))
     assert "--table" in error_of(capsys)
-    assert "x, k, y, n" in error_of(capsys, "--table", table)  # there is no c9
     assert "expected two classes" in error_of(capsys, "--table", table, "--target", "k")
     assert "--seeds" in error_of(capsys, "--table", table, "--seeds", "0")
     nowhere = table.parent / "none/out.json"
@@ -199,10 +199,15 @@ def test_the_commands_are_measured(table, tmp_path, quick, monkeypatch, capsys):
     command = "python benchmarks/generation.py --table my_people.csv --target y --seeds 2"
     assert result["command"] == command
     assert result["seeds"] == 2
-    assert result["rows"] == {"train": 160, "held_out": 80, "generated": 160}
+    (result_of,) = result["tables"]
+    assert result_of["rows"] == {"train": 160, "held_out": 80, "generated": 160}
     assert {"python", "torch", "numpy", "pandas", "scikit-learn"} <= set(result["versions"])
-    real, ours, tvae = (result["methods"][m] for m in ("real rows", "VAE (this run)", "TVAE"))
+    methods = result_of["methods"]
+    real, ours, tvae = (methods[m] for m in ("real rows", "preset generate", "TVAE"))
+    assert set(methods) == {"real rows", "preset generate", "preset table", "TVAE"}
     assert real["auroc"]["mean"] > 90
+    assert 0.3 < real["told_apart"]["mean"] < 0.7
+    assert tvae["told_apart"] == real["told_apart"]
     assert tvae["auroc"] == real["auroc"]  # the training rows again
     assert tvae["copies"] == {"mean": 100.0, "sd": 0.0}
     assert tvae["dcr_median"]["mean"] == 0 < ours["dcr_median"]["mean"]
@@ -211,7 +216,7 @@ def test_the_commands_are_measured(table, tmp_path, quick, monkeypatch, capsys):
     assert ours["auroc"]["sd"] > 0  # another split and another fit
     assert ours["fit_seconds"]["mean"] > 0 < ours["sample_seconds"]["mean"]
     printed = capsys.readouterr().out
-    assert printed.count("VAE (this run): auroc") == 2
+    assert printed.count("preset generate: told_apart") == 2
     assert "Model:" not in printed  # what the commands print is not this script's
 
 
@@ -219,7 +224,7 @@ def test_only_the_defaults_replace_the_committed_figures(
     table, tmp_path, quick, monkeypatch, capsys
 ):
     monkeypatch.setattr(generation, "RESULTS", tmp_path)
-    monkeypatch.setattr(generation, "COMMITTED", ("my_people", "y", 1))
+    monkeypatch.setattr(generation, "COMMITTED", (["my_people"], "y", 1))
     monkeypatch.setitem(sys.modules, "ctgan", None)  # as if it were not installed
     generation.main(["--table", str(table), "--target", "y", "--seeds", "2"])
     assert "Not written" in capsys.readouterr().out
@@ -227,6 +232,6 @@ def test_only_the_defaults_replace_the_committed_figures(
     generation.main(["--table", str(table), "--target", "y", "--seeds", "1"])
     assert "TVAE is left out" in capsys.readouterr().out
     result = json.loads((tmp_path / "generation.json").read_text())
-    assert set(result["methods"]) == {"real rows", "VAE (this run)"}
+    assert set(result["tables"][0]["methods"]) == {"real rows", *generation.WAYS}
     assert result["tvae_epochs"] is None
     assert result["command"] == "python benchmarks/generation.py --table my_people.csv"

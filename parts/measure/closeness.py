@@ -94,13 +94,13 @@ def pair_codes(column, j, a, b):
     return [(np.where(m > 0, c, -1), N_PAIR_BINS + 1) for m, c in zip(masks, codes, strict=True)]
 
 
-def told_apart(columns, generated, real, seed=0):
-    """AUROC of gradient boosting that tells generated from real rows (x, mask), and its standard
-    error where it cannot, 0.5; None for too few rows.
+def told_apart(generated, real, seed=0, most=N_JUDGED):
+    """AUROC of gradient boosting that tells generated from real rows [n, F], and its standard error
+    where it cannot, 0.5; None for too few rows. NaN is a missing cell.
 
     As many rows of each, by cross-validation of N_FOLDS folds.
     """
-    n = min(len(generated[0]), len(real[0]), N_JUDGED)
+    n = min(len(generated), len(real), most)
     if n < FEWEST_JUDGED:
         return None
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -108,10 +108,7 @@ def told_apart(columns, generated, real, seed=0):
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     rng = np.random.default_rng(seed)
-    cells = [
-        in_user_units(columns, *rows)[rng.permutation(len(rows[0]))[:n]]
-        for rows in (generated, real)
-    ]
+    cells = [rows[rng.permutation(len(rows))[:n]] for rows in (generated, real)]
     is_real = np.repeat([0, 1], n)
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     judge = HistGradientBoostingClassifier(random_state=seed)
@@ -184,7 +181,9 @@ def compare(columns, generated, train, held, embed, seed=0):
         result["worst_pair_distance"] = pairs_apart[worst]
         result["worst_pair_distance_real"] = typical[worst]
     fresh = held if len(held[0]) >= FEWEST_JUDGED else real
-    result["told_apart"] = told_apart(columns, with_holes, fresh)
+    result["told_apart"] = told_apart(
+        *(in_user_units(columns, *rows) for rows in (with_holes, fresh))
+    )
     result["told_apart_from"] = "held-out" if fresh is held else "real"
     result |= copies(embed(*with_holes), embed(*train), embed(*held) if len(held[0]) else None)
     for name in ("columns", "columns_real"):

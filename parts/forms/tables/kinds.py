@@ -16,8 +16,8 @@ KINDS = {
     "positive": "numbers above 0, nearer to log-normal than to normal: log-normal",
     "count": "whole numbers from 0 to at most 100 with a median of at most 2: negative binomial",
     "binary": "two values: Bernoulli",
-    "categorical": "text of few values, and whole numbers from 1 to at most 16, each of them there, "
-    "in 1000 cells or more: categorical",
+    "categorical": "text of few values; whole numbers from 1 to at most 16, each of them there, in "
+    "1000 cells or more: categorical",
     "ordinal": "whole numbers from 1 to at most 10, each of them there, in fewer cells: cumulative "
     "logits",
     "ignore": "identifiers, free text, constants: kept in outputs, never modelled",
