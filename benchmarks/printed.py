@@ -31,7 +31,7 @@ PRINTED_COMMANDS = (
     "python impute.py survey.csv --kind odd=ignore --check",
     "python train.py --data survey.csv --kind odd=ignore --run survey",
     "python evaluate.py --run survey",
-    "python generate.py --run survey --n 1000 --out new.csv",
+    "python generate.py survey.csv --kind odd=ignore --n 1000 --out new.csv",
     'python generate.py --run survey --given "job=nurse,age=40" --n 100 --out nurses.csv',
     "python tune.py --data survey.csv --kind odd=ignore --trials 10",
     "python train.py --data digits --condition label --run labelled",

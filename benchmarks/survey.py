@@ -32,7 +32,7 @@ SURVEY_COMMANDS = (  # each command, and the file that it writes
     ("python data.py --example survey.csv", "survey.csv"),
     ("python detect.py survey.csv --labels odd", "survey.scored.csv"),
     ("python impute.py survey.csv --kind odd=ignore --check", "survey.imputed.csv"),
-    ("python generate.py --n 1000 --out new.csv", "new.csv"),
+    ("python generate.py survey.csv --kind odd=ignore --n 1000 --out new.csv", "new.csv"),
 )
 SURVEY_FIGURES = ("anomaly_scores", "imputations", "generated_marginals", "generated_correlations")
 
@@ -75,8 +75,8 @@ def results_of(folder):
 
 
 def figures_of(folder):
-    """Draw and copy the figures of docs/tables.md from the two runs of the commands."""
-    for name in ("0001", "0002"):
+    """Draw and copy the figures of docs/tables.md from the runs of the commands."""
+    for name in ("0001", "0002", "0003"):
         run(f"python plot_results.py --run {name}", folder)
         for figure in SURVEY_FIGURES:
             path = folder / f"runs/{name}/figures/{figure}.png"

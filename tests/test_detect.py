@@ -846,3 +846,26 @@ def test_a_threshold_of_training_rows_is_said_to_be_of_those(call, train, tmp_pa
     out = call("detect", "t.csv", "--run", "r").out
     assert "of 120 training rows" in out
     assert "held-out rows" not in out
+
+
+def test_a_row_that_overflows_float32_has_a_finite_score_above_all_others():
+    """A decoder whose variance falls far from 0 gives infinite log p and so NaN in float32."""
+    torch.manual_seed(0)
+    model = VAE(Gaussian(2, "decoder"), (8,), z_dim=1).eval()
+    with torch.no_grad():
+        model.decoder[-1].bias[2:] = -9.0  # small variances
+    codec = Codec("tables", [units.Column("a"), units.Column("b")], (2,))
+    x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    rows = Reference(x, np.ones(x.shape, bool), None, None)
+    scorer = Scorer(Fitted(model, codec, None, rows, rows, 50))
+    far = np.vstack([x[:3], [[3e18, 1.0], [1e19, -1e19], [3e38, 0.0]]]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        raw = model.importance(torch.from_numpy(far), n_samples=20).log_px
+    assert not raw[3:].isfinite().all()
+    scores = scorer(far, np.ones_like(far))
+    assert np.isfinite(scores).all()
+    assert (scores[3:] > scores[:3].max()).all()
+    expected = scorer.in_float64(far[:3], np.ones_like(far[:3]), scorer.few)
+    assert scorer.estimate(far[:3], np.ones_like(far[:3]), scorer.few)[0] == pytest.approx(
+        expected, rel=1e-4
+    )

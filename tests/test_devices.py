@@ -441,10 +441,12 @@ def all_verbs_on_pictures(said, *flags):
         (),
         ("--real", "student", "--prior", "mixture", "--variance", "decoder"),
         VQVAE,
+        ("--likelihood", "ordered", "--heads", "mixture"),
+        ("--likelihood", "ordered", "--heads", "bins"),
         slow("--flow", "planar:2"),
         slow("--members", 2, "--objective", "iwae"),
     ],
-    ids=["members", "student mixture", "vqvae", "planar", "iwae"],
+    ids=["members", "student mixture", "vqvae", "mixture", "bins", "planar", "iwae"],
 )
 def test_a_mixed_table(said, flags):
     all_verbs_on_a_table(said, *flags)

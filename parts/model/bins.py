@@ -56,6 +56,7 @@ class Bins(nn.Module):
             "quantiles": torch.zeros(n, N_QUANTILES),
             "ranks": torch.zeros(n, most + 1),  # share of training rows below the bin
             "scores": torch.zeros(n, most + 1),  # its normal score
+            "middle": torch.zeros(n, most),  # the normal score of the bin's middle rank
         }
         for name, value in buffers.items():
             self.register_buffer(name, value)
@@ -107,21 +108,29 @@ class Bins(nn.Module):
         density[0] += torch.log1p(-beyond[0])
         density[-1] += torch.log1p(-beyond[1])
         sums = torch.cat([cells.new_zeros(1), cells.cumsum(0)])[total]
-        k, places = len(last), torch.arange(N_QUANTILES, device=cells.device) + half
-        self.n_bins[j] = k
-        self.edges[j, : k - 1] = edges
-        self.log_density[j, :k] = density
-        self.ends[j], self.tail_mass[j], self.tail_scale[j] = ends, beyond.log(), width[[0, -1]]
-        self.centre[j, :k] = sums.diff() / total.diff()
-        self.lowest[j, :k], self.highest[j, :k] = cells[total[:-1]], cells[total[1:] - 1]
-        spiked = (total.diff() >= SPIKE_SHARE * n) & (self.lowest[j, :k] == self.highest[j, :k])
+        lowest, highest = cells[total[:-1]], cells[total[1:] - 1]
+        spiked = (total.diff() >= SPIKE_SHARE * n) & (lowest == highest)
         frequent = torch.where(spiked, total.diff(), 0).argsort(descending=True, stable=True)
-        frequent = frequent[: min(N_SPIKES, int(spiked.sum()))]
-        self.spikes[j] = -1
-        self.spikes[j, : len(frequent)] = frequent
-        self.quantiles[j] = interpolated(cells, places / N_QUANTILES * n - half)
-        self.ranks[j, : k + 1] = total / n
-        self.scores[j, : k + 1] = torch.special.ndtri(total / n).clamp(-FAR_SCORE, FAR_SCORE)
+        places = torch.arange(N_QUANTILES, device=cells.device) + half
+        found = {
+            "edges": edges,
+            "log_density": density,
+            "ends": ends,
+            "tail_mass": beyond.log(),
+            "tail_scale": width[[0, -1]],
+            "centre": sums.diff() / total.diff(),
+            "lowest": lowest,
+            "highest": highest,
+            "spikes": frequent[: min(N_SPIKES, int(spiked.sum()))],
+            "quantiles": interpolated(cells, places / N_QUANTILES * n - half),
+            "ranks": total / n,
+            "scores": torch.special.ndtri(total / n).clamp(-FAR_SCORE, FAR_SCORE),
+            "middle": torch.special.ndtri((total[1:] + total[:-1]) / (2 * n)),
+        }
+        self.n_bins[j], self.spikes[j] = len(last), -1
+        for name, value in found.items():
+            buffer = self.get_buffer(name)
+            buffer[j, : len(value)] = value.to(buffer.dtype).to(buffer.device)
 
     def place(self, x):
         """The Place of cells x [B, D]."""
@@ -139,10 +148,8 @@ class Bins(nn.Module):
         return Place(code, torch.where(beyond > 0, tail, self.log_density[column, code]))
 
     def middle_scores(self, code):
-        """The normal score of the middle of bins, [B, D]; 0 for levels."""
-        column = torch.arange(len(self.n_bins), device=code.device)
-        middle = (self.ranks[column, code] + self.ranks[column, code + 1]) / 2
-        return torch.special.ndtri(middle.clamp(1e-6, 1 - 1e-6)) * (self.ranks.sum(-1) > 0)
+        """The normal scores of the middle ranks of bins `code` [B, D]; 0 for levels."""
+        return self.middle[torch.arange(len(self.n_bins), device=code.device), code]
 
     def draw(self, j, code):
         """Values of column j drawn in the bins `code` [N]: training values and what lies between;

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from parts.model.flows import FLOWS
 from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.correlated import NOISES
+from parts.model.likelihoods.ordered import HEADS
 from parts.model.networks import NETWORKS
 from parts.model.priors import PRIORS
 from parts.options import non_negative, option, options_of, positive_int
@@ -58,7 +59,7 @@ class ModelConfig:
     heads: str | None = option(
         None,
         "ordered: of numbers, bins or a mixture of Gaussians (default: by the number of rows)",
-        choices=("bins", "mixture"),
+        choices=HEADS,
     )
     binarize: str | None = option(
         None,

@@ -5,6 +5,7 @@ scores = scorer(x, mask, y)          # -log p(row), nats; higher is odder
 threshold = conformal_threshold(scorer.of_reference(fitted.held), 0.01)
 """
 
+import copy
 import math
 from functools import cached_property
 
@@ -20,6 +21,7 @@ IMPOSSIBLE = 100.0  # nats per cell outside its column's support, such as a nega
 N_SCORE = 20  # fewest importance samples of a score; n_samples / 5 if that is more
 UNSURE_ESS = 2.0  # effective samples below which a row is scored again with more samples
 RESCORE_FACTOR = 5  # how many times more samples these rows get
+FARTHEST = 1e300  # the score of a row that even float64 cannot tell
 N_EXEMPLARS = 1000  # most rows whose aggregated posterior is the prior of scores
 N_TYPICAL = 300  # most held-out rows for the typical surprise of columns
 N_SCORED_AT_A_TIME = 8192  # rows that are scored at a time
@@ -44,6 +46,7 @@ class Scorer:
         pairs = zip(fitted.train, fitted.held, strict=True)
         known = Reference(*[None if a is None else np.concatenate([a, b]) for a, b in pairs])
         self.rows = known.take(random_rows(len(known.x), N_EXEMPLARS))
+        self.wide = None  # the model in float64, once it is needed
         # Rows that were left out of training are no sample of what is normal.
         self.prior = None
         if not fitted.in_question:
@@ -114,7 +117,7 @@ class Scorer:
 
     def estimate(self, x, mask, eps, prior=None, own=None, y=None, progress=None):
         """-log p and effective sample sizes [N] with noise `eps`; without `prior` by p(z)."""
-        scores, ess = np.empty(len(x)), np.empty(len(x))
+        scores, ess = np.empty(len(x)), np.full(len(x), np.inf)
         for start in range(0, len(x), N_SCORED_AT_A_TIME):
             rows = slice(start, start + N_SCORED_AT_A_TIME)
             batch = self.batch(x[rows], mask[rows], None if y is None else y[rows])
@@ -125,7 +128,20 @@ class Scorer:
             ess[rows] = found.ess.cpu().numpy()
             if progress is not None:
                 progress(len(batch.x))
+        far = np.flatnonzero(~np.isfinite(scores))
+        if len(far):
+            scores[far] = self.in_float64(x[far], mask[far], eps, None if y is None else y[far])
+            ess[far] = np.inf
         return scores, ess
+
+    def in_float64(self, x, mask, eps, y=None):
+        """-log p by p(z), of rows so far out that float32 overflows; at most FARTHEST."""
+        if self.wide is None:
+            self.wide = copy.deepcopy(self.model).cpu().double()
+        batch = [None if part is None else torch.from_numpy(part).double() for part in (x, y, mask)]
+        found = self.wide.importance(*batch, eps=eps.cpu().double())
+        scores = -(found.log_px.numpy() + units.log_det(x, self.columns, mask, user=False))
+        return np.nan_to_num(scores, nan=FARTHEST, posinf=FARTHEST, neginf=FARTHEST)
 
     # Cells
 

@@ -5,6 +5,7 @@ N rows of all leading axes, E numbers that embed a cell, H hidden units and O ou
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from parts.model.bins import N_SPIKES, Bins
 from parts.model.likelihoods.base import Likelihood, weighted_mean
 from parts.model.likelihoods.discrete import FAR_LOGIT, Ordinal
 from parts.model.likelihoods.mixed import Mixed
+from parts.model.precision import move_like
 
 N_CONTEXT, N_EMBEDDED = 64, 16  # numbers that the decoder gives, and E
 N_UNITS, FEWEST_UNITS = 3072, 16  # hidden units of all columns, and the fewest of one
@@ -25,7 +27,14 @@ N_OF_MIXTURE = 3 * N_COMPONENTS + N_SPIKES  # locations, log-scales, and logits 
 LOG_SCALES = (-4.5, 3.0)  # limits, of normal scores
 DROPOUT = 0.1  # of hidden units where numbers are mixtures, as they are on few rows
 MOST_ORDERED = 200  # columns; the first layer grows with their square
+N_STD = 64  # draws for a standard deviation
 HEADS = ("bins", "mixture")
+
+
+class Completed(NamedTuple):
+    """Rows [..., B, D] whose missing cells were drawn: what `given` makes of params."""
+
+    cells: torch.Tensor
 
 
 class Ordered(Likelihood):
@@ -306,20 +315,10 @@ class Ordered(Likelihood):
             level = votes.argmax(-1)
             if j in self.ordinals:
                 level = (votes.cumsum(-1) < 0.5 * votes.sum(-1, keepdim=True)).sum(-1)
-            found[:, j] = level.to(found)
+            found[:, j] = move_like(level.to(weights.dtype), found)
         return found
-
-
-N_STD = 64
 
 
 def uniform(*shape):
     """Numbers from -1 to 1."""
     return 2 * torch.rand(*shape) - 1
-
-
-class Completed:
-    """Rows [..., B, D] whose missing cells were drawn: what `given` makes of params."""
-
-    def __init__(self, cells):
-        self.cells = cells
