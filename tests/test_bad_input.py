@@ -707,7 +707,7 @@ TABLE_FLAGS = [
     ("generate --run a --n 0", "--n: '0'"),
     ("generate --run a --n 1.5", "--n: '1.5'"),
     ("generate --run a --seed x", "--seed: 'x'"),
-    ("generate --run a t.csv", "unrecognized arguments: t.csv"),
+    ("generate --run a t.csv", "t.csv and --run a: give one"),
     ("generate --run a --out taken.csv", "taken.csv exists; add --overwrite"),
     ("generate --run a --out none/new.csv", "there is no folder none"),
     ("generate --run a --out new.json", "expected a name ending in one of"),

@@ -757,7 +757,7 @@ def test_the_kinds_of_the_example_are_found(call, tmp_path, monkeypatch):
         "income": "positive",
         "member": "binary",
         "visits": "count",
-        "rating": "ordinal",
+        "rating": "categorical",
         "city": "categorical",
         "rent_share": "real",
         "joined": "real",
@@ -768,3 +768,110 @@ def test_the_kinds_of_the_example_are_found(call, tmp_path, monkeypatch):
     assert "s.csv exists; add --overwrite" in again.err
     assert call("data", "--example", "s.csv", "--overwrite", "--data-seed", 7).code == 0
     assert pd.read_csv("s.csv", dtype="str", na_filter=False)["age"][0] == survey(7)["age"][0]
+
+
+# Pairs of columns, a classifier, and holes
+
+
+def pair(n, seed, related):
+    """Rows (x, mask) of a category and a number, which depend on one another or do not."""
+    rng = np.random.default_rng(seed)
+    level = rng.integers(3, size=n)
+    number = rng.normal(size=n) + 3 * (level if related else rng.integers(3, size=n))
+    return np.column_stack([level, number]), np.ones((n, 2))
+
+
+PAIR = [units.Column("k", kind="categorical", levels=["a", "b", "c"]), units.Column("v")]
+
+
+def test_a_pair_of_columns_is_apart_where_only_their_relation_differs():
+    real = pair(4000, 0, related=True)
+    same, other = pair(4000, 1, related=True), pair(4000, 1, related=False)
+    assert closeness.pair_distances(PAIR, real, real) == {("k", "v"): 0}
+    assert closeness.pair_distances(PAIR, same, real)["k", "v"] < 0.05
+    assert closeness.pair_distances(PAIR, other, real)["k", "v"] > 0.3
+    assert max(closeness.column_distances(PAIR, other, real).values()) < 0.05
+
+
+def test_a_pair_distance_is_total_variation_by_hand():
+    columns = [units.Column(n, kind="binary", levels=["0", "1"]) for n in "ab"]
+    a = np.array([[0, 0], [0, 0], [1, 1], [1, 0]]), np.ones((4, 2))
+    b = np.array([[0, 0], [0, 1], [1, 1], [1, 1]]), np.array([[1, 1], [1, 1], [1, 1], [1, 0]])
+    found = closeness.pair_distances(columns, a, b)["a", "b"]
+    assert found == pytest.approx(0.5 * (1 / 2 - 1 / 3 + 1 / 3 + 1 / 4 + (1 / 3 - 1 / 4)))
+    empty = a[0], np.zeros((4, 2))
+    assert closeness.pair_distances(columns, empty, b)["a", "b"] is None
+
+
+def test_the_worst_pair_is_named_beyond_what_halves_differ_by(monkeypatch):
+    columns = [*PAIR, units.Column("w")]
+
+    def rows(seed, related):
+        x, mask = pair(800, seed, related)
+        noise = np.random.default_rng(seed + 100).normal(size=800)
+        return np.column_stack([x, noise]), np.ones((800, 3))
+
+    train, held = rows(0, True), rows(1, True)
+    result = closeness.compare(columns, rows(2, False), train, held, lambda x, mask: x)
+    assert result["worst_pair"] == ["k", "v"]
+    assert result["worst_pair_distance"] > 3 * result["worst_pair_distance_real"]
+    assert result["told_apart"]["auroc"] > 0.6
+    report = closeness.report(columns, result)
+    assert "Worst pair: k and v, total variation 0." in report
+    assert "A classifier tells generated from held-out rows with an AUROC of 0." in report
+
+
+def test_a_classifier_cannot_tell_rows_of_one_distribution_apart():
+    first, second = (pair(1500, seed, related=True)[0] for seed in (0, 1))
+    found = closeness.told_apart(first, second)
+    assert found["n"] == 1500
+    assert abs(found["auroc"] - 0.5) < 4 * found["error"]
+    other = pair(1500, 2, related=False)[0]
+    assert closeness.told_apart(first, other)["auroc"] > 0.65
+    assert closeness.told_apart(first[:20], other) is None
+
+
+def holed(train, x, y=None, given=None, y_train=None):
+    """The masks that `holes_like` draws for rows x, from training rows (x, mask)."""
+    fitted = Fitted(None, None, None, Reference(*train, y_train), None, len(train[0]))
+    return sampling.holes_like(fitted, x, y, given, np.random.default_rng(0))
+
+
+def test_holes_go_with_the_cells_of_their_row():
+    """The second cell is missing where the first is above 0, the third with the second."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 3)).astype(np.float32)
+    mask = np.ones((2000, 3), bool)
+    mask[x[:, 0] > 0, 1] = False
+    mask[:, 2] = mask[:, 1] ^ (rng.random(2000) < 0.1)
+    new = rng.normal(size=(3000, 3)).astype(np.float32)
+    found = holed((x, mask), new)
+    assert found[:, 0].all()
+    assert (found[:, 1] == (new[:, 0] <= 0)).mean() > 0.98
+    assert (found[:, 2] == found[:, 1]).mean() == pytest.approx(0.9, abs=0.02)
+    given = np.zeros((1, 3), np.float32), np.array([[0, 1, 0]], np.float32)
+    assert holed((x, mask), new, given=given)[:, 1].all()
+
+
+def test_holes_without_any_whole_column_keep_their_share():
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(1000, 2)), rng.random((1000, 2)) < [0.7, 0.4]
+    found = holed((x, mask), rng.normal(size=(4000, 2)))
+    assert found.mean(0) == pytest.approx([0.7, 0.4], abs=0.03)
+    conditions_of = rng.normal(size=(1000, 1)).astype(np.float32)
+    mask[:, 0] = conditions_of[:, 0] > 0
+    y = rng.normal(size=(500, 1)).astype(np.float32)
+    found = holed((x, mask), rng.normal(size=(500, 2)), y=y, y_train=conditions_of)
+    assert (found[:, 0] == (y[:, 0] > 0)).mean() > 0.97
+
+
+def test_the_worst_relation_is_named(tmp_path, monkeypatch, call, train):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    start = rng.integers(0, 500, 600)
+    frame = pd.DataFrame({"start": start, "end": start + rng.integers(0, 30, 600)})
+    frame.to_csv("t.csv", index=False)
+    flags = ("--data", "t.csv", "--epochs", 5, "--noise", "independent", "--threads", 1)
+    train(tmp_path / "runs", "r", *flags)
+    out = call("generate", "--run", "r", "--n", 200, "--marginals", "model").out
+    assert re.search(r"Worst relation as drawn: start <= end, broken in \d+ rows", out)

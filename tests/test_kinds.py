@@ -96,6 +96,14 @@ INFERRED = {
     # ordinal
     "three classes": (["1", "2", "3"] * 20, "ordinal"),
     "ten grades": (list(map(str, range(1, 11))) * 5, "ordinal"),
+    "many classes": (["1", "2", "3"] * 400, "categorical"),
+    "fourteen trades as decimals": (
+        [f"{i}.0" for i in range(1, 15)] * 80 + [""] * 100,
+        "categorical",
+    ),
+    "fourteen trades of few rows": ([str(i) for i in range(1, 15)] * 20, "real"),
+    "many rows with a gap": (["1", "2", "4"] * 400, "positive"),
+    "codes from 0": (["0", "1", "2"] * 400, "count"),
     "grades as decimals": (["1.0", "2.0", "3.0", ""] * 20, "ordinal"),
     # ignore
     "names": ([f"person {i}" for i in range(50)], "ignore"),

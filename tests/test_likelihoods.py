@@ -131,9 +131,11 @@ class Levels256:
 
 def test_every_registered_likelihood_and_variance_is_under_test():
     named = {name for name, _ in CASES.values()}
-    assert named - {NegativeBinomial, DiscretizedLogistic} | {"logistic"} | {"mixed"} == set(
-        LIKELIHOODS
-    )
+    assert named - {NegativeBinomial, DiscretizedLogistic} | {
+        "logistic",
+        "mixed",
+        "ordered",
+    } == set(LIKELIHOODS)
     with pytest.raises(UserError, match="expected fixed:V .*, shared, column or decoder"):
         LIKELIHOODS["gaussian"](1, variance="?")
 

@@ -80,6 +80,8 @@ def pair_distances(columns, a, b):
 def pair_codes(column, j, a, b):
     """Codes of a column's cells in the rows a and in b, -1 for holes, each with their number."""
     real = b[0][b[1][:, j] > 0, j]
+    if not len(real):
+        return [(np.full(len(x), -1), 1) for x, _ in (a, b)]
     if column.levels:
         frequent = np.argsort(-np.bincount(real.astype(int), minlength=len(column.levels)))
         place = np.full(len(column.levels), N_PAIR_BINS)
@@ -228,8 +230,8 @@ def report(columns, result):
     if "worst_pair" in result:
         (first, second), distance = result["worst_pair"], result["worst_pair_distance"]
         lines.append(
-            f"Worst pair: {first} and {second}, total variation {distance:.3f} "
-            f"({result['worst_pair_distance_real']:.3f})"
+            f"Worst pair: {first} and {second}, total variation {figure(distance)} "
+            f"({figure(result['worst_pair_distance_real'])})"
         )
     if result["told_apart"] is not None:
         lines.append(

@@ -57,8 +57,9 @@ class ModelConfig:
         choices=("gaussian", "student"),
     )
     heads: str | None = option(
-        None,
-        "ordered: of numbers, bins or a mixture of Gaussians (default: by the number of rows)",
+        "bins",
+        "ordered: of numbers, a mass for each bin or a mixture (default: bins; preset generate: by "
+        "the number of rows)",
         choices=HEADS,
     )
     binarize: str | None = option(
