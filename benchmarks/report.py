@@ -481,6 +481,22 @@ def trimming(result):
     return markdown(["trained on", "odd rows beyond the median row, nats"], rows)
 
 
+def near_copies(result):
+    """What is drawn of two nearly equal columns, by the noise."""
+    rows = [
+        [
+            name,
+            f"{value(found['negative'], 1)} %",
+            value(found["spread"], 2 if found["spread"]["mean"] < 10 else 0),
+            value(found["nats"], 2),
+        ]
+        for name, found in result["noise"].items()
+    ]
+    header = ["fit with", "rides that end before they begin"]
+    header += ["spread of the drawn durations ÷ real", "log p(x) of other rides, nats"]
+    return markdown(header, rows)
+
+
 def other_commit(result):
     """CPU seconds of commands beside those of an earlier commit."""
     rows = [
@@ -542,6 +558,7 @@ TABLES = {
     "tuning": ("tuning.json", tuning),
     "modules": ("modules.json", modules),
     "trimming": ("trimming.json", trimming),
+    "near_copies": ("near_copies.json", near_copies),
     "against": ("against.json", other_commit),
 }
 MARKED = re.compile(r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->", re.DOTALL)

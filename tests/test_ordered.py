@@ -150,7 +150,7 @@ def test_the_masses_of_a_number_sum_to_one_whatever_comes_before(heads):
         masses = likelihood.masses(j, out[j])
         close(masses.logsumexp(-1), torch.zeros(7), atol=1e-4, rtol=0)
         at = likelihood.bins.place(some).code
-        whole = likelihood.masses_at(out, at)[j]
+        whole = likelihood.masses_at([j], out[[j]], at.T[[j]])[0]
         close(whole, masses.gather(-1, at[:, j, None]).squeeze(-1), atol=1e-4, rtol=1e-4)
 
 

@@ -132,24 +132,20 @@ class Bins(nn.Module):
             buffer = self.get_buffer(name)
             buffer[j, : len(value)] = value.to(buffer.dtype).to(buffer.device)
 
-    def place(self, x):
-        """The Place of cells x [B, D]."""
-        code = torch.searchsorted(self.edges, x.T.contiguous()).T
-        column = torch.arange(len(self.n_bins), device=x.device)
-        side = (x > self.ends[:, 1]).long()
-        beyond = torch.maximum(self.ends[:, 0] - x, x - self.ends[:, 1])
+    def place(self, x, columns=slice(None)):
+        """The Place of cells x [B, D], or [B, d] of the columns in a slice."""
+        code = torch.searchsorted(self.edges[columns], x.T.contiguous()).T
+        column = torch.arange(len(self.n_bins), device=x.device)[columns]
+        low, high = self.ends[columns].unbind(-1)
+        side, beyond = (x > high).long(), torch.maximum(low - x, x - high)
         scale, mass = self.tail_scale[column, side], self.tail_mass[column, side]
         distance = beyond.clamp(min=0) / scale
         # Of a count at the distance d = 1, 2, ...: (1 - r) r^(d - 1) with r = scale / (1 + scale).
         steps = (beyond + 0.5).clamp(min=1)
         of_count = -torch.log1p(scale) + (steps - 1) * -torch.log1p(1 / scale)
         of_real = -scale.log() - 2 * torch.log1p(distance)
-        tail = mass + torch.where(self.is_count, of_count, of_real)
+        tail = mass + torch.where(self.is_count[columns], of_count, of_real)
         return Place(code, torch.where(beyond > 0, tail, self.log_density[column, code]))
-
-    def middle_scores(self, code):
-        """The normal scores of the middle ranks of bins `code` [B, D]; 0 for levels."""
-        return self.middle[torch.arange(len(self.n_bins), device=code.device), code]
 
     def draw(self, j, code):
         """Values of column j drawn in the bins `code` [N]: training values and what lies between;

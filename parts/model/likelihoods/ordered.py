@@ -71,6 +71,8 @@ class Ordered(Likelihood):
         self.bins = bins = Bins(columns)
         self.mixtures = bins.numbers if heads == "mixture" else []
         self.softmaxes = [j for j in range(n) if j not in self.mixtures]
+        order = torch.tensor([*self.softmaxes, *self.mixtures]).argsort()
+        self.register_buffer("order", order, persistent=False)
         n_masses = max([int(bins.n_bins[j]) for j in self.softmaxes], default=0)
         n_out = max(n_masses, N_OF_MIXTURE if self.mixtures else 0)
         self.n_hidden = n_hidden = min(MOST_UNITS[heads], max(FEWEST_UNITS, N_UNITS // n))
@@ -136,14 +138,15 @@ class Ordered(Likelihood):
 
     # The network
 
-    def embedded(self, code, there=None):
-        """Codes [N, D] as numbers for the later columns, [N, D, E]."""
-        n, most, _ = self.embedding.shape
-        of_column = most * torch.arange(n, device=code.device)
-        table = F.embedding(code + of_column, self.embedding.flatten(0, 1)) * self.has_table
-        found = table + self.bins.middle_scores(code).unsqueeze(-1) * self.slope
+    def embedded(self, code, there=None, columns=slice(None)):
+        """Codes [N, d] of the columns in a slice as numbers for the later ones, [N, d, E]."""
+        column = torch.arange(self.n_columns, device=code.device)[columns]
+        of_column = self.bins.most * column
+        table = F.embedding(code + of_column, self.embedding.flatten(0, 1))
+        score = self.bins.middle[column, code].unsqueeze(-1)  # normal, of the middle of the bin
+        found = table * self.has_table[columns] + score * self.slope[columns]
         there = torch.ones_like(code) if there is None else there
-        return torch.where(there.unsqueeze(-1) > 0, found, self.absent)
+        return torch.where(there.unsqueeze(-1) > 0, found, self.absent[columns])
 
     def outputs(self, params, code, there=None):
         """The outputs of all columns at once, [D, N, O], for rows code [B, D]; N = K B."""
@@ -180,24 +183,18 @@ class Ordered(Likelihood):
         found[:, :n_masses] = out[:, :n_masses]
         return found.masked_fill(~exists, -FAR_LOGIT).log_softmax(-1)
 
-    def masses_at(self, out, code):
-        """Log-masses of the bins code [B, D] from outputs [D, K B, O], as [D, K B]."""
-        code = code.T.repeat(1, out.shape[1] // len(code))
-        found, place = [], []
-        if self.softmaxes:
-            at = torch.tensor(self.softmaxes, device=out.device)
-            n_masses = min(out.shape[-1], self.bins.most)
-            logits = out[at, :, :n_masses]
-            logits = logits.masked_fill(~self.bins.exists[at, None, :n_masses], -FAR_LOGIT)
-            own = logits.gather(-1, code[at].unsqueeze(-1)).squeeze(-1)
-            found.append(own - logits.logsumexp(-1))
-            place.append(at)
-        if self.mixtures:
-            at = torch.tensor(self.mixtures, device=out.device)
-            own = self.masses_of_mixture(at[:, None, None], out[at], code[at].unsqueeze(-1))
-            found.append(own.squeeze(-1))
-            place.append(at)
-        return torch.cat(found)[torch.cat(place).argsort()]
+    def masses_at(self, columns, out, code):
+        """Log-masses [d, N] of the bins code [d, N] of columns with one kind of head, from their
+        outputs [d, N, O].
+        """
+        at = torch.tensor(columns, device=out.device)
+        if columns[0] in self.mixtures:
+            own = self.masses_of_mixture(at[:, None, None], out, code.unsqueeze(-1))
+            return own.squeeze(-1)
+        n_masses = min(out.shape[-1], self.bins.most)
+        exists = self.bins.exists[at, None, :n_masses]
+        logits = out[..., :n_masses].masked_fill(~exists, -FAR_LOGIT)
+        return logits.gather(-1, code.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
 
     # Densities
 
@@ -213,7 +210,14 @@ class Ordered(Likelihood):
 
     def log_prob_per_column(self, params, x, mask=None):
         place = self.bins.place(x)
-        masses = self.masses_at(self.outputs(params, place.code, mask), place.code)
+        out = self.outputs(params, place.code, mask)  # [D, N, O]
+        code = place.code.T.repeat(1, out.shape[1] // len(x))
+        masses = [
+            self.masses_at(columns, out[columns], code[columns])
+            for columns in (self.softmaxes, self.mixtures)
+            if columns
+        ]
+        masses = torch.cat(masses)[self.order]
         return masses.T.reshape(*params.shape[:-1], -1) + place.log_density
 
     # In order
@@ -221,54 +225,53 @@ class Ordered(Likelihood):
     def in_order(self, params, choose, x=None, mask=None):
         """Rows whose cells are chosen one after another, [..., B, D], and log p of observed cells.
 
-        `choose` maps the column's number and the log-masses [N, L] of its bins to cells [N]. The
-        observed cells of x stay.
+        `choose` maps a column's number, the log-masses [n, L] of its bins, and the numbers of the n
+        rows that lack it, to cells [n]. The observed cells of x stay.
         """
         flat = params.reshape(-1, params.shape[-1])
         shape, n, n_hidden = (len(flat), self.n_columns), self.n_columns, self.n_hidden
-        cells = (
-            flat.new_zeros(shape) if x is None else x.expand(*params.shape[:-1], n).reshape(shape)
-        )
-        there = torch.zeros_like(cells, dtype=torch.bool)
+        cells, log_p = flat.new_zeros(shape), flat.new_zeros(len(flat))
+        missing = torch.ones_like(cells, dtype=torch.bool)
         if x is not None:
-            there = (mask > 0).expand(*params.shape[:-1], n).reshape(shape)
-        cells, log_p = torch.where(there, cells, 0.0), flat.new_zeros(len(flat))
+            missing = (mask == 0).expand(*params.shape[:-1], n).reshape(shape)
+            cells = observed(x, mask).expand(*params.shape[:-1], n).reshape(shape).clone()
         of_context = (flat @ self.of_context).unflatten(-1, (n, n_hidden)) + self.first_bias
         embedded = flat.new_zeros(*shape, N_EMBEDDED)
         for j in range(n):
             first = self.first[:j, :, j].reshape(j * N_EMBEDDED, n_hidden)
             earlier = embedded[:, :j].reshape(len(flat), j * N_EMBEDDED)
             hidden = F.silu(torch.addmm(of_context[:, j], earlier, first))
-            masses = self.masses(j, hidden @ self.last[j] + self.last_bias[j])
-            missing = ~there[:, j]
-            if missing.any():
-                cells[:, j] = torch.where(missing, choose(j, masses), cells[:, j])
-            place = self.bins.place(cells)
-            own = masses.gather(-1, place.code[:, j, None]).squeeze(-1) + place.log_density[:, j]
-            log_p = log_p + torch.where(missing, 0.0, own)
-            embedded[:, j] = self.embedded(place.code)[:, j]
+            out = hidden @ self.last[j] + self.last_bias[j]
+            rows = missing[:, j].nonzero().squeeze(-1)
+            if len(rows):
+                cells[rows, j] = choose(j, self.masses(j, out[rows]), rows)
+            own = slice(j, j + 1)
+            place = self.bins.place(cells[:, own], own)
+            if len(rows) < len(flat):
+                masses = self.masses_at([j], out[None], place.code.T)[0]
+                known = masses + place.log_density[:, 0]
+                log_p = log_p + torch.where(missing[:, j], 0.0, known)
+            embedded[:, own] = self.embedded(place.code, columns=own)
         return cells.reshape(*params.shape[:-1], n), log_p.reshape(params.shape[:-1])
 
-    def draw_cell(self, j, masses, uniform=None):
-        """Draws of column j [N] from the log-masses of its bins; by `uniform` [N] if given."""
-        if uniform is None:
-            code = torch.multinomial(masses.exp(), 1).squeeze(-1)
-        else:
-            below = masses.exp().cumsum(-1)
-            code = torch.searchsorted(below, (uniform * below[:, -1]).unsqueeze(-1)).squeeze(-1)
-            code = torch.minimum(code, self.bins.n_bins[j] - 1)
-            return self.bins.centre[j, code]
-        return self.bins.draw(j, code)
+    def draw_cell(self, j, masses, rows=None):
+        """Draws of column j [n] from the log-masses of its bins [n, L]."""
+        return self.bins.draw(j, torch.multinomial(masses.exp(), 1).squeeze(-1))
 
     @torch.no_grad()
     def complete(self, params, x, mask, uniform=None):
-        def choose(j, masses):
-            if uniform is None:
-                return self.draw_cell(j, masses)
-            of_column = uniform[..., j].expand(params.shape[:-1]).reshape(-1)
-            return self.draw_cell(j, masses, of_column)
+        """See Likelihood. With `uniform` [..., 1 or B, D] missing cells are the middle of the bins
+        that these numbers choose.
+        """
 
-        cells, log_p = self.in_order(params, choose, observed(x, mask), mask)
+        def choose(j, masses, rows):
+            chosen = uniform[..., j].expand(params.shape[:-1]).reshape(-1)[rows]
+            below = masses.exp().cumsum(-1)
+            code = torch.searchsorted(below, (chosen * below[:, -1]).unsqueeze(-1)).squeeze(-1)
+            return self.bins.centre[j, torch.minimum(code, self.bins.n_bins[j] - 1)]
+
+        choose = self.draw_cell if uniform is None else choose
+        cells, log_p = self.in_order(params, choose, x, mask)
         return log_p, cells
 
     def given(self, params, x, mask):
@@ -289,7 +292,7 @@ class Ordered(Likelihood):
         if isinstance(params, Completed):
             return params.cells
 
-        def expected(j, masses):
+        def expected(j, masses, rows):
             if j in self.bins.levels:
                 return masses.argmax(-1).to(params.dtype)
             return masses.exp() @ self.bins.centre[j]
