@@ -142,10 +142,17 @@ def generate(args, locks):
         print(kept.report)
     lines = form.write_samples(drawn.x, mask, drawn.y, codec, as_given, outputs, fitted, **exact)
     print("\n".join(lines))
-    if given is not None:
-        return
+    if given is None:
+        report(fitted, drawn, x_of, form, run, marginals)
+    if args.file is not None:
+        print(f"Draw more with: python generate.py {run.flags(args.runs_dir)}")
+
+
+def report(fitted, drawn, x_of, form, run, marginals):
+    """Compare Drawn rows with real ones; print the comparison, and write it to the run."""
     compared = COMPARISONS[form.compares](fitted, drawn, x_of, form.row)
     print(compared.report)
+    columns = [*fitted.codec.modelled, *fitted.codec.conditions]
     if marginals == "data" and not all(column.levels for column in columns):
         print("Numbers were mapped to the training rows' marginals (--marginals model: as drawn)")
     write_json(run.path / "generation.json", compared.result | {"marginals": marginals})

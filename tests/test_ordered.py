@@ -390,6 +390,7 @@ def test_generate_fits_a_run_to_a_file(folder, call):
     assert "A classifier tells generated from held-out rows with an AUROC of 0." in result.out
     assert "Worst pair: " in result.out
     assert "mapped to the training rows' marginals" not in result.out
+    assert "Draw more with: python generate.py --run 0001" in result.out
     # The run is one like any other.
     more = call("generate", "--run", "0001", "--given", "a=a3", "--n", 50, "--out", "g.csv")
     assert more.code == 0, more.err
