@@ -52,9 +52,8 @@ def make_parser():
     add(
         "--marginals",
         choices=("data", "model"),
-        default="data",
-        help="numbers are mapped to the training rows' distribution of their column, "
-        "or stay as the model draws them (default: data)",
+        help="numbers are mapped to the training rows' distribution of their column, or stay as "
+        "the model draws them (default: data; columns in order and pictures: model)",
     )
     add(
         "--pixels",
@@ -86,9 +85,17 @@ def run_of(args):
     form = forms.form_of(args.file)
     if args.run is not None:
         raise UserError(f"{args.file} and --run {args.run}: give one, rows to fit to or a run")
-    form.sample_outputs(args.out, args.overwrite)  # refuses what cannot be written before training
+    outputs = form.sample_outputs(args.out, args.overwrite)
     named_run(args, "generate", form)
-    return fitted_run(args, "generate", form, form.read(args.file))
+    if args.pixels:
+        raise UserError(f"--pixels goes with pictures, and {args.file} holds {form.rows}")
+
+    def check(codec):
+        form.check_samples(codec, outputs)
+        if args.given is not None:
+            conditions.given_cells(args.given, [*codec.modelled, *codec.conditions])
+
+    return fitted_run(args, "generate", form, form.read(args.file), check=check)
 
 
 def generate(args, locks):
@@ -101,6 +108,7 @@ def generate(args, locks):
     form = forms.form_named(codec.form)
     form.refuse_pixels(args.pixels, run.name)
     outputs = form.sample_outputs(args.out, args.overwrite)
+    form.check_samples(codec, outputs)
     columns = [*codec.modelled, *codec.conditions]
     given, as_given = None, {}
     if args.given is not None:
@@ -121,13 +129,16 @@ def generate(args, locks):
         drawn = draw(fitted, args.n, cells, draw_y, x_of)
     print("\n".join(drawn.notes), end="\n" if drawn.notes else "")
     rng = np.random.default_rng(args.seed)
-    mapped = form.marginals and not fitted.model.likelihood.keeps_marginals
-    marginals = args.marginals if mapped else "model"
+    mapped = form.marginals and fitted.model.likelihood.needs_marginals
+    if args.marginals == "data" and not mapped:
+        print("Note: --marginals data changes nothing: this run draws what its rows hold")
+    marginals = (args.marginals or "data") if mapped else "model"
     if marginals == "data":
         drawn = drawn._replace(x=with_marginals(drawn.x, fitted, rng))
     mask = np.ones_like(drawn.x)
     if args.keep_missing:
         mask = holes_like(fitted, drawn.x, drawn.y, cells, rng)
+        drawn = drawn._replace(mask=mask, has_holes=True)
     exact = {}
     if codec.rules is not None and args.relations != "off":
 

@@ -212,7 +212,7 @@ def measure(columns, target, rows, real, held, fitted_to=None, seed=0):
     dcr = closest.kneighbors(coordinates(columns, rows[:N_DCR], real))[0][:, 0]
     masks = [(~np.isnan(x)).astype(np.float32) for x in (rows, real)]
     apart = closeness.column_distances(columns, (rows, masks[0]), (real, masks[1]))
-    told = closeness.told_apart(model_of, held, seed, N_JUDGED)
+    told = closeness.classifier_two_sample_auroc(model_of, held, seed, N_JUDGED)
     return {
         "told_apart": None if told is None else told["auroc"],
         "auroc": auroc(model_of, held, names.index(target)) if target in names else None,

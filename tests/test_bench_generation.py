@@ -192,6 +192,7 @@ def fake_ctgan(monkeypatch):
 
 def test_the_commands_are_measured(table, tmp_path, quick, monkeypatch, capsys):
     fake_ctgan(monkeypatch)
+    people(360).to_csv(table, index=False)
     out = tmp_path / "out.json"
     flags = ["--target", "y", "--seeds", "2", "--out", str(out)]
     generation.main(["--table", str(table), *flags])
@@ -200,7 +201,7 @@ def test_the_commands_are_measured(table, tmp_path, quick, monkeypatch, capsys):
     assert result["command"] == command
     assert result["seeds"] == 2
     (result_of,) = result["tables"]
-    assert result_of["rows"] == {"train": 160, "held_out": 80, "generated": 160}
+    assert result_of["rows"] == {"train": 240, "held_out": 119, "generated": 240}
     assert {"python", "torch", "numpy", "pandas", "scikit-learn"} <= set(result["versions"])
     methods = result_of["methods"]
     real, ours, tvae = (methods[m] for m in ("real rows", "preset generate", "TVAE"))

@@ -823,12 +823,12 @@ def test_the_worst_pair_is_named_beyond_what_halves_differ_by(monkeypatch):
 
 def test_a_classifier_cannot_tell_rows_of_one_distribution_apart():
     first, second = (pair(1500, seed, related=True)[0] for seed in (0, 1))
-    found = closeness.told_apart(first, second)
+    found = closeness.classifier_two_sample_auroc(first, second)
     assert found["n"] == 1500
     assert abs(found["auroc"] - 0.5) < 4 * found["error"]
     other = pair(1500, 2, related=False)[0]
-    assert closeness.told_apart(first, other)["auroc"] > 0.65
-    assert closeness.told_apart(first[:20], other) is None
+    assert closeness.classifier_two_sample_auroc(first, other)["auroc"] > 0.65
+    assert closeness.classifier_two_sample_auroc(first[:20], other) is None
 
 
 def holed(train, x, y=None, given=None, y_train=None):
@@ -875,3 +875,26 @@ def test_the_worst_relation_is_named(tmp_path, monkeypatch, call, train):
     train(tmp_path / "runs", "r", *flags)
     out = call("generate", "--run", "r", "--n", 200, "--marginals", "model").out
     assert re.search(r"Worst relation as drawn: start <= end, broken in \d+ rows", out)
+
+
+def test_the_report_is_of_the_holes_that_were_drawn():
+    """The second cell is missing where the first is above 0, in real and in generated rows."""
+
+    def rows(seed):
+        x = np.random.default_rng(seed).normal(size=(400, 2))
+        mask = np.ones((400, 2))
+        mask[:, 1] = x[:, 0] <= 0
+        return x, mask
+
+    columns = [units.Column(name) for name in "ab"]
+    embed = lambda x, mask: x * mask  # noqa: E731
+    own = closeness.compare(columns, rows(1), rows(2), rows(3), embed, own_holes=True)
+    at_random = closeness.compare(columns, rows(1), rows(2), rows(3), embed)
+    assert own["told_apart"]["auroc"] < 0.58 < 0.63 < at_random["told_apart"]["auroc"]
+
+
+def test_rows_learnt_by_heart_are_noted():
+    found = {"nearer": 0.9, "nearer_real": 0.5}
+    assert "learned single rows by heart" in closeness.report_copies(found)
+    assert "by heart" not in closeness.report_copies(found | {"nearer": 0.6})
+    assert "by heart" not in closeness.report_copies(found | {"nearer_real": None})

@@ -425,3 +425,51 @@ def test_a_batch_may_lack_a_mask():
     model = VAE(likelihood, (4,), z_dim=1)
     loss, _ = model.loss("vae", Batch(EVERY))
     assert loss.isfinite().all()
+
+
+def test_one_sample_of_a_row_with_holes_is_unbiased_over_rows():
+    """The draws of different rows differ: their mean is the marginal, also with one sample of z."""
+    x = torch.column_stack([EVERY.repeat(400, 1), torch.randn(7200)])
+    likelihood = started([*LEVELS, NUMBER], x)
+    params = torch.randn(1, likelihood.n_params).expand(7200, -1)
+    mask = torch.ones(7200, 4)
+    mask[:, 1] = 0
+    one = likelihood.log_prob(params, x, mask).detach()
+    many = likelihood.log_prob(params.expand(300, -1, -1), x, mask).detach()
+    exact = many.logsumexp(0) - math.log(300)
+    close((one - exact).exp().mean(), torch.tensor(1.0), atol=0.03, rtol=0)
+    assert one.mean() < exact.mean()  # Jensen
+
+
+def test_a_codebook_and_columns_in_order_go_together(folder, train):
+    related(120).to_csv("t.csv", index=False)
+    flags = ("--data", "t.csv", "--likelihood", "ordered", "--model", "vqvae", "--epochs", 2)
+    train(folder / "runs", "v", *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--given", "nope=3"), "nope"),
+        (("--out", "x.npz"), "an array holds numbers only"),
+        (("--pixels", "drawn"), "--pixels goes with pictures"),
+    ],
+)
+def test_flags_of_a_new_run_are_refused_before_it_is_trained(folder, call, flags, said):
+    related(60).to_csv("t.csv", index=False)
+    result = call("generate", "t.csv", *flags)
+    assert result.code == 2
+    assert said in result.err
+    assert not (folder / "runs").exists()
+
+
+def test_neighbouring_numbers_have_a_bin_each():
+    """The middle of two neighbouring float32 is rounded to one of them."""
+    values = [torch.tensor(100.0)]
+    for _ in range(5):
+        values.append(torch.nextafter(values[-1], torch.tensor(torch.inf)))
+    x = torch.stack(values)[:, None]
+    bins = Bins([NUMBER])
+    bins.start_at(x)
+    assert bins.place(x).code[:, 0].tolist() == list(range(6))
+    assert bins.place(x).log_density.isfinite().all()

@@ -52,14 +52,17 @@ def prepare(given, source=None):
     return presets.fit_to_data(config, data), data
 
 
-def new_session(given, target, device, threads, held, source=None):
+def new_session(given, target, device, threads, held, source=None, check=None):
     """The Session of a new run, whose lock is entered into the ExitStack `held`.
 
     `target` is the folder of runs, the run's name or None, and whether to replace an existing run.
+    `check` is called with the codec, and may raise UserError before anything is trained.
     """
     refuse_name(*target)
     device = choose_device(device)
     config, data = prepare(given, source)
+    if check is not None:
+        check(data.codec)
     training = fit.start(data, config, device)
     threads = set_threads(threads, config, data, training.model)
     own = Execution(device.type, threads)
@@ -238,8 +241,8 @@ def named_run(args, verb, form):
     return run
 
 
-def fitted_run(args, verb, form, source, ignored=(), held_out=0.1):
-    """Fit a new run to a script's file; `ignored` columns are not modelled.
+def fitted_run(args, verb, form, source, ignored=(), held_out=0.1, check=None):
+    """Fit a new run to a script's file; `ignored` columns are not modelled; `check` as above.
 
     The run has no test rows. A share `held_out` of the rows is held out, for a threshold or a
     check.
@@ -251,7 +254,8 @@ def fitted_run(args, verb, form, source, ignored=(), held_out=0.1):
     given |= {} if args.relations is None else {"relations": args.relations}
     with contextlib.ExitStack() as held:
         target = (args.runs_dir, None, False)
-        session = new_session(given, target, args.device, args.threads, held, (form, source))
+        options = args.device, args.threads, held, (form, source), check
+        session = new_session(given, target, *options)
         introduce(session)
         train(session)
     if session.ended == "interrupted":

@@ -395,6 +395,9 @@ class Form:
         refuse_output(out, overwrite)
         return [out]
 
+    def check_samples(self, codec, outputs):
+        """Raise UserError if rows of this codec cannot be written to `outputs`."""
+
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
         """Write generated rows x [n, D] in model units; returns lines to print."""
         self.write_rows(outputs[0], codec.decode(x), codec)

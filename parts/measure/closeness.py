@@ -6,9 +6,10 @@ from parts.forms.units import as_numbers, to_user
 
 N_COMPARED_ROWS = 2000  # most generated rows that are compared with their neighbours
 N_SPLITS = 10  # random splits of real rows into halves, over which distances are averaged
+FAR_NEARER = 0.2  # share of rows nearer to training rows, beyond that of held-out ones, to note
 N_PAIR_SPLITS = 3
 N_PAIR_BINS, MOST_PAIRED = 6, 60  # quantiles of a number in a pair, and most columns in pairs
-N_JUDGED, FEWEST_JUDGED, N_FOLDS = 5000, 30, 3  # rows of each kind for the classifier
+N_JUDGED, FEWEST_JUDGED, N_FOLDS = 5000, 100, 3  # rows of each kind for the classifier
 
 
 def column_distances(columns, a, b):
@@ -46,8 +47,13 @@ def correlations(columns, x, mask):
 
 
 def in_user_units(columns, x, mask):
-    """Rows in the user's units, codes for categories, NaN for missing cells."""
-    return np.where(mask > 0, to_user(x, columns), np.nan)
+    """Rows in the user's units with the column's decimals, codes for categories, NaN for holes."""
+    values = np.where(mask > 0, to_user(x, columns), np.nan)
+    for j, column in enumerate(columns):
+        decimals = 0 if column.whole else column.style.get("decimals")
+        if decimals is not None:
+            values[:, j] = np.round(values[:, j], decimals)
+    return values
 
 
 def correlation_error(columns, a, b):
@@ -58,7 +64,7 @@ def correlation_error(columns, a, b):
 
 
 def pair_distances(columns, a, b):
-    """Total variation of every pair of columns, as a dict of (name, name); see `column_distances`.
+    """Total variation of every pair of the first MOST_PAIRED columns, as a dict of (name, name).
 
     Numbers count by the N_PAIR_BINS quantiles of b, levels beyond the most frequent ones together.
     """
@@ -96,7 +102,7 @@ def pair_codes(column, j, a, b):
     return [(np.where(m > 0, c, -1), N_PAIR_BINS + 1) for m, c in zip(masks, codes, strict=True)]
 
 
-def told_apart(generated, real, seed=0, most=N_JUDGED):
+def classifier_two_sample_auroc(generated, real, seed=0, most=N_JUDGED):
     """AUROC of gradient boosting that tells generated from real rows [n, F], and its standard error
     where it cannot, 0.5; None for too few rows. NaN is a missing cell.
 
@@ -113,7 +119,8 @@ def told_apart(generated, real, seed=0, most=N_JUDGED):
     cells = [rows[rng.permutation(len(rows))[:n]] for rows in (generated, real)]
     is_real = np.repeat([0, 1], n)
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
-    judge = HistGradientBoostingClassifier(random_state=seed)
+    leaf = min(20, n // 20)  # the default of 20 rows sees nothing in 100
+    judge = HistGradientBoostingClassifier(min_samples_leaf=leaf, random_state=seed)
     probs = cross_val_predict(judge, np.vstack(cells), is_real, cv=folds, method="predict_proba")
     error = ((2 * n + 1) / (12 * n**2)) ** 0.5  # of the Mann-Whitney statistic
     return {"auroc": float(roc_auc_score(is_real, probs[:, 1])), "error": error, "n": n}
@@ -152,18 +159,20 @@ def shuffled(x, mask, rng):
     return tuple(np.stack([a[o, j] for j, o in enumerate(order)], -1) for a in (x, mask))
 
 
-def compare(columns, generated, train, held, embed, seed=0):
+def compare(columns, generated, train, held, embed, seed=0, own_holes=False):
     """Distances of generated rows to real ones and their yardsticks, as a dict.
 
     `generated`, `train` and `held` are (x, mask) [n, D]; `embed(x, mask)` gives features [n, F].
+    Unless generated rows have `own_holes`, they get the holes of random real rows.
     """
     rng = np.random.default_rng(seed)
     real = tuple(np.concatenate(parts) for parts in zip(train, held, strict=True))
     pairs = [halves(*real, rng) for _ in range(N_SPLITS)]
     apart = [column_distances(columns, *pair) for pair in pairs]
-    # Real rows may have holes, so generated rows get the holes of random real rows.
-    holes = real[1][rng.integers(len(real[1]), size=len(generated[0]))]
-    with_holes = generated[0], generated[1] * holes
+    with_holes = generated
+    if not own_holes:
+        holes = real[1][rng.integers(len(real[1]), size=len(generated[0]))]
+        with_holes = generated[0], generated[1] * holes
     result = {
         "n_generated": len(generated[0]),
         "n_real": len(real[0]),
@@ -174,7 +183,11 @@ def compare(columns, generated, train, held, embed, seed=0):
         "correlation_error_independent": correlation_error(columns, shuffled(*real, rng), real),
     }
     pairs_apart = pair_distances(columns, with_holes, real)
-    pairs_real = [pair_distances(columns, *pair) for pair in pairs[:N_PAIR_SPLITS]]
+    n_compared = len(generated[0])  # few rows are far from any others
+    pairs_real = [
+        pair_distances(columns, tuple(part[:n_compared] for part in some), others)
+        for some, others in pairs[:N_PAIR_SPLITS]
+    ]
     typical = {pair: mean_of(found[pair] for found in pairs_real) for pair in pairs_apart}
     excess = {p: d - (typical[p] or 0.0) for p, d in pairs_apart.items() if d is not None}
     if excess:
@@ -182,11 +195,8 @@ def compare(columns, generated, train, held, embed, seed=0):
         result["worst_pair"] = list(worst)
         result["worst_pair_distance"] = pairs_apart[worst]
         result["worst_pair_distance_real"] = typical[worst]
-    fresh = held if len(held[0]) >= FEWEST_JUDGED else real
-    result["told_apart"] = told_apart(
-        *(in_user_units(columns, *rows) for rows in (with_holes, fresh))
-    )
-    result["told_apart_from"] = "held-out" if fresh is held else "real"
+    both = (in_user_units(columns, *rows) for rows in (with_holes, held))
+    result["told_apart"] = classifier_two_sample_auroc(*both)
     result |= copies(embed(*with_holes), embed(*train), embed(*held) if len(held[0]) else None)
     for name in ("columns", "columns_real"):
         result[f"{name}_mean"] = mean_of(result[name].values())
@@ -233,11 +243,11 @@ def report(columns, result):
             f"Worst pair: {first} and {second}, total variation {figure(distance)} "
             f"({figure(result['worst_pair_distance_real'])})"
         )
-    if result["told_apart"] is not None:
+    if (judged := result["told_apart"]) is not None:
         lines.append(
-            f"A classifier tells generated from {result['told_apart_from']} rows with an AUROC of "
-            f"{result['told_apart']['auroc']:.3f} (0.5: it cannot; of {result['told_apart']['n']} "
-            f"rows that is certain to ±{result['told_apart']['error']:.3f})"
+            f"A classifier tells generated from held-out rows with an AUROC of "
+            f"{judged['auroc']:.3f} (about 0.5: it cannot; standard error {judged['error']:.3f} "
+            f"with {judged['n']} rows of each)"
         )
     return "\n".join([*lines, report_copies(result)])
 
@@ -245,8 +255,10 @@ def report(columns, result):
 def report_copies(result, what="row"):
     """A line on the shares that `copies` found; `what` is a word for a row."""
     held = result["nearer_real"]
+    learned = held is not None and result["nearer"] > held + FAR_NEARER
+    advice = f"\nNote: the model has learned single {what}s by heart; give it more {what}s"
     beside = "" if held is None else f"; of held-out real {what}s {held:.1%}"
     return (
         f"Nearer to a training {what} than training {what}s are to each other: "
         f"{result['nearer']:.1%}{beside} (far more would be copies)"
-    )
+    ) + (advice if learned else "")

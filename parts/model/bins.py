@@ -1,7 +1,7 @@
 """Bins of a table's columns: the levels of categories, and intervals of numbers.
 
-The edges of intervals are quantiles of the training rows; a value that many rows hold has a bin of
-its own. The density of a number is the mass of its bin times the density inside the bin.
+The edges of intervals are quantiles of the training rows; a value that a fiftieth of them hold has
+a bin of its own. The density of a number is the mass of its bin times the density inside the bin.
 
 Shapes: B rows, D columns, L most bins of a column, N cells of one column.
 """
@@ -16,6 +16,7 @@ from parts.model.precision import to_float64
 MOST_BINS = 100  # of a column of numbers
 N_QUANTILES = 1000  # of the training rows, between which drawn numbers lie
 N_SPIKES, SPIKE_SHARE = 3, 0.05  # most bins that are spikes, and the least share of each
+LEAST_WIDTH = 1e-30  # of a bin
 FAR_SCORE = 1e4  # beyond every normal score
 
 
@@ -99,7 +100,11 @@ class Bins(nn.Module):
         ends = torch.stack([values[0] - half * gaps[0], values[-1] + half * gaps[-1]])
         if self.is_count[j]:
             edges, ends = edges.floor() + half, torch.stack([values[0] - half, values[-1] + half])
-        width = torch.cat([ends[:1], edges, ends[1:]]).diff()
+        # In float32 the middle of two neighbours may be the upper one, which would lie below it.
+        as_held = edges.to(self.edges.dtype)
+        upper = values[last[:-1] + 1].to(as_held) if len(last) > 1 else as_held
+        edges = torch.where(as_held >= upper, values[last[:-1]], edges)
+        width = torch.cat([ends[:1], edges, ends[1:]]).diff().clamp(min=LEAST_WIDTH)
         total = torch.cat([above.new_zeros(1), above[last]])  # rows below each bin
         beyond = 1 / (total.diff()[[0, -1]] + 2)
         if self.is_count[j] and values[0] == 0:

@@ -97,7 +97,7 @@ class VQVAE(VAE):
         prior = list(self.prior.parameters())
         if phase == "prior":
             return prior
-        return [p for p in self.parameters() if all(p is not q for q in prior)]
+        return [p for p in super().parameters_of(phase) if all(p is not q for q in prior)]
 
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):

@@ -17,7 +17,6 @@ from parts.model.batches import Batch
 from parts.model.build import Space, build_model
 from parts.randomness import fixed_randomness, seed_everything
 from parts.training.loop import Training
-from parts.training.presets import N_STARTED_AT
 
 # Fewest training rows whose terms are measured where cells are hidden, and times of doing so.
 N_WATCHED, N_WATCHES = 100, 10
@@ -92,7 +91,7 @@ def start(data, config, device="cpu"):
         if len(split.x):
             model.likelihood.check(split.x, names)
     with fixed_randomness(config.training.seed):
-        rows = random_rows(len(data.train.x), N_STARTED_AT)
+        rows = random_rows(len(data.train.x), model.likelihood.n_start)
         model.start_at(*Batch.of(data.train.take(rows), device))
     return Training(model, config.training.lr, config.training.seed)
 

@@ -31,7 +31,8 @@ class Drawn(NamedTuple):
     x: np.ndarray
     y: np.ndarray | None
     notes: list
-    mask: np.ndarray | None = None  # of cells that relations leave empty; None: all are there
+    mask: np.ndarray | None = None  # of cells that are left empty; None: all are there
+    has_holes: bool = False  # whether the mask holds all that a real row lacks, not relations only
 
 
 def draw(fitted, n, given=None, draw_y=None, x_of=None):
@@ -211,9 +212,11 @@ def holes_like(fitted, x, y, given, rng):
             tree = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=0).fit(known, there)
             share = tree.predict_proba(ours)[:, 1]
         mask[:, j] = rng.random(len(x)) < share
+        if given is not None:
+            mask[:, j] = np.maximum(mask[:, j], given[1][0, j])
         known = np.column_stack([known, seen[:, j]])
         ours = np.column_stack([ours, np.where(mask[:, j] > 0, x[:, j], np.nan)])
-    return mask if given is None else np.maximum(mask, given[1])
+    return mask
 
 
 class Kept(NamedTuple):
@@ -237,7 +240,7 @@ def keep_relations(drawn, mask, fitted, given, again, rng):
     if found.n_broken:
         worst = int(found.broken.argmax())
         report += f"\nWorst relation as drawn: {texts[worst]}, broken in {found.broken[worst]} rows"
-    whole = np.where(mask > 0, found.mask, 1) if found.mask is not mask else None
+    whole = found.mask if drawn.has_holes else np.where(mask > 0, found.mask, 1)
     kept = drawn._replace(x=found.x, y=found.y, mask=whole)
     return Kept(kept, found.mask, found.cells, report)
 
@@ -295,7 +298,8 @@ def compare_columns(fitted, drawn, x_of, row="row"):
     mask = np.ones_like(drawn.x) if drawn.mask is None else drawn.mask
     generated = conditions.with_conditions_as_columns(drawn.x, mask, drawn.y, fixed)
     generated = tuple(a[: len(train[0]) + len(held[0])] for a in generated)
-    result = closeness.compare(columns, generated, train, held, embed)
+    own_holes = drawn.mask is not None and drawn.has_holes
+    result = closeness.compare(columns, generated, train, held, embed, own_holes=own_holes)
     real = tuple(np.concatenate(pair) for pair in zip(train, held, strict=True))
     in_units = [closeness.in_user_units(columns, *rows) for rows in (real, generated)]
     arrays = column_arrays(columns) | {

@@ -135,7 +135,11 @@ class Scorer:
         return scores, ess
 
     def in_float64(self, x, mask, eps, y=None):
-        """-log p by p(z), of rows so far out that float32 overflows; at most FARTHEST."""
+        """-log p of rows so far out that float32 overflows, at most FARTHEST.
+
+        By p(z): at such a distance the choice of a prior is nothing. A row that even float64 cannot
+        tell is as far as any, whatever the sign of its infinity.
+        """
         if self.wide is None:
             self.wide = copy.deepcopy(self.model).cpu().double()
         batch = [None if part is None else torch.from_numpy(part).double() for part in (x, y, mask)]

@@ -50,7 +50,7 @@ PRESETS = {
         "n_samples": 5,
     },
 }
-N_STARTED_AT = 5000  # most training rows that initialise a model
+N_LOOKED_AT = 5000  # most training rows in which near-copies are looked for
 N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one model's
 # The preset "table" with several members, for a run that fills holes.
 PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
@@ -161,7 +161,7 @@ def noise_for(data, asked):
         return plain if len(numbers) <= MOST_FITTED else "independent"
     if len(numbers) > MOST_DENSE:
         return plain
-    part = data.train.take(random_rows(len(data.train.x), N_STARTED_AT))
+    part = data.train.take(random_rows(len(data.train.x), N_LOOKED_AT))
     cells = torch.from_numpy(part.x[:, numbers])
     seen = None if part.mask is None else torch.from_numpy(part.mask[:, numbers])
     return of_copies if has_near_copies(cells, seen) else plain

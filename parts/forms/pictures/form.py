@@ -82,8 +82,8 @@ class Pictures(Form):
     def refuse(self, config):
         if config.scaling == "kinds":
             raise UserError(
-                f"--likelihood mixed takes tables, and --data {config.data} holds pictures; use "
-                f"--likelihood {self.default_likelihood(config.data)}"
+                f"--likelihood mixed and ordered take tables, and --data {config.data} holds "
+                f"pictures; use --likelihood {self.default_likelihood(config.data)}"
             )
 
     def refuse_other_data(self, source, codec):

@@ -248,6 +248,11 @@ class Tables(Form):
         table_files.refuse_output(out, overwrite)
         return [out]
 
+    def check_samples(self, codec, outputs):
+        from parts.forms.tables import samples
+
+        samples.check_array(codec.columns, outputs[0])
+
     def write_samples(self, x, mask, y, codec, given, outputs, fitted, cells=None):
         """Write generated rows; `cells` are text of columns that is more exact than x."""
         from parts.forms.tables import samples

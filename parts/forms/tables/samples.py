@@ -60,15 +60,22 @@ def as_frame(x, mask, columns):
     return pd.DataFrame(frame, dtype="str")
 
 
+def check_array(columns, out):
+    """Raise UserError if `out` is an array, and a column but the labels holds text."""
+    if out.suffix.lower() not in (".npy", ".npz"):
+        return
+    if not all(
+        c.kind == "ignore" or c.style or not c.levels for c in columns if c.name != conditions.LABEL
+    ):
+        raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
+
+
 def write(frame, columns, out):
     """Write generated rows, with labels as the array y of an .npz; returns a line to print."""
     ending, others = out.suffix.lower(), {}
-    if ending in (".npy", ".npz"):
-        if conditions.LABEL in conditions.names(columns):
-            others = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
-            columns = [c for c in columns if c.name != conditions.LABEL]
-        if not all(c.kind == "ignore" or c.style or not c.levels for c in columns):
-            raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
+    if ending in (".npy", ".npz") and conditions.LABEL in conditions.names(columns):
+        others = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
+        columns = [c for c in columns if c.name != conditions.LABEL]
     if ending not in (".csv", ".tsv"):
         frame = encoding.with_types(frame, columns)
     like = table_files.File(out, frame.iloc[:0], as_written={"others": others})

@@ -45,7 +45,8 @@ class Likelihood(nn.Module):
     scaling = "standard"  # what data.py gives it: columns of mean 0 and variance 1
     preset = None  # of train.py's flags, taken where none is named
     in_bits = False  # whether log p(x) is of whole levels, and bits per dimension mean something
-    keeps_marginals = False  # whether draws have the marginals of the training rows
+    needs_marginals = True  # whether draws are to be mapped to the training rows' marginals
+    n_start = 5000  # most training rows that `start_at` is given
     sees_mask = False  # whether what is there of x is part of the features
     options = ()  # the command-line flags it takes beside the number of columns
     baseline_names = {}  # of `baselines`, each with its description

@@ -46,22 +46,26 @@ class Ordered(Likelihood):
     and of the column's spikes.
     Such a decoder needs z little: an autoregressive model (Germain et al. 2015) with a z beside it.
 
-    In training a missing cell is marked as absent to the later columns. Else missing cells are
-    drawn in order, and later cells are given the drawn ones: the mean of exp(log_prob) over draws
-    is the marginal p(observed cells | z), and so bounds on log p(x) stay bounds.
+    In training a missing cell is marked as absent to the later columns, as drawing it would take a
+    pass for each column. Else missing cells are drawn in order, and later cells are given the drawn
+    ones: exp(log_prob) is then an unbiased estimate of the marginal p(observed cells | z), and its
+    logarithm a bound in expectation. The draws are a function of z's number and of the row, so
+    that the score of a row depends on no other row.
     """
 
     scaling, preset = "kinds", "generate"
     options = ("heads",)
     baseline_names = Mixed.baseline_names
-    keeps_marginals = True
+    needs_marginals = False  # they lie between training values already
+    n_start = 200_000  # rare values have to be among them
 
     def __init__(self, columns, heads="bins"):
         super().__init__(len(columns), N_CONTEXT)
         n = len(columns)
         if n > MOST_ORDERED:
             raise UserError(
-                f"likelihood ordered: {n} columns, expected at most {MOST_ORDERED}; use mixed"
+                f"likelihood ordered: {n} columns, expected at most {MOST_ORDERED}; train a run "
+                "with likelihood mixed, and draw from it"
             )
         self.heads = heads
         # Features and errors of cells depend on kinds only, and are those of independent columns.
@@ -201,12 +205,21 @@ class Ordered(Likelihood):
     def log_prob(self, params, x, mask=None):
         x = observed(x, mask)
         if mask is not None and not self.training and not mask.all():
-            noise = torch.Generator().manual_seed(0)  # one for all rows, so that each stands alone
-            shape = (*params.shape[:-2], 1, self.n_columns)
-            uniform = torch.rand(shape, generator=noise).to(x.device)
-            return self.complete(params, x, mask, uniform)[0]
+            return self.complete(params, x, mask, self.uniform_of(params, x, mask))[0]
         found = self.log_prob_per_column(params, x, mask)
         return (found if mask is None else found * mask).sum(-1)
+
+    def uniform_of(self, params, x, mask):
+        """Numbers in [0, 1) for missing cells [..., B, D]: those of the sample, moved by what the
+        row holds (a rotation, Cranley & Patterson 1976).
+        """
+        noise = torch.Generator().manual_seed(0)
+        of_sample = torch.rand((*params.shape[:-2], 1, self.n_columns), generator=noise)
+        mixing = 1e3 * torch.rand((self.n_columns, self.n_columns), generator=noise).double()
+        cells = torch.cat([observed(x, mask), mask], -1).cpu().double().sin()
+        of_row = (cells.unflatten(-1, (2, -1)).sum(-2) @ mixing).frac()
+        moved = of_sample.double() + of_row.abs()
+        return (moved - moved.floor()).to(params.dtype).to(params.device)
 
     def log_prob_per_column(self, params, x, mask=None):
         place = self.bins.place(x)
