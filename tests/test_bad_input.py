@@ -121,7 +121,7 @@ FLAGS = [
     ("train --data iris --grey", "--grey goes with --data DIR"),
     ("train --data . --image-size 0", "--image-size: '0'"),
     ("train --data mnist --data-dir .", "there is no train-images-idx3-ubyte"),
-    ("train --data digits --likelihood mixed", "--likelihood mixed takes tables"),
+    ("train --data digits --likelihood mixed", "--likelihood mixed and ordered take tables"),
     ("data --data .", "is a folder without pictures"),
     ("train --test-fraction 1.5", "--test-fraction: '1.5'"),
     ("train --test-fraction -0.1", "--test-fraction: '-0.1'"),

@@ -240,7 +240,7 @@ def test_rows_given_a_cell_and_no_condition_follow_the_posterior_of_the_conditio
     np.testing.assert_allclose(drawn.mean(0), expected, atol=0.05)
     assert (drawn[:, 0] == np.float32(at)).all()
     assert 1000 < ess < 60_000
-    rows, y, notes, _ = sample.draw(fitted_of(model), 20_000, given, draw_y)
+    rows, y, notes, *_ = sample.draw(fitted_of(model), 20_000, given, draw_y)
     assert notes[0].startswith("log p(given): ")
     assert (rows.shape, y.shape) == ((20_000, 3), (20_000, 3))
     np.testing.assert_allclose(rows.mean(0), expected, atol=0.1)

@@ -429,15 +429,15 @@ def test_a_batch_may_lack_a_mask():
 
 def test_one_sample_of_a_row_with_holes_is_unbiased_over_rows():
     """The draws of different rows differ: their mean is the marginal, also with one sample of z."""
-    x = torch.column_stack([EVERY.repeat(400, 1), torch.randn(7200)])
+    x = torch.column_stack([EVERY.repeat(80, 1), torch.randn(1440)])
     likelihood = started([*LEVELS, NUMBER], x)
-    params = torch.randn(1, likelihood.n_params).expand(7200, -1)
-    mask = torch.ones(7200, 4)
+    params = torch.randn(1, likelihood.n_params).expand(1440, -1)
+    mask = torch.ones(1440, 4)
     mask[:, 1] = 0
     one = likelihood.log_prob(params, x, mask).detach()
-    many = likelihood.log_prob(params.expand(300, -1, -1), x, mask).detach()
-    exact = many.logsumexp(0) - math.log(300)
-    close((one - exact).exp().mean(), torch.tensor(1.0), atol=0.03, rtol=0)
+    many = likelihood.log_prob(params.expand(60, -1, -1), x, mask).detach()
+    exact = many.logsumexp(0) - math.log(60)
+    close((one - exact).exp().mean(), torch.tensor(1.0), atol=0.05, rtol=0)
     assert one.mean() < exact.mean()  # Jensen
 
 
