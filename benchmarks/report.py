@@ -530,7 +530,7 @@ TABLES = {
         "python impute.py survey.csv --kind odd=ignore --check", first=0, last=17
     ),
     "print_generate": page_output(
-        "python generate.py survey.csv --kind odd=ignore --n 1000 --out new.csv", first=0, last=19
+        "python generate.py survey.csv --kind odd=ignore --n 1000 --out new.csv", first=0, last=17
     ),
     "print_given": page_output(f"python generate.py --run survey {GIVEN}"),
     "print_evaluate": page_output("python evaluate.py --run survey", first=20),
