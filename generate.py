@@ -1,4 +1,4 @@
-"""Generate rows or pictures from a run, and measure how near they are to real ones.
+"""Generate rows like those of a file or of a run, and measure how near they are to real ones.
 
 python generate.py survey.csv --n 1000 --out new.csv       # fits a run to the file
 python generate.py --n 1000 --out new.csv                  # by the newest run
@@ -40,7 +40,7 @@ from parts.tasks.sample import (
 
 
 def make_parser():
-    parser = Parser(prog="generate.py", description="New rows or pictures from a run.")
+    parser = Parser(prog="generate.py", description="New rows like those of a file, or of a run.")
     add = parser.add_argument
     add("file", nargs="?", help="a table to fit a new run to (default: take the run of --run)")
     add_run_flags(parser)

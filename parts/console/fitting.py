@@ -1,6 +1,6 @@
 """Train from a script: create the run, print progress, save, and handle Ctrl-C.
 
-train.py uses it, and detect.py and impute.py when they fit a run to a file.
+train.py uses it, and detect.py, impute.py and generate.py when they fit a run to a file.
 """
 
 import contextlib
@@ -242,7 +242,8 @@ def named_run(args, verb, form):
 
 
 def fitted_run(args, verb, form, source, ignored=(), held_out=0.1, check=None):
-    """Fit a new run to a script's file; `ignored` columns are not modelled; `check` as above.
+    """Fit a new run to a script's file; `ignored` columns are not modelled, `check` as for
+    `new_session`.
 
     The run has no test rows. A share `held_out` of the rows is held out, for a threshold or a
     check.
