@@ -262,6 +262,8 @@ def fitted_run(args, verb, form, source, ignored=(), held_out=0.1, check=None):
     if session.ended == "interrupted":
         flags = session.run.flags(args.runs_dir)
         code = conclude(session, flags)
-        print(f"and then give this command {flags}")
+        # generate.py takes a file or a run, the others both.
+        then = "give this command" if verb != "generate" else "draw with: python generate.py"
+        print(f"and then {then} {flags}")
         raise SystemExit(code)
     return session.run
