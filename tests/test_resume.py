@@ -1,5 +1,6 @@
 """parts/training/loop.py and train.py: a killed or stopped run resumes to the same bits."""
 
+import contextlib
 import json
 import os
 import re
@@ -182,6 +183,29 @@ def test_a_stopped_run_says_how_to_go_on(start, undisturbed, tmp_path, call, num
     monkeypatch.chdir(tmp_path)
     assert call("train", *arguments).code == 0
     assert_same_run(run.path, undisturbed)
+
+
+@pytest.mark.parametrize("verb", ["detect", "generate"])
+def test_a_verb_that_was_stopped_while_it_fitted_names_commands_that_go_on(
+    verb, tmp_path, monkeypatch, call
+):
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(60, 2)).round(3).tolist()
+    Path("t.csv").write_text("\n".join(["a,b", *(f"{a},{b}" for a, b in rows)]))
+    with monkeypatch.context() as patch:
+        stopped = contextlib.nullcontext([signal.SIGINT])
+        patch.setattr("parts.console.fitting.stop_signals", lambda: stopped)
+        done = call(verb, "t.csv", "--out", "out.csv")
+    assert done.code == 130
+    assert not Path("out.csv").exists()
+    resume = shlex.split(re.search(r"Go on with:\n  python train\.py (.+)\n", done.out)[1])
+    assert call("train", *resume).code == 0
+    then = re.search(
+        r"^and then (give this command|draw with: python generate\.py) (.+)$", done.out, re.M
+    )
+    file = () if verb == "generate" else ("t.csv",)
+    assert call(verb, *file, "--out", "out.csv", *shlex.split(then[2])).code == 0
+    assert Path("out.csv").exists()
 
 
 @pytest.mark.parametrize("ending", ["raise KeyboardInterrupt", "raise ValueError('not this')"])
