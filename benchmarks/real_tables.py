@@ -1,15 +1,12 @@
-"""Run the commands on real tables with their defaults, and measure the results.
+"""Run impute.py and generate.py on real tables with their defaults, and measure the results.
 
-    python benchmarks/real_tables.py --data DIR     # about 6 minutes on two cores
+    python benchmarks/real_tables.py --data DIR     # about 5 minutes on two cores
 
-DIR holds `adbench/*.npz` (arrays X and y, 1 = anomaly; Han et al. 2022) and `uci/*.csv`. Each
-adbench table is written as CSV for `detect.py --labels`, which fits to all its rows, including the
-anomalies; the model and the baselines are measured on these rows. `impute.py --check` fits a run to
-each UCI table, of which Adult has missing cells, and `generate.py` generates rows from this run.
+DIR holds `uci/*.csv`. `impute.py --check` fits a run to each table, of which Adult has missing
+cells, and `generate.py` generates rows from this run.
 """
 
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -17,8 +14,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-
-import numpy as np
 
 from benchmarks.survey import RESULTS, run
 from parts.console.flags import Parser
@@ -28,22 +23,6 @@ from parts.files import write_json
 from parts.runs import versions
 
 UCI_TABLES = ("banknote", "breast", "concrete", "winequality-red", "hivae_adult")
-
-
-def detection(path, folder):
-    """AUROC of `detect.py` and of its baselines on one labelled table."""
-    with np.load(path, allow_pickle=False) as arrays:
-        x, y = arrays["X"], arrays["y"]
-    name = path.stem.split("_", 1)[1]
-    header = ",".join([*(f"f{j}" for j in range(x.shape[1])), "label"])
-    rows = zip(x.tolist(), y, strict=True)
-    lines = [",".join([*map(repr, row), str(int(label))]) for row, label in rows]
-    (folder / f"{name}.csv").write_text("\n".join([header, *lines]) + "\n")
-    command = f"python detect.py {name}.csv --labels label"
-    seconds, _ = run(command, folder)
-    found = json.loads(next(folder.glob("runs/*/detection.json")).read_text())
-    auroc = {method: 100 * value["auroc"][0] for method, value in found.items()}
-    return {"name": name, "rows": len(x), "columns": x.shape[1], "seconds": seconds, "auroc": auroc}
 
 
 def imputation(path, folder):
@@ -68,35 +47,24 @@ def imputation(path, folder):
     }
 
 
-def each(paths, measure):
-    found = []
-    for path in paths:
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(measure(path, Path(folder)))
-        print(json.dumps(found[-1]))
-    return found
-
-
 def main(argv=None):
     parser = Parser(prog="benchmarks/real_tables.py", description="The commands on real tables.")
-    parser.add_argument("--data", required=True, help="the folder with adbench/ and uci/")
+    parser.add_argument("--data", required=True, help="the folder with uci/")
     args = parser.parse_args(argv)
-    labelled = sorted(Path(args.data).glob("adbench/*.npz"))
     tables = [Path(args.data) / f"uci/{name}.csv" for name in UCI_TABLES]
     missing = [str(path) for path in tables if not path.is_file()]
-    if missing or not labelled:
-        raise UserError(
-            f"--data {args.data}: no {missing[0] if missing else 'adbench/*.npz'} there"
-        )
-    found = each(labelled, detection)
-    methods = found[0]["auroc"]
+    if missing:
+        raise UserError(f"--data {args.data}: no {missing[0]} there")
+    found = []
+    for path in tables:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(imputation(path, Path(folder)))
+        print(json.dumps(found[-1]))
     result = {
         "command": "python benchmarks/real_tables.py --data DIR",
         "device": "cpu",
         "versions": versions(),
-        "detection": found,
-        "mean_auroc": {m: statistics.fmean(row["auroc"][m] for row in found) for m in methods},
-        "imputation": each(tables, imputation),
+        "imputation": found,
     }
     write_json(RESULTS / "real_tables.json", result)
     print(f"Wrote {(RESULTS / 'real_tables.json').relative_to(ROOT)}")

@@ -112,28 +112,23 @@ def example(result):
     return "\n".join(["```", text, "", "\n\n".join(blocks), "```"])
 
 
-def comparison(detection, real_tables, imputation, generation, quality):
+def comparison(detection, imputation, generation, quality):
     """One table: our figure, that of the best other method, and where the other is better."""
     rows = [["task", "here", "best other", "here against the best other"], ["---"] * 4]
 
-    tables = {row["name"]: row["auroc"] for row in detection["tables"]}
-    tables = {name: {m: found[0] for m, found in row.items()} for name, row in tables.items()}
-    name, lost, difference = best_of_tables(tables, "VAE", max)
-    ours, theirs = (pair(detection["mean"][method]) for method in ("VAE", name))
-    task = f"odd rows, trained on normal rows; AUROC, %, {len(tables)} tables"
-    rows.append([task, ours, f"{name} {theirs}", f"{difference}; {behind_on(lost)}"])
-
-    tables = {row["name"]: row["auroc"] for row in real_tables["detection"]}
-    name, lost, difference = best_of_tables(tables, "VAE (this run)", max)
-    ours, theirs = (f"{real_tables['mean_auroc'][m]:.1f}" for m in ("VAE (this run)", name))
-    task = "the same, odd rows among the training rows"
-    count = f"behind on {len(lost)} of {len(tables)}"
-    rows.append([task, ours, f"{name} {theirs}", f"{difference}; {count}"])
+    for trained_on in ("normal rows", "all rows"):
+        group = group_of(detection, trained_on, "DIR")
+        name = best_other(group)
+        ours, theirs = (pair(group["mean"][method]) for method in (VAE, name))
+        task = f"odd rows, trained on {trained_on}; AUROC, %, {len(group['tables'])} tables"
+        won, lost = won_and_lost(group["tables"], name)
+        count = f"ahead on {len(won)}, behind on {len(lost)}"
+        rows.append([task, ours, f"{name} {theirs}", f"{lead(group['tables'], name)}; {count}"])
 
     tables = {row["name"]: row["error"] for row in imputation["miwae"]}
     tables = {name: {m: e["mean"] for m, e in row.items() if e} for name, row in tables.items()}
-    name, lost, difference = best_of_tables(tables, "VAE", min)
-    ours, theirs = (fmean(row[method] for row in tables.values()) for method in ("VAE", name))
+    name, lost, difference = best_filler(tables)
+    ours, theirs = (fmean(row[method] for row in tables.values()) for method in (VAE, name))
     other = f"{FULL_NAMES.get(name, name)} {theirs:.3f}"
     task = f"half of the cells empty: error, {len(tables)} tables"
     rows.append([task, f"{ours:.3f}", other, f"{difference}; {behind_on(lost)}"])
@@ -162,8 +157,9 @@ def comparison(detection, real_tables, imputation, generation, quality):
     pca = default["baseline_mse_pca"]
     rows.append([task, *against(default["test_mse"], pca, "PCA", 3, higher=False)])
 
-    methods = ("VAE", "PyOD's VAE")
-    seconds = [sum(row["seconds"][m] for row in detection["tables"]) for m in methods]
+    methods = (VAE, "PyOD's VAE")
+    first = group_of(detection, "normal rows", "DIR")["tables"]
+    seconds = [sum(row["seconds"][m] for row in first) for m in methods]
     ours, theirs = ({"mean": total, "sd": None} for total in seconds)
     task = "seconds, the tables of the first line"
     rows.append([task, *against(ours, theirs, methods[1], 0, higher=False)])
@@ -184,19 +180,17 @@ def behind_on(tables):
     return f"behind on {', '.join(tables)}" if tables else "behind on none"
 
 
-def best_of_tables(tables, ours, best):
-    """The best other method, the tables on which it is better, and our mean difference from it.
+def best_filler(tables):
+    """The other method of the smallest mean error, the tables on which it is better, and our lead.
 
-    The best method is the best in the mean over tables; the difference has its standard error.
+    The mean difference of errors has its standard error over tables.
     """
-    common = set.intersection(*(set(row) for row in tables.values())) - {ours}
+    common = set.intersection(*(set(row) for row in tables.values())) - {VAE}
     order = [method for method in next(iter(tables.values())) if method in common]
-    name = best(order, key=lambda method: fmean(row[method] for row in tables.values()))
-    ahead = [t for t, row in tables.items() if best(row[ours], row[name]) != row[ours]]
-    gaps = [row[ours] - row[name] for row in tables.values()]
-    digits = 1 if best is max else 3
-    error = stdev(gaps) / len(gaps) ** 0.5
-    return name, ahead, f"{fmean(gaps):+.{digits}f} ± {error:.{digits}f}"
+    name = min(order, key=lambda method: fmean(row[method] for row in tables.values()))
+    ahead = [t for t, row in tables.items() if row[name] < row[VAE]]
+    gaps = [row[VAE] - row[name] for row in tables.values()]
+    return name, ahead, mean_with_error(gaps, 3)
 
 
 def quality(result):
@@ -365,21 +359,7 @@ def survey(result):
 
 
 def real_tables(result):
-    """AUROC per labelled table, and errors of hidden cells per table with its baselines."""
-    methods = list(result["mean_auroc"])
-    rows = [
-        [
-            row["name"],
-            f"{row['rows']:,} x {row['columns']}",
-            *(f"{row['auroc'][method]:.1f}" for method in methods),
-            f"{row['seconds']:.0f}",
-        ]
-        for row in result["detection"]
-    ]
-    mean = [f"{result['mean_auroc'][method]:.1f}" for method in methods]
-    seconds = sum(row["seconds"] for row in result["detection"])
-    rows.append(["mean", "", *mean, f"{seconds:.0f} in all"])
-    detection = markdown(["table", "size", *methods, "s"], rows)
+    """Errors of hidden cells per table with its baselines, and how close generated columns are."""
     imputers = list(result["imputation"][0]["error"])
     rows = [
         [
@@ -393,27 +373,64 @@ def real_tables(result):
         for row in result["imputation"]
     ]
     header = ["table", "columns", *imputers, "90 % interval holds", "generated: distance", "s"]
-    return f"{detection}\n\n{markdown(header, rows)}"
+    return markdown(header, rows)
 
 
-def detection(result):
-    """AUROC per labelled table and method, with spread over splits, and seconds of a split."""
-    methods = list(result["mean"])
+def detection(trained_on, source, result):
+    """AUROC per labelled table and method, with spread over seeds, and seconds of a seed.
+
+    The last lines compare the VAE with each other method: on how many tables the difference is
+    larger than both standard deviations together, and the mean difference with its standard error.
+    """
+    group = group_of(result, trained_on, source)
+    tables, methods = group["tables"], list(group["mean"])
     rows = [
         [
-            row["name"],
+            f"{row['name']}, {100 * row['odd']:.0f} %",
             f"{row['rows']:,} x {row['columns']}",
             *(pair(row["auroc"][m]) for m in methods),
         ]
-        for row in result["tables"]
+        for row in tables
     ]
-    rows.append(["**mean**", "", *(f"**{pair(result['mean'][m])}**" for m in methods)])
-    ahead = [f"{sum(above(row['auroc'], m) for row in result['tables'])}" for m in methods[1:]]
-    rows.append(["tables on which the VAE is better", "", "", *ahead])
-    seconds = [row["seconds"] for row in result["tables"]]
+    rows.append(["**mean**", "", *(f"**{pair(group['mean'][m])}**" for m in methods)])
+    counts = [[len(part) for part in won_and_lost(tables, m)] for m in methods[1:]]
+    rows.append(["VAE ahead, behind", "", "", *(f"{won}, {lost}" for won, lost in counts)])
+    rows.append(["its lead", "", "", *(lead(tables, m) for m in methods[1:])])
+    seconds = [row["seconds"] for row in tables]
     took = [f"{sum(s[m] for s in seconds):.0f}" if m in seconds[0] else "" for m in methods]
     rows.append(["seconds, all tables", "", *took])
-    return markdown(["table", "trained on", *methods], rows)
+    return markdown(["table, odd rows", "trained on", *methods], rows)
+
+
+VAE = "VAE"
+
+
+def group_of(result, trained_on, source):
+    """The measurements of detection.json by protocol and source of the tables."""
+    wanted = {"trained_on": trained_on, "source": source}
+    return next(g for g in result["groups"] if wanted.items() <= g.items())
+
+
+def best_other(group):
+    """The method of the highest mean AUROC, without the VAE and what is given our columns."""
+    others = [m for m in group["mean"] if m != VAE and not m.endswith("our columns")]
+    return max(others, key=lambda method: group["mean"][method][0])
+
+
+def won_and_lost(tables, method):
+    """Tables on which the VAE is better, and worse, by more than both standard deviations."""
+    gaps = {}
+    for row in tables:
+        (ours, sd), (theirs, other_sd) = row["auroc"][VAE], row["auroc"][method]
+        gaps[row["name"]] = (ours - theirs, sd + other_sd)
+    won = [name for name, (gap, spread) in gaps.items() if gap > spread]
+    lost = [name for name, (gap, spread) in gaps.items() if -gap > spread]
+    return won, lost
+
+
+def lead(tables, method):
+    """The mean difference of AUROC from a method, and its standard error over tables."""
+    return mean_with_error([row["auroc"][VAE][0] - row["auroc"][method][0] for row in tables], 1)
 
 
 def pair(entry):
@@ -421,8 +438,9 @@ def pair(entry):
     return value({"mean": entry[0], "sd": entry[1]}, 1)
 
 
-def above(auroc, method):
-    return auroc["VAE"][0] > auroc[method][0]
+def mean_with_error(gaps, digits):
+    error = stdev(gaps) / len(gaps) ** 0.5
+    return f"{fmean(gaps):+.{digits}f} ± {error:.{digits}f}"
 
 
 def imputation(result):
@@ -516,7 +534,7 @@ def page_output(command, **sizes):
     return "printed.json", partial(output, command=command, **sizes)
 
 
-MANY = ("detection", "real_tables", "imputation", "generation", "quality")
+MANY = ("detection", "imputation", "generation", "quality")
 GIVEN = '--given "job=nurse,age=40" --n 100 --out nurses.csv'
 # NAME of a marker -> the JSON files that its function is given, and the function.
 TABLES = {
@@ -544,7 +562,10 @@ TABLES = {
     ),
     "print_factors": page_output("python evaluate.py --run shapes --factors", first=0, last=12),
     "survey": ("survey.json", survey),
-    "detection": ("detection.json", detection),
+    "detection": ("detection.json", partial(detection, "normal rows", "DIR")),
+    "detection_in_file": ("detection.json", partial(detection, "all rows", "DIR")),
+    "detection_other": ("detection.json", partial(detection, "normal rows", "scikit-learn")),
+    "detection_other_in_file": ("detection.json", partial(detection, "all rows", "scikit-learn")),
     "imputation": ("imputation.json", imputation),
     "generation": ("generation.json", generation),
     "real_tables": ("real_tables.json", real_tables),

@@ -3,10 +3,10 @@
     python benchmarks/trimming.py         # seconds on one core
 
 500 rows lie along a curve in the plane, and 25 in a tight cluster far from it. The same network is
-trained on all of them, once on every row and once leaving out the fifth of each batch that it finds
-least likely (`--trim 0.2`). A row's score is -log p(x) with 200 importance samples; `nats_apart`
-is the mean score of the cluster minus the median of the curve; mean and standard deviation over
-seeds.
+trained on all of them, once on every row and once leaving out those that it finds least likely,
+as the preset `detect` does. A row's score is -log p(x) with 200 importance samples;
+`nats_apart` is the mean score of the cluster minus the median of the curve; mean and standard
+deviation over seeds.
 """
 
 import sys
@@ -26,12 +26,14 @@ from parts.console.script import run_script
 from parts.options import positive_int
 from parts.plots import style
 from parts.runs import versions
+from parts.training.presets import PRESETS
 from train import fit
 from vae import VAE, Gaussian
 
 RESULTS = ROOT / "benchmarks/results"
 N_CURVE, N_CLUSTER = 500, 25
-TRIMS = {"every row": 0.0, "all but a fifth": 0.2}
+TRIM = PRESETS["detect"]["trim"]
+TRIMS = {"every row": 0.0, "rows like most others": TRIM}
 N_GRID = 70  # points of the drawn grid along each axis
 
 

@@ -69,8 +69,9 @@ class TrainingConfig:
     )
     trim: float = option(
         0.0,
-        "leave this share of a batch out of each step, the rows with the lowest bound per observed "
-        "cell, so that rows unlike the others are not learned (default: 0)",
+        "leave the rows with the lowest bound per observed cell out of training, so that rows "
+        "unlike the others are not learned: this share of each batch in the first half of the "
+        "epochs, then half this share of all rows (default: 0)",
         parse=share_below_half,
         metavar="SHARE",
     )

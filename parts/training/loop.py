@@ -12,10 +12,12 @@ import torch
 from parts import randomness
 from parts.errors import UserError
 from parts.model.batches import Batch, Rows
+from parts.model.objectives import weights_of_typical
 from parts.training.adam import Adam
 
 LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
 MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
+N_SETTLED_AT_A_TIME = 4096  # rows of which `settle` measures the loss at a time
 
 
 @dataclass
@@ -102,6 +104,7 @@ class Training:
         self.position = Position()
         self.best = None  # weights and optimisers of the best epoch, where there is early stopping
         self.pending = []  # statistics of the last steps, still on the device
+        self.kept = None  # False for each row that is left out for good, [N]; see `settle`
 
     def run(
         self,
@@ -114,6 +117,7 @@ class Training:
         schedule="constant",
         capacity=None,
         weights=None,
+        trim=0.0,
         **loss_options,
     ):
         """Train on `rows` up to epoch `epochs`; `loss_options` go to `model.loss`.
@@ -123,6 +127,9 @@ class Training:
         beta rises over the first warmup_epochs of each of `cycles` equal parts of the epochs; a
         capacity does in its place, where there is one. `weights` [N], at least 0, say how much each
         row's loss counts: a row of weight 2 counts as two rows, one of weight 0 gives no gradient.
+
+        `trim`: in the first half of the epochs this share of each batch gives no gradient, see
+        `weights_of_typical`, and in the second half the rows that `settle` leaves out.
 
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
         yield the caller may save `self.state()`, from which training resumes bit for bit.
@@ -142,6 +149,10 @@ class Training:
             return {"beta": beta, "capacity": beta_at(step, capacity, warmup_steps, cycle_steps)}
 
         while at.epoch < epochs:
+            if trim and self.kept is None and at.epoch >= max(1, epochs // 2):
+                self.settle(rows, trim / 2, loss_options)
+            kept = None if self.kept is None else self.kept.to(rows.device)
+            options = loss_options | ({"trim": trim} if trim and kept is None else {})
             order = permutation(n, self.seed, at.epoch).to(rows.device)
             first_step = at.epoch * steps_per_epoch
             next_look = time.monotonic() + LOOK_SECONDS
@@ -149,8 +160,10 @@ class Training:
                 index = order[at.row : at.row + batch_size]
                 step = first_step + at.row // batch_size
                 lr = lr_at(step, self.lr, epochs * steps_per_epoch, schedule)
+                index = index if kept is None else index[kept[index]]
                 of_batch = None if weights is None else weights[index]
-                self.update(rows.take(index), lr, loss_options | scheduled(step), of_batch)
+                if len(index):
+                    self.update(rows.take(index), lr, options | scheduled(step), of_batch)
                 at.row += batch_size
                 if len(self.pending) >= LOOK_STEPS or time.monotonic() > next_look:
                     self.look()
@@ -178,6 +191,27 @@ class Training:
         stats["skipped"] = reduce(torch.maximum, skipped)
         self.pending.append((stats, len(batch.x)))
 
+    def settle(self, rows, share, loss_options):
+        """Decide which rows are left out for good: the `share` with the highest loss per cell.
+
+        Leaving out a share of each batch is robust, but it leaves out good rows as well. Once the
+        model has found what most rows look like, the rows next to these are told from odd ones:
+        they are learned from then on, like the rows that the reweighted MCD estimator takes back
+        (Rousseeuw & Van Driessen 1999).
+        """
+        (phase,) = self.model.phases
+        options = loss_options | {"hide_rate": 0.0}
+        losses, masks = [], []
+        self.model.eval()
+        with randomness.fixed_randomness(self.seed), torch.no_grad():
+            for index in torch.arange(len(rows), device=rows.device).split(N_SETTLED_AT_A_TIME):
+                batch = rows.take(index)
+                losses.append(self.model.loss(phase, batch, **options)[0])
+                masks.append(batch.mask)
+        self.model.train()
+        mask = None if masks[0] is None else torch.cat(masks)
+        self.kept = weights_of_typical(torch.cat(losses), mask, share) > 0
+
     def look(self):
         """Bring the pending statistics to the host, in one transfer."""
         if not self.pending:
@@ -203,7 +237,7 @@ class Training:
         """All that `load_state` needs. The tensors are those in training: save or copy them now."""
         self.look()
         position = {"position": asdict(self.position), "rng": randomness.random_state()}
-        return self.weights() | position | {"best": self.best}
+        return self.weights() | position | {"best": self.best, "kept": self.kept}
 
     def load_state(self, state):
         self.model.load_state_dict(state["model"])
@@ -211,6 +245,7 @@ class Training:
             optimizer.load_state_dict(state["optimizers"][phase])
         self.position = Position(**copy.deepcopy(state["position"]))
         self.best, self.pending = state["best"], []
+        self.kept = state.get("kept")
         randomness.set_random_state(state["rng"])
 
 

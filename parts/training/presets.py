@@ -55,7 +55,7 @@ N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one 
 # The preset "table" with several members, for a run that fills holes.
 PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
 # The preset "table" for a file whose rows are in question: rows unlike the others are not learned.
-PRESETS["detect"] = PRESETS["table"] | {"trim": 0.2}
+PRESETS["detect"] = PRESETS["table"] | {"trim": 0.35}
 # A table of which rows are to be generated: columns are decoded in order.
 PRESETS["generate"] = {
     "likelihood": "ordered",
