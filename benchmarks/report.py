@@ -515,6 +515,16 @@ def near_copies(result):
     return markdown(header, rows)
 
 
+def relations(result):
+    """What the commands make of exact relations, with and without their being looked for."""
+    names = ("as it is", "--relations off", "best other")
+    rows = [
+        [task, *(value(row.get(name), 2 if "minutes" in task else 1) for name in names)]
+        for task, row in result["rows"].items()
+    ]
+    return markdown(["", "as it is", "`--relations off`", "best other"], rows)
+
+
 def other_commit(result):
     """CPU seconds of commands beside those of an earlier commit."""
     rows = [
@@ -580,6 +590,7 @@ TABLES = {
     "modules": ("modules.json", modules),
     "trimming": ("trimming.json", trimming),
     "near_copies": ("near_copies.json", near_copies),
+    "relations": ("relations.json", relations),
     "against": ("against.json", other_commit),
 }
 MARKED = re.compile(r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->", re.DOTALL)

@@ -1,5 +1,6 @@
 """Relations between columns: which are found, with what confidence, and what keeps them."""
 
+import dataclasses
 import io
 import json
 import math
@@ -461,6 +462,20 @@ def test_a_broken_relation_adds_the_stated_nats(folder):
     wanted = scores.max() - np.median(scores) + fitted.codec.relations[i].nats
     assert scorer.of_relations(values)[0] == pytest.approx(wanted)
     assert np.isfinite(before).all()
+
+
+def test_an_order_that_right_rows_break_adds_its_log_odds_only(folder):
+    fitted, _ = find_run("runs", "r").load()
+    order = Relation("order", ["total", "price"], n=1000, bound=0.01, chance=0.7)
+    added = []
+    for broken in (0, 9):
+        relations = [*fitted.codec.relations, dataclasses.replace(order, broken=broken)]
+        codec = dataclasses.replace(fitted.codec, relations=relations)
+        added.append(Scorer(dataclasses.replace(fitted, codec=codec)).relation_nats)
+    never, tail = added
+    assert tail[-1] == pytest.approx(order.nats)
+    assert never[-1] > tail[-1] + 1
+    assert np.array_equal(never[:-1], tail[:-1])
 
 
 def test_a_run_resumes_with_its_relations(folder, call):

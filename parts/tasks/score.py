@@ -99,12 +99,13 @@ class Scorer:
     def relation_nats(self):
         """Nats for each relation that a row breaks, [number of relations].
 
-        An ordinary row that breaks one is placed above the run's rows: by the distance from their
-        median score to the highest one, and then by the log-odds `Relation.nats`.
+        They are the log-odds `Relation.nats`. Where breaking it alone makes a row odd, see
+        `Relation.decides`, an ordinary row is placed above the run's rows: by the distance from
+        their median score to the highest one.
         """
         x, mask, y, values = self.rows
         scores = self(x, mask.astype(np.float32), y, values=values)
-        return scores.max() - np.median(scores) + self.rules.nats
+        return (scores.max() - np.median(scores)) * self.rules.decides + self.rules.nats
 
     def entropy(self, x):
         """The entropy of x as rates of binary pixels, a lower bound of -log p(x), nats [N]."""

@@ -61,6 +61,15 @@ class Relation:
         odds = math.log((1 - bound) / bound) + math.log((1 - chance) / chance)
         return max(odds, 0.0)
 
+    @property
+    def decides(self):
+        """Whether a row is odd for breaking this alone.
+
+        Not where right rows break an order, as the darker of two pixels may now and then be the
+        brighter one: such a break is a tail. An equation, a function or an empty cell has no tail.
+        """
+        return self.kind != "order" or not self.broken
+
     def to_dict(self):
         made = asdict(Relation(self.kind, []))
         own = asdict(self)

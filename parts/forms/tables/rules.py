@@ -54,6 +54,7 @@ class Rules:
         self.levels = [level_values(c) if c.levels else None for c in self.columns]
         self.steps = [math.inf if c.levels else unit_of(c) for c in self.columns]
         self.nats = np.array([relation.nats for relation in self.relations])
+        self.decides = np.array([relation.decides for relation in self.relations])
 
     def values(self, frame):
         """Values [N, R] of the cells of a table."""
