@@ -16,7 +16,9 @@ from parts.forms.tables import kinds, relation_search
 from parts.forms.tables.relation_search import bound_on_share, find, is_rule
 from parts.forms.tables.relations import Relation, parsed
 from parts.forms.tables.rules import Rules
+from parts.model.likelihoods.correlated import NOISES
 from parts.runs import find_run
+from parts.tasks.fill import Filler
 from parts.tasks.score import Scorer
 
 N = 400
@@ -333,6 +335,19 @@ def test_close_columns_take_differences_that_fit_their_row():
     assert np.quantile(difference, [0.05, 0.95]) == pytest.approx(
         np.quantile(end - start, [0.05, 0.95]), rel=0.1
     )
+    # Of a model that sees differences, what it gives stays where it obeys the order.
+    there = wild[:, rules.names.index("end")] > wild[:, rules.names.index("start")]
+    settled = rules.settle(wild, known, values, rng, follow=False)
+    assert (settled[there] == wild[there]).all()
+    assert not rules.broken(settled).any()
+    assert 0.2 < there.mean() < 0.8
+
+
+@pytest.mark.parametrize("noise", sorted(NOISES))
+def test_close_columns_are_left_to_a_model_that_sees_their_differences(folder, noise):
+    fitted, _ = find_run("runs", "r").load()
+    filler = Filler(dataclasses.replace(fitted, config=fitted.config.replace(noise=noise)))
+    assert filler.follow == (noise in ("independent", "correlated"))
 
 
 # The verbs

@@ -43,6 +43,7 @@ class Filler:
         self.x_of = likelihood.mean if likelihood.are_rates(fitted.train.x) else None
         self.rules, self.related = fitted.codec.rules, fitted.train.values
         self.names = [column.name for column in self.columns]
+        self.follow = not fitted.sees_near_copies
 
     def to_user_units(self, mean, std):
         """Means of components in user units, from means and deviations in model units.
@@ -90,11 +91,11 @@ class Filler:
 
     def related_cells(self, point, draws, known, rng):
         """Values [n, D] and draws [M, n, D] changed in missing cells to obey the relations."""
-        point = self.rules.fill(point, known, self.names, self.related)
+        point = self.rules.fill(point, known, self.names, self.related, follow=self.follow)
         if draws.size:
             flat = draws.reshape(-1, draws.shape[-1])
             every = np.tile(known, (len(draws), 1))
-            flat = self.rules.fill(flat, every, self.names, self.related, rng)
+            flat = self.rules.fill(flat, every, self.names, self.related, rng, self.follow)
             draws = flat.reshape(draws.shape)
         return point, draws
 

@@ -15,6 +15,7 @@ from parts.errors import UserError
 from parts.forms.base import N_KEPT_CELLS, N_KEPT_ROWS, Codec, Reference, random_rows
 from parts.model.batches import Batch
 from parts.model.build import Space, build_model
+from parts.model.likelihoods.correlated import NOISES
 from parts.randomness import fixed_randomness, seed_everything
 from parts.training.loop import Training
 
@@ -47,6 +48,12 @@ class Fitted:
     def in_question(self):
         """Whether the training rows may hold odd ones, which training then left out."""
         return self.config is not None and self.config.training.trim > 0
+
+    @property
+    def sees_near_copies(self):
+        """Whether the model keeps the small differences of nearly equal columns."""
+        noise = None if self.config is None else NOISES.get(self.config.model.noise)
+        return noise is not None and noise.directions != "identity"
 
 
 def fit(data, config, device="cpu"):

@@ -81,14 +81,15 @@ class Rules:
         user = np.where(mask > 0, units.to_user(x, columns), np.nan)
         return self.of_units(user, [column.name for column in columns])
 
-    def fill(self, rows, known, names, train, rng=None):
+    def fill(self, rows, known, names, train, rng=None, follow=True):
         """Fill rows [n, D] in the user's units and codes so that they obey the relations.
 
         `names` are those of the D columns. `known` are values [n, R], NaN where a cell is missing.
+        The others are as for `settle`.
         """
         seen = ~np.isnan(known)
         values = np.where(seen, known, self.of_units(rows, names))
-        values = self.settle(values, seen, train, rng)
+        values = self.settle(values, seen, train, rng, follow)
         rows = rows.copy()
         for j, name in enumerate(self.names):
             if name in names and self.in_relation[j]:
@@ -174,13 +175,14 @@ class Rules:
             made[i] = Follower(train, self.columns, upper, lower)
         return made[i]
 
-    def settle(self, values, known, train, rng=None):
+    def settle(self, values, known, train, rng=None, follow=True):
         """Values [N, R] changed where they are not `known`, so that they obey the relations.
 
         Columns are settled one after another: one that an equation or a function gives is
         computed, the upper of two close columns is the lower one plus a difference of training
         rows, and the others stay as they are. `train` are values of training rows. `rng` draws
-        differences; without it they are means.
+        differences; without it they are means. Without `follow` close columns stay as well, unless
+        they break their order: the model that gave their values sees their differences.
         """
         values = values.copy()
         known = known | ~self.in_relation
@@ -189,15 +191,15 @@ class Rules:
             if fixed.all():
                 continue
             rows = np.flatnonzero(group.ravel() == number)
-            values[rows] = self.settled(values[rows], fixed, train, rng)
+            values[rows] = self.settled(values[rows], fixed, train, rng, follow)
         return values
 
-    def settled(self, values, fixed, train, rng):
+    def settled(self, values, fixed, train, rng, follow):
         """`settle` for rows that have the same cells `fixed` [R]."""
         steps, done = [], fixed.copy()
         spread = [np.std(v[~np.isnan(v)]) if (~np.isnan(v)).any() else 0.0 for v in train.T]
         while not done.all():
-            step = self.next_step(done, spread)
+            step = self.next_step(done, spread, follow)
             steps.append(step)
             done[step[2]] = True
         values = self.stepped(steps, values, fixed, train, rng)
@@ -250,10 +252,10 @@ class Rules:
         nearest = np.argsort(distance, 1, kind="stable")[:, :N_TRIED]
         yield from (pool[at] for at in nearest.T)
 
-    def next_step(self, done, spread=None):
+    def next_step(self, done, spread=None, follow=True):
         """How the next column is settled: (way, number of the relation, column).
 
-        `spread` [R] are standard deviations of the columns.
+        `spread` [R] are standard deviations of the columns; `follow` is as for `settle`.
         """
         waiting, results, followed, blurred = set(), Counter(), None, None
         for i, (relation, places) in enumerate(zip(self.relations, self.places, strict=True)):
@@ -273,7 +275,7 @@ class Rules:
                     return ("map" if left[0] == places[0] else "key"), i, left[0]
                 results[places[0]] += 10
             elif relation.kind == "order" and relation.close:
-                if len(left) == 1 and followed is None:
+                if len(left) == 1 and followed is None and follow:
                     followed = ("follow", i, left[0])
                 results[places[0]] += 1
         if blurred is not None:
