@@ -80,6 +80,20 @@ def test_the_middle_of_each_kind():
     np.testing.assert_array_equal(imputation.middle_of(TYPES, x), [3, 1.5, 3, 2, 1])
 
 
+def test_boosting_fills_holes_from_the_other_columns():
+    rng = np.random.default_rng(0)
+    code = rng.integers(1, 4, 600)
+    x = np.column_stack([code, 10.0 * code, code, rng.normal(size=600)])
+    hidden = rng.random(x.shape) < 0.1
+    hidden[:, 0] = False  # always seen, and all others but the last follow from it
+    filled = imputation.boosted(
+        np.where(hidden, np.nan, x), ["cat", "pos", "ordinal", "real"], [3] * 4, 0
+    )
+    assert (filled[~hidden] == x[~hidden]).all()
+    assert filled[:, 1] == pytest.approx(x[:, 1], abs=0.1)
+    assert (filled[:, 2] == x[:, 2]).all()
+
+
 def test_miwae_on_a_table_of_our_own(tables, tmp_path, capsys):
     flags = ["--tables", str(tables), "--only", "banknote", "--masks", "2"]
     imputation.main([*flags, "--out", "look.json"])
