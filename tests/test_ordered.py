@@ -473,3 +473,93 @@ def test_neighbouring_numbers_have_a_bin_each():
     bins.start_at(x)
     assert bins.place(x).code[:, 0].tolist() == list(range(6))
     assert bins.place(x).log_density.isfinite().all()
+
+
+# Near-copies, and the order of columns with holes
+
+
+def copies(n=3000):
+    """Three numbers: one alone, the first plus a little, and the sum of both; then a level."""
+    rng = np.random.default_rng(0)
+    a, small = rng.normal(size=n), 0.01 * rng.normal(size=n)
+    x = np.column_stack([a, a + small, 2 * a + small - 1, rng.integers(0, 2, n)])
+    return torch.from_numpy(x).float(), [NUMBER, Column("b"), Column("c"), LEVELS[0]]
+
+
+@pytest.mark.parametrize("heads", ordered.HEADS)
+def test_small_differences_of_nearly_equal_columns_are_kept(heads):
+    x, columns = copies()
+    likelihood = started(columns, x, heads)
+    assert (likelihood.slopes != 0).tolist()[:2] == [[False] * 4, [True, False, False, False]]
+    assert not (likelihood.slopes[3] != 0).any()
+    drawn = likelihood.sample(
+        torch.randn(2000, ordered.N_CONTEXT)
+    )  # by weights that learned nothing
+    assert (drawn[:, 1] - drawn[:, 0]).std() < 0.03
+    assert (drawn[:, 2] - drawn[:, 0] - drawn[:, 1] + 1).std() < 1e-3
+    assert drawn[:, 0].std() > 0.5
+
+
+@pytest.mark.parametrize("heads", ordered.HEADS)
+def test_the_density_of_a_near_copy_is_one_in_all_beside_its_column(heads):
+    x, columns = copies()
+    likelihood = started(columns, x, heads)
+    params = torch.randn(1, ordered.N_CONTEXT)
+    grid = torch.cat([-torch.logspace(2, -4, 4000), torch.logspace(-4, 2, 4000)]) + 0.7
+    rows = torch.tensor([[0.7, 0.0, 0.3, 1.0]]).repeat(len(grid), 1)
+    rows[:, 1] = grid
+    log_p = likelihood.log_prob_per_column(params.expand(len(rows), -1), rows)[:, 1].detach()
+    assert torch.trapezoid(log_p.double().exp(), grid.double()) == pytest.approx(1, abs=0.02)
+
+
+def test_a_map_is_not_used_where_its_columns_are_hidden():
+    x, columns = copies(50)
+    likelihood = started(columns, copies()[0]).train()
+    mask = torch.ones_like(x)
+    mask[::2, 0] = 0  # columns 1 and 2 follow from it
+    params = torch.randn(50, ordered.N_CONTEXT)
+    found = likelihood.log_prob(params, x, mask)
+    other = torch.where(mask > 0, x, 5.0)
+    close(likelihood.log_prob(params, other, mask), found)
+    moved = x.clone()
+    moved[::2, 1] += 3
+    close(likelihood.log_prob(params, moved, mask), found)
+    assert likelihood.with_map(mask)[0].tolist() == [0, 0, 0, 1]
+    assert likelihood.with_map(mask)[1].tolist() == [1, 1, 1, 1]
+
+
+def test_columns_with_holes_are_decoded_last():
+    torch.manual_seed(0)
+    likelihood = Ordered(LEVELS)
+    mask = torch.ones(20, 3)
+    mask[:5, 0], mask[:2, 1] = 0, 0
+    likelihood.start_at(EVERY[:18].repeat(2, 1)[:20], mask)
+    assert likelihood.sequence.tolist() == [2, 1, 0]
+    likelihood.eval()
+    params = torch.randn(1, ordered.N_CONTEXT).expand(len(EVERY), -1)
+    log_p = likelihood.log_prob_per_column(params, EVERY).detach()
+    assert log_p.sum(1).exp().sum() == pytest.approx(1, abs=1e-5)
+    table = log_p.reshape(2, 3, 3, 3)  # by the values of the three columns
+    close(table[..., 2], table[:1, :1, :, 2].expand(2, 3, 3))  # the first depends on none
+    close(table[..., 1], table[:1, ..., 1].expand(2, 3, 3))  # the second not on the third
+    assert (table[0, ..., 0] - table[0, :1, :1, 0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("first", ["has", "renov"])
+def test_a_column_is_drawn_right_that_stands_beside_one_with_holes(
+    first, tmp_path, monkeypatch, call
+):
+    monkeypatch.chdir(tmp_path)
+    rng, n = np.random.default_rng(0), 700
+    has = rng.random(n) < 0.25
+    cells = {
+        "has": np.where(has, "yes", "no"),
+        "renov": np.where(has, rng.integers(1990, 2020, n), 0),
+    }
+    frame = pd.DataFrame({name: cells[name] for name in (first, *({"has", "renov"} - {first}))})
+    frame["z"] = rng.normal(size=n).round(2)
+    frame["renov"] = frame["renov"].astype(str).where(has, "")
+    frame.to_csv("t.csv", index=False)
+    done = call("generate", "t.csv", "--n", 1000, "--out", "new.csv", "--threads", 1)
+    assert done.code == 0, done.err
+    assert (pd.read_csv("new.csv")["has"] == "yes").mean() == pytest.approx(has.mean(), abs=0.06)

@@ -52,8 +52,11 @@ class Fitted:
     @property
     def sees_near_copies(self):
         """Whether the model keeps the small differences of nearly equal columns."""
-        noise = None if self.config is None else NOISES.get(self.config.model.noise)
-        return noise is not None and noise.directions != "identity"
+        if self.config is None:
+            return False
+        noise = NOISES.get(self.config.model.noise)
+        is_stretched = noise is not None and noise.directions != "identity"
+        return is_stretched or self.config.model.likelihood == "ordered"
 
 
 def fit(data, config, device="cpu"):

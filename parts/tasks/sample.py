@@ -231,7 +231,8 @@ class Kept(NamedTuple):
 def keep_relations(drawn, mask, fitted, given, again, rng):
     """Change Drawn rows so that they obey the relations of a run, see `rules.keep`."""
     codec = fitted.codec
-    found = keep(drawn.x, mask, drawn.y, codec, fitted.train.values, given, again, rng)
+    train, follow = fitted.train.values, not fitted.sees_near_copies
+    found = keep(drawn.x, mask, drawn.y, codec, train, given, again, rng, follow)
     n, texts = len(drawn.x), [relation.text for relation in codec.rules.relations]
     report = (
         f"Relations of the training rows, kept in {n - found.n_left} of {n} rows "

@@ -426,12 +426,12 @@ class Kept(NamedTuple):
     n_left: int
 
 
-def keep(x, mask, y, codec, train, given, again, rng):
+def keep(x, mask, y, codec, train, given, again, rng, follow=True):
     """Generated rows x, mask [n, D], y [n, C] changed to obey the relations of a codec, as Kept.
 
-    `train` are values of training rows. `given` are x and mask [1, D] of cells that cannot change,
-    or None. `again(n)` draws n other rows, as x and y; rows that a change of cells cannot mend are
-    drawn again up to N_ROUNDS times.
+    `train` are values of training rows, `follow` is as for `Rules.settle`. `given` are x and mask
+    [1, D] of cells that cannot change, or None. `again(n)` draws n other rows, as x and y; rows
+    that a change of cells cannot mend are drawn again up to N_ROUNDS times.
     """
     from parts.forms.tables import samples
 
@@ -451,7 +451,7 @@ def keep(x, mask, y, codec, train, given, again, rng):
     broken = rules.broken_when_emptied(values, fixed)
 
     def settled(values):
-        return rules.settle(values, np.broadcast_to(fixed, values.shape), train, rng)
+        return rules.settle(values, np.broadcast_to(fixed, values.shape), train, rng, follow)
 
     values = settled(values)
     for _ in range(N_ROUNDS):

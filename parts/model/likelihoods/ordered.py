@@ -17,7 +17,7 @@ from parts.model.bins import N_SPIKES, Bins
 from parts.model.likelihoods.base import Likelihood, weighted_mean
 from parts.model.likelihoods.discrete import FAR_LOGIT, Ordinal
 from parts.model.likelihoods.mixed import Mixed
-from parts.model.precision import move_like
+from parts.model.precision import move_like, to_float64
 
 N_CONTEXT, N_EMBEDDED = 64, 16  # numbers that the decoder gives, and E
 N_UNITS, FEWEST_UNITS = 3072, 16  # hidden units of all columns, and the fewest of one
@@ -27,6 +27,10 @@ N_OF_MIXTURE = 3 * N_COMPONENTS + N_SPIKES  # locations, log-scales, and logits 
 LOG_SCALES = (-4.5, 3.0)  # limits, of normal scores
 DROPOUT = 0.1  # of hidden units where numbers are mixtures, as they are on few rows
 MOST_ORDERED = 200  # columns; the first layer grows with their square
+# Of a number that a linear map of earlier ones gives up to so small a share of its spread, the rest
+# is modelled: a network would blur it. At most so many earlier columns, each of which must help.
+NEAR_COPY, MOST_PARENTS, HELPS = 0.2, 4, 0.8
+FAR_OUT = 50.0  # of cells that do not choose such maps
 N_STD = 64  # draws for a standard deviation
 HEADS = ("bins", "mixture")
 
@@ -45,6 +49,11 @@ class Ordered(Likelihood):
     logistic distributions of the normal score, which share strength between neighbours on few rows,
     and of the column's spikes.
     Such a decoder needs z little: an autoregressive model (Germain et al. 2015) with a z beside it.
+
+    Columns without holes come first, then those with ever more: what is drawn is a whole row, and a
+    column must not learn that an earlier one is there. A number that is nearly a linear map of
+    earlier ones is modelled as its difference from it, whose density is the same; so the small
+    differences of nearly equal columns are kept.
 
     In training a missing cell is marked as absent to the later columns, as drawing it would take a
     pass for each column. Else missing cells are drawn in order, and later cells are given the drawn
@@ -81,15 +90,16 @@ class Ordered(Likelihood):
         n_out = max(n_masses, N_OF_MIXTURE if self.mixtures else 0)
         self.n_hidden = n_hidden = min(MOST_UNITS[heads], max(FEWEST_UNITS, N_UNITS // n))
 
-        earlier = torch.ones(n, n).triu(1)  # [from, to]
-        self.register_buffer("earlier", earlier[:, None, :, None], persistent=False)
+        self.register_buffer("sequence", torch.arange(n))  # columns as they are decoded
+        self.register_buffer("slopes", torch.zeros(n, n))  # of column j in those before it
+        self.register_buffer("offset", torch.zeros(n))
         has_table = torch.ones(n, 1)
         has_table[self.mixtures] = 0.0
         self.register_buffer("has_table", has_table, persistent=False)
         self.embedding = nn.Parameter(0.1 * torch.randn(n, bins.most, N_EMBEDDED))
         self.slope = nn.Parameter(0.5 * torch.randn(n, N_EMBEDDED))  # of the normal score
         self.absent = nn.Parameter(0.1 * torch.randn(n, N_EMBEDDED))
-        bound = (earlier.sum(0) * N_EMBEDDED + N_CONTEXT).rsqrt()  # by the inputs of each column
+        bound = self.bound_of(torch.arange(n))
         first = uniform(n, N_EMBEDDED, n, n_hidden) * bound[:, None]
         self.first = nn.Parameter(first)
         of_context = uniform(N_CONTEXT, n, n_hidden) * bound[:, None]
@@ -120,8 +130,64 @@ class Ordered(Likelihood):
             "rows are generated well, and codes tell less than those of likelihood mixed"
         )
 
+    @torch.no_grad()
     def start_at(self, x, mask=None, n_latents=0):
-        self.bins.start_at(x, mask)
+        if mask is not None:
+            self.put_last(to_float64(1 - mask).mean(0))
+        self.find_copies(x, None if mask is None else mask.min(0).values > 0)
+        self.bins.start_at(self.less_map(x), mask)
+
+    @staticmethod
+    def bound_of(rank):
+        """Limits of first weights by the number of each column's inputs, [D]."""
+        return (rank * N_EMBEDDED + N_CONTEXT).float().rsqrt()
+
+    @property
+    def rank(self):
+        """The place of each column in the order, [D]."""
+        return self.sequence.argsort()
+
+    def put_last(self, holes):
+        """Decode columns in the order of their shares of `holes` [D]."""
+        before = self.bound_of(self.rank)
+        self.sequence.copy_(holes.argsort(stable=True))
+        ratio = (self.bound_of(self.rank) / before)[:, None]
+        self.first *= ratio
+        self.of_context *= ratio.expand(-1, self.n_hidden).flatten()
+
+    def find_copies(self, x, whole=None):
+        """Find the linear maps of earlier columns that nearly give a column of x [n, D].
+
+        Of real and positive numbers without holes, those of the columns `whole` [D].
+        """
+        usable = {j for j in self.bins.numbers if not self.bins.is_count[j]}
+        usable = [j for j in self.sequence.tolist() if j in usable and (whole is None or whole[j])]
+        if len(usable) < 2:
+            return
+        cells = to_float64(x[:, usable])
+        cells = cells[(cells.abs() < FAR_OUT).all(1)]
+        if len(cells) <= 10 * MOST_PARENTS:
+            return
+        mean = cells.mean(0)
+        cov = (cells - mean).T @ (cells - mean) / len(cells)
+        for k in range(1, len(usable)):
+            parents = copied_from(cov[: k + 1, : k + 1])
+            if parents:
+                slopes = torch.linalg.solve(cov[parents][:, parents], cov[parents, k])
+                j, of = usable[k], [usable[parent] for parent in parents]
+                self.slopes[j, of] = move_like(slopes, self.slopes)
+                self.offset[j] = move_like(mean[k] - slopes @ mean[parents], self.offset)
+
+    def less_map(self, x):
+        """Cells [..., B, D] minus what the linear maps of earlier columns give for them."""
+        return x - (x @ self.slopes.T + self.offset)
+
+    def with_map(self, mask):
+        """Which observed cells have all the columns of their maps, [B, D]; None of None."""
+        if mask is None:
+            return None
+        lacking = (1 - mask) @ (self.slopes != 0).to(mask).T
+        return mask * (lacking == 0)
 
     # What depends on kinds only
 
@@ -155,7 +221,8 @@ class Ordered(Likelihood):
     def outputs(self, params, code, there=None):
         """The outputs of all columns at once, [D, N, O], for rows code [B, D]; N = K B."""
         n, n_hidden = self.n_columns, self.n_hidden
-        first = (self.first * self.earlier).reshape(n * N_EMBEDDED, n * n_hidden)
+        earlier = (self.rank[:, None] < self.rank)[:, None, :, None]  # [from, 1, to, 1]
+        first = (self.first * earlier).reshape(n * N_EMBEDDED, n * n_hidden)
         of_cells = self.embedded(code, there).flatten(1) @ first + self.first_bias.flatten()
         hidden = F.silu(of_cells + params @ self.of_context).reshape(-1, n, n_hidden)
         if self.mixtures:
@@ -206,8 +273,9 @@ class Ordered(Likelihood):
         x = observed(x, mask)
         if mask is not None and not self.training and not mask.all():
             return self.complete(params, x, mask, self.uniform_of(params, x, mask))[0]
-        found = self.log_prob_per_column(params, x, mask)
-        return (found if mask is None else found * mask).sum(-1)
+        there = self.with_map(mask)
+        found = self.log_prob_per_column(params, x, there)
+        return (found if there is None else found * there).sum(-1)
 
     def uniform_of(self, params, x, mask):
         """Numbers in [0, 1) for missing cells [..., B, D]: those of the sample, moved by what the
@@ -222,7 +290,7 @@ class Ordered(Likelihood):
         return (moved - moved.floor()).to(params.dtype).to(params.device)
 
     def log_prob_per_column(self, params, x, mask=None):
-        place = self.bins.place(x)
+        place = self.bins.place(self.less_map(x))
         out = self.outputs(params, place.code, mask)  # [D, N, O]
         code = place.code.T.repeat(1, out.shape[1] // len(x))
         masses = [
@@ -239,7 +307,7 @@ class Ordered(Likelihood):
         """Rows whose cells are chosen one after another, [..., B, D], and log p of observed cells.
 
         `choose` maps a column's number, the log-masses [n, L] of its bins, and the numbers of the n
-        rows that lack it, to cells [n]. The observed cells of x stay.
+        rows that lack it, to cells [n], less what its map gives. The observed cells of x stay.
         """
         flat = params.reshape(-1, params.shape[-1])
         shape, n, n_hidden = (len(flat), self.n_columns), self.n_columns, self.n_hidden
@@ -250,16 +318,18 @@ class Ordered(Likelihood):
             cells = observed(x, mask).expand(*params.shape[:-1], n).reshape(shape).clone()
         of_context = (flat @ self.of_context).unflatten(-1, (n, n_hidden)) + self.first_bias
         embedded = flat.new_zeros(*shape, N_EMBEDDED)
-        for j in range(n):
-            first = self.first[:j, :, j].reshape(j * N_EMBEDDED, n_hidden)
-            earlier = embedded[:, :j].reshape(len(flat), j * N_EMBEDDED)
+        sequence = self.sequence.tolist()
+        for k, j in enumerate(sequence):
+            first = self.first[:, :, j][sequence[:k]].reshape(k * N_EMBEDDED, n_hidden)
+            earlier = embedded[:, sequence[:k]].reshape(len(flat), k * N_EMBEDDED)
+            of_map = cells @ self.slopes[j] + self.offset[j]
             hidden = F.silu(torch.addmm(of_context[:, j], earlier, first))
             out = hidden @ self.last[j] + self.last_bias[j]
             rows = missing[:, j].nonzero().squeeze(-1)
             if len(rows):
-                cells[rows, j] = choose(j, self.masses(j, out[rows]), rows)
+                cells[rows, j] = choose(j, self.masses(j, out[rows]), rows) + of_map[rows]
             own = slice(j, j + 1)
-            place = self.bins.place(cells[:, own], own)
+            place = self.bins.place(cells[:, own] - of_map[:, None], own)
             if len(rows) < len(flat):
                 masses = self.masses_at([j], out[None], place.code.T)[0]
                 known = masses + place.log_density[:, 0]
@@ -333,6 +403,26 @@ class Ordered(Likelihood):
                 level = (votes.cumsum(-1) < 0.5 * votes.sum(-1, keepdim=True)).sum(-1)
             found[:, j] = move_like(level.to(weights.dtype), found)
         return found
+
+
+def copied_from(cov):
+    """Numbers of the columns of which the last one of a covariance [k, k] is nearly a linear map.
+
+    One after another, that which leaves the least variance; none where too much is left.
+    """
+    own, parents, start = cov.diagonal().clone(), [], cov[-1, -1]
+    if start <= 0:
+        return []
+    left = cov.clone()
+    while len(parents) < MOST_PARENTS:
+        gain = left[-1, :-1].square() / left.diagonal()[:-1]
+        gain = torch.where(left.diagonal()[:-1] > 1e-9 * own[:-1], gain, 0.0)
+        best = int(gain.argmax())
+        if left[-1, -1] - gain[best] > HELPS**2 * left[-1, -1] or gain[best] <= 0:
+            break
+        parents.append(best)
+        left = left - torch.outer(left[:, best], left[best]) / left[best, best]
+    return parents if left[-1, -1] < NEAR_COPY**2 * start else []
 
 
 def uniform(*shape):
