@@ -11,8 +11,8 @@ other half and all anomalies are scored; at most 5000 normal rows on each side. 
 row is trained on and scored, anomalies included. AUROC, mean and standard deviation over seeds.
 
 The VAE is fitted to a CSV file and scores as the commands do, by the same functions: to normal rows
-as `train.py --data FILE`, and then `detect.py OTHER --run`; to all rows as `detect.py FILE`. Either
-holds out a tenth of its rows. The others are fitted to all training rows, standardised by them, by
+as `train.py --data FILE`, which holds out a tenth of them, and then `detect.py OTHER --run`; to all
+rows as `detect.py FILE`. The others are fitted to all training rows, standardised by them, by
 scikit-learn and, where it is installed, PyOD's VAE with its defaults; and once more to the features
 that the VAE's encoder sees (`OUR_COLUMNS`). Seconds are of fit and score in this process, without
 imports and files.
@@ -52,6 +52,7 @@ from parts.tasks.score import Scorer
 RESULTS = ROOT / "benchmarks/results"
 MAX_NORMAL_ROWS = 5000  # most normal rows for training, and for testing
 OURS, PYOD, OUR_COLUMNS = "VAE", "PyOD's VAE", "our columns"
+HELD_OUT = {"train": 0.1, "detect": 0.0}  # as the commands do
 FIT_AS = {"normal rows": "train", "all rows": "detect"}  # protocol -> the verb whose fit it has
 
 
@@ -110,7 +111,7 @@ def ours(train, test, verb, seed):
         start = time.perf_counter()
         form = forms.form_of(args.file)
         source = form.read(args.file)
-        run = fitted_run(args, verb, form, source)
+        run = fitted_run(args, verb, form, source, held_out=HELD_OUT[verb])
         fitted, _ = run.load(choose_device(args.device))
         scorer, data = Scorer(fitted, args.n_samples, args.seed), fitted.config.data
         fresh = form.encode_for(form.read(str(folder / "test.csv"), data), fitted.codec, data)

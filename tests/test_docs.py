@@ -167,10 +167,17 @@ def test_the_best_other_method_and_where_it_is_ahead():
         "b": {"VAE": 90.0, "x": 91.0, "y": 92.0},
         "c": {"VAE": 90.0, "x": 89.0, "y": 60.0},
     }
-    name, ahead, difference = report.best_of_tables(tables, "VAE", max)
-    assert (name, ahead) == ("x", ["b"])  # means 86.7 and 82.3
-    assert difference == "+3.3 ± 3.4"  # of 10, -1 and 1: s.d. 5.86, over the root of 3
-    assert report.best_of_tables(tables, "VAE", min)[:2] == ("y", ["c"])
+    name, ahead, difference = report.best_filler(tables)
+    assert (name, ahead) == ("y", ["c"])  # means 86.7 and 82.3
+    assert difference == "+7.667 ± 11.200"  # of -5, -2 and 30: s.d. 19.4
+    rows = [
+        {"name": t, "auroc": {m: [v, 0.4 if m == "x" else 0.5] for m, v in row.items()}}
+        for t, row in tables.items()
+    ]
+    assert report.won_and_lost(rows, "x") == (["a", "c"], ["b"])  # by more than 0.9
+    rows[2]["auroc"]["x"][1] = 0.6
+    assert report.won_and_lost(rows, "x") == (["a"], ["b"])
+    assert report.lead(rows, "x") == "+3.3 ± 3.4"  # of 10, -1 and 1: s.d. 5.86, over the root of 3
 
 
 def test_a_long_output_is_shown_without_its_middle():

@@ -923,3 +923,8 @@ def test_patience_without_held_out_rows_is_refused_also_without_a_run(objective)
     data = datasets.load(config.data)
     with pytest.raises(UserError, match="patience needs held-out rows"):
         task.fit(data, presets.fit_to_data(config, data))
+
+
+@pytest.mark.parametrize("given", [("--hide-rate", 0.3), ("--preset", "detect")])
+def test_hidden_cells_go_with_the_default_noise(given, tmp_path, train):
+    train(tmp_path, "r", "--n-rows", 200, "--epochs", 1, *given)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from parts.model.batches import Batch, hide
 from parts.model.objectives import OBJECTIVES, weights_of_typical
+from parts.runs import find_run
 from parts.tasks.fit import fit_arrays
 from parts.tasks.score import top_threshold
 from parts.training.loop import Training
@@ -115,6 +117,25 @@ def test_from_the_middle_of_training_on_half_the_share_of_all_rows_is_left_out_f
     assert all(torch.equal(*pair) for pair in zip(*(end.values() for end in ends), strict=True))
 
 
+def test_rows_with_holes_are_left_out_for_good_as_often_as_whole_ones():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 1)) + 0.3 * rng.normal(size=(600, 6))
+    mask = np.ones_like(x)
+    mask[:150, :4] = rng.random((150, 4)) < 0.2
+    rows = Batch(torch.from_numpy(x * mask).float(), None, torch.from_numpy(mask).float())
+    left_out = ~trained_to(40, rows, epochs=60).kept
+    whole = rows.mask.mean(1) == 1
+    assert left_out[whole].float().mean() == pytest.approx(0.15, abs=0.01)
+    assert left_out[~whole].float().mean() == pytest.approx(0.15, abs=0.02)
+
+
+def test_longer_training_decides_anew():
+    rows = Batch(torch.from_numpy(with_cluster()).float())
+    state = trained_to(6, rows).state()
+    assert trained_to(7, rows, state, epochs=20).kept is None
+    assert trained_to(12, rows, state, epochs=20).kept is not None
+
+
 @pytest.mark.parametrize("epoch", [2, 3, 4])
 def test_a_trimmed_fit_resumes_to_the_same_bits(epoch):
     rows = Batch(torch.from_numpy(with_cluster()).float())
@@ -175,6 +196,20 @@ def test_detect_flags_the_share_that_is_asked_for(call, tmp_path, monkeypatch):
     assert "training rows" in other.out
     flagged = pd.read_csv("other.scored.csv")["is_anomaly"].mean()
     assert flagged < 0.1  # a tenth of the run's rows, of which the cluster is half
+
+
+def test_patience_counts_from_where_rows_are_taken_back(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(with_cluster()).add_prefix("x").to_csv("t.csv", index=False)
+    flags = ("--preset", "detect", "--epochs", 60, "--patience", 2, "--val-fraction", 0.2)
+    done = call("train", "--data", "t.csv", "--hidden-dims", 16, "--members", 1, *flags)
+    assert done.code == 0, done.err
+    assert re.search(
+        r"From here on the oddest 5[89] of \d+ rows are left out of training", done.out
+    )
+    checkpoint = find_run("runs", "0001").load_checkpoint()
+    assert checkpoint["position"]["epoch"] > 30
+    assert checkpoint["best"]["epoch"] > 30
 
 
 def test_the_threshold_of_a_share_of_the_scores():

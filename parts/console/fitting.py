@@ -128,8 +128,12 @@ def train(session):
     config, data, training, run = session.config, session.data, session.training, session.run
     options, at, n = config.asked.training, training.position, len(data.train.x)
     total, next_save = options.epochs, time.monotonic() + options.checkpoint_seconds
+    told = training.kept is not None
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         for record in fit.epochs(training, data, config.asked):
+            if training.kept is not None and not told:
+                told, left = True, n - int(training.kept.sum())
+                bar.write(f"From here on the oddest {left} of {n} rows are left out of training")
             if record:
                 run.append_log(record)
                 if at.epoch % max(LOG_EVERY, total // 20) == 0 or at.epoch == total:

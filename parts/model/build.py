@@ -40,7 +40,8 @@ def build_model(config, space):
     options = {name: getattr(config, name) for name in likelihood.options}
     likelihood = likelihood.of(space.columns, **options)
     if config.mask_features:
-        likelihood.sees_mask, likelihood.n_features = True, 2 * likelihood.n_features
+        likelihood.sees_mask = True
+        likelihood.n_features += likelihood.n_columns
     n_features = likelihood.n_features + y_dim
     sizes = config.latent_dim, n_features, config.prior_components, y_dim
     prior = PRIORS[config.prior](*sizes)

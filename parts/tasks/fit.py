@@ -123,7 +123,7 @@ def epochs(training, data, config):
         n = max(len(held.x), N_WATCHED)
         whole = Batch.of(data.train.take(random_rows(len(rows.x), n)), device)
     at, every = training.position, max(1, options.epochs // N_WATCHES)
-    if out_of_patience(at, options):
+    if out_of_patience(training, options):
         return
     for means in training.run(rows, options.epochs, **options.loop_options()):
         if means is None:
@@ -133,17 +133,21 @@ def epochs(training, data, config):
         record |= terms_after_epoch(training.model, held, part)
         if whole is not None and (at.epoch % every == 0 or at.epoch == options.epochs):
             record |= terms_after_epoch(training.model, whole, "train")
-        if options.patience:
+        # Of a trimmed fit, an epoch may be the best one once rows were taken back.
+        if options.patience and (not options.trim or training.kept is not None):
             bound = held_out_bound(training.model, held, options)
             record["val_bound"] = -record["val_loss"] if bound is None else bound
             training.keep_best(record["val_bound"])
         yield record
-        if out_of_patience(at, options):
+        if out_of_patience(training, options):
             return
 
 
-def out_of_patience(position, options):
-    return options.patience and position.epoch - position.best_epoch >= options.patience
+def out_of_patience(training, options):
+    at = training.position
+    if not options.patience or (options.trim and not at.best_epoch):
+        return False
+    return at.epoch - at.best_epoch >= options.patience
 
 
 def terms_after_epoch(model, rows, part):

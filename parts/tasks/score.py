@@ -21,6 +21,7 @@ IMPOSSIBLE = 100.0  # nats per cell outside its column's support, such as a nega
 N_SCORE = 20  # fewest importance samples of a score; n_samples / 5 if that is more
 UNSURE_ESS = 2.0  # effective samples below which a row is scored again with more samples
 RESCORE_FACTOR = 5  # how many times more samples these rows get
+BEYOND = 10.0  # 7 standard deviations of normal scores
 FARTHEST = 1e300  # the score of a row that even float64 cannot tell
 N_EXEMPLARS = 1000  # most rows whose aggregated posterior is the prior of scores
 N_TYPICAL = 300  # most held-out rows for the typical surprise of columns
@@ -100,12 +101,13 @@ class Scorer:
         """Nats for each relation that a row breaks, [number of relations].
 
         They are the log-odds `Relation.nats`. Where breaking it alone makes a row odd, see
-        `Relation.decides`, an ordinary row is placed above the run's rows: by the distance from
-        their median score to the highest one.
+        `Relation.decides`, an ordinary row is placed above the run's rows as well: BEYOND times as
+        far above their median score as their upper quartile lies. Odd rows among them move neither.
         """
         x, mask, y, values = self.rows
         scores = self(x, mask.astype(np.float32), y, values=values)
-        return (scores.max() - np.median(scores)) * self.rules.decides + self.rules.nats
+        median, upper = np.quantile(scores, [0.5, 0.75])
+        return BEYOND * (upper - median) * self.rules.decides + self.rules.nats
 
     def entropy(self, x):
         """The entropy of x as rates of binary pixels, a lower bound of -log p(x), nats [N]."""

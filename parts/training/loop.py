@@ -17,6 +17,7 @@ from parts.training.adam import Adam
 
 LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
 MAX_BAD_STEPS = 10  # non-finite steps in a row before training stops
+FEWEST_ALIKE = 50  # rows with about as many observed cells, of which `settle` leaves out a share
 N_SETTLED_AT_A_TIME = 4096  # rows of which `settle` measures the loss at a time
 
 
@@ -87,6 +88,18 @@ def weighted_mean(loss, weights=None):
     return loss.mean() if weights is None else (weights.to(loss.dtype) * loss).mean()
 
 
+def sizes_of_ties(values):
+    """Sizes of groups of equal values [N] in their order, each of at least FEWEST_ALIKE rows."""
+    sizes = [0]
+    for count in values.unique(return_counts=True)[1].tolist():
+        if sizes[-1] >= FEWEST_ALIKE:
+            sizes.append(0)
+        sizes[-1] += count
+    if len(sizes) > 1 and sizes[-1] < FEWEST_ALIKE:
+        sizes[-2:] = [sum(sizes[-2:])]
+    return sizes
+
+
 def permutation(n, shuffle_seed, epoch):
     """The order of rows in an epoch, a function of seed and epoch: nothing to save."""
     # Both through NumPy's SeedSequence: torch's own CPU generator drops all but 32 bits of a seed.
@@ -128,8 +141,9 @@ class Training:
         capacity does in its place, where there is one. `weights` [N], at least 0, say how much each
         row's loss counts: a row of weight 2 counts as two rows, one of weight 0 gives no gradient.
 
-        `trim`: in the first half of the epochs this share of each batch gives no gradient, see
-        `weights_of_typical`, and in the second half the rows that `settle` leaves out.
+        `trim`: in the first half of the epochs, and the first epoch, this share of each batch gives
+        no gradient, see `weights_of_typical`, and in the second half the rows that `settle` leaves
+        out.
 
         A generator: it yields the epoch's means after each epoch and None every few steps. At each
         yield the caller may save `self.state()`, from which training resumes bit for bit.
@@ -149,8 +163,11 @@ class Training:
             return {"beta": beta, "capacity": beta_at(step, capacity, warmup_steps, cycle_steps)}
 
         while at.epoch < epochs:
-            if trim and self.kept is None and at.epoch >= max(1, epochs // 2):
-                self.settle(rows, trim / 2, loss_options)
+            if trim and at.epoch < max(1, epochs // 2):
+                self.kept = None  # what a shorter training had decided
+            elif trim and self.kept is None:
+                first_step = at.epoch * steps_per_epoch
+                self.settle(rows, trim / 2, loss_options | scheduled(first_step))
             kept = None if self.kept is None else self.kept.to(rows.device)
             options = loss_options | ({"trim": trim} if trim and kept is None else {})
             order = permutation(n, self.seed, at.epoch).to(rows.device)
@@ -192,7 +209,10 @@ class Training:
         self.pending.append((stats, len(batch.x)))
 
     def settle(self, rows, share, loss_options):
-        """Decide which rows are left out for good: the `share` with the highest loss per cell.
+        """Decide which rows are left out for good: the `share` with the highest loss.
+
+        It is that share of the rows with equally many observed cells each time: a row with few of
+        them has a smaller loss and, where columns depend on one another, a larger one per cell.
 
         Leaving out a share of each batch is robust, but it leaves out good rows as well. Once the
         model has found what most rows look like, the rows next to these are told from odd ones:
@@ -209,8 +229,11 @@ class Training:
                 losses.append(self.model.loss(phase, batch, **options)[0])
                 masks.append(batch.mask)
         self.model.train()
-        mask = None if masks[0] is None else torch.cat(masks)
-        self.kept = weights_of_typical(torch.cat(losses), mask, share) > 0
+        loss = torch.cat(losses)
+        n_seen = torch.zeros_like(loss) if masks[0] is None else torch.cat(masks).sum(-1)
+        self.kept = torch.ones_like(loss, dtype=torch.bool)
+        for alike in n_seen.argsort(stable=True).split(sizes_of_ties(n_seen)):
+            self.kept[alike] = weights_of_typical(loss[alike], None, share) > 0
 
     def look(self):
         """Bring the pending statistics to the host, in one transfer."""

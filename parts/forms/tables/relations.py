@@ -65,8 +65,8 @@ class Relation:
     def decides(self):
         """Whether a row is odd for breaking this alone.
 
-        Not where right rows break an order, as the darker of two pixels may now and then be the
-        brighter one: such a break is a tail. An equation, a function or an empty cell has no tail.
+        Not where some of the run's rows break an order, as the darker of two pixels may now and
+        then be the brighter one: they lie in a tail. Other relations have none.
         """
         return self.kind != "order" or not self.broken
 
