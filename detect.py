@@ -96,6 +96,11 @@ def reference_of(scorer, fitted, scores, form, is_own):
     return fitted.train, scorer.of_reference(fitted.train), "training"
 
 
+def shown(nats):
+    """A score with two decimals, or with few digits where it is large."""
+    return f"{nats:.2f}" if abs(nats) < 1e6 else f"{nats:.3g}"
+
+
 def report(form, scores, held, threshold, share, flagged, rank, why, what="held-out"):
     """Print the threshold and the rows with the highest scores."""
     n_flagged, n_held = flagged.sum(), len(held)
@@ -109,18 +114,19 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
         )
     elif what == "scored":
         print(
-            f"Threshold: {threshold:.2f} nats, beyond which lie the oddest {100 * share:.3g} % of "
-            f"the {form.rows} (--contamination {share:g}): {n_flagged} of {len(scores)}"
+            f"Threshold: {shown(threshold)} nats, beyond which lie the oddest {100 * share:.3g} % "
+            f"of the {form.rows} (--contamination {share:g}): {n_flagged} of {len(scores)}"
+            + ("" if n_flagged else f"; too few {form.rows}, or too many with one score")
         )
     else:
         print(
-            f"Threshold: {threshold:.2f} nats, exceeded by {(held > threshold).sum()} of {n_held} "
-            f"{what} {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
+            f"Threshold: {shown(threshold)} nats, exceeded by {(held > threshold).sum()} of "
+            f"{n_held} {what} {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
         )
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
         number = row + form.first_row
-        print(f"  {form.row} {number:<7} {scores[row]:9.2f} nats  {why[row]}".rstrip())
+        print(f"  {form.row} {number:<7} {shown(scores[row]):>9} nats  {why[row]}".rstrip())
 
 
 def main(argv=None):

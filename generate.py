@@ -7,6 +7,7 @@ python generate.py --run digits --given label=7 --n 100    # pictures, and a she
 """
 
 import contextlib
+import shlex
 
 import numpy as np
 
@@ -91,6 +92,15 @@ def run_of(args):
         raise UserError(f"--pixels goes with pictures, and {args.file} holds {form.rows}")
 
     def check(codec):
+        from parts.model.likelihoods.ordered import MOST_ORDERED
+
+        n_columns = len(codec.modelled)
+        if n_columns > MOST_ORDERED:
+            raise UserError(
+                f"{args.file} has {n_columns} columns, of which at most {MOST_ORDERED} can be "
+                "decoded in order; draw from a run with independent ones: python train.py --data "
+                f"{shlex.quote(args.file)}, then python generate.py"
+            )
         form.check_samples(codec, outputs)
         if args.given is not None:
             conditions.given_cells(args.given, [*codec.modelled, *codec.conditions])

@@ -74,8 +74,9 @@ def fill_file(args, locks):
     lines = form.write_filled(source, codec, holes, todo, filled, outputs, fitted)
     left = form.n_left_empty(source, codec)
     kept_empty = int((np.isnan(filled.values) & holes[todo]).sum())
+    n_rows = (holes[todo] & ~np.isnan(filled.values)).any(1).sum()
     print(
-        f"Filled {holes.sum() - kept_empty} {form.cells} in {len(todo)} of {len(holes)} {form.rows}"
+        f"Filled {holes.sum() - kept_empty} {form.cells} in {n_rows} of {len(holes)} {form.rows}"
         + (f"; {left} in columns that are not modelled stay empty" if left else "")
         + (f"; {kept_empty} stay empty as in the training rows" if kept_empty else "")
     )

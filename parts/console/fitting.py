@@ -187,7 +187,8 @@ def conclude(session, flags):
         print(f"{at.skipped} steps with a non-finite loss or gradient were skipped")
     print(f"Run: {run.path}", "Next:", sep="\n")
     for command in session.data.form.next_commands(session.config.asked.data.data):
-        print(f"  python {command.format(flags=flags)}")
+        if len(session.data.test.x) or not command.startswith("evaluate"):
+            print(f"  python {command.format(flags=flags)}")
     return 0
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from parts.forms import cells
 
+FAR_OUT, MOST_FAR = 50.0, 2  # nats of a cell that is far out, and most such cells of a row
 NOTABLE = 0.5  # nats by which an odd cell exceeds the typical surprise of its column
 
 
@@ -16,6 +17,7 @@ def explain(scorer, frame, encoded, chosen, typical):
     """
     x, mask, y = (None if a is None else a[chosen] for a in encoded[:3])
     excess = scorer.surprise(x, mask, y) - typical
+    mask, excess = without_far(scorer, x, mask, y, excess, typical)
     excess = np.where(encoded.impossible[chosen], np.inf, excess)
     order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
     words = np.full(order.shape, "", dtype=object)
@@ -36,6 +38,24 @@ def explain(scorer, frame, encoded, chosen, typical):
     return ["; ".join(word for word in three if word) for three in words]
 
 
+def without_far(scorer, x, mask, y, excess, typical):
+    """The mask without each row's far cells, and `excess` [n, D] of the others without them.
+
+    Beside a cell that is far out the model expects nonsense of all others.
+    """
+    mask, excess = mask.copy(), excess.copy()
+    for _ in range(MOST_FAR):
+        left = np.where((mask > 0) & ~np.isnan(excess), excess, -np.inf)
+        rows = np.flatnonzero((left.max(1) > FAR_OUT) & (mask.sum(1) > 1))
+        if not len(rows):
+            break
+        mask[rows, left[rows].argmax(1)] = 0
+        given = None if y is None else y[rows]
+        found = scorer.surprise(x[rows], mask[rows], given) - typical
+        excess[rows] = np.where(mask[rows] > 0, found, excess[rows])
+    return mask, excess
+
+
 def as_written(cells):
     """The cells of a column [N], in float32 if its file holds float32: 0.1, not 0.10000000149.
 
@@ -50,6 +70,13 @@ def as_written(cells):
     return narrow if is_narrow else cells
 
 
+def span(days):
+    """A number of days in words of its size: 12 days, 3.5 hours, 18 minutes."""
+    for size, unit, digits in ((1, "days", 0), (1 / 24, "hours", 1), (1 / 1440, "minutes", 0)):
+        if days >= (1.5 if unit == "days" else 1) * size or unit == "minutes":
+            return f"{days / size:.{digits}f} {unit}"
+
+
 def expectations(column, mean, draws):
     """Describe draws [M, n] of a column: 41±12, with half the 68 % interval, or F (97%)."""
     if column.levels:
@@ -58,7 +85,7 @@ def expectations(column, mean, draws):
     low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
     half = (column.to_user(high) - column.to_user(low)) / 2
     if "date" in column.style:
-        widths = [f"{days:.0f} days" for days in half]
+        widths = [span(days) for days in half]
     else:
         short = column.style.get("decimals") is None
         widths = [f"{v:.3g}" for v in half] if short else cells.texts(half, column.style)

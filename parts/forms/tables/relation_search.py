@@ -58,10 +58,13 @@ def find(frame, columns, asked=None):
         return []
     wanted = json.loads(asked) if asked else {}
     columns = related(columns)
-    struck = [parsed(text, columns) for text in wanted.get("strike", []) if text != "all"]
+    struck = {text: parsed(text, columns) for text in wanted.get("strike", []) if text != "all"}
     with np.errstate(all="ignore"):  # cells of 1e300 overflow, and then no relation holds
         found = [] if "all" in wanted.get("strike", []) else Search(frame, columns).found()
-    kept = [r for r in found if not any(is_same(r, other) for other in struck)]
+    for text, other in struck.items():
+        if "all" not in wanted["strike"] and not any(is_same(r, other) for r in found):
+            raise UserError(f"--relations: strike {text!r}, which is none of those found")
+    kept = [r for r in found if not any(is_same(r, other) for other in struck.values())]
     for text in wanted.get("add", []):
         relation = added(text, frame, columns)
         if not any(is_same(relation, other) for other in kept):
@@ -656,6 +659,8 @@ def added(text, frame, columns):
     """The Relation that a user states, with its numbers in the training rows."""
     relation = parsed(text, columns)
     by_name = {column.name: column for column in columns}
+    if len(set(relation.columns)) < len(relation.columns):
+        raise UserError(f"--relations: {text!r} names a column twice")
     own = [by_name[name] for name in relation.columns]
     if relation.kind in ("order", "sum", "product", "linear"):
         for column in own:
