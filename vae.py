@@ -25,6 +25,8 @@ from parts.model.noise import normal_grid
 from parts.model.normal import LOG_2PI, kl_normal, log_normal
 from parts.model.objectives import OBJECTIVES, means, weights_of_typical
 
+MAX_LOGVAR = 6.0  # of q(z|x) after training: twenty times as wide as N(0, I)
+
 __all__ = [
     "LIKELIHOODS",
     "NETWORKS",
@@ -120,8 +122,11 @@ class VAE(nn.Module):
         """q(z|x, y) as a Posterior, from the encoder's input h [B, n_features + y_dim]."""
         h = self.encoder(h)
         if self.flow is None:
-            return Posterior(*h.chunk(2, -1))
-        return Posterior(*h.split((self.z_dim, self.z_dim, self.flow.n_params), -1))
+            q = Posterior(*h.chunk(2, -1))
+        else:
+            q = Posterior(*h.split((self.z_dim, self.z_dim, self.flow.n_params), -1))
+        # Of a row far from those of training a network says anything.
+        return q if self.training else q._replace(logvar=q.logvar.clamp(max=MAX_LOGVAR))
 
     def posterior_mean(self, q):
         """The mean of q(z|x), [B, Z]; after a flow, where the flow takes the Gaussian's mean."""

@@ -907,3 +907,13 @@ def test_a_config_with_columns_of_every_kind_makes_the_same_model_again():
     draws = model.sample(50)
     torch.manual_seed(2)
     assert torch.equal(again.sample(50), draws)
+
+
+def test_q_of_a_far_row_is_not_wider_than_any_that_is_learned():
+    model = VAE(Gaussian(3), hidden_dims=(8,), z_dim=2).eval()
+    with torch.no_grad():
+        model.encoder[-1].bias[2:] = 50.0
+    mu, logvar = model.encode(torch.zeros(4, 3))
+    assert (logvar <= 6).all()
+    assert torch.equal(mu, model.train().encode(torch.zeros(4, 3))[0])
+    assert (model.encode(torch.zeros(4, 3))[1] > 6).all()  # training sees its own gradient

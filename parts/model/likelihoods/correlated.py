@@ -27,7 +27,6 @@ SPIKE_SHARE = 1 / 3  # of a column's cells with one value: its noise would fall 
 N_PRIOR = 20  # rows that the prior T = I is worth
 FITTED_FLOOR = 0.01  # of T's variances where training starts at the rows' Gaussian
 NOISE_SHARE = 0.25  # of the variance along a latent's direction that is noise there
-MOST_STRETCHED = 100.0  # of what the encoder sees of near-copies; usual are a few units
 MAX_LOG_SCALE = 2.0  # of a row's scale a(z)
 SHARED_SCALE = 4  # power of correlations by which columns share a(z)
 
@@ -183,7 +182,7 @@ class CorrelatedGaussian(Gaussian):
         if mask is not None:
             mask = to_float64(mask)
             r = expect(r * mask, self.covariance0, mask)
-        return like((r @ self.inverse - r).clamp(-MOST_STRETCHED, MOST_STRETCHED), x)
+        return like(r @ self.inverse - r, x)
 
     def features(self, x, mask=None):
         seen = super().features(x, mask)
