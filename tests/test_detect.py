@@ -676,6 +676,38 @@ def test_what_is_usual_is_that_of_a_sample_and_not_of_the_first_rows():
     assert (first < 0.6 * every).all()
 
 
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (12.4, "12 days"),
+        (1.5, "2 days"),
+        (1.2, "28.8 hours"),
+        (0.1, "2.4 hours"),
+        (0.01, "14 minutes"),
+    ],
+)
+def test_spans_of_time_are_said_in_their_size(days, said):
+    assert explanations.span(days) == said
+
+
+def test_a_far_cell_does_not_make_its_neighbours_odd(scorer):
+    x, mask = scorer.rows.x[:30].copy(), scorer.rows.mask[:30].astype(np.float32)
+    typical = np.zeros(x.shape[1])
+    j = next(j for j, column in enumerate(scorer.columns) if not column.levels)
+    x[:, j] = 500.0
+    before = scorer.surprise(x, mask)
+    seen, excess = explanations.without_far(scorer, x, mask, None, before - typical, typical)
+    assert (seen[:, j] == 0).all()
+    assert (excess[:, j] == before[:, j]).all()
+    alone = mask.copy()
+    alone[:, j] = 0
+    others = np.delete(np.arange(x.shape[1]), j)
+    expected = scorer.surprise(x, alone)[:, others]
+    kept = seen[:, others] > 0
+    np.testing.assert_allclose(excess[:, others][kept], expected[kept])
+    assert kept.mean() > 0.9
+
+
 def test_only_the_first_rows_and_flagged_ones_are_explained(score, monkeypatch):
     frame, *_ = planted()
     full = score(frame).frame

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -563,3 +564,14 @@ def test_a_column_is_drawn_right_that_stands_beside_one_with_holes(
     done = call("generate", "t.csv", "--n", 1000, "--out", "new.csv", "--threads", 1)
     assert done.code == 0, done.err
     assert (pd.read_csv("new.csv")["has"] == "yes").mean() == pytest.approx(has.mean(), abs=0.06)
+
+
+def test_a_file_of_many_columns_is_refused_with_commands_that_work(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(40, ordered.MOST_ORDERED + 1)).round(2)
+    pd.DataFrame(x).add_prefix("x").to_csv("my file.csv", index=False)
+    done = call("generate", "my file.csv")
+    assert done.code == 2
+    assert "201 columns, of which at most 200" in done.err
+    assert "python train.py --data 'my file.csv', then python generate.py" in done.err
+    assert not Path("runs").exists()

@@ -243,6 +243,7 @@ def test_relations_are_added_and_struck():
         ("total <= price", "broken by .* of 400 training rows, expected at most 2%"),
         ("city <= total", "column 'city' is categorical, expected numbers or dates"),
         ("wraps is empty where gift = often", "'gift' has no such cell"),
+        ("price <= price", "names a column twice"),
     ],
 )
 def test_what_cannot_be_added_is_an_error_in_one_line(said, error):
@@ -262,6 +263,11 @@ def test_the_flag_takes_off_or_json(tmp_path, call):
         assert result.code != 0
         assert "argument --relations" in result.err
         assert result.err.count("\n") == 1
+
+
+def test_what_is_struck_must_have_been_found():
+    with pytest.raises(UserError, match="strike 'land -> city', which is none of those found"):
+        texts_of(shop(), json.dumps({"strike": ["land -> city"]}))
 
 
 # Kept
