@@ -5,6 +5,7 @@ import numpy as np
 from parts.forms import cells
 
 FAR_OUT, MOST_FAR = 50.0, 2  # nats of a cell that is far out, and most such cells of a row
+BESIDE = 3.0  # nats beyond NOTABLE of another cell beside such a one
 NOTABLE = 0.5  # nats by which an odd cell exceeds the typical surprise of its column
 
 
@@ -41,7 +42,8 @@ def explain(scorer, frame, encoded, chosen, typical):
 def without_far(scorer, x, mask, y, excess, typical):
     """The mask without each row's far cells, and `excess` [n, D] of the others without them.
 
-    Beside a cell that is far out the model expects nonsense of all others.
+    Beside a cell that is far out the model expects nonsense of all others. What such a row is still
+    told of others must be odd by itself, by BESIDE more nats: `typical` knows the far column.
     """
     mask, excess = mask.copy(), excess.copy()
     for _ in range(MOST_FAR):
@@ -51,7 +53,7 @@ def without_far(scorer, x, mask, y, excess, typical):
             break
         mask[rows, left[rows].argmax(1)] = 0
         given = None if y is None else y[rows]
-        found = scorer.surprise(x[rows], mask[rows], given) - typical
+        found = scorer.surprise(x[rows], mask[rows], given) - typical - BESIDE
         excess[rows] = np.where(mask[rows] > 0, found, excess[rows])
     return mask, excess
 
