@@ -42,10 +42,11 @@ def explain(scorer, frame, encoded, chosen, typical):
 def without_far(scorer, x, mask, y, excess, typical):
     """The mask without each row's far cells, and `excess` [n, D] of the others without them.
 
-    Beside a cell that is far out the model expects nonsense of all others. What such a row is still
-    told of others must be odd by itself, by BESIDE more nats: `typical` knows the far column.
+    Beside a cell that is far out the model expects nonsense of all others. Without it they are less
+    certain than `typical` says, so they must be odd by BESIDE more nats.
     """
     mask, excess = mask.copy(), excess.copy()
+    typical = np.maximum(typical, 0) + BESIDE
     for _ in range(MOST_FAR):
         left = np.where((mask > 0) & ~np.isnan(excess), excess, -np.inf)
         rows = np.flatnonzero((left.max(1) > FAR_OUT) & (mask.sum(1) > 1))
@@ -53,7 +54,7 @@ def without_far(scorer, x, mask, y, excess, typical):
             break
         mask[rows, left[rows].argmax(1)] = 0
         given = None if y is None else y[rows]
-        found = scorer.surprise(x[rows], mask[rows], given) - typical - BESIDE
+        found = scorer.surprise(x[rows], mask[rows], given) - typical
         excess[rows] = np.where(mask[rows] > 0, found, excess[rows])
     return mask, excess
 
