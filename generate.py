@@ -98,7 +98,7 @@ def run_of(args):
         if n_columns > MOST_ORDERED:
             raise UserError(
                 f"{args.file} has {n_columns} columns, of which at most {MOST_ORDERED} can be "
-                "decoded in order; draw from a run with independent ones: python train.py --data "
+                "decoded in order; draw from a run of another model: python train.py --data "
                 f"{shlex.quote(args.file)}, then python generate.py"
             )
         form.check_samples(codec, outputs)

@@ -132,8 +132,9 @@ def train(session):
     with progress_bar(n * total, n * at.epoch + at.row) as bar, stop_signals() as stop:
         for record in fit.epochs(training, data, config.asked):
             if training.kept is not None and not told:
-                told, left = True, n - int(training.kept.sum())
+                left = n - int(training.kept.sum())
                 bar.write(f"From here on the oddest {left} of {n} rows are left out of training")
+            told = training.kept is not None
             if record:
                 run.append_log(record)
                 if at.epoch % max(LOG_EVERY, total // 20) == 0 or at.epoch == total:
