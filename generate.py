@@ -13,11 +13,12 @@ import numpy as np
 
 from parts import forms
 from parts.console.devices import choose_device, choose_threads, use_threads
-from parts.console.fitting import fitted_run, named_run
+from parts.console.fitting import config_for_reading, fitted_run, given_for_reading, named_run
 from parts.console.flags import (
     Parser,
     add_device_flags,
     add_kind_flags,
+    add_reading_flags,
     add_relations_flag,
     add_run_flags,
 )
@@ -63,6 +64,7 @@ def make_parser():
         "mean where grey values are taken as probabilities, as by default they are; else drawn)",
     )
     add("--seed", type=seed, default=0, help="seed of the draws (default: 0)")
+    add_reading_flags(parser)
     add_relations_flag(parser)
     add_kind_flags(parser)
     add_device_flags(parser)
@@ -82,6 +84,9 @@ def run_of(args):
                 "--kind, --columns and --relations FILE belong to training: name the file of the "
                 "rows, as in python generate.py FILE"
             )
+        if given := given_for_reading(args):
+            flag = min(given).replace("_", "-")
+            raise UserError(f"--{flag} says how a file is read: name the file of the rows")
         return find_run(args.runs_dir, args.run)
     form = forms.form_of(args.file)
     if args.run is not None:
@@ -105,7 +110,8 @@ def run_of(args):
         if args.given is not None:
             conditions.given_cells(args.given, [*codec.modelled, *codec.conditions])
 
-    return fitted_run(args, "generate", form, form.read(args.file), check=check)
+    source = form.read(args.file, config_for_reading(args))
+    return fitted_run(args, "generate", form, source, check=check)
 
 
 def generate(args, locks):

@@ -16,6 +16,7 @@ from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
 from parts.errors import UserError
 from parts.forms import form_named
+from parts.forms.config import READING, DataConfig
 from parts.forms.tables import kinds
 from parts.model.build import Space, build_model, fit_to_model, load_weights
 from parts.runs import FORMAT, create_run, find_run, refuse_name, versions
@@ -207,8 +208,28 @@ def open_file(args, verb, form, holes=False):
     UserError if the file is of another form than the run, or if no run can be fitted to this form.
     """
     run = named_run(args, verb, form)
-    config = None if run is None else run.config().asked.data
-    return run, form.read(args.file, config, holes)
+    return run, form.read(args.file, config_for_reading(args, run), holes)
+
+
+def given_for_reading(args):
+    """The given options, by name, of how the cells of a script's file are read."""
+    defaults = DataConfig()
+    values = {name: getattr(args, name) for name in READING}
+    return {name: value for name, value in values.items() if value != getattr(defaults, name)}
+
+
+def config_for_reading(args, run=None):
+    """The DataConfig by which a script's file is read: the options of its run and given ones.
+
+    Files that a run is applied to may have different encodings. That of the run's own file is
+    tried where a file is not in UTF-8.
+    """
+    given = given_for_reading(args)
+    if run is None:
+        return DataConfig(data=args.file, **given)
+    asked = run.config().asked.data
+    own = {"encoding": None, "other_encoding": asked.encoding or asked.other_encoding}
+    return replace(asked, **own | given)
 
 
 def open_run(args, verb, form, run, source, locks, ignored=(), held_out=0.1):
@@ -259,6 +280,7 @@ def fitted_run(args, verb, form, source, ignored=(), held_out=0.1, check=None):
     given |= {"data": args.file, "test_fraction": 0.0, "val_fraction": held_out}
     given |= {"seed": args.seed, "kinds": wanted}
     given |= {} if args.relations is None else {"relations": args.relations}
+    given |= given_for_reading(args)
     with contextlib.ExitStack() as held:
         target = (args.runs_dir, None, False)
         options = args.device, args.threads, held, (form, source), check

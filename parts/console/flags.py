@@ -70,14 +70,27 @@ def add_file_flags(parser, word):
         "--n-samples", type=positive_int, default=100, help="importance samples (default: 100)"
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of all draws (default: 0)")
+    add_reading_flags(parser)
     add_relations_flag(parser)
+
+
+def add_reading_flags(parser):
+    """Add the flags of how the cells of a file are read."""
+    from parts.forms.config import READING
+
+    add_data_options(parser, READING)
 
 
 def add_relations_flag(parser):
     """Add the flag of a script that fits a run to a file or uses the relations of one."""
+    add_data_options(parser, ["relations"])
+
+
+def add_data_options(parser, names):
+    """Add the flags of the options of DataConfig with these names."""
     from parts.forms.config import DataConfig
 
-    add_options(parser, DataConfig, {f.name for f in fields(DataConfig)} - {"relations"})
+    add_options(parser, DataConfig, {f.name for f in fields(DataConfig)} - set(names))
 
 
 def add_device_flags(parser):

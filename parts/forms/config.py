@@ -41,6 +41,17 @@ def relations_option(text):
     return json.dumps(wanted, sort_keys=True)
 
 
+def text_encoding(text):
+    """The name of an encoding that Python can read, as it was given."""
+    try:
+        "a".encode(text)
+    except (LookupError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, expected the name of an encoding, such as cp1252, latin-1 or utf-16"
+        ) from None
+    return text
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Options of the data; `data.resolve` replaces None by the default of the data set."""
@@ -84,6 +95,20 @@ class DataConfig:
         parse=relations_option,
         metavar="off|FILE",
     )
+    encoding: str | None = option(
+        None,
+        "text file: its encoding, such as cp1252 or utf-16 (default: found by itself)",
+        parse=text_encoding,
+        metavar="NAME",
+    )
+    no_header: bool = option(
+        False, "text file, .xlsx: the first line is a row; columns are called c0, c1, ..."
+    )
+    other_encoding: str | None = None  # that of the run's own file: if a file is not in UTF-8
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind
     scaling: str = "standard"  # the likelihood's: standard, none or kinds
     static_pixels: bool = False  # each grey pixel is drawn as 0 or 1 once, before training
+
+
+# Options of how the cells of a file are read: every script that reads a file takes them.
+READING = ("encoding", "no_header")

@@ -76,7 +76,7 @@ class Tables(Form):
         return has_rows and arrays.n_axes(path) <= 2  # others are pictures
 
     def read(self, path, config=None, holes=False):
-        return TableSource(table_files.read(path))
+        return TableSource(table_files.read(path, config))
 
     def default_likelihood(self, path):
         return "mixed" if Path(path).suffix.lower() in TEXT else "gaussian"

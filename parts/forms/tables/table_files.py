@@ -16,6 +16,7 @@ import numpy as np
 from parts import files
 from parts.errors import UserError
 from parts.forms import arrays
+from parts.forms.config import DataConfig
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 N_SNIFFED = 2**16  # bytes from which the form of a text file is inferred
@@ -35,9 +36,13 @@ class File:
     as_written: dict = field(default_factory=dict)
 
 
-def read(path):
-    """Read the File at `path`; a UserError says in one line what is wrong with it."""
-    file = parse(path, READERS)
+def read(path, config=None):
+    """Read the File at `path` with the options READING of a DataConfig, or the default ones.
+
+    A UserError says in one line what is wrong with the file.
+    """
+    config = config or DataConfig()
+    file = parse(path, {ending: partial(read, config=config) for ending, read in READERS.items()})
     n_rows, n_columns = file.frame.shape
     if not n_rows and file.as_written.get("header"):
         raise UserError(f"{path} has a header but no rows")
@@ -76,14 +81,17 @@ def parse(path, readers):
         raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
 
 
-def _read_text(path):
+def _read_text(path, config):
     import pandas as pd
 
     with path.open("rb") as raw:
         start = raw.read(N_SNIFFED)
     if b"\0" in start:
         raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8")
+    encoding = config.encoding or config.other_encoding or "utf-8-sig"
     delimiter, header, spaced, n_above = _header(path, start)
+    if config.no_header:
+        header = [f"c{i}" for i in range(len(header))]
     names = _names(header, path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
@@ -92,7 +100,8 @@ def _read_text(path):
             sep=delimiter,
             dtype=str,
             keep_default_na=False,  # the text NA stays text here; `cells.missing` decides
-            encoding="utf-8-sig",
+            encoding=encoding,
+            header=None if config.no_header else "infer",
             skipinitialspace=spaced,
             skiprows=n_above,
             index_col=False,
@@ -169,7 +178,7 @@ def _is_number(text):
     return True
 
 
-def _read_parquet(path):
+def _read_parquet(path, config):
     import pandas as pd
 
     from parts.forms.tables import parquet
@@ -181,7 +190,7 @@ def _read_parquet(path):
     return File(path, frame, as_written={"table": table, "header": header})
 
 
-def _read_array(path):
+def _read_array(path, config):
     array, labels, factors, as_written = arrays.ARRAY_READERS[path.suffix.lower()](path)
     return File(path, _matrix(array, path), labels, factors, as_written)
 
