@@ -152,7 +152,9 @@ def detect(args, locks):
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or CONTAMINATION[fitted.in_question]
     threshold = (top_threshold if what == "scored" else conformal_threshold)(held_scores, share)
-    certain = encoded.impossible.any(1)
+    certain = np.zeros(len(scores), bool)
+    for strange in encoded.strange:
+        certain[strange.rows] |= strange.certain
     flagged, rank = (scores > threshold) | certain & math.isinf(threshold), ranks(scores)
     found = dict(zip(COLUMNS, (scores.round(4), flagged.astype(int), rank), strict=False))
     why = [""] * len(scores)

@@ -244,6 +244,11 @@ def open_run(args, verb, form, run, source, locks, ignored=(), held_out=0.1):
     if args.relations == "off":
         fitted.codec = replace(fitted.codec, relations=[])
     use_threads(choose_threads(args.threads, 2**30))
+    if not is_new:
+        config = config_for_reading(args, run)
+        fitted.codec, notes = form.codec_for(source, fitted.codec, config)
+        for note in notes:
+            print(f"Note: {note}")
     encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)
     fitted.model.likelihood.check(encoded.x, [column.name for column in fitted.codec.modelled])
     for note in [] if is_new else encoded.notes:  # a new run has printed them

@@ -110,7 +110,12 @@ def add_device_flags(parser):
 
 # Flags as options of a config
 
-REPEATED = ("kind", "condition")  # flags that argparse appends: to None, not to a mark of no value
+REPEATED = (
+    "kind",
+    "condition",
+    "missing",
+    "keep",
+)  # flags that argparse appends: to None, not to a mark of no value
 
 
 def parse(parser, argv=None):

@@ -72,14 +72,14 @@ class Reference(NamedTuple):
 class Encoded(NamedTuple):
     """Rows of a user's data in a run's model units, and notes for the user.
 
-    `impossible` [N, D] marks cells outside their column's support; the model takes them as missing.
-    `values` [N, R] are those of the columns in relations, None without any.
+    `strange` lists cells that the model cannot take, see `tables.encoding.Strange`; for the model
+    they are missing. `values` [N, R] are those of the columns in relations, None without any.
     """
 
     x: np.ndarray
     mask: np.ndarray
     y: np.ndarray | None
-    impossible: np.ndarray
+    strange: list
     notes: list
     values: np.ndarray | None = None
 
@@ -264,7 +264,14 @@ class Form:
         if config.static_pixels:
             x = scaling.binarized(x, np.random.default_rng(config.data_seed))
         mask = np.ones_like(x) if source.mask is None else source.mask.astype(np.float32)
-        return Encoded(x * mask, mask, y, np.zeros(x.shape, bool), notes)
+        return Encoded(x * mask, mask, y, [], notes)
+
+    def codec_for(self, source, codec, config):
+        """The codec of a run with what a user's file writes in another way, and notes on it.
+
+        `config` is the DataConfig by which the file is read.
+        """
+        return codec, []
 
     def refuse_other_data(self, source, codec):
         """Raise UserError if a user's rows have another shape than the run's."""

@@ -223,11 +223,11 @@ def given_cells(text, columns):
         if mask[0, j]:
             raise UserError(f"--given {text!r}: {name!r} is given twice")
         one = pd.DataFrame({name: [cell]}, dtype="str")
-        row, seen, impossible, _ = encoding.encode(one, [replace(column, condition=False)])
-        if not seen[0, 0] or impossible[0, 0]:
+        row, seen, *_ = encoding.encode(one, [replace(column, condition=False)])
+        if not seen[0, 0]:
             what = f"one of {', '.join(column.levels)}" if column.levels else "a number"
-            if "date" in column.style:
-                what = f"a date such as {column.text_of([column.centre])[0]}"
+            if column.is_moment:
+                what = f"one such as {column.text_of([column.centre])[0]}"
             raise UserError(f"--given {pair!r}: {cell!r} is no {column.kind} cell, expected {what}")
         x[0, j], mask[0, j], cells[name] = row[0, 0], 1, cell.strip()
     if not mask.any():

@@ -104,6 +104,16 @@ class DataConfig:
     no_header: bool = option(
         False, "text file, .xlsx: the first line is a row; columns are called c0, c1, ..."
     )
+    missing: list | None = option(
+        None,
+        "a cell that is missing, or NAME=MARK for one column, any number of times, beside the "
+        "usual marks such as NA",
+        append=True,
+        metavar="MARK",
+    )
+    keep: list | None = option(
+        None, "a usual mark that is a cell here, or NAME=MARK", append=True, metavar="MARK"
+    )
     other_encoding: str | None = None  # that of the run's own file: if a file is not in UTF-8
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind
     scaling: str = "standard"  # the likelihood's: standard, none or kinds
@@ -111,4 +121,4 @@ class DataConfig:
 
 
 # Options of how the cells of a file are read: every script that reads a file takes them.
-READING = ("encoding", "no_header")
+READING = ("encoding", "no_header", "missing", "keep")

@@ -10,11 +10,11 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells
+from parts.forms.cells import LARGEST
 from parts.model.limits import FARTHEST_SEEN
 
 DISCRETE = ("binary", "categorical", "ordinal")
 MAX_SCALED = 1e15  # largest linearly scaled cell, in standard deviations from the mean
-LARGEST = 8e307  # largest cell; a difference of two such cells is still finite
 KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
 
 
@@ -37,7 +37,12 @@ class Column:
     levels: list = field(default_factory=list)  # the cells of a category, by code
     style: dict = field(default_factory=dict)
     whole: bool = False  # whether all cells are whole numbers
-    low: float | None = None  # 0 where no training cell is negative
+    low: float | None = None  # smallest value: 0 where no training cell is negative, or a bound
+    high: float | None = None  # largest value, where training cells end at a bound
+    marks: list | None = None  # of missing cells, in lower case; None: cells.MISSING
+    spikes: list = field(default_factory=list)  # values far outside, each with its share of cells
+    n_seen: int = 0  # training cells that are not missing
+    n_unread: int = 0  # and those among them that could not be read
     why: str = ""  # the reason if the column is ignored
     condition: bool = False  # whether the column is a condition
 
@@ -59,7 +64,12 @@ class Column:
             values = np.sinh(np.clip(values / KNEE, -600, 600)) * KNEE * self.spread + self.centre
         elif self.curve == "log":
             values = np.exp(np.clip(values, -700, 700)) - self.offset
-        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+        return self.bounded(values)
+
+    def bounded(self, values):
+        """Values in user units, moved into the column's range."""
+        low = -LARGEST if self.low is None else self.low
+        return np.clip(values, low, LARGEST if self.high is None else self.high)
 
     def mean_to_user(self, mean, std):
         """Mean in user units of a number with this mean and std in model units.
@@ -76,7 +86,7 @@ class Column:
             values = np.exp(np.clip(mu + 0.5 * sigma**2, -700, 700)) - self.offset
         else:
             values = mu
-        return np.clip(values, -LARGEST if self.low is None else self.low, LARGEST)
+        return self.bounded(values)
 
     def log_det(self, x, user=True):
         """log |d model / d value| at x in model units; without `user` only that of the asinh.
@@ -98,6 +108,16 @@ class Column:
     @property
     def is_count(self):
         return self.kind == "count"
+
+    @property
+    def is_date(self):
+        """Whether its numbers are days since 1970."""
+        return "date" in self.style or "epoch" in self.style
+
+    @property
+    def is_moment(self):
+        """Whether its numbers are days: dates, times of day, durations."""
+        return cells.is_moment(self.style)
 
     def impossible(self, values):
         """True where a number in user units lies outside the column's support, [N]."""
@@ -138,6 +158,24 @@ class Column:
 
     # Cells
 
+    def missing(self, series):
+        """True where a cell of the column is missing, [N]."""
+        return cells.missing(series, self.own_marks)
+
+    def read(self, series):
+        """The cells of a column of numbers: values [N], NaN where a cell is none, and sides [N].
+
+        See `cells.read`. A value that is a spike, such as -999, is NaN: it says nothing of numbers.
+        """
+        values, sides = cells.read(series, self.style, self.own_marks)
+        for value, _ in self.spikes:
+            values[values == value] = np.nan
+        return values, sides
+
+    @property
+    def own_marks(self):
+        return cells.MISSING if self.marks is None else self.marks
+
     def text(self, x):
         """Convert model units [N] to cells in the style of the column."""
         return self.text_of(x if self.levels else self.to_user(x))
@@ -159,8 +197,21 @@ class Column:
         if self.levels:
             shown = ", ".join(self.levels[:6])
             return shown if len(self.levels) <= 6 else f"{shown}, ... {len(self.levels)} levels"
-        form = self.style.get("date", "whole numbers" if self.whole else "numbers")
-        return form + {"asinh": ", robustly scaled", "log": ", in logarithms"}.get(self.curve, "")
+        scaled = {"asinh": ", robustly scaled", "log": ", in logarithms"}
+        return self.describe_cells() + scaled.get(self.curve, "")
+
+    def describe_cells(self):
+        """Words for how the cells of a column of numbers are written."""
+        style = self.style
+        if "date" in style or "clock" in style:
+            return style.get("date") or f"{style['clock']}, a time of day"
+        if "duration" in style:
+            return f"durations such as {cells.texts([1.3], style)[0]}"
+        if "epoch" in style:
+            return f"times in {style['epoch']} since 1970"
+        words = "whole numbers" if self.whole else "numbers"
+        unit = (style.get("prefix") or style.get("suffix") or "").strip()
+        return f"{words} with {unit}" if unit else words
 
 
 def modelled(columns):
@@ -258,5 +309,5 @@ def column_arrays(columns):
         "kinds": np.array([column.kind for column in columns], dtype=str),
         "n_levels": np.array([len(column.levels) for column in columns], dtype=int),
         "levels": np.array(["\x1f".join(column.levels) for column in columns], dtype=str),
-        "dates": np.array(["date" in column.style for column in columns], dtype=bool),
+        "dates": np.array([column.is_date for column in columns], dtype=bool),
     }

@@ -17,7 +17,6 @@ from parts.forms.base import Reference, random_rows
 from parts.measure.hidden_cells import N_DRAWS, find_rows
 from parts.model.batches import Batch
 
-IMPOSSIBLE = 100.0  # nats per cell outside its column's support, such as a negative count
 N_SCORE = 20  # fewest importance samples of a score; n_samples / 5 if that is more
 UNSURE_ESS = 2.0  # effective samples below which a row is scored again with more samples
 RESCORE_FACTOR = 5  # how many times more samples these rows get
@@ -80,9 +79,10 @@ class Scorer:
         return scores - self.entropy(x)
 
     def of_encoded(self, encoded, progress=None):
-        """Scores of Encoded rows, plus IMPOSSIBLE nats for each impossible cell."""
+        """Scores of Encoded rows, with the nats of their Strange cells."""
         scores = self(encoded.x, encoded.mask, encoded.y, progress, encoded.values)
-        scores += IMPOSSIBLE * encoded.impossible.sum(1)
+        for strange in encoded.strange:
+            scores[strange.rows] += strange.nats
         return scores + self.of_relations(encoded.values)
 
     def of_reference(self, rows):

@@ -3,60 +3,191 @@
 parts/forms/tables/kinds.py fits the `Column`s to the training rows.
 """
 
+import shlex
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells, units
 
 
-def holes(frame, name):
-    """True where a cell of the column is missing, [N]; False if there is no such column."""
-    return cells.missing(frame[name]) if name in frame else np.zeros(len(frame), bool)
+IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
+TOLD = 3.0  # nats from which a Strange cell is a reason
+N_SHOWN = 5  # columns or marks that a note lists
+
+
+class Strange(NamedTuple):
+    """Cells of a column that the model cannot take: its name, the numbers of their rows, [n].
+
+    `nats` is what each adds to the score of its row, and `why` says why in words; `certain` tells
+    whether such a cell makes its row odd, however few rows set the threshold. `note` is for the
+    user.
+    """
+
+    name: str
+    rows: np.ndarray
+    nats: float
+    why: str
+    note: str
+    certain: bool = False
+    spike: str = ""  # the cell, where all of these cells are one spike
 
 
 def encode(frame, columns, dtype=np.float32):
-    """Encode a frame: x, mask and `impossible` [N, D] of the modelled columns, and notes.
+    """Encode a frame: x and mask [N, D] of the modelled columns, a list of Strange cells, notes.
 
-    Empty cells, unreadable cells and unknown categories are missing. `impossible` marks numbers
-    outside a column's support, such as a negative count; the mask is 0 there too.
+    Empty cells are missing, and Strange ones count as missing for the model.
     """
     n, kept = len(frame), units.modelled(columns)
     x = np.zeros((n, len(kept)), dtype)
     mask = np.zeros((n, len(kept)), np.float32)
-    impossible = np.zeros((n, len(kept)), bool)
-    notes = []
+    odd, notes, marks = [], [], {}
     for j, column in enumerate(kept):
         if column.name not in frame.columns:
             notes.append(f"column {column.name!r} is not in the file: taken as missing")
             continue
         series = frame[column.name]
-        gone = cells.missing(series)
-        values = (
-            codes_of_levels(series, column)
-            if column.levels
-            else cells.numbers(series, column.style)
-        )
-        what = "is no level it was trained on" if column.levels else "is no number"
-        if not column.levels:
-            units.check_finite(values, column.name, series.index)
-        unread = np.isnan(values) & ~gone
-        if unread.any():
-            row = int(unread.argmax())
-            notes.append(
-                f"column {column.name!r}: {unread.sum()} cells taken as missing, such as "
-                f"{str(series.iloc[row])[:40]!r} in row {row + 1}, which {what}"
-            )
-        impossible[:, j] = column.impossible(values)
-        if impossible[:, j].any():
-            row = int(impossible[:, j].argmax())
-            notes.append(
-                f"column {column.name!r}: {impossible[:, j].sum()} impossible cells, such as "
-                f"{str(series.iloc[row])[:40]} in row {row + 1}, in a {column.kind} column"
-            )
-        there = ~np.isnan(values) & ~impossible[:, j]
+        values, found = values_of(series, column)
+        odd += found
+        there = ~np.isnan(values)
         mask[:, j] = there
         x[there, j] = values[there] if column.levels else column.to_model(values[there])
-    return x, mask, impossible, notes
+        for mark, count in cells.counts(series, column.own_marks).items():
+            marks.setdefault(mark, {})[column.name] = count
+    odd += changed_constants(frame, columns)
+    notes += [one.note for one in odd if one.note] + notes_on_spikes(odd)
+    return x, mask, odd, [*notes_on_marks(marks, kept), *notes]
+
+
+def values_of(series, column):
+    """The values of a column's cells, or the codes of its levels, float64 [N]; and Strange cells.
+
+    Values are NaN where a cell is missing or Strange.
+    """
+    values = codes_of_levels(series, column) if column.levels else column.read(series)[0]
+    found = []
+    unread = np.isnan(values)
+    if unread.any():
+        unread &= ~column.missing(series)
+        for value, share, at in spikes_of(series, column):
+            unread[at] = False
+            found.append(spike(series, column, value, share, at))
+        what = "a level" if column.levels else "a number"
+        frequency = (column.n_unread + 1) / (column.n_seen + 2)
+        found.append(strange(series, column, unread, -np.log(frequency), f"not {what} of the run"))
+    impossible = column.impossible(values)
+    if impossible.any():
+        why = f"impossible in a {column.kind} column"
+        found.append(strange(series, column, impossible, IMPOSSIBLE, why, certain=True))
+        values = np.where(impossible, np.nan, values)
+    return values, [one for one in found if len(one.rows)]
+
+
+def strange(series, column, where, nats, why, certain=False):
+    """The Strange cells `where` [N] is True."""
+    rows = np.flatnonzero(where)
+    note = ""
+    if len(rows):
+        cell = str(series.iloc[rows[0]]).strip()[:40]
+        shown = f"{len(rows)} cell{'s' if len(rows) > 1 else ''}, such as {cell!r}"
+        note = f"column {column.name!r}: {shown} in row {rows[0] + 1}, {why}: taken as missing"
+    return Strange(column.name, rows, float(nats), why, note, certain)
+
+
+def words_of(odd, frame, chosen):
+    """The Strange cells of each row numbered `chosen` in words, a list of texts."""
+    words = [[] for _ in chosen]
+    place = {row: i for i, row in enumerate(chosen.tolist())}
+    for one in sorted(odd, key=lambda one: -one.nats):
+        if one.nats < TOLD:
+            continue
+        shown = frame[one.name].iloc[one.rows].astype(str).str.strip().str.slice(0, 40)
+        for row, cell in zip(one.rows.tolist(), shown, strict=True):
+            if row in place:
+                words[place[row]].append(f"{one.name}={cell} {one.why}")
+    return ["; ".join(several) for several in words]
+
+
+def spikes_of(series, column):
+    """The value, the share and the row numbers of each spike of a column, see kinds.py."""
+    if not column.spikes:
+        return []
+    if column.levels and not column.style:
+        values = series.astype("str").str.strip()
+    else:
+        values, _ = cells.read(series, column.style, column.own_marks)
+    return [(value, share, np.flatnonzero(values == value)) for value, share in column.spikes]
+
+
+def spike(series, column, value, share, rows):
+    """The Strange cells of a spike: it counts by its share, and says nothing of the others."""
+    why = "beside the order of the others" if column.levels else "far outside the others"
+    cell = str(series.iloc[rows[0]]).strip() if len(rows) else ""
+    return Strange(column.name, rows, float(-np.log(share)), why, "", spike=cell)
+
+
+def notes_on_spikes(odd):
+    """A note for each value that is a spike, on the columns that it is one of."""
+    columns, notes = {}, []
+    for one in odd:
+        if one.spike:
+            columns.setdefault((one.spike, one.why), []).append(one)
+    for (cell, why), several in columns.items():
+        names = [f"{one.name!r} ({len(one.rows)} cells)" for one in several[:N_SHOWN]]
+        more = f" and {len(several) - N_SHOWN} more" if len(several) > N_SHOWN else ""
+        own = f"{several[0].name}={cell}"
+        flag = shlex.quote(own) if len(several) == 1 else f"{shlex.quote(cell)}, or {own} for one"
+        notes.append(
+            f"{cell} in {', '.join(names)}{more} is {why}, and is not counted among them; if it "
+            f"stands for a missing cell: --missing {flag}"
+        )
+    return notes
+
+
+def changed_constants(frame, columns):
+    """The Strange cells of columns that had one value in all training rows, and have another."""
+    found = []
+    for column in columns:
+        if column.kind != "ignore" or not column.levels or column.name not in frame:
+            continue
+        series = frame[column.name]
+        other = np.isnan(codes_of_levels(series, column)) & ~column.missing(series)
+        why = f"always {column.levels[0]} in the training rows"
+        found.append(strange(series, column, other, np.log(column.n_seen + 1), why))
+    return [one for one in found if len(one.rows)]
+
+
+def notes_on_marks(marks, columns):
+    """Notes on the marks that were taken as missing, {mark: {column: count}}, and as answers."""
+    notes = []
+    if marks:
+        shown = []
+        for mark, found in list(marks.items())[:N_SHOWN]:
+            names = [f"{name} ({count})" for name, count in list(found.items())[:N_SHOWN]]
+            more = f" and {len(found) - N_SHOWN} more" if len(found) > N_SHOWN else ""
+            shown.append(f"{mark!r} in {', '.join(names)}{more}")
+        more = f"; and {len(marks) - N_SHOWN} other marks" if len(marks) > N_SHOWN else ""
+        notes.append(
+            f"taken as missing: {'; '.join(shown)}{more} (--keep MARK, or --keep NAME=MARK, if a "
+            "cell says something)"
+        )
+    for column in columns:
+        for level in column.levels if column.marks is not None else ():
+            if level.lower() in cells.WORDS and level.lower() not in column.marks:
+                notes.append(
+                    f"column {column.name!r}: {level!r} is one of its answers (--missing "
+                    f"{shlex.quote(f'{column.name}={level}')} if it stands for a missing cell)"
+                )
+    return notes
+
+
+def holes(frame, column):
+    """True where a cell of the column is missing, [N]; False if there is no such column."""
+    return (
+        column.missing(frame[column.name]) if column.name in frame else np.zeros(len(frame), bool)
+    )
 
 
 def codes_of_levels(series, column):
@@ -64,12 +195,12 @@ def codes_of_levels(series, column):
     import pandas as pd
 
     if column.style:  # the levels are numbers: 6 and 6.0 are equal
-        known = cells.numbers(pd.Series(column.levels, dtype="str"), column.style)
-        found = pd.Index(known).get_indexer(cells.numbers(series, column.style))
+        known = cells.numbers(pd.Series(column.levels, dtype="str"), column.style, column.own_marks)
+        found = pd.Index(known).get_indexer(column.read(series)[0])
     else:
         text = series.astype("str") if not cells.is_text(series) else series.str.strip()
         found = pd.Index(column.levels, dtype="str").get_indexer(text)
-    return np.where(found < 0, np.nan, found)
+    return np.where((found < 0) | column.missing(series), np.nan, found)
 
 
 def with_types(frame, columns):
@@ -85,8 +216,8 @@ def with_types(frame, columns):
             or (column.levels and not column.style)
         ):
             continue
-        number = cells.numbers(cell, column.style)
-        if (np.isnan(number) & ~cells.missing(cell)).any():
+        number = cells.numbers(cell, column.style, column.own_marks)
+        if (np.isnan(number) & ~column.missing(cell)).any():
             continue  # the column stays text
         if form := column.style.get("date"):
             frame[column.name] = pd.to_datetime(cell.str.strip(), format=form, errors="coerce")
@@ -102,6 +233,47 @@ def as_file_holds(frame, columns, file, path):
     if not str(path).lower().endswith(".parquet") or "table" in file.as_written:
         return frame
     return with_types(frame, [c for c in columns if c.name in frame])
+
+
+def in_own_style(frame, columns):
+    """The columns of a run, each of numbers in the style of the file where it has one; and notes.
+
+    A file may have other separators or dates than the rows of the run. Where the run's style reads
+    less than half of a column's cells, and no other style reads them, UserError is raised.
+    """
+    found, notes = [], []
+    for column in columns:
+        own = other_style(frame[column.name], column) if column.name in frame else None
+        if own is not None:
+            shown = str(frame[column.name][~column.missing(frame[column.name])].iloc[0])[:40]
+            notes.append(f"column {column.name!r} is read as this file writes it, such as {shown}")
+        found.append(column if own is None else replace(column, style=own))
+    return found, notes
+
+
+def other_style(series, column):
+    """The style in which a file writes a column of numbers, None where it is the run's."""
+    is_number = column.kind != "ignore" and (not column.levels or column.style)
+    if not is_number or not cells.is_text(series):
+        return None
+    there = ~column.missing(series)
+    n = there.sum()
+    values = cells.read(series, column.style, column.own_marks)[0]
+    n_read = (~np.isnan(values)).sum()
+    if n == 0 or n_read >= cells.MOSTLY * n:
+        return None
+    reading = cells.reading_of(series, column.name, column.own_marks)
+    same = reading is not None and cells.is_moment(reading.style) == column.is_moment
+    if same and reading.share >= cells.MOSTLY:
+        return reading.style | {k: v for k, v in column.style.items() if k in ("cut", "decimals")}
+    if n_read < cells.AT_LEAST * n:
+        unread = series[there & np.isnan(values)].iloc[0]
+        raise UserError(
+            f"column {column.name!r}: {n - n_read} of {n} cells are not what the run was trained "
+            f"on ({column.describe_cells()}), such as {str(unread)[:40]!r}; mend the column, or "
+            "remove it if its cells are missing"
+        )
+    return None
 
 
 def numeric(series, path):
@@ -137,12 +309,9 @@ def encode_file(file, columns):
             f"{path} has none of the columns that the run was trained on "
             f"({', '.join(c.name for c in kept[:5])}, ...): is it a run of another table?"
         )
-    try:
-        x, mask, impossible, notes = encode(file.frame, columns)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    x, mask, odd, notes = encode(file.frame, columns)
     added = [name for name in file.frame.columns if name not in {c.name for c in columns}]
     if added:
         shown = ", ".join(map(repr, added[:5])) + (", ..." if len(added) > 5 else "")
         notes.append(f"columns that the run does not know are kept as they are: {shown}")
-    return x, mask, impossible, notes
+    return x, mask, odd, notes

@@ -19,7 +19,6 @@ def explain(scorer, frame, encoded, chosen, typical):
     x, mask, y = (None if a is None else a[chosen] for a in encoded[:3])
     excess = scorer.surprise(x, mask, y) - typical
     mask, excess = without_far(scorer, x, mask, y, excess, typical)
-    excess = np.where(encoded.impossible[chosen], np.inf, excess)
     order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
     words = np.full(order.shape, "", dtype=object)
     for j, column in enumerate(scorer.columns):
@@ -87,7 +86,7 @@ def expectations(column, mean, draws):
         return [f"{text} ({s:.0%})" for text, s in zip(column.text(mean), shares, strict=True)]
     low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
     half = (column.to_user(high) - column.to_user(low)) / 2
-    if "date" in column.style:
+    if column.is_moment:
         widths = [span(days) for days in half]
     else:
         short = column.style.get("decimals") is None

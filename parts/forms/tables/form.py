@@ -1,7 +1,7 @@
 """Tables: mixed columns with holes from .csv, .tsv, .parquet, .npy and .npz files."""
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -98,7 +98,8 @@ class Tables(Form):
         frame = frame_of(source)
         left = [j for j, name in enumerate(frame.columns) if name not in names]
         wanted = {name: kind for name, kind in config.kinds.items() if name not in names}
-        columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted)
+        marks = config.missing or (), config.keep or ()
+        columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted, *marks)
         ordered = conditions.in_order(columns, given, source.names)
         found = relation_search.find(frame.iloc[np.sort(rows)], ordered, config.relations)
         return self.codec(self.name, ordered, (len(units.modelled(columns)),), found)
@@ -107,10 +108,10 @@ class Tables(Form):
         if config.scaling != "kinds":
             return super().encode(source, codec, parts, config)
         y, notes = conditions.conditions_of_source(source, codec.conditions)
-        x, mask, impossible, own = encoding.encode(frame_of(source), codec.columns)
+        x, mask, strange, own = encoding.encode(frame_of(source), codec.columns)
         values = codec.rules.values(frame_of(source)) if codec.rules else None
         if isinstance(source, TableSource):  # scripts that fit a run to a file need all rows
-            source.encoded = codec, Encoded(x, mask, y, impossible, [*own, *notes], values)
+            source.encoded = codec, Encoded(x, mask, y, strange, [*own, *notes], values)
         whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors, values)
         return [whole.take(rows) for rows in parts], [*own, *notes]
 
@@ -125,11 +126,17 @@ class Tables(Form):
             for column in codec.columns
             if not (column.condition and column.name == label) or label in file.frame
         ]
-        x, mask, impossible, notes = encoding.encode_file(file, own)
+        x, mask, strange, notes = encoding.encode_file(file, own)
         frame = file.frame.assign(**{label: file.labels}) if labelled else file.frame
         y, more = conditions.conditions_of_file(frame, file.path, codec.columns, y_train)
         values = codec.rules.values(frame) if codec.rules else None
-        return Encoded(x, mask, y, impossible, [*notes, *more], values)
+        return Encoded(x, mask, y, strange, [*notes, *more], values)
+
+    def codec_for(self, source, codec, config):
+        marks = config.missing or (), config.keep or ()
+        columns = kinds.with_marks(codec.columns, *marks) if any(marks) else codec.columns
+        columns, notes = encoding.in_own_style(source.file.frame, columns)
+        return (codec if columns == codec.columns else replace(codec, columns=columns)), notes
 
     # Describe
 
@@ -179,10 +186,10 @@ class Tables(Form):
         from parts.forms.tables import explanations
 
         why = explanations.explain(scorer, source.file.frame, encoded, chosen, typical)
-        if scorer.rules is None:
-            return why
-        broken = scorer.rules.words(scorer.rules.broken(encoded.values[chosen]))
-        return ["; ".join(filter(None, pair)) for pair in zip(broken, why, strict=True)]
+        parts = [encoding.words_of(encoded.strange, source.file.frame, chosen), why]
+        if scorer.rules is not None:
+            parts.insert(0, scorer.rules.words(scorer.rules.broken(encoded.values[chosen])))
+        return ["; ".join(filter(None, several)) for several in zip(*parts, strict=True)]
 
     def write_scores(self, source, codec, scored, outputs, fitted):
         (out,), file = outputs, source.file
@@ -209,12 +216,12 @@ class Tables(Form):
 
     def holes(self, source, codec):
         frame = source.file.frame
-        return np.column_stack([encoding.holes(frame, c.name) for c in codec.modelled])
+        return np.column_stack([encoding.holes(frame, column) for column in codec.modelled])
 
     def n_left_empty(self, source, codec):
         """The number of empty cells in columns that are not modelled."""
         others = [column for column in codec.columns if column not in codec.modelled]
-        return sum(int(encoding.holes(source.file.frame, c.name).sum()) for c in others)
+        return sum(int(encoding.holes(source.file.frame, c).sum()) for c in others)
 
     def notes_on_filling(self, encoded, codec, fitted):
         far = units.is_far_out(encoded.x, codec.modelled) & (encoded.mask > 0)

@@ -9,19 +9,21 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells
-from parts.forms.units import DISCRETE, KNEE, Column, check_finite, modelled, standardize
+from parts.forms.tables.orders import known_order
+from parts.forms.units import DISCRETE, KNEE, Column, modelled, standardize
 
 KINDS = {
-    "real": "numbers and dates: Gaussian or Student-t",
+    "real": "numbers, dates, times of day, durations: Gaussian or Student-t",
     "positive": "numbers above 0, nearer to log-normal than to normal: log-normal",
     "count": "whole numbers from 0 to at most 100 with a median of at most 2: negative binomial",
     "binary": "two values: Bernoulli",
-    "categorical": "text of few values; whole numbers from 1 to at most 16, each of them there, in "
-    "1000 cells or more: categorical",
-    "ordinal": "whole numbers from 1 to at most 10, each of them there, in fewer cells: cumulative "
-    "logits",
+    "categorical": "text of few values, codes such as 200 and 404; whole numbers from 1 to at most "
+    "16, each of them there, in 1000 cells or more: categorical",
+    "ordinal": "words with a well-known order; few numbers with equal steps, in fewer cells: "
+    "cumulative logits",
     "ignore": "identifiers, free text, constants: kept in outputs, never modelled",
 }
+NUMBERS = ("real", "positive", "count")  # kinds of columns of numbers
 MAX_INFERRED_COUNT = 100  # largest cell of a column that is inferred to be a count
 MAX_COUNT = 1_000_000  # largest cell of a column of counts
 # Largest median of a column that is inferred to be a count. For larger counts a Gaussian is close,
@@ -30,19 +32,46 @@ MAX_COUNT_MEDIAN = 2
 # Codes 1, 2, 3, ... may be names without an order, such as occupations, and a category can say all
 # that an order can. On few rows an order, which is often there, is worth more.
 MAX_CODE, MAX_RANK, MANY_CELLS = 16, 10, 1000
+MAX_GAPPED = 30  # most different whole numbers with gaps that are codes
+PER_CODE = 10  # fewest cells for each different number of a column of codes
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
+NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
+MIN_ROWS = 50  # fewest rows from which row numbers are recognised
 IDENTIFIER = re.compile(
-    r"(?i:(^|[\W_])(id|uuid|guid|key)$|^(index|idx)$)|[a-z]I[Dd]$|^unnamed \d+$"
+    r"(?i:(^|[\W_])(id|uuid|guid|key|no|nr|num|number|ref|reference|phone|tel|telephone|mobile|fax|"
+    r"iban|isbn|ean|ssn|account|ticket|barcode)$|^(index|idx)$|^unnamed)|[a-z](I[Dd]|No|Nr|Ref)$"
 )
+# Names of columns whose numbers are names of things.
+CODE = re.compile(
+    r"(?i:(^|[\W_])(code|store|shop|branch|site|station|zone|region|district|dept|department|"
+    r"warehouse|terminal|gate|channel|cluster|category|class|type|grade|level|zip|zipcode|"
+    r"postcode|postal|plz|fips|icd|id)([\W_]|$))|[a-z](Code|Id|ID|Type|Class)$"
+)
+NAMED_ID = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|key)$|^(index|idx)$|^unnamed)|[a-z]I[Dd]$")
+POSTAL = re.compile(r"(?i:(^|[\W_])(zip|zipcode|zip_code|postcode|postal|plz|fips)([\W_]|$))")
+WEEKDAY = re.compile(r"(?i:week_?day|day_?of_?week|(^|[\W_])(dow|wday)([\W_]|$))")
+SMALLEST_LEVEL = 0.5  # of the mean number of cells: a count's largest values are rarer
+# From here on float64 does not hold every whole number; and more than any identifier has.
+LONG_NUMBER, MAX_DIGITS = 2.0**53, 1e20
+# A spike is a value at an end of a column, as far from its nearest neighbour as SPIKE_STEPS times
+# the mean step of the TAIL of numbers there. It has at least SPIKE_CELLS and SPIKE_SHARE of cells.
+SPIKE_STEPS, TAIL, SPIKE_CELLS, SPIKE_SHARE = 10, 0.05, 3, 0.002
+MOST_SPIKES = 2
+END_SHARE, END_CELLS = 0.01, 5  # of cells at the largest value, which is then an upper bound
 
 
-def fit(frame, specs=None):
-    """Fit the Columns of a table to its training rows; `specs` maps names to a kind or a dict."""
+def fit(frame, specs=None, missing=(), keep=()):
+    """Fit the Columns of a table to its training rows; `specs` maps names to a kind or a dict.
+
+    `missing` and `keep` are marks of missing cells and of cells that are none, MARK or NAME=MARK.
+    """
     specs = dict(specs or {})
     if unknown := sorted(set(specs) - set(frame.columns)):
         names = ", ".join(map(str, frame.columns[:20]))
         raise UserError(f"a kind is given for {unknown[0]!r}, but the columns are {names}")
-    columns = [fit_column(name, frame[name], specs.get(name)) for name in frame.columns]
+    marks = marks_of(frame, specs, missing, keep)
+    hints = hints_of(frame, marks)
+    columns = [fit_column(n, frame[n], specs.get(n), marks[n], hints) for n in frame.columns]
     if all(column.kind == "ignore" for column in columns):
         reasons = "; ".join(f"{c.name!r}: {c.why}" for c in columns[:3])
         raise UserError(
@@ -52,13 +81,119 @@ def fit(frame, specs=None):
     return columns
 
 
-def fit_column(name, series, spec=None):
-    """Fit one Column to its training cells; `spec` is a kind, a dict or None."""
+# Marks of missing cells
+
+
+def marks_of(frame, specs, missing=(), keep=()):
+    """The marks of missing cells of each column, a dict of lists in lower case, None: the usual.
+
+    Levels that the user gives are cells. NA, None and nil are answers of a column of text with few
+    of them, unless a column of numbers shows that the file marks missing cells so.
+    """
+    own = marks_given(frame.columns, missing, keep)
+    words = [word for word in cells.WORDS if not marks_numbers(frame, word)]
+    found = {}
+    for name in frame.columns:
+        added, kept = own[name]
+        spec = specs.get(name)
+        if isinstance(spec, dict):
+            kept = kept | {str(level).strip().lower() for level in spec.get("levels") or ()}
+        kept = kept | (answers(frame[name], words) - added)
+        marks = [mark for mark in cells.MISSING if mark not in kept - added]
+        marks += sorted(added - set(marks))
+        found[name] = None if marks == list(cells.MISSING) else marks
+    return found
+
+
+def marks_given(names, missing, keep):
+    """The marks in --missing and in --keep for each column, two sets in lower case."""
+    found = {name: (set(), set()) for name in names}
+    for place, flag, given in ((0, "--missing", missing), (1, "--keep", keep)):
+        for text in given or ():
+            name, equals, mark = text.partition("=")
+            if equals and name in found:
+                found[name][place].add(mark.strip().lower())
+            elif equals and name:
+                shown = ", ".join(map(str, names[:20]))
+                raise UserError(f"{flag} {text}: no column is named {name!r}, they are {shown}")
+            else:
+                for marks in found.values():
+                    marks[place].add(text.strip().lower())
+    return found
+
+
+def marks_numbers(frame, word):
+    """Whether a column of numbers holds a word, which then marks missing cells there."""
+    for name in frame.columns:
+        series = frame[name]
+        if not cells.is_text(series) or not cells.holds(series, word):
+            continue
+        reading = cells.reading_of(series, str(name))
+        if reading is not None and reading.share >= cells.MOSTLY:
+            return True
+    return False
+
+
+def answers(series, words):
+    """Which of the words, all marks, are answers of a column of text, a set."""
+    if not cells.is_text(series) or not words:
+        return set()
+    there = {word for word in words if cells.holds(series, word)}
+    if not there:
+        return set()
+    others = series[~cells.missing(series)].str.strip()
+    n_levels = others.nunique()
+    if not 1 <= n_levels <= min(MAX_LEVELS, len(others) / 5):
+        return set()
+    reading = cells.reading_of(series)
+    return set() if reading is not None and reading.share >= cells.MOSTLY else there
+
+
+def with_marks(columns, missing, keep):
+    """The Columns of a run with further marks of missing cells, and with marks that are cells."""
+    own = marks_given([column.name for column in columns], missing, keep)
+    found = []
+    for column in columns:
+        added, kept = own[column.name]
+        marks = [mark for mark in column.own_marks if mark not in kept - added]
+        marks += sorted(added - set(marks))
+        same = marks == list(column.own_marks)
+        found.append(column if same else replace(column, marks=marks))
+    return found
+
+
+def hints_of(frame, marks):
+    """What the columns of a table tell about those that can be read in two ways."""
+    told = []
+    for name in frame.columns:
+        series = frame[name]
+        if cells.is_text(series) and cells.may_tell(series):
+            reading = cells.reading_of(series, str(name), marks[name] or cells.MISSING)
+            if reading is not None and reading.share >= cells.MOSTLY:
+                told.append(reading.hints)
+    years = [hints.last_year for hints in told if hints.last_year]
+    orders = {hints.day_first for hints in told} - {None}
+    return cells.Hints(
+        any(hints.commas for hints in told),
+        orders.pop() if len(orders) == 1 else None,
+        max(years, default=None),
+    )
+
+
+# The kind of a column
+
+
+def fit_column(name, series, spec=None, marks=None, hints=cells.Hints()):
+    """Fit one Column to its training cells; `spec` is a kind, a dict or None.
+
+    `marks` are those of missing cells in lower case, None for the usual ones.
+    """
     spec = spec if isinstance(spec, dict) else {"kind": spec}
     kind, levels = spec.get("kind"), spec.get("levels")
     if kind == "ignore":
         return Column(name, kind="ignore", why="as asked")
-    gone = cells.missing(series)
+    blank = Column(name, kind="ignore", marks=marks)
+    gone = blank.missing(series)
     if levels is not None and kind not in DISCRETE:
         raise UserError(f"column {name!r}: levels are for {', '.join(DISCRETE)}, not {kind!r}")
     nested = cells.is_text(series) and series.str.startswith(cells.NESTED).any()
@@ -66,58 +201,118 @@ def fit_column(name, series, spec=None):
         why = "nested values" if nested else "empty"
         if kind:
             raise UserError(f"column {name!r} is {why}, so it cannot be {kind!r}")
-        return Column(name, kind="ignore", why=why)
-    style, values = cells.style_of(series)
+        return replace(blank, why=why)
+    reading = cells.reading_of(series, str(name), blank.own_marks, hints)
     seen = series[~gone]
-    if values is not None:
-        check_finite(values, name, series.index)
-        values = values[~np.isnan(values)]
-        found = np.unique(values)
-    else:
-        found = np.sort(seen.str.strip().unique().astype(object))
-    whole = values is not None and bool((values == np.round(values)).all())
+    n_seen = len(seen)
+    least = cells.AT_LEAST if kind in NUMBERS else cells.MOSTLY
+    is_number = reading is not None and reading.share >= least
+    if is_number and kind is None and (reading.sides != 0).sum() > n_seen / 2:
+        is_number = False  # such as <18, 18-65, >65: ranges
+    if is_number and kind not in NUMBERS and are_codes(name, seen):
+        is_number = False
+    column = replace(blank, n_seen=n_seen)
+    if not is_number:
+        return fit_text(column, seen, kind, levels, reading)
+    values = reading.values
+    known = values[~np.isnan(values)]
+    column = replace(column, style=reading.style, n_unread=n_seen - len(known))
+    spikes = [] if kind in DISCRETE else spikes_of(known)
+    known = known[~np.isin(known, spikes)]
+    column = replace(column, spikes=[[float(v), float((values == v).mean())] for v in spikes])
+    column = replace(column, whole=bool((known == np.round(known)).all()))
+    found, counts = np.unique(known, return_counts=True)
     if kind is None:
-        kind, why = infer(name, values, found, whole, style, len(seen))
+        kind, why = infer(str(name), values[~gone], found, counts, column)
         if kind == "ignore":
-            constant = seen.iloc[:1].astype(str).tolist() if len(found) == 1 else []
-            return Column(name, kind="ignore", why=why, levels=constant)
+            constant = [str(seen.iloc[0]).strip()] if len(found) == 1 else []
+            return replace(column, kind="ignore", why=why, levels=constant)
     if kind in DISCRETE:
-        return _categorical_column(name, kind, levels, found, style, whole, values is None)
-    if values is None:
-        raise UserError(
-            f"column {name!r} holds text such as {str(found[0])[:40]!r}, so it cannot be {kind!r}; "
-            "expected categorical, binary, ordinal or ignore"
-        )
-    return _scaled_column(Column(name, kind=kind, style=style, whole=whole), values)
+        return _categorical_column(replace(column, kind=kind), levels, found, is_text=False)
+    return _scaled_column(replace(column, kind=kind), known)
 
 
-def infer(name, values, found, whole, style, n_seen):
-    """The kind of a column, and the reason if it is ignored; KINDS lists the rules."""
-    if len(found) == 1:
+def fit_text(column, seen, kind, levels, reading):
+    """Fit a Column to its cells `seen` of text; `reading` of numbers has not enough of them."""
+    name, n_seen = column.name, len(seen)
+    text = seen.str.strip() if cells.is_text(seen) else seen.astype("str")
+    found = np.sort(text.unique().astype(object))
+    almost = ""
+    if reading is not None and reading.share >= cells.AT_LEAST:
+        like = replace(column, style=reading.style).describe_cells()
+        almost = f"{100 * reading.share:.0f} % look like {like}: --kind {name}=real"
+    if levels is None and kind in (None, "ordinal") and (order := known_order(found)):
+        levels, beside = order
+        shares = [[str(level), float((text == level).mean())] for level in beside]
+        column, kind = replace(column, spikes=shares), "ordinal"
+    if kind is None:
+        if len(found) == 1:
+            return replace(column, why="constant", levels=[str(found[0])])
+        if len(found) == 2:
+            kind = "binary"
+        elif len(found) > NEARLY_ALL * n_seen:
+            different = "every cell" if len(found) == n_seen else "nearly every cell"
+            why = almost or f"an identifier or free text: {different} is different"
+            return replace(column, why=why)
+        elif len(found) > min(MAX_LEVELS, max(5, n_seen / 2)):
+            return replace(column, why=almost or f"free text or too many categories: {len(found)}")
+        else:
+            kind = "categorical"
+    if kind in DISCRETE:
+        return _categorical_column(replace(column, kind=kind), levels, found, is_text=True)
+    shown = f"; {almost}" if almost else ""
+    raise UserError(
+        f"column {name!r} holds text such as {str(found[0])[:40]!r}, so it cannot be {kind!r}; "
+        f"expected categorical, binary, ordinal or ignore{shown}"
+    )
+
+
+def are_codes(name, seen):
+    """Whether digits are the names of things: they begin with 0 and have one length, as 01067 has.
+
+    Where their lengths differ, a twentieth of them must begin with 0: one such cell is a number.
+    """
+    if not cells.is_text(seen):
+        return False
+    text = seen.str.strip()
+    digits = text.str.fullmatch(r"\d{2,}").to_numpy(bool)
+    if digits.mean() < cells.MOSTLY:
+        return False
+    zeros = text.str.startswith("0").to_numpy(bool) & digits
+    if POSTAL.search(str(name)) and text[digits].str.len().min() >= 3:
+        return True
+    lengths = text[digits].str.len()
+    return bool(zeros.any()) and (zeros.mean() >= 0.05 or lengths.nunique() == 1)
+
+
+def infer(name, cells_of_rows, found, counts, column):
+    """The kind of a column of numbers, and the reason if it is ignored; KINDS lists the rules.
+
+    `cells_of_rows` are its numbers in the order of the rows, NaN for what is none; `found` are the
+    different ones that are no spikes, and `counts` their cells.
+    """
+    n, k = counts.sum(), len(found)
+    if k == 1:
         return "ignore", "constant"
-    if len(found) == 2:
+    if k == 2:
         return "binary", ""
-    if values is None:
-        if len(found) == n_seen:
-            return "ignore", "an identifier or free text: every cell is different"
-        if len(found) > min(MAX_LEVELS, max(5, n_seen / 2)):
-            return "ignore", f"free text or too many categories: {len(found)}"
-        return "categorical", ""
-    if "date" in style:
+    if column.is_moment:
         return "real", ""
     low, high = found[0], found[-1]
-    if whole:
-        dense = len(found) == len(values) >= 50 and high - low < 1.5 * len(values)
-        if dense or (len(found) > 20 and IDENTIFIER.search(name)):
-            return "ignore", "an identifier" + (": numbered without gaps" if dense else "")
-        if low == 1 and 3 <= high == len(found) <= MAX_CODE:
-            if n_seen >= MANY_CELLS:
-                return "categorical", ""
-            if high <= MAX_RANK:
-                return "ordinal", ""
-        if low == 0 and high <= MAX_INFERRED_COUNT and np.median(values) <= MAX_COUNT_MEDIAN:
+    if column.whole:
+        if why := identifier(name, cells_of_rows, k, n, low, high):
+            return "ignore", why
+        if kind := code_kind(name, found, counts):
+            return kind, ""
+        median = np.median(np.repeat(found, counts))
+        if low == 0 and high <= MAX_INFERRED_COUNT and median <= MAX_COUNT_MEDIAN:
             return "count", ""
+        if has_gaps(found) and k <= MAX_GAPPED and n >= PER_CODE * k:
+            return "categorical", ""
+    elif k <= MAX_CODE and n >= PER_CODE * k and has_equal_steps(found):
+        return "ordinal", ""
     if low > 0:
+        values = np.repeat(found, counts)
         logs, unit = np.log(values), values / high
         gain = np.log(unit.std() + 1e-300) + np.log(high) - np.log(logs.std() + 1e-300)
         if gain - logs.mean() > 0.05:  # nats per cell by which log-normal is likelier than normal
@@ -125,13 +320,102 @@ def infer(name, values, found, whole, style, n_seen):
     return "real", ""
 
 
-def _categorical_column(name, kind, levels, found, style, whole, is_text):
-    """A Column of categories, whose levels are compared as numbers or as text."""
+def identifier(name, values, k, n, low, high):
+    """Why whole numbers, of which k of n differ, are no magnitudes; "" if nothing says so."""
+    known = values[~np.isnan(values)]
+    if k == n >= MIN_ROWS and high - low < 1.5 * n:
+        return "an identifier: numbered without gaps"
+    rises = len(known) >= MIN_ROWS and bool((np.diff(known) > 0).all())
+    if rises and high - low < 20 * n:
+        return "row numbers: they rise from row to row"
+    different = k > 20 and k >= NEARLY_ALL * n
+    if different and LONG_NUMBER <= max(abs(low), abs(high)) < MAX_DIGITS:
+        return "an identifier: longer numbers than measures have"
+    if different and IDENTIFIER.search(name):
+        return "an identifier: nearly every cell is different, and its name"
+    return "an identifier" if k > MAX_LEVELS and NAMED_ID.search(name) else ""
+
+
+def code_kind(name, found, counts):
+    """The kind of whole numbers that are names of things or ranks, or None."""
+    n, k = counts.sum(), len(found)
+    low, high = found[0], found[-1]
+    if low == 1 and 3 <= high == k <= MAX_CODE or is_week(name, found, counts):
+        if n >= MANY_CELLS:
+            return "categorical"
+        return "ordinal" if high <= MAX_RANK else None
+    if CODE.search(name) and 3 <= k <= MAX_LEVELS and n >= PER_CODE * k:
+        return "categorical"
+    return None
+
+
+def is_week(name, found, counts):
+    """Whether numbers 0, 1, 2, ... are codes such as weekdays, and no counts.
+
+    The largest values of a count are rare ones.
+    """
+    k = len(found)
+    if found[0] != 0 or found[-1] != k - 1 or not 3 <= k <= MAX_CODE:
+        return False
+    return bool(WEEKDAY.search(name)) or counts[-1] >= SMALLEST_LEVEL * counts.mean()
+
+
+def has_gaps(found):
+    """Whether some whole numbers between the smallest and the largest one are not there."""
+    return found[-1] - found[0] >= len(found)
+
+
+def has_equal_steps(found):
+    steps = np.diff(found)
+    return bool(np.allclose(steps, steps[0], rtol=1e-6))
+
+
+def spikes_of(values):
+    """The values, at most MOST_SPIKES, that stand far outside the others and occur often, a list.
+
+    -999 among temperatures is one: it rather means that nothing was measured.
+    """
+    found = []
+    for _ in range(MOST_SPIKES):
+        different, counts = np.unique(values, return_counts=True)
+        ends = [end for end in (0, -1) if is_spike(values, different, counts, end)]
+        if not ends:
+            break
+        worst = max(ends, key=lambda end: counts[end])
+        found.append(float(different[worst]))
+        values = values[values != different[worst]]
+    return found
+
+
+def is_spike(values, found, counts, end):
+    """Whether the smallest (end 0) or largest (end -1) different value is a spike."""
+    if len(found) < SPIKE_STEPS:
+        return False
+    value, n = found[end], len(values)
+    if not max(SPIKE_CELLS, SPIKE_SHARE * n) <= counts[end] <= n / 2:
+        return False
+    others = np.sort(values[values != value])
+    others = others if end == 0 else others[::-1]
+    gap = abs(others[0] - value)
+    tail = others[: max(2, int(TAIL * len(others)))]
+    step = abs(tail[-1] - tail[0]) / (len(tail) - 1)
+    quarter, three_quarters = np.quantile(others, (0.25, 0.75))
+    sigma = (three_quarters - quarter) / 1.349
+    if gap <= SPIKE_STEPS * step:
+        return False
+    # A sign that no other number has, or a row of nines, need not be that far away.
+    is_code = value < 0 <= others.min() or re.fullmatch(r"-?9+(\.9*)?", f"{value:.10g}")
+    return bool(gap >= (0.1 if is_code else 1.0) * sigma) and gap > 0
+
+
+def _categorical_column(column, levels, found, is_text):
+    """The Column with its levels, which are compared as numbers or as text."""
+    name, kind, style, whole = column.name, column.kind, column.style, column.whole
     seen = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
     if levels is not None:
         levels = [str(level).strip() for level in levels]
         if not is_text:
-            levels = _as_written(name, levels, dict(zip(found, seen, strict=True)), style)
+            levels = _as_written(column, levels, dict(zip(found, seen, strict=True)))
         if len(set(levels)) != len(levels) or len(levels) < 2:
             raise UserError(
                 f"column {name!r}: levels {levels}, expected two or more, all different"
@@ -154,18 +438,19 @@ def _categorical_column(name, kind, levels, found, style, whole, is_text):
         raise UserError(f"column {name!r} has {len(levels)} values, expected 2 of a binary column")
     if len(levels) > 10 * MAX_LEVELS:
         raise UserError(f"column {name!r} has {len(levels)} levels, expected {10 * MAX_LEVELS}")
-    return Column(name, kind=kind, levels=levels, style={} if is_text else style, whole=whole)
+    return replace(column, levels=levels, style={} if is_text else style)
 
 
-def _as_written(name, levels, seen, style):
+def _as_written(column, levels, seen):
     """A user's levels of a column of numbers as its cells spell them; `seen`: number -> cell."""
     import pandas as pd
 
-    values = cells.numbers(pd.Series(levels, dtype="str"), style)
+    style = column.style
+    values = cells.numbers(pd.Series(levels, dtype="str"), style, column.own_marks)
     if np.isnan(values).any():  # NaN would match every cell that is not a number, and holes
         wrong = levels[int(np.isnan(values).argmax())]
         raise UserError(
-            f"column {name!r} holds numbers, and its level {wrong!r} is none: leave it out"
+            f"column {column.name!r} holds numbers, and its level {wrong!r} is none: leave it out"
         )
     unseen = cells.texts(values, style | {"decimals": None}, exact=True)
     return [seen.get(value, text) for value, text in zip(values, unseen, strict=True)]
@@ -185,7 +470,8 @@ def _scaled_column(column, values):
         logs = np.log1p(values)
         fitted = {"centre": float(logs.mean()), "spread": float(max(logs.std(), 0.1)), "low": 0.0}
         return replace(column, **fitted)
-    fitted = {"low": 0.0} if low >= 0 and "date" not in column.style else {}
+    fitted = {"low": 0.0} if low >= 0 and not column.is_date else {}
+    fitted |= {} if column.is_moment else ends_of(values, column)
     if kind == "positive":
         above = values[values > 0]
         if not len(above):
@@ -200,6 +486,22 @@ def _scaled_column(column, values):
     near = np.clip(curved, around["centre"] - reach, around["centre"] + reach)
     scaled = standardize(near[:, None], [name])[0]
     return replace(column, shift=scaled.shift, scale=scaled.scale)
+
+
+def ends_of(values, column):
+    """The bounds at which the numbers of a column end, as they often lie on them: `low`, `high`.
+
+    Percentages end at 100, where none is above it.
+    """
+    low, high = values.min(), values.max()
+    least = max(END_CELLS, END_SHARE * len(values))
+    found = {}
+    if high > low and (values == low).sum() >= least:
+        found["low"] = float(low)
+    percent = column.style.get("suffix", "").strip() == "%" and 1 < high <= 100
+    if percent or (high > low and (values == high).sum() >= least):
+        found["high"] = 100.0 if percent else float(high)
+    return found
 
 
 def _centre_and_spread(values):

@@ -141,8 +141,8 @@ def values_of(frame, columns):
         if column.levels and not column.style:
             found[:, j] = encoding.codes_of_levels(series, column)
         else:
-            found[:, j] = cells.numbers(series, column.style)
-        found[cells.missing(series), j] = np.nan
+            values, sides = column.read(series)
+            found[:, j] = np.where(sides != 0, np.nan, values)
     return found
 
 
@@ -152,7 +152,7 @@ def level_values(column):
 
     if not column.style:
         return np.arange(float(len(column.levels)))
-    return cells.numbers(pd.Series(column.levels, dtype="str"), column.style)
+    return cells.numbers(pd.Series(column.levels, dtype="str"), column.style, column.own_marks)
 
 
 def is_number(column):
@@ -160,16 +160,14 @@ def is_number(column):
 
 
 def is_date(column):
-    return "date" in column.style
+    return column.is_moment
 
 
 def unit_of(column):
     """The step between two cells of a column as they are written, 0 for floats."""
-    if form := column.style.get("date"):
-        if column.whole or not ("%H" in form or "%I" in form):
-            return 1.0 if "%d" in form else 31.0
-        steps = (("%f", 1e-6), ("%S", 1.0), ("%M", 60.0))
-        return next((step for mark, step in steps if mark in form), 3600.0) / 86_400
+    if column.is_moment:
+        step = cells.step_of(column.style)
+        return max(step, 1.0) if column.whole else step
     decimals = 0 if column.whole else column.style.get("decimals")
     return 0.0 if decimals is None else 10.0**-decimals
 

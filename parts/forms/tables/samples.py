@@ -16,7 +16,7 @@ def texts(column, x):
     if (
         column.levels
         or column.whole
-        or "date" in column.style
+        or column.is_moment
         or column.style.get("decimals") is not None
     ):
         return column.text(x)
@@ -28,7 +28,7 @@ def texts_of(column, values, x):
     if (
         column.levels
         or column.whole
-        or "date" in column.style
+        or column.is_moment
         or column.style.get("decimals") is not None
     ):
         return column.text_of(values)

@@ -1,0 +1,46 @@
+"""Convert the text of cells to numbers and back: missing marks, numbers, dates and times."""
+
+from parts.forms.cells.marks import (
+    MISSING,
+    WORDS,
+    counts,
+    holds,
+    is_text,
+    may_tell,
+    missing,
+)
+from parts.forms.cells.moments import is_moment, step_of
+from parts.forms.cells.styles import (
+    AT_LEAST,
+    LARGEST,
+    MOSTLY,
+    NESTED,
+    Hints,
+    labels_of,
+    numbers,
+    read,
+    reading_of,
+    texts,
+)
+
+__all__ = [
+    "AT_LEAST",
+    "LARGEST",
+    "MISSING",
+    "MOSTLY",
+    "NESTED",
+    "WORDS",
+    "Hints",
+    "counts",
+    "holds",
+    "is_moment",
+    "is_text",
+    "labels_of",
+    "may_tell",
+    "missing",
+    "numbers",
+    "read",
+    "reading_of",
+    "step_of",
+    "texts",
+]

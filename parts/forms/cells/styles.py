@@ -1,0 +1,206 @@
+"""How a column writes its numbers: the style that reads most of its cells, in both directions.
+
+A *style* is a plain dict, see numerals.py and moments.py; {} stands for plain text. It is inferred
+once, from the training rows, and used to read other rows and to write cells.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms.cells import moments, numerals
+from parts.forms.cells.marks import MISSING, is_text, missing, trimmed
+
+NESTED = "\x00"  # first letter of the text of a list or structure; such columns have no kind
+MOSTLY = 0.95  # share of observed cells that must be numbers in a column of numbers
+AT_LEAST = 0.5  # share from which a column is read as numbers if it is asked for
+LARGEST = 8e307  # largest number; a difference of two such numbers is still finite
+N_STYLED = 2000  # distinct cells from which the style of a column is inferred
+N_SCANNED = 20_000  # cells of a large column from which these are taken
+
+
+class Hints(NamedTuple):
+    """What the other columns of a file tell about one that may be read in two ways."""
+
+    commas: bool = False  # decimal commas are used
+    day_first: bool | None = None  # whether days stand before months; None: nothing tells
+    last_year: int | None = None  # the latest year that is written in full
+
+
+@dataclass
+class Reading:
+    """The cells of a column as numbers: values [N], NaN where a cell is none; sides [N].
+
+    `style` is the column's, and `share` that of its observed cells that the style reads. Sides are
+    those of `numerals.Numerals`. `hints` are what this column tells about the others.
+    """
+
+    style: dict
+    values: np.ndarray
+    sides: np.ndarray
+    share: float
+    hints: Hints = field(default_factory=Hints)
+
+
+def reading_of(series, name="", marks=MISSING, hints=Hints()):
+    """The Reading of a column in the style that reads most of its cells; None if none reads any.
+
+    Of styles that read equally many cells the plainest is taken. `name` is the column's.
+    """
+    if not is_text(series):
+        return reading_of_numbers(series, name, marks)
+    text = trimmed(series)
+    gone = missing(series, marks)
+    sample, weights = sample_of(text, gone)
+    if not len(sample):
+        return None
+    found = best_style(sample, weights, name, hints)
+    if found is None:
+        return None
+    style, told = found
+    values, sides = read(series, style, marks)
+    known = ~np.isnan(values)
+    share = known.sum() / max((~gone).sum(), 1)
+    if "clock" in style and (cut := moments.emptiest(values[known])):
+        style = style | {"cut": cut}
+        values = moments.unrolled(values, cut)
+    elif "prefix" not in style and "suffix" not in style and not moments.is_moment(style):
+        style, values = as_moments(style, values, name)
+    return Reading(style, values, sides, share, told)
+
+
+def reading_of_numbers(series, name, marks):
+    """The Reading of a column that its file holds as numbers."""
+    values = series.to_numpy(np.float64).copy()
+    gone = missing(series, marks)
+    values[gone | ~(np.abs(values) <= LARGEST)] = np.nan
+    style, values = as_moments({"decimals": None}, values, name)
+    share = (~np.isnan(values)).sum() / max((~gone).sum(), 1)
+    return Reading(style, values, np.zeros(len(values), np.int8), share)
+
+
+def as_moments(style, values, name):
+    """The style and values of numbers that count seconds or write dates, else as they are."""
+    if compact := moments.compact_style(values):
+        return compact, days_of_compact(values, compact)
+    if epoch := moments.epoch_style(values, name):
+        unit = moments.EPOCHS[epoch["epoch"]]
+        return style | epoch, values / (unit * 86_400)
+    return style, values
+
+
+def days_of_compact(values, style):
+    """Numbers such as 20240131 as days since 1970."""
+    whole = np.isfinite(values) & (values == np.round(values))
+    texts = [f"{value:.0f}" if ok else "" for value, ok in zip(values, whole, strict=True)]
+    return moments.read(moments.as_series(texts), style)
+
+
+def sample_of(text, gone):
+    """The most frequent distinct cells of a column, a list, and their shares, which sum to 1."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    at = np.flatnonzero(~gone)
+    if len(at) > N_SCANNED:
+        at = at[np.random.default_rng(0).choice(len(at), N_SCANNED, replace=False)]
+    pairs = pc.value_counts(text.take(pa.array(at)))
+    cells, counts = pairs.field(0).to_pylist(), pairs.field(1).to_numpy()
+    order = np.argsort(-counts, kind="stable")[:N_STYLED]
+    return [cells[i] for i in order], counts[order] / max(counts[order].sum(), 1)
+
+
+def best_style(sample, weights, name, hints):
+    """The style that reads the largest share of a sample's cells, and the Hints that it gives."""
+    candidates = list(numerals.candidates(sample, weights, hints.commas))
+    series = moments.as_series(sample)
+    shares = [weights[~np.isnan(numerals.read(series, s).values)].sum() for s in candidates]
+    if not shares or shares[0] < 1 - 1e-9:
+        of_moments = list(moments.candidates(sample, weights, name, hints.day_first))
+        candidates += of_moments
+        shares += [weights[~np.isnan(moments.read(series, s))].sum() for s in of_moments]
+    if not shares or max(shares) <= 0:
+        return None
+    best = next(i for i, share in enumerate(shares) if share >= max(shares) - 1e-9)
+    style = candidates[best]
+    told = hints_of(style, candidates, shares, best)
+    parser = moments if moments.is_moment(style) else numerals
+    values = parser.read(series, style)
+    values = values if parser is moments else values.values
+    known = [cell for cell, value in zip(sample, values, strict=True) if not np.isnan(value)]
+    if parser is moments:
+        style = moments.completed(style, known, hints.last_year)
+        if "%Y" in style.get("date", ""):
+            years = moments.years_of(values[~np.isnan(values)])
+            usual = years[years < moments.YEARS[1]]
+            told = told._replace(last_year=int(usual.max()) if len(usual) else None)
+        return style, told
+    return numerals.completed(style, known), told
+
+
+def hints_of(style, candidates, shares, best):
+    """The Hints of a column with this style for the other columns of its file."""
+    commas = style.get("decimal") == ","
+    form = style.get("date", "")
+    day_first = None
+    if "%d" in form and "%m" in form and not form.startswith(("%Y", "%y")):
+        swapped = form.replace("%d", "\0").replace("%m", "%d").replace("\0", "%m")
+        others = [s for c, s in zip(candidates, shares, strict=True) if c.get("date") == swapped]
+        if not others or max(others) < shares[best] - 1e-9:
+            day_first = form.index("%d") < form.index("%m")
+    return Hints(commas, day_first)
+
+
+def read(series, style, marks=MISSING):
+    """The cells of a column in a style: values [N], NaN where a cell is none, and sides [N]."""
+    sides = np.zeros(len(series), np.int8)
+    if not is_text(series):
+        values = series.to_numpy(np.float64).copy()
+        if "date" in style:
+            values = days_of_compact(values, style)
+    elif moments.is_moment(style) and "epoch" not in style:
+        values = moments.read(series, style)
+    else:
+        values, sides = numerals.read(series, style)
+    if unit := style.get("epoch"):
+        values = values / (moments.EPOCHS[unit] * 86_400)
+    gone = missing(series, marks)
+    values[gone | ~(np.abs(values) <= LARGEST)] = np.nan
+    sides[gone] = 0
+    return values, sides
+
+
+def numbers(series, style, marks=MISSING):
+    """The cells as float64 [N], NaN where a cell is not a number; moments are days since 1970."""
+    values, sides = read(series, style, marks)
+    return np.where(sides != 0, np.nan, values)
+
+
+def texts(values, style, whole=False, exact=False):
+    """Numbers as cells in the style of their column; with `whole` they are rounded first.
+
+    If the style has no number of decimals, cells get the seven digits of a float32, or with
+    `exact` all digits.
+    """
+    values = np.asarray(values, np.float64)
+    if unit := style.get("epoch"):
+        values, exact = values * (moments.EPOCHS[unit] * 86_400), True
+        values = np.round(values, 6 if style.get("decimals") is None else style["decimals"])
+    elif moments.is_moment(style):
+        return moments.texts(values, style, whole)
+    values = np.round(values) if whole else values
+    return numerals.texts(values, style, exact or whole)
+
+
+def labels_of(table, name):
+    """The 0/1 labels in a column of a DataFrame, float64 [N], NaN where a label is missing."""
+    if name not in table:
+        raise UserError(f"--labels {name}: the columns are {', '.join(map(str, table))[:200]}")
+    labels = numbers(table[name], {})
+    text = np.isnan(labels) & ~missing(table[name])
+    if text.any() or set(np.unique(labels[~np.isnan(labels)])) != {0.0, 1.0}:
+        shown = table[name].astype(str).unique()[:4].tolist()
+        raise UserError(f"--labels {name}: it holds {shown}, expected 0 and 1, each at least once")
+    return labels
