@@ -25,8 +25,8 @@ N_TEMPLATES = 200  # distinct cells from which formats are derived
 DAY = 86_400e6  # microseconds
 # First and last day that every date format can write, in the years 1 and 9999.
 DAYS = (-719_162, 2_932_896)
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-WEEKDAYS = "mon tue wed thu fri sat sun".split()
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+WEEKDAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 TIME = re.compile(
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:(?P<mark>[.,])(?P<part>\d{1,9}))?)?"
     r"(?P<gap> ?)(?P<half>[AaPp]\.?[Mm]\.?)?(?![\d:])"
@@ -483,8 +483,8 @@ def duration_text(days, style):
 
 MONTH_NAMES = {
     *MONTHS,
-    *"january february march april june july august september october november december".split(),
+    *["january", "february", "march", "april", "june", "july", "august", "september", "october", "november", "december"],
 }
-WEEKDAY_NAMES = {*WEEKDAYS, *(f"{day}day" for day in "mon tues wednes thurs fri satur sun".split())}
+WEEKDAY_NAMES = {*WEEKDAYS, *(f"{day}day" for day in ["mon", "tues", "wednes", "thurs", "fri", "satur", "sun"])}
 DURATIONS = {"days": DAYS_HMS, "h:mm": HMS, "iso": ISO, "units": UNITS}
 MOMENT_KEYS = {"date", "clock", "duration", "epoch"}

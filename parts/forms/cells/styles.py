@@ -29,6 +29,9 @@ class Hints(NamedTuple):
     last_year: int | None = None  # the latest year that is written in full
 
 
+NO_HINTS = Hints()
+
+
 @dataclass
 class Reading:
     """The cells of a column as numbers: values [N], NaN where a cell is none; sides [N].
@@ -44,7 +47,7 @@ class Reading:
     hints: Hints = field(default_factory=Hints)
 
 
-def reading_of(series, name="", marks=MISSING, hints=Hints()):
+def reading_of(series, name="", marks=MISSING, hints=NO_HINTS):
     """The Reading of a column in the style that reads most of its cells; None if none reads any.
 
     Of styles that read equally many cells the plainest is taken. `name` is the column's.

@@ -12,7 +12,6 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms import cells, units
 
-
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 TOLD = 3.0  # nats from which a Strange cell is a reason
 N_SHOWN = 5  # columns or marks that a note lists

@@ -183,7 +183,7 @@ def hints_of(frame, marks):
 # The kind of a column
 
 
-def fit_column(name, series, spec=None, marks=None, hints=cells.Hints()):
+def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     """Fit one Column to its training cells; `spec` is a kind, a dict or None.
 
     `marks` are those of missing cells in lower case, None for the usual ones.
