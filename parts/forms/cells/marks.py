@@ -77,17 +77,14 @@ def numbers_among(marks):
     return [number for number in found if np.isfinite(number)]
 
 
-def holds(series, mark):
-    """Whether a cell of a column of text is this mark, in any case."""
-    return bool(marks_in(trimmed(series), [mark]).any())
-
-
 def may_tell(series):
     """Whether the first cells of a column of text hold commas in digits, or dates."""
     import pyarrow.compute as pc
 
     some = trimmed(series.iloc[:1000])
-    return bool(pc.any(pc.match_substring_regex(some, r"\d[,/.-]\d|\d [A-Za-z]{3}")).as_py())
+    return bool(
+        pc.any(pc.match_substring_regex(some, r"\d,\d|\d[/-]\d|\d\.\d+\.\d|\d [A-Za-z]{3}")).as_py()
+    )
 
 
 def counts(series, marks):

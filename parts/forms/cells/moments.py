@@ -483,8 +483,23 @@ def duration_text(days, style):
 
 MONTH_NAMES = {
     *MONTHS,
-    *["january", "february", "march", "april", "june", "july", "august", "september", "october", "november", "december"],
+    *[
+        "january",
+        "february",
+        "march",
+        "april",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ],
 }
-WEEKDAY_NAMES = {*WEEKDAYS, *(f"{day}day" for day in ["mon", "tues", "wednes", "thurs", "fri", "satur", "sun"])}
+WEEKDAY_NAMES = {
+    *WEEKDAYS,
+    *(f"{day}day" for day in ["mon", "tues", "wednes", "thurs", "fri", "satur", "sun"]),
+}
 DURATIONS = {"days": DAYS_HMS, "h:mm": HMS, "iso": ISO, "units": UNITS}
 MOMENT_KEYS = {"date", "clock", "duration", "epoch"}

@@ -74,6 +74,13 @@ def reading_of(series, name="", marks=MISSING, hints=NO_HINTS):
     return Reading(style, values, sides, share, told)
 
 
+def hints_of(series, name="", marks=MISSING):
+    """The Hints that a column of text gives for the others of its file."""
+    sample, weights = sample_of(trimmed(series), missing(series, marks))
+    found = best_style(sample, weights, name, NO_HINTS) if len(sample) else None
+    return NO_HINTS if found is None else found[1]
+
+
 def reading_of_numbers(series, name, marks):
     """The Reading of a column that its file holds as numbers."""
     values = series.to_numpy(np.float64).copy()
@@ -128,7 +135,7 @@ def best_style(sample, weights, name, hints):
         return None
     best = next(i for i, share in enumerate(shares) if share >= max(shares) - 1e-9)
     style = candidates[best]
-    told = hints_of(style, candidates, shares, best)
+    told = hints_of_style(style, candidates, shares, best)
     parser = moments if moments.is_moment(style) else numerals
     values = parser.read(series, style)
     values = values if parser is moments else values.values
@@ -143,7 +150,7 @@ def best_style(sample, weights, name, hints):
     return numerals.completed(style, known), told
 
 
-def hints_of(style, candidates, shares, best):
+def hints_of_style(style, candidates, shares, best):
     """The Hints of a column with this style for the other columns of its file."""
     commas = style.get("decimal") == ","
     form = style.get("date", "")

@@ -91,14 +91,18 @@ def marks_of(frame, specs, missing=(), keep=()):
     of them, unless a column of numbers shows that the file marks missing cells so.
     """
     own = marks_given(frame.columns, missing, keep)
-    words = [word for word in cells.WORDS if not marks_numbers(frame, word)]
+    words = {name: set(map(str.lower, cells.counts(frame[name], cells.WORDS))) for name in frame}
+    # A word in a column of numbers marks missing cells, there and in the other columns.
+    kept_words = {name: answers(frame[name]) if words[name] else None for name in frame}
+    marking = set().union(*(words[name] for name in frame if kept_words[name] == "numbers"))
     found = {}
     for name in frame.columns:
         added, kept = own[name]
         spec = specs.get(name)
         if isinstance(spec, dict):
             kept = kept | {str(level).strip().lower() for level in spec.get("levels") or ()}
-        kept = kept | (answers(frame[name], words) - added)
+        if kept_words[name] == "answers":
+            kept = kept | (words[name] - marking - added)
         marks = [mark for mark in cells.MISSING if mark not in kept - added]
         marks += sorted(added - set(marks))
         found[name] = None if marks == list(cells.MISSING) else marks
@@ -122,31 +126,14 @@ def marks_given(names, missing, keep):
     return found
 
 
-def marks_numbers(frame, word):
-    """Whether a column of numbers holds a word, which then marks missing cells there."""
-    for name in frame.columns:
-        series = frame[name]
-        if not cells.is_text(series) or not cells.holds(series, word):
-            continue
-        reading = cells.reading_of(series, str(name))
-        if reading is not None and reading.share >= cells.MOSTLY:
-            return True
-    return False
-
-
-def answers(series, words):
-    """Which of the words, all marks, are answers of a column of text, a set."""
-    if not cells.is_text(series) or not words:
-        return set()
-    there = {word for word in words if cells.holds(series, word)}
-    if not there:
-        return set()
-    others = series[~cells.missing(series)].str.strip()
-    n_levels = others.nunique()
-    if not 1 <= n_levels <= min(MAX_LEVELS, len(others) / 5):
-        return set()
+def answers(series):
+    """What a column of text is beside its marks: "numbers", "answers" for few words, or ""."""
     reading = cells.reading_of(series)
-    return set() if reading is not None and reading.share >= cells.MOSTLY else there
+    if reading is not None and reading.share >= cells.MOSTLY:
+        return "numbers"
+    others = series[~cells.missing(series)].str.strip()
+    few = 1 <= others.nunique() <= min(MAX_LEVELS, len(others) / 5)
+    return "answers" if few else ""
 
 
 def with_marks(columns, missing, keep):
@@ -164,13 +151,11 @@ def with_marks(columns, missing, keep):
 
 def hints_of(frame, marks):
     """What the columns of a table tell about those that can be read in two ways."""
-    told = []
-    for name in frame.columns:
-        series = frame[name]
-        if cells.is_text(series) and cells.may_tell(series):
-            reading = cells.reading_of(series, str(name), marks[name] or cells.MISSING)
-            if reading is not None and reading.share >= cells.MOSTLY:
-                told.append(reading.hints)
+    told = [
+        cells.hints_of(frame[name], str(name), marks[name] or cells.MISSING)
+        for name in frame
+        if cells.is_text(frame[name]) and cells.may_tell(frame[name])
+    ]
     years = [hints.last_year for hints in told if hints.last_year]
     orders = {hints.day_first for hints in told} - {None}
     return cells.Hints(
@@ -217,11 +202,14 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     values = reading.values
     known = values[~np.isnan(values)]
     column = replace(column, style=reading.style, n_unread=n_seen - len(known))
-    spikes = [] if kind in DISCRETE else spikes_of(known)
-    known = known[~np.isin(known, spikes)]
-    column = replace(column, spikes=[[float(v), float((values == v).mean())] for v in spikes])
-    column = replace(column, whole=bool((known == np.round(known)).all()))
     found, counts = np.unique(known, return_counts=True)
+    spikes = [] if kind in DISCRETE else spikes_of(found, counts)
+    usual = ~np.isin(found, spikes)
+    shares = [[float(v), float(counts[found == v][0] / n_seen)] for v in spikes]
+    found, counts = found[usual], counts[usual]
+    known = known[~np.isin(known, spikes)] if spikes else known
+    whole = bool((found == np.round(found)).all())
+    column = replace(column, spikes=shares, whole=whole)
     if kind is None:
         kind, why = infer(str(name), values[~gone], found, counts, column)
         if kind == "ignore":
@@ -370,42 +358,42 @@ def has_equal_steps(found):
     return bool(np.allclose(steps, steps[0], rtol=1e-6))
 
 
-def spikes_of(values):
+def spikes_of(found, counts):
     """The values, at most MOST_SPIKES, that stand far outside the others and occur often, a list.
 
-    -999 among temperatures is one: it rather means that nothing was measured.
+    `found` are the different numbers of a column in order, and `counts` their cells. -999 among
+    temperatures is a spike: it rather means that nothing was measured.
     """
-    found = []
+    spikes = []
     for _ in range(MOST_SPIKES):
-        different, counts = np.unique(values, return_counts=True)
-        ends = [end for end in (0, -1) if is_spike(values, different, counts, end)]
+        ends = [end for end in (0, len(found) - 1) if is_spike(found, counts, end)]
         if not ends:
             break
         worst = max(ends, key=lambda end: counts[end])
-        found.append(float(different[worst]))
-        values = values[values != different[worst]]
-    return found
+        spikes.append(float(found[worst]))
+        found, counts = np.delete(found, worst), np.delete(counts, worst)
+    return spikes
 
 
-def is_spike(values, found, counts, end):
-    """Whether the smallest (end 0) or largest (end -1) different value is a spike."""
-    if len(found) < SPIKE_STEPS:
+def is_spike(found, counts, end):
+    """Whether the different value at an end, 0 or the last one, is a spike."""
+    n, value = counts.sum(), found[end]
+    if len(found) < SPIKE_STEPS or not max(SPIKE_CELLS, SPIKE_SHARE * n) <= counts[end] <= n / 2:
         return False
-    value, n = found[end], len(values)
-    if not max(SPIKE_CELLS, SPIKE_SHARE * n) <= counts[end] <= n / 2:
-        return False
-    others = np.sort(values[values != value])
-    others = others if end == 0 else others[::-1]
-    gap = abs(others[0] - value)
-    tail = others[: max(2, int(TAIL * len(others)))]
-    step = abs(tail[-1] - tail[0]) / (len(tail) - 1)
-    quarter, three_quarters = np.quantile(others, (0.25, 0.75))
+    found, counts = np.delete(found, end), np.delete(counts, end)
+    total = np.cumsum(counts)
+    quarter, three_quarters = found[np.searchsorted(total, total[-1] * np.array([0.25, 0.75]))]
     sigma = (three_quarters - quarter) / 1.349
+    if end:
+        found, counts = found[::-1], counts[::-1]
+    gap = abs(found[0] - value)
+    last = max(1, int(np.searchsorted(np.cumsum(counts), TAIL * total[-1])))
+    step = abs(found[last] - found[0]) / max(counts[:last].sum(), 1)
     if gap <= SPIKE_STEPS * step:
         return False
     # A sign that no other number has, or a row of nines, need not be that far away.
-    is_code = value < 0 <= others.min() or re.fullmatch(r"-?9+(\.9*)?", f"{value:.10g}")
-    return bool(gap >= (0.1 if is_code else 1.0) * sigma) and gap > 0
+    is_code = value < 0 <= found.min() or re.fullmatch(r"-?9+(\.9*)?", f"{value:.10g}")
+    return bool(gap >= (0.1 if is_code else 1.0) * sigma)
 
 
 def _categorical_column(column, levels, found, is_text):
