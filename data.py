@@ -77,17 +77,19 @@ def split_and_encode(form, source, config, codec=None, fingerprint=None):
             f"--data {config.data} has changed since this run was trained, so its split would "
             "mix training and test rows; restore the file, or train again"
         )
-    parts = split_rows(len(source), config, source.n_test)
+    parts = split_rows(len(source), config, source.n_test, source.copies)
     codec = codec or form.fit(source, parts[0], config)
     splits, notes = form.encode(source, codec, parts, config)
     return Data(config.data, *splits, codec, source.fingerprint, notes, form)
 
 
-def split_rows(n, config, n_official=None):
+def split_rows(n, config, n_official=None, copies=None):
     """Row numbers of the training, held-out and test rows, three arrays.
 
     Without a `test_fraction` the last `n_official` rows are the test rows. All are in random order,
     so that the first are a fair sample: the first half of MNIST's test rows is the easier one.
+    Rows with equal numbers in `copies` [n] are on one side of a split: a model that has seen one
+    knows the others.
     """
 
     def cut(rows, n_cut):
@@ -95,6 +97,8 @@ def split_rows(n, config, n_official=None):
         if n_cut == 0:
             return rows, rows[:0]
         order = np.random.RandomState(config.split_seed).permutation(len(rows))
+        if copies is not None:
+            order, n_cut = together(order, copies[rows], n_cut)
         return rows[order[n_cut:]], rows[order[:n_cut]]
 
     official = config.test_fraction is None
@@ -111,6 +115,18 @@ def split_rows(n, config, n_official=None):
         _, test = cut(test, n_test)
     train, val = cut(rest, n_val)
     return train, val, test
+
+
+def together(order, copies, n_cut):
+    """An order of rows [n] in which copies follow the first of them, and the cut nearest to n_cut
+    that separates none; the order and the cut as they are where every cut does.
+    """
+    _, first, group = np.unique(copies[order], return_index=True, return_inverse=True)
+    joined = order[np.argsort(first[group], kind="stable")]
+    cuts = np.flatnonzero(np.diff(copies[joined])) + 1
+    if not len(cuts):
+        return order, n_cut
+    return joined, int(cuts[np.abs(cuts - n_cut).argmin()])
 
 
 def resolve(config):

@@ -89,8 +89,8 @@ class Source:
     """Data as they were read: x [N, D] in the user's units, names of columns, labels, factors.
 
     `shape` is the shape of a row, (D,) by default; the last `n_test` rows are an official test
-    split; `mask` [N, D] is 0 where a cell is missing. `original` is the array in the file, and
-    `as_written` says what a file of the same form needs.
+    split; `mask` [N, D] is 0 where a cell is missing. `original` is the array in the file,
+    `copies` [N] is equal where rows are, and `as_written` says what a file of the same form needs.
     """
 
     x: np.ndarray
@@ -102,6 +102,7 @@ class Source:
     path: Path | None = None
     mask: np.ndarray | None = None
     original: np.ndarray | None = None
+    copies: np.ndarray | None = None
     as_written: dict = field(default_factory=dict)
 
     def __len__(self):

@@ -5,6 +5,7 @@ from parts.forms.cells.marks import (
     WORDS,
     counts,
     is_text,
+    joined,
     may_tell,
     missing,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "hints_of",
     "is_moment",
     "is_text",
+    "joined",
     "labels_of",
     "may_tell",
     "missing",

@@ -77,6 +77,18 @@ def numbers_among(marks):
     return [number for number in found if np.isfinite(number)]
 
 
+def joined(columns):
+    """The cells of columns of text, one text for each row, as a Series."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = [pc.fill_null(as_arrow(series), "") for series in columns]
+    return pd.Series(
+        pc.binary_join_element_wise(*parts, pa.scalar("\x1f", parts[0].type)).to_pandas()
+    )
+
+
 def may_tell(series):
     """Whether the first cells of a column of text hold commas in digits, or dates."""
     import pyarrow.compute as pc

@@ -73,12 +73,12 @@ def values_of(series, column):
         for value, share, at in spikes_of(series, column):
             unread[at] = False
             found.append(spike(series, column, value, share, at))
-        what = "a level" if column.levels else "a number"
+        what = "is no level of the training rows" if column.levels else "is no number"
         frequency = (column.n_unread + 1) / (column.n_seen + 2)
-        found.append(strange(series, column, unread, -np.log(frequency), f"not {what} of the run"))
+        found.append(strange(series, column, unread, -np.log(frequency), what))
     impossible = column.impossible(values)
     if impossible.any():
-        why = f"impossible in a {column.kind} column"
+        why = f"is impossible in a {column.kind} column"
         found.append(strange(series, column, impossible, IMPOSSIBLE, why, certain=True))
         values = np.where(impossible, np.nan, values)
     return values, [one for one in found if len(one.rows)]
@@ -90,8 +90,10 @@ def strange(series, column, where, nats, why, certain=False):
     note = ""
     if len(rows):
         cell = str(series.iloc[rows[0]]).strip()[:40]
-        shown = f"{len(rows)} cell{'s' if len(rows) > 1 else ''}, such as {cell!r}"
-        note = f"column {column.name!r}: {shown} in row {rows[0] + 1}, {why}: taken as missing"
+        note = (
+            f"column {column.name!r}: {len(rows)} cells taken as missing, such as {cell!r} in row "
+            f"{rows[0] + 1}, which {why}"
+        )
     return Strange(column.name, rows, float(nats), why, note, certain)
 
 
@@ -122,7 +124,7 @@ def spikes_of(series, column):
 
 def spike(series, column, value, share, rows):
     """The Strange cells of a spike: it counts by its share, and says nothing of the others."""
-    why = "beside the order of the others" if column.levels else "far outside the others"
+    why = "has no place in the order" if column.levels else "lies far outside the others"
     cell = str(series.iloc[rows[0]]).strip() if len(rows) else ""
     return Strange(column.name, rows, float(-np.log(share)), why, "", spike=cell)
 
@@ -139,8 +141,8 @@ def notes_on_spikes(odd):
         own = f"{several[0].name}={cell}"
         flag = shlex.quote(own) if len(several) == 1 else f"{shlex.quote(cell)}, or {own} for one"
         notes.append(
-            f"{cell} in {', '.join(names)}{more} is {why}, and is not counted among them; if it "
-            f"stands for a missing cell: --missing {flag}"
+            f"{cell} in {', '.join(names)}{more} {why}, so it says nothing of them; if it stands "
+            f"for a missing cell: --missing {flag}"
         )
     return notes
 
@@ -153,9 +155,51 @@ def changed_constants(frame, columns):
             continue
         series = frame[column.name]
         other = np.isnan(codes_of_levels(series, column)) & ~column.missing(series)
-        why = f"always {column.levels[0]} in the training rows"
+        why = f"was always {column.levels[0]} in the training rows"
         found.append(strange(series, column, other, np.log(column.n_seen + 1), why))
     return [one for one in found if len(one.rows)]
+
+
+def copies(frame):
+    """A number for each row of a table, equal where all cells are, [N]; None if all rows differ."""
+    import pandas as pd
+
+    total = np.zeros(len(frame), np.uint64)
+    text = [frame[name] for name in frame if cells.is_text(frame[name])]
+    if text:
+        codes = pd.factorize(cells.joined(text))[0]
+        total += pd.util.hash_array(codes.astype(np.int64))
+    for name in frame:
+        if not cells.is_text(frame[name]):
+            with np.errstate(over="ignore"):
+                own = pd.util.hash_array(frame[name].to_numpy(np.float64))
+                total = total * np.uint64(1_000_003) + own
+    found = pd.factorize(total)[0]
+    return found if found.max(initial=-1) + 1 < len(frame) else None
+
+
+def empty_rows(frame):
+    """True where all cells of a row are missing, [N]."""
+    empty = np.ones(len(frame), bool)
+    for name in frame:
+        if not empty.any():
+            break
+        empty &= cells.missing(frame[name])
+    return empty
+
+
+def notes_on_rows(source, empty):
+    """Notes on rows without a cell, True in `empty` [N], and on rows that are copies of others."""
+    notes = []
+    if empty.any():
+        some = ", ".join(str(row + 1) for row in np.flatnonzero(empty)[:N_SHOWN])
+        more = ", ..." if empty.sum() > N_SHOWN else ""
+        notes.append(f"{empty.sum()} rows without a cell stay as they are: {some}{more}")
+    if source.copies is not None:
+        n = len(empty) - len(np.unique(source.copies)) - max(0, int(empty.sum()) - 1)
+        if n > 0:
+            notes.append(f"{n} rows are copies of other rows; copies stay on one side of a split")
+    return notes
 
 
 def notes_on_marks(marks, columns):

@@ -57,6 +57,16 @@ class TableSource:
         return np.column_stack([encoding.numeric(frame[n], self.path) for n in frame.columns])
 
     @cached_property
+    def empty(self):
+        """True where a row has no cell, [N]."""
+        return encoding.empty_rows(self.file.frame)
+
+    @cached_property
+    def copies(self):
+        """A number for each row, equal where rows are, [N]; None where all rows differ."""
+        return encoding.copies(self.file.frame)
+
+    @cached_property
     def fingerprint(self):
         return scaling.file_hash(self.path)
 
@@ -109,6 +119,8 @@ class Tables(Form):
             return super().encode(source, codec, parts, config)
         y, notes = conditions.conditions_of_source(source, codec.conditions)
         x, mask, strange, own = encoding.encode(frame_of(source), codec.columns)
+        if isinstance(source, TableSource):
+            own = [*encoding.notes_on_rows(source, source.empty), *own]
         values = codec.rules.values(frame_of(source)) if codec.rules else None
         if isinstance(source, TableSource):  # scripts that fit a run to a file need all rows
             source.encoded = codec, Encoded(x, mask, y, strange, [*own, *notes], values)
@@ -127,6 +139,7 @@ class Tables(Form):
             if not (column.condition and column.name == label) or label in file.frame
         ]
         x, mask, strange, notes = encoding.encode_file(file, own)
+        notes = [*encoding.notes_on_rows(source, source.empty), *notes]
         frame = file.frame.assign(**{label: file.labels}) if labelled else file.frame
         y, more = conditions.conditions_of_file(frame, file.path, codec.columns, y_train)
         values = codec.rules.values(frame) if codec.rules else None
@@ -216,7 +229,8 @@ class Tables(Form):
 
     def holes(self, source, codec):
         frame = source.file.frame
-        return np.column_stack([encoding.holes(frame, column) for column in codec.modelled])
+        found = np.column_stack([encoding.holes(frame, column) for column in codec.modelled])
+        return found & ~source.empty[:, None]  # nothing is known of a row without a cell
 
     def n_left_empty(self, source, codec):
         """The number of empty cells in columns that are not modelled."""
