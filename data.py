@@ -6,12 +6,15 @@
 Kinds, scaling and categories are fitted to the training rows only.
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts import forms
+
+# isort: split
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from parts import forms
 from parts.errors import UserError
 from parts.forms import conditions
 from parts.forms.base import Codec, Split

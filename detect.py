@@ -6,6 +6,10 @@ python detect.py survey.csv --labels odd             # also measures the scores 
 python detect.py odd.npz --run 0001                  # pictures; writes a sheet of the oddest
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts.console.script import run_script
+
+# isort: split
 import contextlib
 import math
 
@@ -15,7 +19,6 @@ from parts import forms
 from parts.console.fitting import open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.progress import progress_bar
-from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
 from parts.forms import conditions

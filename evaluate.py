@@ -4,6 +4,10 @@ python evaluate.py                                  # the newest run
 python evaluate.py --run 0001 --n-samples 5000
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts.console.script import run_script
+
+# isort: split
 import contextlib
 import math
 
@@ -13,7 +17,6 @@ import data as datasets
 from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.flags import Parser, add_device_flags, add_run_flags
 from parts.console.progress import progress_bar
-from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
 from parts.forms import conditions

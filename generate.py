@@ -6,6 +6,10 @@ python generate.py --run 0001 --given "job=nurse,age=40"   # with columns or con
 python generate.py --run digits --given label=7 --n 100    # pictures, and a sheet of them
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts.console.script import run_script
+
+# isort: split
 import contextlib
 import shlex
 
@@ -22,7 +26,6 @@ from parts.console.flags import (
     add_relations_flag,
     add_run_flags,
 )
-from parts.console.script import run_script
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
 from parts.forms import conditions

@@ -6,6 +6,10 @@ python impute.py survey.csv --check                  # also measures errors on h
 python impute.py pictures.npz --run 0001             # [N, H, W]; NaN is a missing pixel
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts.console.script import run_script
+
+# isort: split
 import contextlib
 
 import numpy as np
@@ -15,7 +19,6 @@ from parts import forms
 from parts.console.fitting import open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.progress import progress_bar
-from parts.console.script import run_script
 from parts.files import write_arrays, write_json
 from parts.options import count, open_fraction
 from parts.tasks.fill import CHECKS, STATISTICS, Filler, fill, rows_to_check

@@ -5,13 +5,16 @@ python plot_results.py --run 0001 --show
 python plot_results.py --color job       # the latent space coloured by a column
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts.console.script import run_script
+
+# isort: split
 import contextlib
 import warnings
 from functools import partial
 
 from parts import files, runs
 from parts.console.flags import Parser, add_run_flags
-from parts.console.script import run_script
 from parts.errors import UserError
 from parts.forms import form_named
 from parts.plots import style

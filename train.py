@@ -5,11 +5,14 @@ python train.py --data survey.csv        # a table with mixed columns and holes
 python train.py --resume 0001            # continue a run; the results are bit-identical
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts.console.script import run_script
+
+# isort: split
 import contextlib
 
 from parts.console.fitting import conclude, introduce, new_session, resumed_session, train
 from parts.console.flags import Parser, add_config_flags, options_in, parse
-from parts.console.script import run_script
 from parts.errors import UserError
 from parts.tasks.fit import fit_arrays as fit
 

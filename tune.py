@@ -9,6 +9,10 @@ samples, their seed, the likelihood and its units. A trial that leads is trained
 and must lead in their mean. The search uses no test rows.
 """
 
+# First: from here on Ctrl-C is handled, while packages are imported.
+from parts.console.script import INTERRUPTED, run_script, stop_signals
+
+# isort: split
 import csv
 import dataclasses
 import io
@@ -26,7 +30,6 @@ from parts.console import fitting
 from parts.console.devices import choose_device, n_cores, use_threads
 from parts.console.flags import Parser, add_config_flags, options_in, parse
 from parts.console.progress import progress_bar
-from parts.console.script import INTERRUPTED, run_script, stop_signals
 from parts.errors import UserError
 from parts.files import locked, write_atomic, write_json
 from parts.forms import BUILTIN, units

@@ -3,24 +3,28 @@
 Import this package before torch: it makes torch's threads sleep while they wait. Spinning threads
 make a step on two threads ten times as long when another process needs a core.
 
-In a script of this repository Ctrl-C says "interrupted" from here on, because torch takes seconds
-to import before `run_script` takes over. Notebooks and other programs keep their own report.
+In a script of this repository Ctrl-C ends the process from here on, until `run_script` takes over:
+packages take seconds to import, and an error in the middle of that would look like anything.
+Notebooks and other programs keep their own handling.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 
-def report_uncaught(kind, error, traceback):
-    """Python's report of an uncaught error, but one word for Ctrl-C; the exit code stays 130."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
-    else:
-        sys.__excepthook__(kind, error, traceback)
+def end_at_once(number, frame):
+    """Handle Ctrl-C with one word and the shell's exit code; nothing is open or half-written."""
+    os.write(2, b"interrupted\n")
+    os._exit(128 + number)
 
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _main = getattr(sys.modules["__main__"], "__file__", None)
-if _main and Path(_main).resolve().parent == Path(__file__).resolve().parent.parent:
-    sys.excepthook = report_uncaught
+if (
+    _main
+    and Path(_main).resolve().parent == Path(__file__).resolve().parent.parent
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
+    signal.signal(signal.SIGINT, end_at_once)

@@ -1,68 +1,155 @@
 """Files that are written whole or not at all, read with one line on what is wrong, and locked."""
 
 import contextlib
+import functools
 import json
 import os
 import secrets
+import signal
+import stat
+import threading
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from parts.errors import UserError
+from parts.errors import UserError, stage
+
+MOST_JSON = 2**26  # bytes of a JSON file that a user gives
 
 
 def write_atomic(path, write):
-    """Call `write(file)` on a temporary binary file, then rename it to `path`."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
+    """Call `write(file)` on a binary file that has no name yet, then give it the name `path`.
+
+    A process that is killed leaves no part of a file, nor a file beside it where the system knows
+    files without a name. A file that is replaced passes its mode on, and a link is followed.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")
+    with stage(f"{path} cannot be written"):
+        try:
+            with os.fdopen(open_new(temporary), "wb") as file:
+                write(file)
+                file.flush()
+                if target.exists():
+                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+                os.fsync(file.fileno())
+                if not temporary.exists():
+                    give_name(file.fileno(), temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def open_new(path):
+    """The descriptor of a new file for writing in the folder of `path`, with the user's umask.
+
+    It has no name where the system can give it one later, else the name `path`.
+    """
+    if can_name_later(path.parent):
+        return os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o666)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def give_name(handle, path):
+    """Give an open file without a name the name `path`, which must be new."""
+    # With a descriptor of a folder Python follows the link in /proc.
+    os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+
+
+@functools.cache
+def can_name_later(folder):
+    """Whether files in this folder can be made without a name and get one; some systems cannot."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    trial = folder / f".{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+        handle = os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o666)
+    except OSError:
+        return False
+    try:
+        give_name(handle, trial)
+        os.unlink(trial)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+@contextlib.contextmanager
+def without_interrupts():
+    """A context in which Ctrl-C waits for the end; torch makes other errors of it while it saves.
+
+    It does nothing in a thread, which gets no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted = []
+    old = signal.signal(signal.SIGINT, lambda *arguments: noted.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
+    if noted and callable(old):
+        old(*noted[0])
 
 
 def write_json(path, value):
-    text = json.dumps(value, indent=2) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
+    """Write plain values as JSON; UserError for NaN and infinity, which JSON does not know."""
+
+    def write(file):
+        file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+    write_atomic(path, write)
 
 
 def write_arrays(path, arrays):
-    """Write a dict of arrays as a compressed .npz file."""
-    write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
+    """Write a dict of arrays, of any names, as a compressed .npz file."""
+    write_atomic(path, functools.partial(_write_npz, arrays=arrays))
+
+
+def _write_npz(file, arrays):
+    # np.savez_compressed takes no array named "file".
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def read_arrays(path, again, needed=()):
     """The arrays of an .npz file of ours, as a dict; a damaged file says what to do `again`."""
-    try:
+    with stage(f"{path} is damaged", again):
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             archive.testzip()
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-        missing = [name for name in needed if name not in arrays]
-        if missing:
-            raise ValueError(f"no {missing}")
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged: {again}") from error
+        if missing := [name for name in needed if name not in arrays]:
+            raise ValueError(f"it has no {missing}")
     return arrays
 
 
 def read_json(path):
     """What a user's JSON file holds."""
-    try:
+    refuse_no_file(path)
+    if Path(path).stat().st_size > MOST_JSON:
+        raise UserError(f"{path} has more than {MOST_JSON} bytes, expected a small JSON file")
+    with stage(f"{path} is not JSON"):
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+
+
+def refuse_no_file(path, expected="a file"):
+    """Raise UserError unless `path` is a file with a size: no folder, pipe or device."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected {expected}")
+    if not path.is_file():
+        raise UserError(f"{path} is a pipe or a device, which has no size; expected {expected}")
 
 
 @contextlib.contextmanager
@@ -105,11 +192,25 @@ def refuse_output(path, overwrite, source=None, endings=None):
         raise UserError(f"--out {path}: expected a name ending in one of {list(endings)}")
     if not path.parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.parent}")
+    if (path.parent / "checkpoint.pt").exists():
+        raise UserError(f"--out {path}: {path.parent} is a run, whose files are its own")
     if path.is_dir():
         raise UserError(f"--out {path} is a folder, expected the name of a file")
     if source is not None and path.exists() and path.samefile(source):
         raise UserError(f"--out {path} is the file that is read; choose another name")
     refuse_existing(path, overwrite)
+    refuse_unwritable(path)
+
+
+def refuse_unwritable(path):
+    """Raise UserError if `path` cannot be written, by opening a new file beside it."""
+    if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+        raise UserError(f"{path} cannot be replaced: it is write-protected, or no plain file")
+    target = Path(os.path.realpath(path))
+    trial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")
+    with stage(f"{path} cannot be written"):
+        os.close(open_new(trial))
+        trial.unlink(missing_ok=True)
 
 
 def refuse_existing(path, overwrite, sheet_beside=None):

@@ -59,6 +59,8 @@ def _call(name, *args):
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             cli_run_script(main)
     except SystemExit as end:
+        if "This is a fault of the program" in err.getvalue():
+            raise AssertionError(err.getvalue()) from end.__context__
         return SimpleNamespace(code=end.code or 0, out=out.getvalue(), err=err.getvalue())
     finally:
         sys.argv = argv

@@ -1,5 +1,6 @@
 """The folders of parts/: which may import which; no flag is dead, and nothing is unsafe."""
 
+import argparse
 import ast
 import os
 import subprocess
@@ -206,6 +207,13 @@ def test_each_member_of_a_lazy_registry_is_there(registry):
 
 
 @pytest.mark.parametrize("module", SCRIPTS)
+def test_a_script_imports_first_what_handles_ctrl_c(module):
+    first = MODULES[module].body[1]
+    assert isinstance(first, ast.ImportFrom)
+    assert first.module.split(".")[0] == "parts"
+
+
+@pytest.mark.parametrize("module", SCRIPTS)
 def test_a_script_runs_only_under_its_guard(module):
     allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)
     *body, guard = MODULES[module].body
@@ -319,7 +327,7 @@ def names_read(tree):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_flag_is_read_somewhere(parser_of, script):
-    flags = {action.dest for action in parser_of(script)._actions} - {"help"}
+    flags = {action.dest for action in parser_of(script)._actions} - {"help", argparse.SUPPRESS}
     assert len(flags) > 2
     read = set().union(*map(names_read, MODULES.values()))
     assert flags - read == set()

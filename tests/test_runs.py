@@ -50,7 +50,7 @@ def one_line(error):
 # Atomic writing
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, RuntimeError])
 @pytest.mark.parametrize("before", [None, b"old"])
 def test_write_atomic_leaves_what_was_there(tmp_path, error, before):
     path = tmp_path / "file"
@@ -61,7 +61,7 @@ def test_write_atomic_leaves_what_was_there(tmp_path, error, before):
         file.write(b"half")
         raise error
 
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else UserError):
         files.write_atomic(path, half)
     assert entries(tmp_path) == (["file"] if before else [])
     assert not before or path.read_bytes() == before
@@ -94,8 +94,8 @@ def test_the_umask_holds_for_what_is_written(tmp_path, umask):
     files.write_atomic(path, lambda file: file.write(b"private"))
     assert mode(path) == 0o666 & ~umask
     path.chmod(0o600)
-    files.write_json(path, {})  # a file that is replaced is a new one
-    assert mode(path) == 0o666 & ~umask
+    files.write_json(path, {})  # what is replaced stays as private as it was
+    assert mode(path) == 0o600
     run = make(tmp_path / "runs", "a", rows=ROWS)
     run.append_log({"epoch": 1})
     with run.locked():
@@ -375,7 +375,9 @@ def test_truncated_rows_are_refused(tmp_path, share):
     run = make(tmp_path, rows=ROWS)
     content = run.rows.read_bytes()
     run.rows.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UserError, match=r"rows\.npz is damaged: train the run again") as error:
+    with pytest.raises(
+        UserError, match=r"rows\.npz is damaged, because .*; train the run again$"
+    ) as error:
         run.read_rows()
     assert one_line(error)
 

@@ -5,10 +5,21 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from parts.console.script import DEBUG
 from parts.errors import UserError
 from parts.files import read_json
 from parts.forms.tables import kinds
 from parts.options import add_options, kind_of, positive_int, seed, thread_count
+
+
+class Noted(argparse.Action):
+    """A switch that is known and stored nowhere: `run_script` looks for it in the command line."""
+
+    def __init__(self, option_strings, dest, help=None):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        return
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,6 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options):
         super().__init__(allow_abbrev=False, **options)
+        self.add_argument(DEBUG, action=Noted, help="show the traceback of an error")
 
     def error(self, message):
         raise UserError(f"{message} (see python {self.prog} --help)")
@@ -159,6 +171,11 @@ def flags_in(values, parser, path, without=()):
     known = known_flags(parser)
     if not isinstance(values, dict):
         raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
+    if refused := sorted(set(values) & set(NOT_IN_CONFIG)):
+        raise UserError(
+            f"{path} holds {refused[0]!r}, which a file cannot ask for: give "
+            f"--{refused[0].replace('_', '-')} on the command line"
+        )
     if unknown := sorted(set(values) - set(known)):
         raise UserError(f"{path}: unknown {unknown}, expected some of {sorted(known)}")
     words = []
@@ -181,8 +198,14 @@ def flags_in(values, parser, path, without=()):
     return words
 
 
+# What names a run or replaces one is said on the command line, where it can be seen.
+NOT_IN_CONFIG = ("config", "help", "overwrite", "resume", "run", "runs_dir", "study")
+
+
 def known_flags(parser):
-    return {a.dest: a for a in parser._actions if a.dest not in ("help", "config")}
+    """The flags that --config may hold, by their names."""
+    left_out = (argparse.SUPPRESS, *NOT_IN_CONFIG)
+    return {action.dest: action for action in parser._actions if action.dest not in left_out}
 
 
 def asked_in(config, parser, path):
@@ -203,6 +226,6 @@ def asked_in(config, parser, path):
     absolute = {name: once for name, once in absolute.items() if name in flat}
     flat |= paths_from(Path(path).parent, flat, absolute)
     left_out = options_of_others({"likelihood": None, "model": None} | flat)
-    names = known_flags(parser).keys() - left_out - {"runs_dir", "run", "resume"}
+    names = known_flags(parser).keys() - left_out
     flags = {name: value for name, value in flat.items() if name in names}
     return flags, flat.get("kinds") or {}
