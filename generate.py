@@ -11,7 +11,6 @@ from parts.console.script import run_script
 
 # isort: split
 import contextlib
-import shlex
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from parts.console.flags import (
     add_run_flags,
 )
 from parts.errors import UserError
-from parts.files import write_arrays, write_json
+from parts.files import as_argument, write_arrays, write_json
 from parts.forms import conditions
 from parts.options import positive_int, seed
 from parts.randomness import fixed_randomness
@@ -107,7 +106,7 @@ def run_of(args):
             raise UserError(
                 f"{args.file} has {n_columns} columns, of which at most {MOST_ORDERED} can be "
                 "decoded in order; draw from a run of another model: python train.py --data "
-                f"{shlex.quote(args.file)}, then python generate.py"
+                f"{as_argument(args.file)}, then python generate.py"
             )
         form.check_samples(codec, outputs)
         if args.given is not None:

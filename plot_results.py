@@ -93,7 +93,8 @@ def plot(args, locks):
     locks.enter_context(run.in_use())
     log = run.read_log()
     if not log:
-        raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {run.path}")
+        again = files.as_argument(run.path)
+        raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {again}")
     draws = figures_of(log, load(run, args.runs_dir), args.color)
 
     import matplotlib

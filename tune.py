@@ -31,7 +31,7 @@ from parts.console.devices import choose_device, n_cores, use_threads
 from parts.console.flags import Parser, add_config_flags, options_in, parse
 from parts.console.progress import progress_bar
 from parts.errors import UserError
-from parts.files import locked, write_atomic, write_json
+from parts.files import as_argument, locked, write_atomic, write_json
 from parts.forms import BUILTIN, units
 from parts.forms.base import Codec
 from parts.lazy import member
@@ -412,7 +412,7 @@ def main(argv=None):
         f"Wrote trials.csv, search.png and best.json in {folder}. Train the best, to its "
         f"{scores.max():.3f} of seed {seed}:"
     )
-    print(f"  python train.py --config {shlex.quote(str(folder / 'best.json'))}")
+    print(f"  python train.py --config {as_argument(folder / 'best.json')}")
     return 0
 
 

@@ -33,7 +33,7 @@ def reason(error):
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
-        return f"it is not {error.encoding} text"
+        return f"it is not {error.encoding.upper()} text"
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, OSError) and error.strerror:

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import secrets
+import shlex
 import signal
 import stat
 import threading
@@ -108,12 +109,12 @@ def write_json(path, value):
 
 
 def write_arrays(path, arrays):
-    """Write a dict of arrays, of any names, as a compressed .npz file."""
-    write_atomic(path, functools.partial(_write_npz, arrays=arrays))
+    """Write a dict of arrays as a compressed .npz file."""
+    write_atomic(path, functools.partial(write_npz, arrays=arrays))
 
 
-def _write_npz(file, arrays):
-    # np.savez_compressed takes no array named "file".
+def write_npz(file, arrays):
+    """Write arrays of any names to an open file; np.savez_compressed takes none named "file"."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -145,7 +146,7 @@ def refuse_no_file(path, expected="a file"):
     """Raise UserError unless `path` is a file with a size: no folder, pipe or device."""
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path}: there is no such file")
+        raise UserError(f"{path}: no such file")
     if path.is_dir():
         raise UserError(f"{path} is a folder, expected {expected}")
     if not path.is_file():
@@ -180,6 +181,12 @@ def locked(folder, busy, name=".lock", shared=False):
         yield
     finally:
         os.close(handle)
+
+
+def as_argument(path):
+    """A path as one word of a command that a message suggests, whatever letters it has."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 # Outputs

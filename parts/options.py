@@ -10,8 +10,10 @@ A field without `option` is no flag: it is filled in by the program.
 import argparse
 import copy
 from dataclasses import field, fields
+from typing import get_args
 
 MOST = 10**9  # of anything counted by an option
+LARGEST = 1e30  # weight, rate or time: float32 has no number above 3.4e38
 
 
 def option(
@@ -79,6 +81,37 @@ def options_of(config_class, owner):
     return [name for name, given in made.items() if given.get("of") == owner]
 
 
+def from_plain(made, plain):
+    """An instance of a dataclass from plain values, as JSON holds them.
+
+    TypeError or ValueError for a value of another type, or one that its flag would refuse.
+    """
+    for each in fields(made):
+        if each.name in plain:
+            _check_plain(each, plain[each.name])
+    return made(**plain)
+
+
+def _check_plain(each, value):
+    kinds = get_args(each.type) or (each.type,)
+    of_kind = bool in kinds if isinstance(value, bool) else isinstance(value, kinds)
+    if not of_kind and not (type(value) is int and float in kinds):
+        raise TypeError(f"{each.name} is {value!r:.60}")
+    flag = each.metadata.get("option")
+    if flag is None or value is None or isinstance(value, bool):
+        return
+    choices = flag["choices"]() if callable(flag["choices"]) else flag["choices"]
+    for one in value if isinstance(value, list) else [value]:
+        if choices is not None and one not in choices:
+            raise ValueError(f"{each.name} is {one!r:.60}")
+        if isinstance(one, list | dict):
+            raise TypeError(f"{each.name} holds {one!r:.60}")
+        try:
+            (flag["parse"] or str)(str(one))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f"{each.name} is {error}") from error
+
+
 # Text of the command line -> value
 
 
@@ -118,11 +151,11 @@ def seed(text):
 
 
 def positive(text):
-    return _number(text, float, "a number above 0", lambda v: 0 < v < float("inf"))
+    return _number(text, float, "a number above 0, at most 1e30", lambda v: 0 < v <= LARGEST)
 
 
 def non_negative(text):
-    return _number(text, float, "a number of at least 0", lambda v: 0 <= v < float("inf"))
+    return _number(text, float, "a number from 0 to 1e30", lambda v: 0 <= v <= LARGEST)
 
 
 def fraction(text):

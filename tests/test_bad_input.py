@@ -662,10 +662,10 @@ ANY_VERB = [  # refused alike by detect and impute
     ("{verb} t.csv --out new.csv --kind size=ordinal", "the order of L, M, S is not known"),
     ("{verb} t.csv --out new.csv --kind city=binary", "'city' has 3 values, expected 2"),
     ("{verb} t.csv --out new.csv --kind one=binary", "'one' holds nothing but '1'"),
-    ("{verb} t.csv --out new.csv --columns none.json", "none.json: not a readable JSON file"),
-    ("{verb} t.csv --out new.csv --columns .", "not a readable JSON file"),
-    ("{verb} t.csv --out new.csv --columns text.json", "text.json: not a readable JSON file"),
-    ("{verb} t.csv --out new.csv --columns latin.json", "latin.json: not a readable JSON file"),
+    ("{verb} t.csv --out new.csv --columns none.json", "none.json: no such file"),
+    ("{verb} t.csv --out new.csv --columns .", ". is a folder"),
+    ("{verb} t.csv --out new.csv --columns text.json", "text.json is not JSON"),
+    ("{verb} t.csv --out new.csv --columns latin.json", "latin.json is not JSON"),
     ("{verb} t.csv --out new.csv --columns list.json", "expected an object"),
     ("{verb} t.csv --out new.csv --columns number.json", "expected an object"),
     ("{verb} t.csv --out new.csv --columns unknown_column.json", "a kind is given for 'weight'"),
@@ -776,8 +776,8 @@ def test_an_output_among_several_that_exists(refuse):
 def test_a_run_whose_rows_are_damaged(refuse, content):
     path = Path("runs/a/rows.npz")
     path.write_bytes({"text": b"hello", "npy": npy(X), "cut": path.read_bytes()[:200]}[content])
-    refuse("detect t.csv --run a --out new.csv", "rows.npz is damaged: train the run again")
-    refuse("generate --run a --n 3 --out new.csv", "rows.npz is damaged: train the run again")
+    refuse("detect t.csv --run a --out new.csv", "rows.npz is damaged, because ")
+    refuse("generate --run a --n 3 --out new.csv", "rows.npz is damaged, because ")
 
 
 @pytest.mark.usefixtures("at_table")

@@ -300,7 +300,7 @@ def test_the_legend_of_scores_names_all_that_is_drawn():
 def test_arrays_of_another_version_are_refused(tmp_path):
     run = Run(tmp_path)
     np.savez(run.scores, scores=np.ones(3), held=np.ones(3), threshold=1.0)
-    with pytest.raises(UserError, match="scores.npz is damaged: delete it, or run the verb that"):
+    with pytest.raises(UserError, match="scores.npz is damaged, because .*; delete it, or"):
         plot_results.load(run, tmp_path)
 
 

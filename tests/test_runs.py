@@ -452,9 +452,9 @@ def test_a_run_that_is_not_there(tmp_path):
 
 def test_log_lines(tmp_path):
     run = make(tmp_path)
-    records = [{"epoch": i, "loss": i / 3, "name": "ü\n"} for i in range(1, 6)]
+    records = [{"epoch": i, "loss": i / 3, "kl": None} for i in range(1, 6)]
     for record in records:
-        run.append_log(record)
+        run.append_log(record | {"kl": float("nan")})
     assert run.read_log() == records
     assert run.log.read_text().count("\n") == 5
     run.trim_log(3)

@@ -176,7 +176,7 @@ def test_a_short_row_is_refused(tmp_path, at):
 def test_a_long_row_is_refused(tmp_path, at):
     rows = ["1,2,3"] * 20
     rows[at] = "1,2,3,4"
-    with pytest.raises(UserError, match=r"t\.csv: cannot be read as \.csv: "):
+    with pytest.raises(UserError, match=r"t\.csv cannot be read as \.csv, because "):
         table_files.read(save(tmp_path / "t.csv", "\n".join(["a,b,c", *rows]) + "\n"))
 
 

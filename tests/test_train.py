@@ -555,12 +555,22 @@ def test_nine_bad_steps_in_a_row_do_not(look_steps, monkeypatch):
 
 def test_a_streak_of_bad_steps_survives_resuming():
     training = Training(KnownLosses(bad=range(100)))
-    next(training.run(known_rows(6), 1, batch_size=1))
+    next(training.run(known_rows(6), 2, batch_size=1))
     again = Training(KnownLosses(bad=range(100)))
     again.load_state(saved(training.state()))
     assert (again.position.skipped, again.position.streak) == (6, 6)
     with pytest.raises(UserError, match="10 steps in a row"):
         list(again.run(known_rows(6), 2, batch_size=1))
+
+
+@pytest.mark.parametrize(("bad", "ends"), [({0, 1, 2, 3}, True), ({2, 3}, True), ({3}, False)])
+def test_a_last_epoch_without_a_step_is_an_error(bad, ends):
+    steps = Training(KnownLosses(bad=bad)).run(known_rows(2), 2, batch_size=1)
+    if ends:
+        with pytest.raises(UserError, match="diverged in epoch 2"):
+            list(steps)
+    else:
+        assert len(list(steps)) == 2
 
 
 def test_keep_best_keeps_the_weights_and_optimiser_of_the_highest_bound():

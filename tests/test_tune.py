@@ -505,7 +505,12 @@ def test_a_config_is_above_the_preset_and_below_the_flags(tmp_path):
     ("value", "words"),
     [
         ({"lrr": 1, "beta": 1}, "unknown ['lrr'], expected some of ['batch_size', 'beta',"),
-        ({"config": "x"}, "unknown ['config']"),
+        ({"config": "x"}, "holds 'config', which a file cannot ask for"),
+        ({"overwrite": True, "run": "a"}, "holds 'overwrite', which a file cannot ask for"),
+        (
+            {"runs_dir": "x"},
+            "a file cannot ask for: give --runs-dir",
+        ),
         ({"lr": -1}, "argument --lr: '-1', expected a number above 0"),
         ({"hidden_dims": ["x"]}, "argument --hidden-dims: 'x', expected"),
         ({"lr": [0.1, 0.2]}, "c.json: lr is [0.1, 0.2], expected one value"),
@@ -527,7 +532,7 @@ def test_a_bad_config_is_refused(tmp_path, call, value, words):
 def test_a_config_that_is_not_there_is_refused(tmp_path, call):
     result = call("train", "--config", tmp_path / "no.json")
     assert result.code == 2
-    assert result.err.endswith("no.json: there is no such file\n")
+    assert result.err.endswith("no.json: no such file\n")
 
 
 def test_a_config_does_not_go_with_resume(tmp_path, call, tiny_run):

@@ -14,7 +14,7 @@ import data as datasets
 from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
-from parts.errors import UserError
+from parts.errors import UserError, stage
 from parts.forms import form_named
 from parts.forms.config import READING, DataConfig
 from parts.forms.tables import kinds
@@ -69,8 +69,7 @@ def new_session(given, target, device, threads, held, source=None, check=None):
     own = Execution(device.type, threads)
     run_config = RunConfig(config, data.codec, data.fingerprint, len(data.train.x), own, versions())
     state = checkpoint_of(training, run_config)
-    run = create_run(*target, run_config, state, fit.references(data))
-    held.enter_context(run.locked())
+    run = create_run(*target, run_config, state, fit.references(data), held)
     return Session(run_config, data, training, run)
 
 
@@ -87,7 +86,8 @@ def resumed_session(name, runs_dir, changes, device, threads, held):
     model = build_model(config.model, Space.of(before.codec)).to(device)
     load_weights(model, checkpoint["model"], run.checkpoint)
     training = Training(model, config.training.lr, config.training.seed)
-    training.load_state(checkpoint)
+    with stage(f"{run.checkpoint} cannot be trained on", "train again"):
+        training.load_state(checkpoint)
     at, epochs = training.position, config.training.epochs
     if epochs < at.epoch:
         raise UserError(f"--epochs {epochs}: run {run.name} has finished {at.epoch}")
@@ -244,12 +244,13 @@ def open_run(args, verb, form, run, source, locks, ignored=(), held_out=0.1):
     if args.relations == "off":
         fitted.codec = replace(fitted.codec, relations=[])
     use_threads(choose_threads(args.threads, 2**30))
-    if not is_new:
-        config = config_for_reading(args, run)
-        fitted.codec, notes = form.codec_for(source, fitted.codec, config)
-        for note in notes:
-            print(f"Note: {note}")
-    encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)
+    with stage(f"{args.file} cannot be encoded for run {run.name}"):
+        if not is_new:
+            config = config_for_reading(args, run)
+            fitted.codec, notes = form.codec_for(source, fitted.codec, config)
+            for note in notes:
+                print(f"Note: {note}")
+        encoded = form.encode_for(source, fitted.codec, fitted.config.data, fitted.train.y)
     fitted.model.likelihood.check(encoded.x, [column.name for column in fitted.codec.modelled])
     for note in [] if is_new else encoded.notes:  # a new run has printed them
         print(f"Note: {note}")

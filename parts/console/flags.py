@@ -171,6 +171,7 @@ def flags_in(values, parser, path, without=()):
     known = known_flags(parser)
     if not isinstance(values, dict):
         raise UserError(f'{path}: expected a JSON object of flags, such as {{"lr": 0.001}}')
+    values = {name: value for name, value in values.items() if value is not None}
     if refused := sorted(set(values) & set(NOT_IN_CONFIG)):
         raise UserError(
             f"{path} holds {refused[0]!r}, which a file cannot ask for: give "
@@ -181,7 +182,7 @@ def flags_in(values, parser, path, without=()):
     words = []
     for name, value in values.items():
         flag = known[name].option_strings[0]
-        if name in without or value is None:
+        if name in without:
             continue
         if known[name].nargs == 0:
             if not isinstance(value, bool):

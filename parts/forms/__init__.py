@@ -6,6 +6,7 @@ Scripts find a form by `form_of` or `open_source`, and never ask which form they
 from pathlib import Path
 
 from parts.errors import UserError
+from parts.files import as_argument
 from parts.forms.builtin import BUILTIN, IDX
 from parts.lazy import member
 
@@ -33,7 +34,7 @@ def form_of(data):
 
         raise UserError(
             f"{data} is a folder without pictures, {expected} that end in {', '.join(ENDINGS)} "
-            f"(idx files: --data mnist --data-dir {data})"
+            f"(idx files: --data mnist --data-dir {as_argument(data)})"
         )
     return form_named("tables")  # reading a table reports what is wrong with the path
 

@@ -1,54 +1,62 @@
 """Read and write arrays in .npy and .npz files, with the labels and factors of an .npz."""
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.recfunctions import unstructured_to_structured
 
-from parts import files
+from parts import files, memory
 from parts.errors import UserError
 
 ARRAY_NAMES = ("X", "x", "data")  # names of the array in an .npz; the first that exists is read
-# Errors that reading a broken file may raise.
-BROKEN = (
-    *(ValueError, OSError, EOFError, MemoryError, NotImplementedError),
-    *(Warning, zipfile.BadZipFile, zlib.error),
-)
 
 
 def n_axes(path):
     """The number of axes of the array in a .npy or .npz file, from its header; 0 without one."""
     path = Path(path)
+    if path.suffix.lower() not in ARRAY_READERS or not path.is_file():
+        return 0
     try:
-        if path.suffix.lower() == ".npy":
-            with path.open("rb") as file:
-                return len(shape_of(file))
-        if path.suffix.lower() == ".npz":
-            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with path.open("rb") as file:
+            if path.suffix.lower() == ".npy":
+                return len(header_of(file)[0])
+            with zipfile.ZipFile(file) as archive:
                 name = next(n for n in ARRAY_NAMES if f"{n}.npy" in archive.namelist())
                 with archive.open(f"{name}.npy") as member:
-                    return len(shape_of(member))
-    except (*BROKEN, StopIteration):
-        return 0  # reading the file reports the error
-    return 0
+                    return len(header_of(member)[0])
+    except Exception:  # of whatever kind: reading the file reports it
+        return 0
 
 
-def shape_of(file):
+def header_of(file):
+    """The shape and the dtype in the header of an open .npy file."""
     form = np.lib.format
     version = form.read_magic(file)
     read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
-    return read(file)[0]
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def refuse_beyond_memory(file, path):
+    """Raise UserError if the array of an open .npy file is larger than memory or than the file."""
+    shape, dtype = header_of(file)
+    n_cells = math.prod(map(int, shape))
+    memory.refuse_beyond_memory(f"{path}: its array of shape {shape}", n_cells, 8, "cells")
+    file.seek(0)
 
 
 def read_npy(path):
     with path.open("rb") as file:
+        refuse_beyond_memory(file, path)
         return np.load(file, allow_pickle=False), None, None, {}
 
 
 def read_npz(path):
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        n_bytes = sum(member.file_size for member in archive.infolist())
+        memory.refuse_beyond_memory(f"{path}, unpacked,", n_bytes, 1, "bytes")
         archive.testzip()
     with np.load(path, allow_pickle=False) as arrays:
         name = next((n for n in ARRAY_NAMES if n in arrays), None)
@@ -86,7 +94,7 @@ def write(path, array, as_written):
     if Path(path).suffix.lower() == ".npy":
         return files.write_atomic(path, lambda file: np.save(file, array))
     whole = as_written.get("others", {}) | {as_written.get("name", "X"): array}
-    return files.write_atomic(path, lambda file: np.savez_compressed(file, **whole))
+    return files.write_arrays(path, whole)
 
 
 # A reader returns the array, labels or None, factors or None, and a dict for `write`.

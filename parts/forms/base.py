@@ -15,6 +15,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.files import output_of, refuse_output
 from parts.forms import conditions, scaling, units
+from parts.options import from_plain
 
 TEXT = (".csv", ".tsv", ".parquet")  # endings of files that may hold text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
@@ -67,6 +68,21 @@ class Reference(NamedTuple):
 
     def take(self, rows):
         return Reference(*[None if part is None else part[rows] for part in self])
+
+    def check(self, codec):
+        """Raise ValueError unless the arrays are such as a run with this codec keeps."""
+        n_related = len(codec.rules.names) if codec.rules else 0
+        widths = len(codec.modelled), len(codec.modelled), codec.y_dim, n_related
+        kinds = "f", "b", "f", "f"
+        for name, part, width, kind in zip(self._fields, self, widths, kinds, strict=True):
+            shape = (len(self.x), width)
+            if part is None and not width:
+                continue
+            if part is None or part.shape != shape or part.dtype.kind != kind:
+                held = "missing" if part is None else f"of shape {part.shape} and {part.dtype}"
+                raise ValueError(f"{name} is {held}, expected {shape}")
+            if name != "values" and not np.isfinite(part).all():
+                raise ValueError(f"{name} holds NaN or infinite cells")
 
 
 class Encoded(NamedTuple):
@@ -177,10 +193,10 @@ class Codec:
 
     @classmethod
     def from_dict(cls, plain):
-        columns = [units.Column(**column) for column in plain["columns"]]
+        columns = [from_plain(units.Column, column) for column in plain["columns"]]
         from parts.forms.tables.relations import Relation
 
-        relations = [Relation(**relation) for relation in plain.get("relations", [])]
+        relations = [from_plain(Relation, relation) for relation in plain.get("relations", [])]
         return cls(plain["form"], columns, tuple(plain["shape"]), relations)
 
 

@@ -3,8 +3,9 @@
 import argparse
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from parts.errors import UserError, stage
+from parts.files import read_json
 from parts.options import fraction, image_size, option, positive_int, seed
 
 
@@ -23,13 +24,10 @@ def relations_option(text):
         return text
     shown = text if len(text) < 60 else text[:57] + "..."
     try:
-        content = text if text.startswith("{") else Path(text).read_text(encoding="utf-8")
-        wanted = json.loads(content)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(
-            f"{shown!r}, expected off or a readable JSON file: {reason}"
-        ) from None
+        with stage("it is not JSON"):
+            wanted = json.loads(text) if text.startswith("{") else read_json(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(f"{shown!r}, expected off or JSON: {error}") from error
     lists = isinstance(wanted, dict) and not set(wanted) - {"add", "strike"}
     if not lists or not all(
         isinstance(part, list) and all(isinstance(one, str) for one in part)

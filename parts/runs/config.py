@@ -16,6 +16,7 @@ from parts.forms.base import Codec
 from parts.forms.config import DataConfig
 from parts.model.config import ModelConfig
 from parts.model.likelihoods import LIKELIHOODS
+from parts.options import from_plain
 from parts.training.config import TrainingConfig
 from parts.training.presets import PRESETS
 
@@ -113,13 +114,13 @@ class RunConfig:
             own = dict(plain[part])
             if part == "data":
                 own |= paths_from(folder, own, plain["source"]["absolute"])
-            parts[part] = made(**own)
+            parts[part] = from_plain(made, own)
         return cls(
             Config(**parts),
             forms.codec_from(plain["codec"]),
             plain["source"]["fingerprint"],
             plain["source"]["n_train"],
-            Execution(**plain["execution"]),
+            from_plain(Execution, plain["execution"]),
             plain["versions"],
         )
 

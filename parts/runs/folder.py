@@ -5,21 +5,35 @@ Imports torch only where tensors are saved or loaded: `plot_results.py` reads ru
 """
 
 import contextlib
+import errno
+import io
 import json
+import math
 import os
 import platform
 import re
 import secrets
 import shlex
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from parts.errors import UserError
-from parts.files import locked, read_arrays, write_atomic, write_json
+from parts.errors import UserError, stage
+from parts.files import (
+    as_argument,
+    locked,
+    read_arrays,
+    without_interrupts,
+    write_arrays,
+    write_atomic,
+    write_json,
+)
 
 N_NAMED = 20  # most runs that a message names
+# What a run consists of: what else is in its folder belongs to the user.
+OWN_ENDINGS, OWN_NAMES = (".html", ".json", ".jsonl", ".npz", ".pt"), (".lock", ".use", "figures")
 EARLIER, FORMAT = 2, 3  # the old format, which has no number in its files, and the present one
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
@@ -59,10 +73,8 @@ class Run:
         from parts.runs.config import RunConfig
 
         self._refuse_version(plain, name)
-        try:
+        with stage(f"{self.path / name} is damaged", "train again"):
             return RunConfig.from_dict(plain, self.path)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{self.path / name} is damaged ({error}); train again") from error
 
     def _refuse_version(self, plain, name):
         """Raise UserError, with a command that trains again, for a run of another format."""
@@ -78,25 +90,30 @@ class Run:
         return self._json(self.metrics)
 
     def _json(self, path):
-        try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing: {self.path} is not a whole run") from None
-        except ValueError:
-            raise UserError(f"{path} is damaged: it is not JSON") from None
+        if not path.is_file():
+            raise UserError(f"{path} is missing: {self.path} is not a whole run")
+        with stage(f"{path} is damaged: it is not JSON"):
+            return json.loads(path.read_text(encoding="utf-8"))
 
-    def read_rows(self):
-        """The training rows and the held-out rows that the run keeps, two References."""
+    def read_rows(self, codec=None):
+        """The training rows and the held-out rows that the run keeps, two References.
+
+        UserError where their arrays do not fit a given codec.
+        """
         from parts.forms.base import Reference
 
         again = "train the run again"
         if not self.rows.is_file():
             raise UserError(f"{self.rows} is missing: {again}")
         arrays = read_arrays(self.rows, again, ("x", "mask", "held_x", "held_mask"))
-        return tuple(
+        rows = tuple(
             Reference(*(arrays.get(f"{prefix}{name}") for name in Reference._fields))
             for prefix in ("", "held_")
         )
+        with stage(f"{self.rows} is damaged", again):
+            for part in rows if codec is not None else ():
+                part.check(codec)
+        return rows
 
     def load(self, device="cpu"):
         """The Fitted of this run with its weights on `device`, and the epoch of the weights.
@@ -107,25 +124,31 @@ class Run:
         from parts.tasks.fit import Fitted
 
         checkpoint = self.load_checkpoint()
-        position, config = checkpoint["position"], checkpoint["config"]
-        if not (position["epoch"] or position["row"]):
-            raise UserError(f"{self.path} holds no training yet: resume it, or train another")
-        model = build_model(config.asked.model, Space.of(config.codec))
-        best = checkpoint["best"]
-        load_weights(model, (best or checkpoint)["model"], self.checkpoint)
-        epoch = best["epoch"] if best else position["epoch"]
-        model = model.to(device).eval()
-        train, held = self.read_rows()
-        return Fitted(
-            model, config.codec, config.asked, train, held, config.n_train, self.name
-        ), epoch
+        with stage(f"run {self.path} cannot be used", "train again"):
+            position, config = checkpoint["position"], checkpoint["config"]
+            if not (position["epoch"] or position["row"]):
+                raise UserError(f"{self.path} holds no training yet: resume it, or train another")
+            model = build_model(config.asked.model, Space.of(config.codec))
+            best = checkpoint["best"]
+            load_weights(model, (best or checkpoint)["model"], self.checkpoint)
+            epoch = best["epoch"] if best else position["epoch"]
+            model = model.to(device).eval()
+            train, held = self.read_rows(config.codec)
+            parts = model, config.codec, config.asked, train, held, config.n_train, self.name
+            fitted = Fitted(*parts)
+            if position["streak"] >= fitted.steps_per_epoch or fitted.has_diverged():
+                raise UserError(
+                    f"run {self.path} has diverged: its last steps were skipped, or its own "
+                    "training rows have no finite log p(x); train another, with a lower --lr"
+                )
+            return fitted, epoch
 
     def flags(self, runs_dir):
         """The flags by which scripts find this run, quoted for a shell."""
-        if self.path != Path(runs_dir) / self.name:
-            return f"--run {shlex.quote(str(self.path))}"
-        where = "" if str(runs_dir) == "runs" else f" --runs-dir {shlex.quote(str(runs_dir))}"
-        return f"--run {self.name}{where}"
+        if self.path != Path(runs_dir) / self.name or self.name.startswith("-"):
+            return f"--run {as_argument(self.path)}"
+        where = "" if str(runs_dir) == "runs" else f" --runs-dir {as_argument(runs_dir)}"
+        return f"--run {shlex.quote(self.name)}{where}"
 
     def locked(self):
         """Lock the run against training by other processes; the lock ends with the process."""
@@ -156,7 +179,10 @@ class Run:
         import torch
 
         small = checkpoint | {"config": checkpoint["config"].to_dict(self.path)}
-        write_atomic(self.checkpoint, lambda file: torch.save(small, file))
+        content = io.BytesIO()  # torch makes a RuntimeError of a full disk
+        with without_interrupts():
+            torch.save(small, content)
+        write_atomic(self.checkpoint, lambda file: file.write(content.getbuffer()))
 
     def load_checkpoint(self):
         """The checkpoint on the CPU; UserError if it is missing, damaged or not of this project."""
@@ -166,7 +192,13 @@ class Run:
         if not path.is_file():
             raise UserError(f"{path} is missing: {self.path} is not a whole run")
         try:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()  # torch does not look at the checksums
+            if damaged is not None:
+                raise UserError(f"{path} is damaged: its checksum does not fit; train again")
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except UserError:
+            raise
         # torch raises many types of errors, such as those of pickle, for other files; weights_only
         # executes no code from the file.
         except Exception as error:
@@ -183,24 +215,34 @@ class Run:
         return checkpoint | {"config": self._config_of(checkpoint["config"], path.name)}
 
     def append_log(self, record):
-        """Append a line to the log by one write, so that a kill leaves no part of a line."""
-        line = json.dumps(record) + "\n"
-        handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        """Append a line to the log by one write, so that a kill leaves no part of a line.
+
+        What is not finite becomes null. A full disk leaves no part of a line either.
+        """
+        numbers = {n: v if v is None or math.isfinite(v) else None for n, v in record.items()}
+        line = (json.dumps(numbers) + "\n").encode()
+        with stage(f"{self.log} cannot be written"):
+            handle = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                length = os.fstat(handle).st_size
+                if os.write(handle, line) < len(line):
+                    os.ftruncate(handle, length)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(handle)
 
     def read_log(self):
         if not self.log.exists():
             return []
-        try:
-            # Text after the last line break is incomplete: being written, or cut by a full disk.
-            records = [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
-            if not all(isinstance(r, dict) and isinstance(r.get("epoch"), int) for r in records):
-                raise ValueError
-        except ValueError:
-            raise UserError(f"{self.log} is damaged: a line is not an epoch's JSON") from None
+        with stage(f"{self.log} is damaged: a line is not an epoch's JSON"):
+            # Text after the last line break is incomplete: it is being written.
+            lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
+            records = [json.loads(line) for line in lines]
+            for record in records:
+                if type(record["epoch"]) is not int:
+                    raise TypeError(f"its epoch is {record['epoch']!r:.60}")
+                if wrong := [v for v in record.values() if not isinstance(v, int | float | None)]:
+                    raise TypeError(f"it holds {wrong[0]!r:.60}")
         return records
 
     def trim_log(self, epoch):
@@ -209,10 +251,11 @@ class Run:
         write_atomic(self.log, lambda file: file.write("".join(kept).encode()))
 
 
-def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
+def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None, held=None):
     """Create a run whose folder appears with its config and first checkpoint.
 
-    `rows` are two References, of training rows and of held-out rows, which the run keeps.
+    `rows` are two References, of training rows and of held-out rows, which the run keeps. The run's
+    lock against other training is entered into the ExitStack `held` before the folder appears.
     """
     runs_dir = Path(runs_dir)
     refuse_name(runs_dir, name, overwrite)
@@ -224,6 +267,8 @@ def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
         raise UserError(f"--runs-dir {runs_dir}: cannot be written: {error.strerror}") from error
     try:
         run = Run(staging)
+        if held is not None:
+            held.enter_context(run.locked())
         run.figures.mkdir()
         run.save_config(config)
         run.save_checkpoint(checkpoint)
@@ -234,7 +279,7 @@ def create_run(runs_dir, name, overwrite, config, checkpoint, rows=None):
                 for name, array in part._asdict().items()
                 if array is not None
             }
-            write_atomic(run.rows, lambda file: np.savez_compressed(file, **arrays))
+            write_arrays(run.rows, arrays)
         run.log.touch()
         return Run(_move_into_place(staging, runs_dir, name, overwrite))
     except BaseException:
@@ -249,8 +294,8 @@ def refuse_name(runs_dir, name, overwrite):
             f"--run {name!r}, expected a name of letters, digits, '_', '-' and '.', 100 at most"
         )
     target = None if name is None else Path(runs_dir) / name
-    if target and overwrite and target.exists() and not (target / "config.json").is_file():
-        raise UserError(f"{target} is not a run, so --overwrite leaves it; choose another --run")
+    if target and overwrite and target.exists():
+        refuse_others_files(target)
     if target and not overwrite and target.exists():
         raise UserError(
             f"run {target} exists; choose another --run, add --overwrite to replace "
@@ -259,6 +304,18 @@ def refuse_name(runs_dir, name, overwrite):
     if target and target.exists():
         with Run(target).replaceable():  # raises UserError if the run is in training or in use
             return
+
+
+def refuse_others_files(target):
+    """Raise UserError unless all in a folder is what this program writes into a run."""
+    if not all((target / name).is_file() for name in ("checkpoint.pt", "config.json")):
+        raise UserError(f"{target} is not a run, so --overwrite leaves it; choose another --run")
+    for path in target.iterdir():
+        if path.suffix not in OWN_ENDINGS and path.name not in OWN_NAMES:
+            raise UserError(
+                f"{target} holds {path.name}, which is not of a run, so --overwrite leaves it; "
+                "move it, or choose another --run"
+            )
 
 
 def _move_into_place(staging, runs_dir, name, overwrite):
@@ -287,7 +344,11 @@ def _move_into_place(staging, runs_dir, name, overwrite):
                 raise
             shutil.rmtree(old)
     else:
-        os.rename(staging, target)
+        try:
+            os.rename(staging, target)
+        except OSError:
+            refuse_name(runs_dir, name, overwrite)  # another process has taken the name
+            raise
     return target
 
 

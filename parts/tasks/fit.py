@@ -21,6 +21,7 @@ from parts.training.loop import Training
 
 # Fewest training rows whose terms are measured where cells are hidden, and times of doing so.
 N_WATCHED, N_WATCHES = 100, 10
+N_PROBED = 64  # most training rows by which a run is found to have diverged
 BOUND_SAMPLES, MOST_DECODED = 64, 2**16  # most samples of z per held-out row, and of all rows
 
 
@@ -48,6 +49,20 @@ class Fitted:
     def in_question(self):
         """Whether the training rows may hold odd ones, which training then left out."""
         return self.config is not None and self.config.training.trim > 0
+
+    @property
+    def steps_per_epoch(self):
+        size = self.config.training.batch_size
+        return 1 if size == "full" else math.ceil(self.n_train / size)
+
+    def has_diverged(self):
+        """Whether most of a sample of the training rows have no finite bound on log p(x)."""
+        some = self.train.take(random_rows(len(self.train.x), N_PROBED))
+        rows = Batch.on(self.device, some.x, some.y, some.mask)
+        with fixed_randomness():
+            rows = rows._replace(x=self.model.likelihood.draw(rows.x))
+            elbo = self.model.terms(rows).elbo
+        return bool((~torch.isfinite(elbo)).float().mean() > 0.5)
 
     @property
     def sees_near_copies(self):

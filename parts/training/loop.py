@@ -38,17 +38,20 @@ class Position:
         if stats.pop("skipped"):
             self.skipped, self.streak = self.skipped + 1, self.streak + 1
             if self.streak >= MAX_BAD_STEPS:
-                raise UserError(
-                    f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had "
-                    "a non-finite loss or gradient; what was saved is kept; try a lower lr "
-                    "in a new run"
-                )
+                self.refuse_to_end()
             n, stats = 0, dict.fromkeys(stats, 0.0)
         else:
             self.streak = 0
         for name, value in stats.items():
             total, rows = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + n * value, rows + n)
+
+    def refuse_to_end(self):
+        """Raise UserError for steps in a row that were skipped."""
+        raise UserError(
+            f"diverged in epoch {self.epoch + 1}: {self.streak} steps in a row had a non-finite "
+            "loss or gradient; what was saved is kept; try a lower lr in a new run"
+        )
 
     def finish_epoch(self):
         """The epoch's means over rows, None where every step was skipped; starts the next epoch."""
@@ -187,6 +190,8 @@ class Training:
                     yield None
                     next_look = time.monotonic() + LOOK_SECONDS
             self.look()
+            if at.epoch + 1 == epochs and at.streak >= steps_per_epoch:
+                at.refuse_to_end()
             last_step = first_step + steps_per_epoch - 1
             yield at.finish_epoch() | scheduled(last_step)
 

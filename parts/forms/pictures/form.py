@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import refuse_existing
+from parts.files import as_argument, refuse_existing
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import Codec, Form
 from parts.forms.pictures import picture_files, shapes, sheets
@@ -72,7 +72,7 @@ class Pictures(Form):
         if verb == "generate":
             raise UserError(
                 f"{path} holds pictures, which need a run: train one by python train.py --data "
-                f"{path} --run NAME, and then python generate.py --run NAME"
+                f"{as_argument(path)} --run NAME, and then python generate.py --run NAME"
             )
         raise UserError(
             f"{path} holds pictures, which need a run: train one on complete pictures, as by "

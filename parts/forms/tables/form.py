@@ -1,6 +1,5 @@
 """Tables: mixed columns with holes from .csv, .tsv, .parquet, .npy and .npz files."""
 
-import shlex
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import output_of
+from parts.files import as_argument, output_of
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import TEXT, Encoded, Form, Source, Split
 from parts.forms.tables import encoding, kinds, relation_search, relations, table_files
@@ -177,7 +176,7 @@ class Tables(Form):
 
     def next_commands(self, data):
         evaluate, plot, generate = super().next_commands(data)
-        name = shlex.quote(str(data))
+        name = as_argument(data).replace("{", "{{").replace("}", "}}")
         own = [f"detect.py {name} {{flags}}", f"impute.py {name} {{flags}}"]
         return [evaluate, plot, *(own if Path(data).is_file() else []), generate]
 

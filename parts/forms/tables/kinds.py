@@ -1,13 +1,12 @@
 """Infer the kinds of the columns of a table, and fit their scaling to the training cells."""
 
-import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from parts.errors import UserError
+from parts.files import read_json
 from parts.forms import cells
 from parts.forms.tables.orders import known_order
 from parts.forms.units import DISCRETE, KNEE, Column, modelled, standardize
@@ -520,21 +519,14 @@ def describe(columns, most=40):
 
 def requested_kinds(columns, kind):
     """Map names of columns to a kind or dict, from --columns and from --kind, which wins."""
-    specs = {}
-    if columns is not None:
-        try:
-            specs = json.loads(Path(columns).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"--columns {columns}: not a readable JSON file: {error}") from None
+    specs = {} if columns is None else read_json(columns)
     if not isinstance(specs, dict):
         raise UserError(f"--columns {columns}: expected an object that maps names to kinds")
     for name, spec in (specs := specs | dict(kind or [])).items():
         spec = spec if isinstance(spec, dict) else {"kind": spec}
-        if spec.get("kind") not in KINDS or set(spec) - {"kind", "levels"}:
-            raise UserError(
-                f"kind of {name!r} is {spec.get('kind', spec)!r}, "
-                f"expected one of {', '.join(KINDS)}"
-            )
-        if not isinstance(spec.get("levels", []), list):
-            raise UserError(f"levels of {name!r} are {spec['levels']!r}, expected a list")
+        found, levels = spec.get("kind", spec), spec.get("levels", [])
+        if not isinstance(found, str) or found not in KINDS or set(spec) - {"kind", "levels"}:
+            raise UserError(f"kind of {name!r} is {found!r}, expected one of {', '.join(KINDS)}")
+        if not isinstance(levels, list) or any(isinstance(one, list | dict) for one in levels):
+            raise UserError(f"levels of {name!r} are {levels!r}, expected a list of cells")
     return specs

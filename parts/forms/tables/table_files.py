@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from parts import files
-from parts.errors import UserError
+from parts.errors import UserError, stage
 from parts.forms import arrays
 from parts.forms.config import DataConfig
 
@@ -56,10 +56,7 @@ def read(path, config=None):
 def refuse_unreadable(path, readers):
     """Raise UserError unless the path is a file with the ending of a reader."""
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, expected a file ending in {', '.join(readers)}")
+    files.refuse_no_file(path, f"a file ending in {', '.join(readers)}")
     if path.suffix.lower() not in readers:
         raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(readers)}")
 
@@ -69,16 +66,8 @@ def parse(path, readers):
     refuse_unreadable(path, readers)
     path = Path(path)
     ending = path.suffix.lower()
-    try:
+    with stage(f"{path} cannot be read as {ending}"):
         return readers[ending](path)
-    except UserError:
-        raise
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
-    # These are the errors of parsers for broken files; the first line names the fault.
-    except (*arrays.BROKEN, csv.Error) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path}: cannot be read as {ending}: {reason[0]}") from error
 
 
 def _read_text(path, config):
@@ -270,7 +259,7 @@ def _write_npy(frame, like, path, file):
 
 def _write_npz(frame, like, path, file):
     name, others = like.as_written.get("name", "X"), like.as_written.get("others", {})
-    np.savez_compressed(file, **others | {name: frame.to_numpy(np.float64)})
+    files.write_npz(file, others | {name: frame.to_numpy(np.float64)})
 
 
 READERS = {
