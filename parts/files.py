@@ -205,7 +205,10 @@ def refuse_output(path, overwrite, source=None, endings=None):
         raise UserError(f"--out {path} is a folder, expected the name of a file")
     if source is not None and path.exists() and path.samefile(source):
         raise UserError(f"--out {path} is the file that is read; choose another name")
-    refuse_existing(path, overwrite)
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"{path} exists; add --overwrite to replace it, or name another output by --out"
+        )
     refuse_unwritable(path)
 
 
@@ -218,15 +221,6 @@ def refuse_unwritable(path):
     with stage(f"{path} cannot be written"):
         os.close(open_new(trial))
         trial.unlink(missing_ok=True)
-
-
-def refuse_existing(path, overwrite, sheet_beside=None):
-    """Raise UserError if `path` exists, which may be a sheet of pictures beside the output."""
-    if path.exists() and not overwrite:
-        where = f", where the sheet of pictures beside {sheet_beside} goes" if sheet_beside else ""
-        raise UserError(
-            f"{path} exists{where}; add --overwrite to replace it, or name another output by --out"
-        )
 
 
 def output_of(path, word, ending=None):

@@ -304,14 +304,14 @@ def test_damaged_pictures_are_named(tmp_path):
         except UserError as error:
             messages.append(str(error))
     assert len(messages) > len(contents) // 2
-    start = f"{tmp_path / 'a.png'} cannot be read as a picture: "
+    start = f"{tmp_path / 'a.png'} cannot be read as a picture, because "
     assert {message[: len(start)] for message in messages} == {start}
 
 
 def test_a_bomb_is_refused(tmp_path, monkeypatch):
     Image.fromarray(GREY[0]).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15)
-    with pytest.raises(UserError, match="cannot be read as a picture: Image size"):
+    with pytest.raises(UserError, match="cannot be read as a picture, because Image size"):
         load(tmp_path)
 
 
@@ -405,7 +405,7 @@ def test_a_damaged_gz(tmp_path, damage):
     content = path.read_bytes()
     spoilt = content[:-6] + b"xx" + content[-4:]
     path.write_bytes({"cut": content[:200], "garbage": b"abc" * 50, "checksum": spoilt}[damage])
-    with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz cannot be read: "):
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz cannot be read, because "):
         load("mnist", data_dir=str(tmp_path))
 
 

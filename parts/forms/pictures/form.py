@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import as_argument, refuse_existing
+from parts.files import as_argument
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import Codec, Form
 from parts.forms.pictures import picture_files, shapes, sheets
@@ -108,8 +108,10 @@ class Pictures(Form):
 
     def score_outputs(self, path, out, overwrite):
         outputs = super().score_outputs(path, out, overwrite)
-        sheet = outputs[0].with_suffix(".png")
-        refuse_existing(sheet, overwrite, outputs[0])
+        # Among the pictures that are scored a sheet must not be taken for one of them.
+        inside = Path(path).resolve() in outputs[0].resolve().parents
+        sheet = outputs[0].with_suffix(".scored.png" if inside else ".png")
+        sheets.refuse_existing(sheet, overwrite, outputs[0])
         return [*outputs, sheet]
 
     def write_scores(self, source, codec, scored, outputs, fitted):
@@ -140,7 +142,7 @@ class Pictures(Form):
                 raise UserError(
                     f"--out {each}: expected a name ending in .npy or .npz for pictures"
                 )
-        refuse_existing(outputs[0].with_suffix(".png"), overwrite, outputs[0])
+        sheets.refuse_existing(outputs[0].with_suffix(".png"), overwrite, outputs[0])
         return outputs
 
     def refuse_filling(self, source, outputs, statistic, interval):
@@ -191,7 +193,7 @@ class Pictures(Form):
         out = Path(out or self.default_samples)
         table_files.refuse_output(out, overwrite)
         sheet = out.with_suffix(".png")
-        refuse_existing(sheet, overwrite, out)
+        sheets.refuse_existing(sheet, overwrite, out)
         return [out, sheet]
 
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):

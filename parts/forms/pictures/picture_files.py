@@ -4,23 +4,27 @@ The result is a Source of bytes 0..255 or float32 in [0, 1], channels first. No 
 whole array; encoding makes the float32 rows of each split.
 """
 
+import contextlib
 import gzip
 import math
 import struct
 import warnings
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from parts.errors import UserError
+from parts import memory
+from parts.errors import UserError, stage
 from parts.forms import arrays
 from parts.forms.base import Source
 from parts.forms.pictures.shapes import names
 from parts.forms.tables import table_files
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")  # what is in such files, whatever their endings
+BYTES_PER_PIXEL = 4  # least that a pixel takes, as float32 in training
+BYTES_PER_COLUMN = 1000  # least that a column of a run takes
 # The first four bytes of an idx file of unsigned bytes, and its number of axes.
 IDX_MAGIC = {"images": (2051, 3), "labels": (2049, 1)}
 
@@ -71,6 +75,7 @@ def of_array(array, labels, path):
             "in [0, 1]"
         )
     shape = (1, *shape[1:]) if array.ndim == 3 else shape[1:]
+    refuse_size(path, math.prod(shape))
     if array.dtype.kind == "f":
         low, high = array.min(), array.max()
         if not 0 <= low <= high <= 1:  # also false for NaN
@@ -109,6 +114,7 @@ def read_folder(folder, size=None, grey=False):
     With `size` the middle square of each, resized to size x size. All are RGB if one has colour.
     """
     folder, inside = Path(folder), list_pictures(folder)
+    refuse_beyond_memory(folder, inside, size)
     pictures = []
     for path in inside:
         pictures.append(read_picture(folder / path, size, grey))
@@ -128,24 +134,46 @@ def read_folder(folder, size=None, grey=False):
     return source(x, shape, labels)
 
 
+def refuse_beyond_memory(folder, inside, size):
+    """Raise UserError for pictures that are too large together, by their headers."""
+    sizes = []
+    for path in inside:
+        with opened(folder / path) as image:
+            sizes.append(size * size if size else image.size[0] * image.size[1])
+    refuse_size(folder, max(sizes))
+    what = f"{folder}: {len(inside)} pictures"
+    memory.refuse_beyond_memory(what, sum(sizes), BYTES_PER_PIXEL, "pixels in all")
+
+
+def refuse_size(path, n_pixels):
+    """Raise UserError for a picture with so many pixels, each of which is a column."""
+    what = f"{path}: a model of {n_pixels} pixels"
+    memory.refuse_beyond_memory(what, n_pixels, BYTES_PER_COLUMN, "pixels a picture")
+
+
+@contextlib.contextmanager
+def opened(path):
+    """An image of Pillow's, of which only the header is read yet; any error is a UserError.
+
+    The formats are named: Pillow would start other programs for some that it knows.
+    """
+    from PIL import Image
+
+    with stage(f"{path} cannot be read as a picture"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+
+
 def read_picture(path, size=None, grey=False):
     """A picture as bytes, [H, W] or [H, W, 3], rotated by its EXIF orientation."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image = as_grey_or_rgb(ImageOps.exif_transpose(image))
+    with opened(path) as image:
+        image = as_grey_or_rgb(ImageOps.exif_transpose(image))
         image = image.convert("L") if grey else image
         return np.asarray(image if size is None else ImageOps.fit(image, (size, size)))
-    # Pillow raises these for damaged files; a SyntaxError stands for a broken chunk of a PNG.
-    except (
-        *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
-        *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-    ) as error:
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"{path} cannot be read as a picture: {reason[0]}") from error
 
 
 def as_grey_or_rgb(image):
@@ -169,27 +197,33 @@ def as_grey_or_rgb(image):
 
 def read_idx(folder, part, what):
     """Read <part>-<what>-idx<axes>-ubyte, gzipped or not; None if the file does not exist."""
-    magic, n_axes = IDX_MAGIC[what]
+    n_axes = IDX_MAGIC[what][1]
     names = [f"{part}-{what}{dot}idx{n_axes}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
     path = next((Path(folder) / n for n in names if (Path(folder) / n).is_file()), None)
     if path is None:
         return None
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    open_file = gzip.open if path.suffix == ".gz" else open
+    with stage(f"{path} cannot be read"), open_file(path, "rb") as file:
+        return idx_array(file, path, what)
+
+
+def idx_array(file, path, what):
+    """The array of an open idx file; its header says how many bytes are read."""
+    magic, n_axes = IDX_MAGIC[what]
     start = 4 * (1 + n_axes)
-    found = int.from_bytes(content[:4], "big")
-    if found != magic or len(content) < start:
-        header = f"the mark of idx {what}, and {start} bytes or more, not {len(content)}"
-        raise UserError(f"{path} begins with {found}, expected {magic}, {header}")
-    shape = struct.unpack(f">{n_axes}I", content[4:start])
-    n_bytes = len(content) - start
-    if n_bytes != math.prod(shape) or 0 in shape:
-        of = " x ".join(map(str, shape))
-        raise UserError(f"{path} holds {n_bytes} bytes after its header, expected {of}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    header = file.read(start)
+    found = int.from_bytes(header[:4], "big")
+    if found != magic or len(header) < start:
+        expected = f"the mark of idx {what}, and {start} bytes or more, not {len(header)}"
+        raise UserError(f"{path} begins with {found}, expected {magic}, {expected}")
+    shape = struct.unpack(f">{n_axes}I", header[4:])
+    n_bytes, of = math.prod(shape), " x ".join(map(str, shape))
+    memory.refuse_beyond_memory(f"{path}: {of}", n_bytes, BYTES_PER_PIXEL, "bytes")
+    content = file.read(n_bytes + 1)
+    if len(content) != n_bytes or not n_bytes:
+        held = f"{len(content)} bytes{' or more' if len(content) > n_bytes else ''}"
+        raise UserError(f"{path} holds {held} after its header, expected {of}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_idx_set(folder, name):

@@ -6,9 +6,11 @@ from functools import partial
 import numpy as np
 
 from parts import files
+from parts.errors import UserError
 
 LINE_COLOR = (0.816, 0.894, 0.941)  # pale blue, which no grey picture contains
 HOLE_COLOR = (0.90, 0.45, 0.15)  # orange for missing pixels
+OWNER = "parts.forms.pictures.sheets"  # who wrote a sheet, in its own words
 LONGEST = 2000  # most pixels of the longer side of an enlarged sheet
 MOST_ACROSS = 10  # most pictures in a row of a square sheet
 
@@ -54,10 +56,35 @@ def square_of(x, shape, colors):
 
 def write(path, shown):
     """Write pictures [down, across, H, W, 3] as one PNG file."""
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     canvas = sheet(shown)
     times = max(1, min(6, LONGEST // max(canvas.shape[:2])))
     image = Image.fromarray(np.round(255 * canvas).astype(np.uint8))
     image = image.resize([times * n for n in image.size], Image.Resampling.NEAREST)
-    files.write_atomic(path, partial(image.save, format="PNG"))
+    owner = PngImagePlugin.PngInfo()
+    owner.add_text("Software", OWNER)
+    files.write_atomic(path, partial(image.save, format="PNG", pnginfo=owner))
+
+
+def refuse_existing(path, overwrite, beside):
+    """Raise UserError if `path`, for the sheet beside the output `beside`, must not be replaced.
+
+    The user has named the output only, so even --overwrite replaces nothing but a sheet.
+    """
+    where = f"{path} exists, where the sheet of pictures beside {beside} goes"
+    if path.exists() and not overwrite:
+        raise UserError(f"{where}; add --overwrite to replace it, or name another output by --out")
+    if path.exists() and not is_sheet(path):
+        raise UserError(f"{where}, and it is no such sheet: name another output by --out")
+
+
+def is_sheet(path):
+    """Whether a file is a sheet that `write` has written."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return image.text.get("Software") == OWNER
+    except (OSError, SyntaxError, ValueError):  # no picture
+        return False
