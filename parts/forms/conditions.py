@@ -227,7 +227,8 @@ def given_cells(text, columns):
         if not seen[0, 0]:
             what = f"one of {', '.join(column.levels)}" if column.levels else "a number"
             if column.is_moment:
-                what = f"one such as {column.text_of([column.centre])[0]}"
+                example = column.text_of([column.centre])[0]
+                what = f"{'a date' if column.is_date else 'a time'} such as {example}"
             raise UserError(f"--given {pair!r}: {cell!r} is no {column.kind} cell, expected {what}")
         x[0, j], mask[0, j], cells[name] = row[0, 0], 1, cell.strip()
     if not mask.any():

@@ -43,6 +43,9 @@ class Column:
     spikes: list = field(default_factory=list)  # values far outside, each with its share of cells
     n_seen: int = 0  # training cells that are not missing
     n_unread: int = 0  # and those among them that could not be read
+    part_of: list = field(
+        default_factory=list
+    )  # of a column of answers: its name, ..., see answers
     why: str = ""  # the reason if the column is ignored
     condition: bool = False  # whether the column is a condition
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells, units
+from parts.forms.tables import answers
 
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 TOLD = 3.0  # nats from which a Strange cell is a reason
@@ -337,23 +338,26 @@ def numeric(series, path):
     return values
 
 
-def encode_file(file, columns):
-    """Encode a File by the `columns` of a run, see `encode`.
+def name_columns(file, columns):
+    """Give the columns of an array, which have no names, those of a run, in place."""
+    if file.path.suffix.lower() in (".npy", ".npz") and len(columns) == file.frame.shape[1]:
+        file.frame.columns = [column.name for column in columns]
 
-    The columns of the file may be in any order; notes name missing and new columns. The columns of
-    an array have no names and get those of the run.
+
+def encode_file(frame, columns, path):
+    """Encode the table of the file at `path` by the `columns` of a run, see `encode`.
+
+    The columns of the file may be in any order; notes name missing and new columns.
     """
-    path = file.path
     kept = units.modelled(columns)
-    if path.suffix.lower() in (".npy", ".npz") and len(columns) == file.frame.shape[1]:
-        file.frame.columns = [c.name for c in columns]
-    if not {column.name for column in kept} & set(file.frame.columns):
+    if not {column.name for column in kept} & set(frame.columns):
         raise UserError(
             f"{path} has none of the columns that the run was trained on "
             f"({', '.join(c.name for c in kept[:5])}, ...): is it a run of another table?"
         )
-    x, mask, odd, notes = encode(file.frame, columns)
-    added = [name for name in file.frame.columns if name not in {c.name for c in columns}]
+    x, mask, odd, notes = encode(frame, columns)
+    notes += answers.unread(frame, columns)
+    added = [name for name in frame.columns if name not in {c.name for c in columns}]
     if added:
         shown = ", ".join(map(repr, added[:5])) + (", ..." if len(added) > 5 else "")
         notes.append(f"columns that the run does not know are kept as they are: {shown}")

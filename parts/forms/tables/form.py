@@ -10,7 +10,14 @@ from parts.errors import UserError
 from parts.files import as_argument, output_of
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import TEXT, Encoded, Form, Source, Split
-from parts.forms.tables import encoding, kinds, relation_search, relations, table_files
+from parts.forms.tables import (
+    answers,
+    encoding,
+    kinds,
+    relation_search,
+    relations,
+    table_files,
+)
 
 PRESETS_OF_VERBS = ("detect", "impute", "generate")
 
@@ -110,17 +117,19 @@ class Tables(Form):
         marks = config.missing or (), config.keep or ()
         columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted, *marks)
         ordered = conditions.in_order(columns, given, source.names)
-        found = relation_search.find(frame.iloc[np.sort(rows)], ordered, config.relations)
+        frame = answers.expanded(frame.iloc[np.sort(rows)], ordered)
+        found = relation_search.find(frame, ordered, config.relations)
         return self.codec(self.name, ordered, (len(units.modelled(columns)),), found)
 
     def encode(self, source, codec, parts, config):
         if config.scaling != "kinds":
             return super().encode(source, codec, parts, config)
         y, notes = conditions.conditions_of_source(source, codec.conditions)
-        x, mask, strange, own = encoding.encode(frame_of(source), codec.columns)
+        frame = answers.expanded(frame_of(source), codec.columns)
+        x, mask, strange, own = encoding.encode(frame, codec.columns)
         if isinstance(source, TableSource):
             own = [*encoding.notes_on_rows(source, source.empty), *own]
-        values = codec.rules.values(frame_of(source)) if codec.rules else None
+        values = codec.rules.values(frame) if codec.rules else None
         if isinstance(source, TableSource):  # scripts that fit a run to a file need all rows
             source.encoded = codec, Encoded(x, mask, y, strange, [*own, *notes], values)
         whole = Split(x, y, None if mask.all() else mask, source.labels, source.factors, values)
@@ -137,9 +146,11 @@ class Tables(Form):
             for column in codec.columns
             if not (column.condition and column.name == label) or label in file.frame
         ]
-        x, mask, strange, notes = encoding.encode_file(file, own)
+        encoding.name_columns(file, own)
+        frame = answers.expanded(file.frame, own)
+        x, mask, strange, notes = encoding.encode_file(frame, own, file.path)
         notes = [*encoding.notes_on_rows(source, source.empty), *notes]
-        frame = file.frame.assign(**{label: file.labels}) if labelled else file.frame
+        frame = frame.assign(**{label: file.labels}) if labelled else frame
         y, more = conditions.conditions_of_file(frame, file.path, codec.columns, y_train)
         values = codec.rules.values(frame) if codec.rules else None
         return Encoded(x, mask, y, strange, [*notes, *more], values)
@@ -197,8 +208,9 @@ class Tables(Form):
     def explain(self, scorer, source, encoded, chosen, typical):
         from parts.forms.tables import explanations
 
-        why = explanations.explain(scorer, source.file.frame, encoded, chosen, typical)
-        parts = [encoding.words_of(encoded.strange, source.file.frame, chosen), why]
+        frame = answers.expanded(source.file.frame, scorer.columns)
+        why = explanations.explain(scorer, frame, encoded, chosen, typical)
+        parts = [encoding.words_of(encoded.strange, frame, chosen), why]
         if scorer.rules is not None:
             parts.insert(0, scorer.rules.words(scorer.rules.broken(encoded.values[chosen])))
         return ["; ".join(filter(None, several)) for several in zip(*parts, strict=True)]
@@ -227,13 +239,14 @@ class Tables(Form):
                     raise UserError(f"{source.path} has a column named {name!r} already; rename it")
 
     def holes(self, source, codec):
-        frame = source.file.frame
+        frame = answers.expanded(source.file.frame, codec.columns)
         found = np.column_stack([encoding.holes(frame, column) for column in codec.modelled])
         return found & ~source.empty[:, None]  # nothing is known of a row without a cell
 
     def n_left_empty(self, source, codec):
         """The number of empty cells in columns that are not modelled."""
-        others = [column for column in codec.columns if column not in codec.modelled]
+        split = {column.part_of[0] for column in codec.columns if column.part_of}
+        others = [c for c in codec.columns if c not in codec.modelled and c.name not in split]
         return sum(int(encoding.holes(source.file.frame, c).sum()) for c in others)
 
     def notes_on_filling(self, encoded, codec, fitted):
@@ -248,10 +261,12 @@ class Tables(Form):
     def write_filled(self, source, codec, holes, todo, filled, outputs, fitted):
         from parts.forms.tables import samples
 
+        original = answers.expanded(source.file.frame, codec.columns)
         frames = [
-            samples.with_cells(source.file.frame, codec.modelled, holes, todo, values)
+            samples.with_cells(original, codec.modelled, holes, todo, values)
             for values in (filled.values, *filled.draws[: len(outputs) - 1])
         ]
+        frames = [answers.folded(frame, codec.columns) for frame in frames]
         if filled.bounds is not None:
             samples.add_bounds(
                 frames[0], source.file.frame, codec.modelled, holes, todo, filled.bounds
@@ -282,7 +297,7 @@ class Tables(Form):
         frame = samples.as_frame(*rows, codec.columns)
         for name, text in (cells or {}).items():
             frame[name] = np.where((frame[name] != "").to_numpy(), text, "")
-        frame = frame.assign(**given)
+        frame = answers.folded(frame.assign(**given), codec.columns)
         return [samples.write(frame, codec.columns, out)]
 
 

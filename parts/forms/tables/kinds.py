@@ -8,6 +8,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.files import read_json
 from parts.forms import cells
+from parts.forms.tables import answers
 from parts.forms.tables.orders import known_order
 from parts.forms.units import DISCRETE, KNEE, Column, modelled, standardize
 
@@ -70,7 +71,16 @@ def fit(frame, specs=None, missing=(), keep=()):
         raise UserError(f"a kind is given for {unknown[0]!r}, but the columns are {names}")
     marks = marks_of(frame, specs, missing, keep)
     hints = hints_of(frame, marks)
-    columns = [fit_column(n, frame[n], specs.get(n), marks[n], hints) for n in frame.columns]
+    columns = []
+    for name in frame.columns:
+        spec = specs.get(name)
+        several = None
+        if spec is None:
+            several = answers.find(frame[name], marks[name] or cells.MISSING)
+        if several is not None:
+            columns += answers.columns_of(name, *several, marks[name], len(frame))
+        else:
+            columns.append(fit_column(name, frame[name], spec, marks[name], hints))
     if all(column.kind == "ignore" for column in columns):
         reasons = "; ".join(f"{c.name!r}: {c.why}" for c in columns[:3])
         raise UserError(
@@ -92,7 +102,7 @@ def marks_of(frame, specs, missing=(), keep=()):
     own = marks_given(frame.columns, missing, keep)
     words = {name: set(map(str.lower, cells.counts(frame[name], cells.WORDS))) for name in frame}
     # A word in a column of numbers marks missing cells, there and in the other columns.
-    kept_words = {name: answers(frame[name]) if words[name] else None for name in frame}
+    kept_words = {name: holds_words(frame[name]) if words[name] else None for name in frame}
     marking = set().union(*(words[name] for name in frame if kept_words[name] == "numbers"))
     found = {}
     for name in frame.columns:
@@ -125,7 +135,7 @@ def marks_given(names, missing, keep):
     return found
 
 
-def answers(series):
+def holds_words(series):
     """What a column of text is beside its marks: "numbers", "answers" for few words, or ""."""
     reading = cells.reading_of(series)
     if reading is not None and reading.share >= cells.MOSTLY:

@@ -265,7 +265,8 @@ class Search:
         share = holes.mean(0)
         for b in np.flatnonzero((share > 0.002) & (share <= 1 - MIN_SHUFFLED)):
             for a, column in enumerate(self.columns):
-                if a == b:
+                in_one_cell = column.part_of[:1] == self.columns[b].part_of[:1] != []
+                if a == b or in_one_cell:  # the answers in a cell are all empty where it is
                     continue
                 names = [self.names[b], self.names[a]]
                 both = holes[:, a] & holes[:, b]
