@@ -4,14 +4,14 @@ Model units are numbers near 0 for `real` and `positive` columns, the count itse
 category.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells
 from parts.forms.cells import LARGEST
-from parts.model.limits import FARTHEST_SEEN
+from parts.model.limits import AT_LIMIT, FARTHEST_SEEN
 
 DISCRETE = ("binary", "categorical", "ordinal")
 MAX_SCALED = 1e15  # largest linearly scaled cell, in standard deviations from the mean
@@ -39,6 +39,8 @@ class Column:
     whole: bool = False  # whether all cells are whole numbers
     low: float | None = None  # smallest value: 0 where no training cell is negative, or a bound
     high: float | None = None  # largest value, where training cells end at a bound
+    below: float | None = None  # the limit of cells such as <0.5, which lie below it
+    above: float | None = None  # that of cells such as >100
     marks: list | None = None  # of missing cells, in lower case; None: cells.MISSING
     spikes: list = field(default_factory=list)  # values far outside, each with its share of cells
     n_seen: int = 0  # training cells that are not missing
@@ -91,14 +93,25 @@ class Column:
             values = mu
         return self.bounded(values)
 
+    @property
+    def limits(self):
+        """`below` and `above` in model units, NaN where there is no such limit."""
+        ends = [np.nan if end is None else end for end in (self.below, self.above)]
+        return tuple(self.to_model(np.array(ends)).tolist())
+
     def log_det(self, x, user=True):
         """log |d model / d value| at x in model units; without `user` only that of the asinh.
 
         Without `user` densities stay in model units except for the asinh, so that neither the unit
-        of a column nor the logarithm of a positive one changes its weight.
+        of a column nor the logarithm of a positive one changes its weight. A cell beyond a limit
+        has a probability and no density: 0.
         """
         if self.levels or self.is_count:
             return np.zeros_like(x, np.float64)
+        if self.below is not None or self.above is not None:
+            beyond = np.any([np.abs(x - end) <= AT_LIMIT for end in self.limits], axis=0)
+            inner = replace(self, below=None, above=None)
+            return np.where(beyond, 0.0, inner.log_det(x, user))
         g = np.asarray(x, np.float64) * self.scale + self.shift
         unit = -np.log(self.scale) if user else 0.0
         if self.curve == "asinh":  # d g / d z = 1 / sqrt(1 + (z / KNEE)^2) = 1 / cosh(g / KNEE)
@@ -174,6 +187,24 @@ class Column:
         for value, _ in self.spikes:
             values[values == value] = np.nan
         return values, sides
+
+    def encoded(self, values, sides):
+        """Model units [N] of values as `read` gives them; NaN where a limit is not the column's.
+
+        A cell beyond a limit of the column is that limit, and no other cell is within AT_LIMIT of
+        it: so a likelihood knows which cells are censored.
+        """
+        x = self.to_model(values)
+        for side, end, limit in zip((-1, 1), (self.below, self.above), self.limits, strict=True):
+            beyond = sides == side
+            if end is None:
+                x[beyond] = np.nan
+                continue
+            near = (np.abs(x - limit) <= 2 * AT_LIMIT) & ~beyond
+            x[near] = limit - 3 * side * AT_LIMIT
+            inside = side * (values - end) < 0  # such as <1 where the limit is 0.5
+            x[beyond] = np.where(inside[beyond], np.nan, limit)
+        return x
 
     @property
     def own_marks(self):

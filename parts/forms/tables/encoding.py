@@ -53,7 +53,7 @@ def encode(frame, columns, dtype=np.float32):
         odd += found
         there = ~np.isnan(values)
         mask[:, j] = there
-        x[there, j] = values[there] if column.levels else column.to_model(values[there])
+        x[there, j] = values[there]
         for mark, count in cells.counts(series, column.own_marks).items():
             marks.setdefault(mark, {})[column.name] = count
     odd += changed_constants(frame, columns)
@@ -62,11 +62,15 @@ def encode(frame, columns, dtype=np.float32):
 
 
 def values_of(series, column):
-    """The values of a column's cells, or the codes of its levels, float64 [N]; and Strange cells.
-
-    Values are NaN where a cell is missing or Strange.
+    """A column's cells in model units, float64 [N], and Strange cells; NaN where one is missing or
+    Strange.
     """
-    values = codes_of_levels(series, column) if column.levels else column.read(series)[0]
+    if column.levels:
+        values = codes_of_levels(series, column)
+        x = values
+    else:
+        values, sides = column.read(series)
+        x = column.encoded(values, sides)
     found = []
     unread = np.isnan(values)
     if unread.any():
@@ -81,8 +85,12 @@ def values_of(series, column):
     if impossible.any():
         why = f"is impossible in a {column.kind} column"
         found.append(strange(series, column, impossible, IMPOSSIBLE, why, certain=True))
-        values = np.where(impossible, np.nan, values)
-    return values, [one for one in found if len(one.rows)]
+        x = np.where(impossible, np.nan, x)
+    beyond = np.isnan(x) & ~np.isnan(values) & ~impossible
+    if beyond.any():
+        why = "is a limit that the training rows do not have"
+        found.append(strange(series, column, beyond, np.log(column.n_seen + 1), why))
+    return x, [one for one in found if len(one.rows)]
 
 
 def strange(series, column, where, nats, why, certain=False):

@@ -218,7 +218,8 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     found, counts = found[usual], counts[usual]
     known = known[~np.isin(known, spikes)] if spikes else known
     whole = bool((found == np.round(found)).all())
-    column = replace(column, spikes=shares, whole=whole)
+    column = replace(column, spikes=shares, whole=whole, **limits_of(reading))
+    column = replace(column, style=column.style | texts_of_limits(column, reading, series))
     if kind is None:
         kind, why = infer(str(name), values[~gone], found, counts, column)
         if kind == "ignore":
@@ -226,7 +227,29 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
             return replace(column, kind="ignore", why=why, levels=constant)
     if kind in DISCRETE:
         return _categorical_column(replace(column, kind=kind), levels, found, is_text=False)
+    if kind == "count":
+        column = replace(column, below=None, above=None)
     return _scaled_column(replace(column, kind=kind), known)
+
+
+def limits_of(reading):
+    """The limit below which and that above which most censored cells of a column lie."""
+    found = {}
+    for name, side in (("below", -1), ("above", 1)):
+        values, counts = np.unique(reading.values[reading.sides == side], return_counts=True)
+        if len(values):
+            found[name] = float(values[counts.argmax()])
+    return found
+
+
+def texts_of_limits(column, reading, series):
+    """How a column writes cells beyond its limits, as part of its style."""
+    found = {}
+    for name, side, limit in (("below", -1, column.below), ("above", 1, column.above)):
+        if limit is not None:
+            at = np.flatnonzero((reading.sides == side) & (reading.values == limit))[0]
+            found[name] = str(series.iloc[at]).strip()
+    return found
 
 
 def fit_text(column, seen, kind, levels, reading):

@@ -5,6 +5,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms import conditions, units
 from parts.forms.tables import encoding, table_files
+from parts.model.limits import AT_LIMIT
 
 
 def texts(column, x):
@@ -56,6 +57,8 @@ def as_frame(x, mask, columns):
             continue
         j = kept.index(column.name)
         text = np.array(texts(column, x[:, j]), dtype=object)
+        for name, end, side in zip(("below", "above"), column.limits, (-1, 1), strict=True):
+            text[side * (x[:, j] - end) > -AT_LIMIT] = column.style.get(name)
         frame[column.name] = np.where(mask[:, j] > 0, text, "")
     return pd.DataFrame(frame, dtype="str")
 

@@ -261,7 +261,9 @@ class CorrelatedGaussian(Gaussian):
         parts = self.parts(params)
         r, masks = self.residuals(parts, observed(x, mask), mask)
         predicted, variance = parts.noise.predict(r, masks)
-        std, scale = variance.sqrt(), 1.0 if parts.scale is None else parts.scale
+        # An observed cell has variance 0, where a root has no gradient.
+        std = variance.clamp(min=MIN_RATIO).sqrt()
+        scale = 1.0 if parts.scale is None else parts.scale
         shape = (*params.shape[:-1], self.n_columns)
         mean, std = parts.mu + scale * predicted, (scale * std).expand_as(parts.mu)
         mean, std = (like(part.reshape(shape), params) for part in (mean, std))

@@ -3,6 +3,7 @@
 Shapes: x [B, D], mask [B, D] (1 = observed), params [..., B, n_params]; log-probabilities in nats.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from parts.model.likelihoods.base import Likelihood, weighted_mean
 from parts.model.likelihoods.correlated import numbers
 from parts.model.likelihoods.discrete import Bernoulli, Categorical, NegativeBinomial, Ordinal
 from parts.model.likelihoods.gaussian import StudentT
-from parts.model.limits import FARTHEST_SEEN
+from parts.model.limits import AT_LIMIT, FARTHEST_SEEN
 from parts.model.normal import log_normal
 from parts.model.precision import move_like, to_float64
 
@@ -23,6 +24,7 @@ TABLE_MIN_VARIANCE = 0.01
 # And their ceiling where the decoder gives them: the mean of a log-normal grows with exp(variance).
 TABLE_MAX_VARIANCE = 4.0
 NUMBERS = ("real", "count")  # blocks whose averages are means
+NO_LIMITS = (math.nan, math.nan)
 
 
 class Mixed(Likelihood):
@@ -30,7 +32,8 @@ class Mixed(Likelihood):
 
     `real` and `positive` columns (these in logarithms) are Gaussian or Student-t by `real`, and
     share the setting `variance`; see discrete.py for the others. A block of columns of one
-    kind is one distribution; columns may come in any order.
+    kind is one distribution; columns may come in any order. A cell at a limit of its column stands
+    for a number beyond it, and counts by the probability of that (Tobin 1958).
     """
 
     scaling, preset = "kinds", "table"
@@ -62,6 +65,12 @@ class Mixed(Likelihood):
         order = torch.tensor([j for at in members.values() for j in at]).argsort()
         self.register_buffer("order", order, persistent=False)
         self.sizes = [block.n_params for block in blocks.values()]
+        limits = [
+            c.limits if kind == "real" else NO_LIMITS
+            for c, kind in zip(columns, block_of, strict=True)
+        ]
+        self.register_buffer("limits", torch.tensor(limits).mT, persistent=False)  # [2, D]
+        self.censors = not bool(self.limits.isnan().all())
 
     @classmethod
     def of(cls, columns, **options):
@@ -121,18 +130,67 @@ class Mixed(Likelihood):
         return torch.cat(seen, -1)
 
     def log_prob(self, params, x, mask=None):
+        side, exact = self.sides(x, mask)
         terms = [
-            block.log_prob(piece, self.take(kind, x), self.take(kind, mask))
+            block.log_prob(piece, self.take(kind, x), self.take(kind, exact))
             for kind, block, piece in self.split(params)
         ]
+        if side is not None:
+            rows = side.any(-1).nonzero().squeeze(-1)
+            mass = self.log_mass(params, x, exact, side, rows).sum(-1)
+            terms.append(params.new_zeros(params.shape[:-1]).index_copy(-1, rows, mass))
         return sum(terms[1:], terms[0])
 
     def log_prob_per_column(self, params, x):
         pieces = self.split(params)
-        return self.join([b.log_prob_per_column(p, self.take(k, x)) for k, b, p in pieces])
+        found = self.join([b.log_prob_per_column(p, self.take(k, x)) for k, b, p in pieces])
+        side, exact = self.sides(x)
+        if side is not None:
+            rows = torch.arange(len(x), device=x.device)
+            found = torch.where(side != 0, self.log_mass(params, x, exact, side, rows), found)
+        return found
+
+    def sides(self, x, mask=None):
+        """-1 where a cell lies below its column's limit, 1 where it lies above one, 0 elsewhere,
+        [B, D], None where no cell does; and the mask of the cells that are known exactly.
+        """
+        if not self.censors:
+            return None, mask
+        below, above = (x - self.limits.unsqueeze(-2)).abs() <= AT_LIMIT  # False for NaN
+        side = above.to(x.dtype) - below.to(x.dtype)
+        side = side if mask is None else side * (mask > 0)
+        if not bool(side.any()):
+            return None, mask
+        exact = (side == 0).to(x.dtype)
+        return side, exact if mask is None else exact * mask
+
+    def log_mass(self, params, x, exact, side, rows):
+        """log P(a cell lies on its side of the limit | z, the exact cells), [..., n, D], of some
+        `rows` [n]; 0 for exact and missing cells.
+
+        Each censored cell of a row by itself; with correlated noise several of them depend on one
+        another, which is neglected.
+        """
+        kinds = list(self.blocks)
+        block, at = self.blocks["real"], kinds.index("real")
+        piece = self.split(params)[at][2].index_select(-2, rows)
+        own, known, side = (self.take("real", part)[rows] for part in (x, exact, side))
+        given = block.given(piece, own, known)
+        # The standard deviation of an exact cell is 0 here; its gradient must not be NaN.
+        mean = torch.where(side != 0, block.mean(given), own)
+        std = torch.where(side != 0, block.std(given), 1.0)
+        mass = torch.where(side != 0, torch.special.log_ndtr(side * (mean - own) / std), 0.0)
+        shape = mass.shape[:-1]
+        return self.join(
+            [
+                mass if kind == "real" else mass.new_zeros(*shape, other.n_columns)
+                for kind, other in self.blocks.items()
+            ]
+        )
 
     def given(self, params, x, mask):
         """What each block's `given` returns, in a tuple that `split` takes."""
+        _, mask = self.sides(x, mask)
         return tuple(
             block.given(piece, self.take(kind, x), self.take(kind, mask))
             for kind, block, piece in self.split(params)
