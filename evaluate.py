@@ -15,8 +15,8 @@ import numpy as np
 
 import data as datasets
 from parts.console.devices import choose_device, choose_threads, use_threads
-from parts.console.notes import notes_kept
 from parts.console.flags import Parser, add_device_flags, add_run_flags
+from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.errors import UserError
 from parts.files import write_arrays, write_json

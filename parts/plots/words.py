@@ -1,29 +1,39 @@
 """Numbers, counts and names in sentences, for captions of figures and for report.html."""
 
 import math
+import re
+import unicodedata
 
+# Characters that cannot be seen or that reorder the text around them, and lone surrogates: names of
+# files that are no UTF-8 hold such. Isolates are no danger, as they end with their paragraph.
+HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 LONGEST_NAME = 60  # letters of a user's name or cell inside a sentence
 
 
-def short(value):
-    """A number with about three digits, as 0.161, 27.5, 1984 or 1.2e+08; a dash for none."""
+def short(value, digits=3):
+    """A number with so many digits, as 0.460, 27.5, 1984 or 1.20e+08; a dash for none."""
     if value is None or not math.isfinite(value):
         return "—"
-    size = abs(value)
-    text = f"{value:.0f}" if 1000 <= size < 1e6 else f"{value:.3g}"
-    return ("0" if float(text) == 0 else text).replace("-", "−", 1 if value < 0 else 0)
+    text = f"{value:.0f}" if 10**digits <= abs(value) + 0.5 < 1e6 else f"{value:#.{digits}g}".rstrip(".")
+    return "0" if float(text) == 0 else text.replace("-", "−", 1 if value < 0 else 0)
 
 
 def percent(share):
-    """A share as 3.4 %, 36 % or 100 %; what is not all is never rounded to 0 % or 100 %."""
+    """A share as 3.0 %, 36 % or 100 %; what is not all is never rounded to 0 % or 100 %.
+
+    The space does not break, so that the sign stays beside its number.
+    """
     if share is None or not math.isfinite(share):
         return "—"
     percents = 100 * share
     if 0 < percents < 0.1:
-        return "under 0.1 %"
+        return "under 0.1\u00a0%"
     if 99.9 < percents < 100:
-        return "over 99.9 %"
-    return f"{percents:.0f} %" if 9.95 <= percents <= 99 else f"{percents:.1f} %".replace(".0", "")
+        return "over 99.9\u00a0%"
+    decimals = 0 if percents in (0, 100) or 9.95 <= percents <= 99 or percents > 100 else 1
+    return f"{percents:.{decimals}f}\u00a0%"
 
 
 def counted(n, one, several=None):
@@ -42,7 +52,15 @@ def listed(names, most=5):
 def name_in_words(name):
     """A user's name in one line and not longer than LONGEST_NAME letters."""
     text = " ".join(str(name).split()) or "(no name)"
-    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+    text = visible(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…")
+    right_to_left = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text)
+    return f"\u2068{text}\u2069" if right_to_left else text  # isolated: it moves nothing else
+
+
+def visible(value):
+    """Text in which characters that hide or reorder other text are written as ⟨U+202E⟩."""
+    text = re.sub(r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+", " ", str(value))
+    return HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 def change(first, last):
