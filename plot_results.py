@@ -101,8 +101,24 @@ def about(run, facts):
     }
 
 
+def write_report(run, facts, drawn, flags):
+    """Write the page of a run with the Figures `drawn`, and print its path."""
+    try:
+        page = report.page(run.name, facts, about(run, facts), drawn, flags)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"a JSON file of {run.path} is not as commands write it ({error}): run the command "
+            "that wrote it again"
+        ) from error
+    files.write_atomic(run.report, lambda file: file.write(page.encode()))
+    print(f"Wrote {run.report}")
+
+
 def main(argv=None):
-    parser = Parser(prog="plot_results.py", description="Draw a run's figures.")
+    parser = Parser(
+        prog="plot_results.py",
+        description="Draw a run's figures, and a page of all that it found: report.html.",
+    )
     add_run_flags(parser)
     parser.add_argument(
         "--color", metavar="COLUMN", help="colour the latent space by this column (default: label)"
@@ -113,7 +129,7 @@ def main(argv=None):
 
 
 def plot(args, locks):
-    """Draw a run's figures into its folder; `locks` keep it from being replaced."""
+    """Draw a run's figures and report into its folder; `locks` keep it from being replaced."""
     run = runs.find_run(args.runs_dir, args.run)
     locks.enter_context(run.in_use())
     log = run.read_log()
@@ -140,9 +156,7 @@ def plot(args, locks):
             drawn[file].append(save(figure, run.figures / f"{name}.png"))
             if not args.show:
                 plt.close(figure)
-    page = report.page(run.name, facts, about(run, facts), drawn, run.flags(args.runs_dir))
-    files.write_atomic(run.report, lambda file: file.write(page.encode()))
-    print(f"Wrote {run.report}")
+    write_report(run, facts, drawn, run.flags(args.runs_dir))
     if args.show:
         plt.show()
 

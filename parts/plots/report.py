@@ -40,8 +40,8 @@ class Figure(NamedTuple):
         return self.message or self.title
 
     @property
-    def source(self):
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+    def base64(self):
+        return base64.b64encode(self.png).decode()
 
     @property
     def size(self):

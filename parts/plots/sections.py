@@ -11,6 +11,7 @@ from parts.plots.words import counted, listed, name_in_words, percent, short
 
 MOST_ROWS = 200  # rows of a table of columns
 CLEARLY = 2  # standard errors by which a difference is clear
+LARGE = 10.0  # nats beyond which a factor says no more than they do
 FAR_NEARER = 0.1  # share of rows by which generated rows look like copies
 BASELINES = {"gaussian": "one Gaussian", "diagonal": "independent columns"}
 
@@ -55,11 +56,11 @@ def data_section(facts):
     said += f" that the model learned from {counted(n_train, about['row'], about['rows'])}"
     sentences = [f"{said}."]
     if "n_rows" in train:
-        _, held, test = train["n_rows"]
-        sentences.append(
-            f"Not trained on: {held:,} {about['rows']} held out for choices, {test:,} for tests. "
-            + (f"{percent(train['holes'])} of the cells are empty." if train["holes"] else "")
-        )
+        parts = zip(("held out for choices", "for tests"), train["n_rows"][1:], strict=True)
+        others = [f"{counted(n, about['row'], about['rows'])} {what}" for what, n in parts if n]
+        sentences.append(f"Not trained on: {' and '.join(others) or 'none'}.")
+        if train["holes"]:
+            sentences.append(f"Empty: {percent(train['holes'])} of the cells.")
     if given:
         sentences.append(f"Given to the model, and not modelled: {listed(given)}.")
     if ignored:
@@ -87,7 +88,7 @@ def notes_section(facts):
     notes = {}
     for verb in ("train", "detect", "impute", "generate", "evaluate"):
         for note in facts[verb].get("notes", []):
-            notes.setdefault(note, verb)
+            notes.setdefault(note[:1].upper() + note[1:], verb)
     left = [
         f"Column {name_in_words(name)} is not modelled: {words}."
         for name, kind, words in facts["about"]["columns"]
@@ -116,57 +117,66 @@ def training_section(facts):
 
 def evaluation_section(facts):
     """The metrics of test rows in words, beside their baselines."""
-    m = facts["metrics"]
+    m, about = facts["metrics"], facts["about"]
     if not m:
         return None
     names = facts["evaluate"].get("baselines", BASELINES)
-    mse, guess, pca = m["test_mse"], m["baseline_mse_mean"], m.get("baseline_mse_pca")
-    said = (
-        f"Test rows are rebuilt with a mean squared error of {short(mse)} per cell; a guess of the "
-    )
-    said += f"training mean has {short(guess)}"
-    if guess:
-        gone = 1 - mse / guess
-        said += f", so the model errs {percent(abs(gone))} {'less' if gone >= 0 else 'more'}"
-    sentences = [f"{said}."]
-    if pca is not None:
-        than = "less than" if mse < pca else "not less than"
-        sentences.append(
-            f"That is {than} the {short(pca)} of PCA with as many components as latent dimensions."
-        )
-    error = m["log_px_se"]
-    shown = short(m["log_px"]) + ("" if error is None else f" ± {short(error, 2)}")
-    sentences.append(f"A test row has log p(x) = {shown} nats; higher is likelier.")
+    others = {names[key]: m.get(f"baseline_log_px_{key}") for key in names}
+    others = {name: value for name, value in others.items() if value is not None}
+    sentences = [
+        *errors_in_words(m, about["rows"]),
+        f"A test {about['row']} has log p(x) = {with_error(m)} nats; higher is likelier.",
+        *[density_in_words(m, name, value, about["row"]) for name, value in others.items()],
+    ]
     unit = m.get("units", {}).get("test_mse", "the data's units, squared")
     rows = [
-        ["Mean squared error of a rebuilt cell", short(mse), f"lower is better; in {unit}"],
-        ["of the training mean", short(guess), "baseline"],
-        ["of PCA", short(pca), "baseline"],
-        ["log p(x), nats a row", shown, "higher is better"],
-    ]
-    for key, name in names.items():
-        other = m.get(f"baseline_log_px_{key}")
-        if other is None:
-            continue
-        apart = m["log_px"] - other
-        way = "likelier" if apart >= 0 else "less likely"
-        few = "" if error is None or abs(apart) > CLEARLY * error else ": no clear difference"
-        times = f", a factor of {short(math.exp(abs(apart)))}" if abs(apart) < 10 else ""
-        sentences.append(
-            f"The baseline of {name} has {short(other)}: to the model a test row is "
-            f"{short(abs(apart))} nats {way}{times}{few}."
-        )
-        rows.append([f"of {name}", short(other), "baseline"])
-    rows += [
-        ["ELBO, nats a row", short(m["elbo"]), "a lower bound of log p(x)"],
-        ["KL(q(z|x) || p(z)), nats a row", short(m["kl"]), "what the model stores of a row"],
+        ["Mean squared error of a rebuilt cell", short(m["test_mse"]), f"lower is better; {unit}"],
+        ["of the training mean", short(m["baseline_mse_mean"]), "baseline"],
+        ["of PCA", short(m["baseline_mse_pca"]), "baseline"],
+        [f"log p(x), nats a {about['row']}", with_error(m), "higher is better"],
+        *[[f"of {name}", short(value), "baseline"] for name, value in others.items()],
+        ["ELBO, nats", short(m["elbo"]), "a lower bound of log p(x)"],
+        ["KL(q(z|x) || p(z)), nats", short(m["kl"]), f"what the model stores of a {about['row']}"],
         ["Effective samples", short(m["ess"]), f"of {m['n_samples']}; few: log p(x) is too low"],
     ]
     rows = [row for row in rows if row[1] != "—"]
-    caption = f"Measured on {counted(m['n_test'], 'test row')}, after epoch {m['epoch']}"
+    caption = f"Measured on {counted(m['n_test'], 'test ' + about['row'], 'test ' + about['rows'])}"
+    caption += f", after epoch {m['epoch']}"
     tables = [table(caption, ["Measure", "Value", "What it is"], rows, (1,))]
-    title = "How well the model describes rows it has not seen"
+    title = f"How well the model describes {about['rows']} it has not seen"
     return Section(title, sentences, tables, gist=sentences[0])
+
+
+def errors_in_words(m, rows):
+    """Sentences on the error of rebuilt rows beside that of the training mean and of PCA."""
+    mse, guess, pca = m["test_mse"], m["baseline_mse_mean"], m["baseline_mse_pca"]
+    said = f"Test {rows} are rebuilt with a mean squared error of {short(mse)} a cell; a guess "
+    said += f"of the training mean has {short(guess)}"
+    if guess:
+        gone = 1 - mse / guess
+        said += f": {percent(abs(gone))} {'less' if gone >= 0 else 'more'}"
+    if pca is None:
+        return [f"{said}."]
+    than = "less than" if mse < pca else "not less than"
+    return [f"{said}.", f"That is {than} the {short(pca)} of PCA with as many numbers a row."]
+
+
+def with_error(m):
+    """log p(x) and its standard error."""
+    error = m["log_px_se"]
+    return short(m["log_px"]) + ("" if error is None else f" ± {short(error, 2)}")
+
+
+def density_in_words(m, name, other, row):
+    """By how much test rows are likelier to the model than to the baseline `name`."""
+    apart, error = m["log_px"] - other, m["log_px_se"]
+    way = "likelier" if apart >= 0 else "less likely"
+    times = f", a factor of {short(math.exp(abs(apart)))}" if abs(apart) < LARGE else ""
+    unclear = error is not None and abs(apart) <= CLEARLY * error
+    return (
+        f"The baseline of {name} has {short(other)}: to the model a test {row} is "
+        f"{short(abs(apart))} nats {way}{times}{': no clear difference' if unclear else ''}."
+    )
 
 
 # Odd rows
@@ -259,13 +269,12 @@ def imputation_section(facts):
             head = ["Column", "Filled", "How sure", "A guess"]
             caption = f"Filled cells by column; how sure, by {counted(told['n_looked_at'], 'row')}"
             tables.append(table(caption, head, cells, (1, 2, 3)))
-    if facts["imputation"]:
-        said, found = hidden_cells(facts["imputation"])
-        sentences.append(said)
-        tables.append(found)
-        gist = f"{gist} {said}".strip()
-    if facts["quadrants"]:
-        tables.append(hidden_quarters(facts["quadrants"]))
+    for check, in_words in (("imputation", hidden_cells), ("quadrants", hidden_quarters)):
+        if facts[check]:
+            said, found = in_words(facts[check])
+            sentences.append(said)
+            tables.append(found)
+            gist = f"{gist} {said}".strip()
     if not sentences and not tables and not facts["drawn"]["imputed"]:
         return None
     return Section(f"Empty {about['cells']}", sentences, tables, gist=gist)
@@ -298,22 +307,27 @@ def hidden_cells(result):
 
 
 def hidden_quarters(result):
-    """The Table of errors on hidden quarters of pictures."""
-    names = list(next(iter(result["quarters"].values()))["mse"])
+    """A sentence on the errors on the hidden half of pictures, and the Table of all quarters."""
+    quarters = result["quarters"]
+    names = list(next(iter(quarters.values()))["mse"])
     rows = [
         [
             f"{seen} of 4",
             f"{short(entry['log_px_hidden'])} ± {short(entry['log_px_hidden_se'], 2)}",
             *[short(entry["mse"][name]) for name in names],
         ]
-        for seen, entry in result["quarters"].items()
+        for seen, entry in quarters.items()
     ]
     head = ["Quarters seen", "log p(hidden | seen), nats", *[f"{name}: error" for name in names]]
     caption = (
         f"Hidden quarters of {counted(result['n_rows'], 'test picture')}: mean squared error of a "
         "hidden pixel; lower is better"
     )
-    return table(caption, head, rows, tuple(range(1, len(head))))
+    half = ", ".join(f"{name} {short(value)}" for name, value in quarters["2"]["mse"].items())
+    said = (
+        f"Where half of a test picture is hidden, a pixel is filled with a squared error of {half}."
+    )
+    return said, table(caption, head, rows, tuple(range(1, len(head))))
 
 
 # Generated rows

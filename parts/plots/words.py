@@ -2,12 +2,14 @@
 
 import math
 import re
-import unicodedata
 
-# Characters that cannot be seen or that reorder the text around them, and lone surrogates: names of
-# files that are no UTF-8 hold such. Isolates are no danger, as they end with their paragraph.
+# Characters that cannot be seen or that reorder the text around them, and lone surrogates, which
+# stand in names of files that are no UTF-8.
 HIDDEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+RIGHT_TO_LEFT = re.compile(
+    "{0}+(?:[ ,.'\\d-]+{0}+)*".format("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 )
 LONGEST_NAME = 60  # letters of a user's name or cell inside a sentence
 
@@ -16,7 +18,11 @@ def short(value, digits=3):
     """A number with so many digits, as 0.460, 27.5, 1984 or 1.20e+08; a dash for none."""
     if value is None or not math.isfinite(value):
         return "—"
-    text = f"{value:.0f}" if 10**digits <= abs(value) + 0.5 < 1e6 else f"{value:#.{digits}g}".rstrip(".")
+    text = (
+        f"{value:.0f}"
+        if 10**digits <= abs(value) + 0.5 < 1e6
+        else f"{value:#.{digits}g}".rstrip(".")
+    )
     return "0" if float(text) == 0 else text.replace("-", "−", 1 if value < 0 else 0)
 
 
@@ -52,15 +58,18 @@ def listed(names, most=5):
 def name_in_words(name):
     """A user's name in one line and not longer than LONGEST_NAME letters."""
     text = " ".join(str(name).split()) or "(no name)"
-    text = visible(text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…")
-    right_to_left = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text)
-    return f"\u2068{text}\u2069" if right_to_left else text  # isolated: it moves nothing else
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
 def visible(value):
-    """Text in which characters that hide or reorder other text are written as ⟨U+202E⟩."""
+    """Text that shows and orders all that it holds, for a page that runs from left to right.
+
+    Characters that would hide or reorder other text are written as ⟨U+202E⟩, and runs of Hebrew,
+    Arabic and such are isolated, so that the numbers and names beside them stay in their places.
+    """
     text = re.sub(r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+", " ", str(value))
-    return HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+    text = HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", text)
 
 
 def change(first, last):

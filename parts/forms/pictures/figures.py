@@ -191,7 +191,11 @@ def generated_pictures(arrays):
     """The first generated pictures in a square."""
     shown = rows_of(decoded(arrays, "drawn"), math.ceil(math.sqrt(len(arrays["drawn"]))))
     said = f"The first {counted(len(arrays['drawn']), 'picture')} that were drawn."
-    return tell(panel(shown, "Generated pictures"), said, "Nobody has seen these before.")
+    return tell(
+        panel(shown, "Generated pictures"),
+        said,
+        "They are drawn from the model; none of them is in the data.",
+    )
 
 
 def texts(values):
