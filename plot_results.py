@@ -17,7 +17,7 @@ from pathlib import Path
 
 from parts import files, runs
 from parts.console.flags import Parser, add_run_flags
-from parts.errors import UserError
+from parts.errors import UserError, stage
 from parts.forms import form_named
 from parts.plots import report, style
 from parts.plots.latent import latent_kl, latent_space
@@ -103,13 +103,8 @@ def about(run, facts):
 
 def write_report(run, facts, drawn, flags):
     """Write the page of a run with the Figures `drawn`, and print its path."""
-    try:
+    with stage(f"a JSON file of {run.path} is damaged", "run the command that wrote it again"):
         page = report.page(run.name, facts, about(run, facts), drawn, flags)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"a JSON file of {run.path} is not as commands write it ({error}): run the command "
-            "that wrote it again"
-        ) from error
     files.write_atomic(run.report, lambda file: file.write(page.encode()))
     print(f"Wrote {run.report}")
 

@@ -292,7 +292,7 @@ def test_a_damaged_file_is_named(trained, tmp_path, call):
     run.metrics.write_text('{"test_mse": 1}')
     result = call("plot_results", "--run", run.path)
     assert result.code == 2
-    assert "is not as commands write it ('baseline_mse_mean')" in result.err
+    assert "is damaged, because 'baseline_mse_mean' is missing" in result.err
 
 
 # What commands keep
