@@ -44,6 +44,12 @@ class Data:
         """The shape of a row: (D,) in a table, (C, H, W) for pictures."""
         return self.codec.shape
 
+    def facts(self):
+        """What a run keeps of its data for a report: numbers of rows, columns in words."""
+        holes = 0.0 if self.train.mask is None else float(1 - self.train.mask.mean())
+        n_rows = [len(split.x) for split in (self.train, self.val, self.test)]
+        return {"n_rows": n_rows, "holes": holes, "columns": self.form.column_facts(self)}
+
     def describe(self):
         codec = self.codec
         n = [len(split.x) for split in (self.train, self.val, self.test)]

@@ -18,6 +18,7 @@ import numpy as np
 from parts import forms
 from parts.console.fitting import open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
+from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
@@ -38,7 +39,7 @@ COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
 EXPLAINED = (1000, 10_000)  # fewest and most rows that get an `anomaly_why`
 N_EXPLAINED_AT_A_TIME = 1000
 CONTAMINATION = {False: 0.01, True: 0.1}  # default, by whether the run's rows are in question
-N_PRINTED = 10  # rows that the report lists
+N_PRINTED, N_TOLD = 10, 20  # rows that are printed, and that a run keeps for its report
 
 
 def make_parser():
@@ -132,6 +133,29 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
         print(f"  {form.row} {number:<7} {shown(scores[row]):>9} nats  {why[row]}".rstrip())
 
 
+def facts(form, args, scores, threshold, share, flagged, rank, why, what):
+    """What a run keeps of the scores for its report; the oddest rows with their reasons."""
+    rows = [
+        {
+            "row": int(row) + form.first_row,
+            "score": float(scores[row]),
+            "flagged": bool(flagged[row]),
+            "why": str(why[row]),
+        }
+        for row in np.argsort(rank)[:N_TOLD]
+    ]
+    return {
+        "file": str(args.file),
+        "labels": args.labels,
+        "n_rows": len(scores),
+        "n_flagged": int(flagged.sum()),
+        "threshold": None if math.isinf(threshold) else float(threshold),
+        "share": share,
+        "what": what,
+        "oddest": rows,
+    }
+
+
 def main(argv=None):
     with contextlib.ExitStack() as locks:
         detect(make_parser().parse_args(argv), locks)
@@ -139,6 +163,7 @@ def main(argv=None):
 
 def detect(args, locks):
     """Score the rows of a file, and write the scores; `locks` keep the run from being replaced."""
+    notes = locks.enter_context(notes_kept())
     form = forms.form_of(args.file)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
     run, source = open_file(args, "detect", form)
@@ -167,6 +192,7 @@ def detect(args, locks):
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
     report(form, scores, held_scores, threshold, share, flagged, rank, why, what)
+    told = facts(form, args, scores, threshold, share, flagged, rank, why, what)
     held_scores = held_scores[:0] if what == "scored" else held_scores
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
     kept |= {"of": np.array(form.rows), "form": np.array(form.name), "what": np.array(what)}
@@ -177,7 +203,8 @@ def detect(args, locks):
         print(baselines.comparison_table(results, int((labels == 1).sum()), len(fitted.train.x)))
         write_json(run.path / "detection.json", results)
         kept["labels"] = labels
-    write_arrays(run.scores, kept)
+    write_arrays(run.scores, kept | form.scored_arrays(source, fitted.codec, rank, fitted))
+    run.keep("detect", told | {"notes": notes})
     print("\n".join(lines))
     print(f"Score other {form.files} with: python detect.py FILE {run.flags(args.runs_dir)}")
 

@@ -16,6 +16,7 @@ import numpy as np
 import data as datasets
 from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.flags import Parser, add_device_flags, add_run_flags
+from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.errors import UserError
 from parts.files import write_arrays, write_json
@@ -113,6 +114,7 @@ def evaluate_run(args, locks):
     """Measure a run, write its metrics and figures' arrays; `locks` keep it from being replaced."""
     run = find_run(args.runs_dir, args.run)
     locks.enter_context(run.in_use())
+    notes = locks.enter_context(notes_kept())
     fitted, epoch = run.load(choose_device(args.device))
     config, model, codec = run.config(), fitted.model, fitted.codec
     use_threads(choose_threads(args.threads, 2**30))
@@ -144,6 +146,8 @@ def evaluate_run(args, locks):
         print(f"Note: {remark}")
     if note := model.note(data.test.x):
         print(note)
+    baselines = model.likelihood.baseline_names
+    run.keep("evaluate", {"notes": notes, "given": given, "unit": unit, "baselines": baselines})
     print(f"Wrote {run.metrics}")
 
 

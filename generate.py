@@ -25,6 +25,7 @@ from parts.console.flags import (
     add_relations_flag,
     add_run_flags,
 )
+from parts.console.notes import notes_kept
 from parts.errors import UserError
 from parts.files import as_argument, write_arrays, write_json
 from parts.forms import conditions
@@ -118,6 +119,7 @@ def run_of(args):
 
 def generate(args, locks):
     """Write new rows or pictures of a run; `locks` keep it from being replaced."""
+    notes = locks.enter_context(notes_kept())
     run = run_of(args)
     locks.enter_context(run.in_use())
     fitted, _ = run.load(choose_device(args.device))
@@ -157,7 +159,7 @@ def generate(args, locks):
     if args.keep_missing:
         mask = holes_like(fitted, drawn.x, drawn.y, cells, rng)
         drawn = drawn._replace(mask=mask, has_holes=True)
-    exact = {}
+    exact, kept_relations = {}, []
     if codec.rules is not None and args.relations != "off":
 
         def again(n):
@@ -168,11 +170,14 @@ def generate(args, locks):
         with fixed_randomness((args.seed + 1) % 2**32):
             kept = keep_relations(drawn, mask, fitted, cells, again, rng)
         drawn, mask, exact = kept.drawn, kept.mask, {"cells": kept.cells}
+        kept_relations = kept.report.splitlines()
         print(kept.report)
     lines = form.write_samples(drawn.x, mask, drawn.y, codec, as_given, outputs, fitted, **exact)
     print("\n".join(lines))
     if given is None:
         report(fitted, drawn, x_of, form, run, marginals)
+    told = {"n": args.n, "file": str(outputs[0]), "given": args.given, "relations": kept_relations}
+    run.keep("generate", told | {"notes": notes})
     if args.file is not None:
         print(f"Draw more with: python generate.py {run.flags(args.runs_dir)}")
 
@@ -185,8 +190,8 @@ def report(fitted, drawn, x_of, form, run, marginals):
     if marginals == "data" and not all(column.levels for column in columns):
         print("Numbers were mapped to the training rows' marginals (--marginals model: as drawn)")
     write_json(run.path / "generation.json", compared.result | {"marginals": marginals})
-    if compared.arrays is not None:
-        write_arrays(run.generated, compared.arrays | {"form": np.array(form.name)})
+    if arrays := (compared.arrays or {}) | form.sample_arrays(drawn.x, fitted.codec, fitted):
+        write_arrays(run.generated, arrays | {"form": np.array(form.name)})
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ import data as datasets
 from parts import forms
 from parts.console.fitting import open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
+from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.files import write_arrays, write_json
 from parts.options import count, open_fraction
-from parts.tasks.fill import CHECKS, STATISTICS, Filler, fill, rows_to_check
+from parts.tasks.fill import CHECKS, STATISTICS, Filler, fill, how_sure, rows_to_check
 
 
 def make_parser():
@@ -55,6 +56,7 @@ def main(argv=None):
 
 def fill_file(args, locks):
     """Fill the holes of a file, and write it; `locks` keep the run from being replaced."""
+    notes = locks.enter_context(notes_kept())
     form = forms.form_of(args.file)
     outputs = form.fill_outputs(args.file, args.out, args.draws, args.overwrite)
     run, source = open_file(args, "impute", form, holes=True)
@@ -76,13 +78,14 @@ def fill_file(args, locks):
         filled = fill(filler, encoded, todo, n_draws, args.interval, bar.update)
     lines = form.write_filled(source, codec, holes, todo, filled, outputs, fitted)
     left = form.n_left_empty(source, codec)
-    kept_empty = int((np.isnan(filled.values) & holes[todo]).sum())
-    n_rows = (holes[todo] & ~np.isnan(filled.values)).any(1).sum()
+    is_filled = holes[todo] & ~np.isnan(filled.values)
+    kept_empty, n_rows = int(holes.sum() - is_filled.sum()), int(is_filled.any(1).sum())
     print(
-        f"Filled {holes.sum() - kept_empty} {form.cells} in {n_rows} of {len(holes)} {form.rows}"
+        f"Filled {is_filled.sum()} {form.cells} in {n_rows} of {len(holes)} {form.rows}"
         + (f"; {left} in columns that are not modelled stay empty" if left else "")
         + (f"; {kept_empty} stay empty as in the training rows" if kept_empty else "")
     )
+    arrays = form.filled_arrays(source, codec, holes, todo, filled, fitted)
     if args.check:
 
         def load_data():
@@ -92,8 +95,14 @@ def fill_file(args, locks):
         checked = CHECKS[form.check](fitted, filler, to_check, load_data, interval, args.seed)
         print(checked.report)
         write_json(run.path / f"{checked.name}.json", checked.result)
-        if checked.arrays is not None:
-            write_arrays(run.imputed, checked.arrays | {"form": np.array(form.name)})
+        arrays |= checked.arrays or {}
+    if arrays:
+        write_arrays(run.imputed, arrays | {"form": np.array(form.name)})
+    sure = how_sure(filler, encoded, holes, todo, fitted.train)
+    told = {"file": str(args.file), "n_rows": len(holes), "n_filled": int(is_filled.sum())}
+    told |= {"n_filled_rows": n_rows, "n_left": left + kept_empty, "n_looked_at": sure.n_rows}
+    told["columns"] = form.fills_in_words(codec, is_filled.sum(0), sure)
+    run.keep("impute", told | {"notes": notes})
     print("\n".join(lines))
     print(f"Fill other {form.files} with: python impute.py FILE {run.flags(args.runs_dir)}")
 

@@ -486,7 +486,7 @@ RUNS = [
     ("no_config", remove("runs/a/config.json"), "train --resume a", "no such run"),
     ("log", write(LOG, b"{}\nx\n"), "train --resume a --epochs 9", "metrics.jsonl is damaged"),
     ("log_number", write(LOG, b"3\n"), "train --resume a --epochs 9", "metrics.jsonl is damaged"),
-    ("not_evaluated", remove(EVALUATION), "plot_results", "evaluate.py"),
+    ("not_evaluated", remove(EVALUATION), "plot_results --color a", "evaluate.py"),
     ("plot_log", write(LOG, b"x\n"), "plot_results", "metrics.jsonl is damaged"),
     ("plot_no_log", write(LOG, b""), "plot_results", "a has no finished epoch"),
     ("plot_cut", cut(EVALUATION), "plot_results", "evaluation.npz is damaged"),

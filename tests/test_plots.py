@@ -134,7 +134,8 @@ CASES["far dates"]["generated"]["generated"][0] = -1e9
 def test_no_figure_warns_or_fails(case, tmp_path):
     log = [{"epoch": 1, "loss": 1.0, "log_px_z": -1.0, "kl": 0.0}]
     style.use()
-    for name, draw in plot_results.figures_of(log, CASES[case]).items():
+    found = plot_results.figures_of(log, CASES[case])
+    for name, draw in [pair for several in found.values() for pair in several.items()]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             figure = draw()
@@ -142,6 +143,10 @@ def test_no_figure_warns_or_fails(case, tmp_path):
                 assert name == "imputations"
                 continue
             figure.savefig(tmp_path / "a.png")
+        message, reading = style.told(figure)
+        assert message.endswith("."), name
+        assert "nan" not in message
+        assert reading.endswith("."), name
         for text in figure.findobj(plt.Text):
             assert not text.get_text() or text.get_fontsize() >= style.SMALL, name
 

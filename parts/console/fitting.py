@@ -12,6 +12,7 @@ import torch
 
 import data as datasets
 from parts.console.devices import choose_device, choose_threads, use_threads
+from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
 from parts.errors import UserError, stage
@@ -160,7 +161,14 @@ def epoch_line(record, total):
 
 
 def introduce(session):
-    """Print the data, the model, the device, and notes on them."""
+    """Print the data, the model, the device, and notes on them, which the run keeps."""
+    with notes_kept() as notes:
+        print_introduction(session)
+    model = session.training.model.describe()
+    session.run.keep("train", session.data.facts() | {"model": model, "notes": notes})
+
+
+def print_introduction(session):
     options, model, at = session.config.asked.training, session.training.model, session.training
     execution = session.config.execution
     print(session.data.describe())

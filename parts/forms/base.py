@@ -19,6 +19,8 @@ from parts.options import from_plain
 
 TEXT = (".csv", ".tsv", ".parquet")  # endings of files that may hold text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
+MOST_TOLD = 200  # most columns of which a run keeps words for its report
+N_FREQUENT = 3  # most levels that such words name
 
 
 def random_rows(n, most, seed=0):
@@ -327,6 +329,15 @@ class Form:
         """Lines on the ranges of the training rows, which `data.py` prints."""
         return []
 
+    def column_facts(self, data):
+        """What the columns hold in the training rows: name -> values in words, share of holes."""
+        facts, train = {}, data.train
+        for j, column in enumerate(data.codec.modelled[:MOST_TOLD]):
+            seen = train.x[:, j] if train.mask is None else train.x[train.mask[:, j] > 0, j]
+            empty = round(1 - len(seen) / max(1, len(train.x)), 4)
+            facts[column.name] = {"values": values_in_words(column, seen), "empty": empty}
+        return facts
+
     def next_commands(self, data):
         """Commands for a trained run, which `{flags}` names."""
         return ["evaluate.py {flags}", "plot_results.py {flags}", "generate.py {flags}"]
@@ -354,6 +365,10 @@ class Form:
         frame = source.table().assign(**scored)
         table_files.write(frame, outputs[0], table_files.File(outputs[0], frame.iloc[:0]))
         return [f"Wrote {outputs[0]}"]
+
+    def scored_arrays(self, source, codec, rank, fitted):
+        """Arrays for figures of the oddest rows, by their `rank` [N]."""
+        return {}
 
     # Fill
 
@@ -400,6 +415,28 @@ class Form:
             self.write_rows(path, x, codec, source)
         return [f"Wrote {path}" for path in outputs]
 
+    def fills_in_words(self, codec, n_filled, sure):
+        """How many cells of each column were filled and how sure they are, as dicts of words.
+
+        `n_filled` [D] are counts, and `sure` is a `tasks.fill.Sure`.
+        """
+        from parts.forms.tables.explanations import certainty
+
+        return [
+            {
+                "name": column.name,
+                "n": int(n_filled[j]),
+                "sure": certainty(column, sure.filled[j]),
+                "guess": certainty(column, sure.guess[j]),
+            }
+            for j, column in enumerate(codec.modelled)
+            if n_filled[j]
+        ][:MOST_TOLD]
+
+    def filled_arrays(self, source, codec, holes, todo, filled, fitted):
+        """Arrays for figures of filled rows; the arguments are those of `write_filled`."""
+        return {}
+
     # Generate
 
     def refuse_pixels(self, asked, run):
@@ -427,11 +464,22 @@ class Form:
         self.write_rows(outputs[0], codec.decode(x), codec)
         return [f"Wrote {outputs[0]}: {len(x)} {self.rows}"]
 
+    def sample_arrays(self, x, codec, fitted):
+        """Arrays for figures of generated rows x [n, D] in model units."""
+        return {}
+
     def write_rows(self, path, x, codec, source=None):
         """Write rows x [n, D] in the user's units to `path`, in the form of `source` if it can."""
         raise NotImplementedError
 
-    # Figures
+    # Figures and words for a report
+
+    def describe_columns(self, codec):
+        """How each column was read: its name, its kind or what became of it, and more in words."""
+        return [
+            (column.name, "given" if column.condition else column.kind, column.describe())
+            for column in codec.columns
+        ]
 
     def figures(self):
         """Map files of a run to figures, and figures to the functions that draw them."""
@@ -472,3 +520,15 @@ class Form:
 def with_holes(x, mask):
     """x with NaN where a cell is missing; without a mask no cell is missing."""
     return x if mask is None else np.where(mask > 0, x, np.nan)
+
+
+def values_in_words(column, x):
+    """The most frequent levels, or the range, of the cells x [n] of a column in model units."""
+    if not len(x):
+        return ""
+    if column.levels:
+        counts = np.bincount(np.round(x).astype(int), minlength=len(column.levels))
+        most = [j for j in np.argsort(-counts, kind="stable")[:N_FREQUENT] if counts[j]]
+        return ", ".join(f"{column.levels[j]}: {100 * counts[j] / len(x):.0f} %" for j in most)
+    low, middle, high = column.text(np.array([x.min(), np.median(x), x.max()]))
+    return f"{low} to {high}, median {middle}"

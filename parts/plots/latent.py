@@ -4,8 +4,15 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.plots import style
-from parts.plots.style import BLUE, CLASS_COLORS, CLASS_MARKERS, GREY, subplots
+from parts.plots.style import BLUE, CLASS_COLORS, CLASS_MARKERS, GREY, subplots, tell
+from parts.plots.words import counted, name_in_words, percent, short
 
+UNUSED = 0.01  # nats below which a latent dimension carries nothing
+SPACE_READING = (
+    "Each mark is a row that was not trained on. Rows that lie together are alike to the model; "
+    "colours that lie apart are told apart."
+)
+KL_READING = "Each bar is how much the model stores of a row in one latent dimension; 0 is unused."
 LABEL = "label"  # the column's name of a data set's labels
 
 
@@ -17,21 +24,38 @@ def latent_space(arrays, color=None):
     mu = arrays["mu"]
     figure, axes = subplots(1, 1, width=6.4, height=4.6)
     axis, names = axes.flat[0], ("z₁", "z₂")
+    said = f"{counted(len(mu), 'test row')} in {counted(mu.shape[1], 'latent dimension')}"
     if mu.shape[1] > 2:
         mu, shares = principal_components(mu)
+        said += (
+            f", of which the plane that is shown holds {percent(shares[:2].sum())} of the spread"
+        )
         names = [f"principal component {i + 1} of z ({shares[i]:.0%} of variance)" for i in (0, 1)]
     points = np.column_stack([mu, np.zeros_like(mu)])[:, :2]  # a second axis of 0 where z has one
     axis.set(title="Posterior means of test rows", xlabel=names[0], ylabel=names[1])
     if color is None and LABEL not in arrays:
         axis.scatter(*points.T, s=14, alpha=0.8, linewidths=0, color=BLUE)
-        return figure
+        return tell(figure, f"{said}.", SPACE_READING)
     color = LABEL if color is None else color
     values, levels, date = column_to_color(arrays, color)
     if levels is None:
         color_by_number(figure, axis, points, values, color, date)
     else:
         color_by_level(figure, axis, points, values, levels, color)
-    return figure
+    said += f"; coloured by {name_in_words(color)}"
+    if levels is not None:
+        said += f", which explains {percent(explained(points, values))} of the spread in the plane"
+    return tell(figure, f"{said}.", SPACE_READING)
+
+
+def explained(points, codes):
+    """The share of the variance of points [n, 2] that lies between their levels."""
+    known = np.isfinite(codes)
+    points = points[known] - points[known].mean(0)
+    level = np.unique(codes[known], return_inverse=True)[1]
+    sums = np.stack([np.bincount(level, weights=axis) for axis in points.T], 1)
+    between = np.square(sums).sum(1) / np.bincount(level)
+    return between.sum() / max(np.square(points).sum(), 1e-30)
 
 
 def principal_components(mu):
@@ -152,4 +176,8 @@ def latent_kl(arrays):
         xlabel=f"latent dimension{'' if len(kl) <= 30 else 's by rank'}, largest first",
         ylabel="KL (nats per test row)",
     )
-    return figure
+    used, carrying = int((kl > UNUSED).sum()), int(np.searchsorted(np.cumsum(kl), 0.9 * kl.sum()))
+    said = f"{used} of {counted(len(kl), 'latent dimension')} are used"
+    if used:
+        said += f"; {min(carrying + 1, len(kl))} carry 90 % of {short(kl.sum())} nats a row"
+    return tell(figure, f"{said}.", KL_READING)

@@ -2,8 +2,22 @@
 
 import numpy as np
 
-from parts.plots.style import BLUE, ORANGE, VERMILION, legend_below, plain, plain_ticks, subplots
+from parts.plots.style import (
+    BLUE,
+    ORANGE,
+    VERMILION,
+    legend_below,
+    plain,
+    plain_ticks,
+    subplots,
+    tell,
+)
+from parts.plots.words import short
 
+READING = (
+    "Scores run from usual, at the left, to odd, at the right; the height is the share that has "
+    "them, and each step upward is a factor of ten. What lies right of the dashed line is flagged."
+)
 N_BINS = 60
 INSIDE = 0.98  # share of the scores that the axis shows one by one; the rest is one bar
 
@@ -54,7 +68,22 @@ def anomaly_scores(arrays):
     axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axis.set(title="Anomaly scores", xlabel="anomaly score, nats", ylabel=f"share of {what}")
     legend_below(figure, axis, extra=extra)
-    return figure
+    return tell(figure, message(arrays, what), READING)
+
+
+def message(arrays, what):
+    """How the scores lie to the threshold, and on which side of it labelled rows are."""
+    scores, threshold = arrays["scores"], float(arrays["threshold"])
+    middle, most = short(np.median(scores)), short(scores.max())
+    said = f"Half of the {what} score below {middle}, the oddest {most}"
+    if not np.isfinite(threshold):
+        return f"{said}; there are too few {what} for a threshold."
+    beyond = scores > threshold
+    said += f"; {beyond.sum()} of {len(scores)} lie beyond the threshold of {short(threshold)}"
+    if "labels" in arrays:
+        odd = arrays["labels"] == 1
+        said += f", among them {(beyond & odd).sum()} of the {odd.sum()} that are labelled odd"
+    return f"{said}."
 
 
 def bins_of(scores, held, threshold):

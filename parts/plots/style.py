@@ -49,6 +49,17 @@ def use():
 # Figures and their panels
 
 
+def tell(figure, message, reading=""):
+    """Give a figure the sentence that it shows, for those who cannot see it, and how to read it."""
+    figure.message, figure.reading = message, reading
+    return figure
+
+
+def told(figure):
+    """The message of a figure and how to read it; "" where it was told none."""
+    return getattr(figure, "message", ""), getattr(figure, "reading", "")
+
+
 def subplots(down, across, width, height, **options):
     import matplotlib.pyplot as plt
 

@@ -2,8 +2,13 @@
 
 import numpy as np
 
-from parts.plots.style import BLUE, ORANGE, legend_below, subplots
+from parts.plots.style import BLUE, ORANGE, legend_below, subplots, tell
+from parts.plots.words import change, counted, short
 
+READING = (
+    "Each panel shows nats per row against the epoch. Lower is better for the loss and for −ELBO, "
+    "higher for log p(x|z)."
+)
 HELD_OUT = {"val": "held-out rows", "test": "test rows (not used in training)"}
 
 
@@ -46,7 +51,27 @@ def training_curves(log):
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set_ylabel("nats per row")
     legend_below(figure, *axes.flat)
-    return figure
+    found = next(iter(panels.values()))[training if training in others else "training rows"]
+    held = bounds.get(HELD_OUT.get(part))
+    return tell(figure, message(epochs, found, held, HELD_OUT.get(part)), READING)
+
+
+def message(epochs, loss, held, rows):
+    """What became of the loss and of the -ELBO `held` of the `rows` that were not trained on."""
+    loss = loss[~np.isnan(loss)]
+    if not len(loss):
+        return "No step of the training counted: all had a loss that is not a number."
+    if len(loss) == 1:
+        said = f"After one epoch the loss is {short(loss[0])} nats a row."
+    else:
+        said = f"Training loss {change(loss[0], loss[-1])} nats a row over {len(epochs)} epochs."
+    if held is None or np.isnan(held).all() or len(loss) == 1:
+        return said
+    best = int(np.nanargmin(held))
+    last = held[~np.isnan(held)][-1]
+    where = f"is lowest after {counted(int(epochs[best]), 'epoch')}, {short(held[best])} nats"
+    ends = "" if short(last) == short(held[best]) else f", and ends at {short(last)}"
+    return f"{said} On {rows} −ELBO {where}{ends}."
 
 
 def same(a, b):

@@ -16,6 +16,7 @@ import secrets
 import shlex
 import shutil
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ from parts.files import (
 
 N_NAMED = 20  # most runs that a message names
 # What a run consists of: what else is in its folder belongs to the user.
-OWN_ENDINGS, OWN_NAMES = (".html", ".json", ".jsonl", ".npz", ".pt"), (".lock", ".use", "figures")
+OWN_ENDINGS = (".html", ".json", ".jsonl", ".npz", ".pt")
+OWN_NAMES = (".lock", ".use", "figures", "report")
 EARLIER, FORMAT = 2, 3  # the old format, which has no number in its files, and the present one
 CHECKPOINT_KEYS = {"format", "config", "model", "optimizers", "position", "rng", "best"}
 
@@ -61,6 +63,8 @@ class Run:
         self.imputed = self.path / "imputed.npz"
         self.generated = self.path / "generated.npz"
         self.figures = self.path / "figures"
+        self.kept = self.path / "report"  # what each command keeps for report.html
+        self.report = self.path / "report.html"
 
     def config(self):
         """The RunConfig in config.json."""
@@ -94,6 +98,26 @@ class Run:
             raise UserError(f"{path} is missing: {self.path} is not a whole run")
         with stage(f"{path} is damaged: it is not JSON"):
             return json.loads(path.read_text(encoding="utf-8"))
+
+    def keep(self, verb, facts):
+        """Keep what `verb` found and no other file holds, as plain values for report.html."""
+        self.kept.mkdir(exist_ok=True)
+        write_json(self.kept / f"{verb}.json", facts)
+
+    def facts(self):
+        """What commands wrote into the run as JSON, by name; {} for a file that is not there."""
+        paths = {path.stem: path for path in self.path.glob("*.json")}
+        paths |= {path.stem: path for path in self.kept.glob("*.json")}
+        return defaultdict(dict) | {name: self._json(path) for name, path in paths.items()}
+
+    def codec(self):
+        """The codec in config.json, which is read without torch."""
+        from parts.forms import codec_from
+
+        plain = self._json(self.path / "config.json")
+        self._refuse_version(plain, "config.json")
+        with stage(f"{self.path / 'config.json'} is damaged", "train again"):
+            return codec_from(plain["codec"])
 
     def read_rows(self, codec=None):
         """The training rows and the held-out rows that the run keeps, two References.

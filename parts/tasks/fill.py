@@ -19,6 +19,8 @@ from parts.randomness import fixed_randomness
 
 CHUNK_CELLS = 2**23  # cells that are drawn at a time
 STATISTICS = ("mean", "median", "mode")
+N_SURE_ROWS, SURE_CELLS, N_SURE_DRAWS = 500, 2**17, 100  # most rows and cells that are looked at
+SURE = 0.9  # share of the draws of a number inside the interval that says how sure it is
 
 
 class Filled(NamedTuple):
@@ -136,6 +138,48 @@ def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
         if interval:
             bounds[:, np.isnan(values)] = np.nan
     return Filled(values, kept, bounds)
+
+
+class Sure(NamedTuple):
+    """How sure filled cells are by column, [D] each, NaN where no cell was looked at.
+
+    It is the mean chance of the filled level, and of numbers the median of half the interval that
+    holds SURE of the draws, in user units. `guess` is the same of a cell in a row of which nothing
+    is known, from the training rows. `n_rows` filled rows were looked at.
+    """
+
+    filled: np.ndarray
+    guess: np.ndarray
+    n_rows: int
+
+
+def how_sure(filler, encoded, holes, todo, train):
+    """How sure the fills of the `holes` [N, D] in rows `todo` are, from a random sample of rows.
+
+    `train` is a Reference of training rows. What is filled does not depend on this.
+    """
+    most = max(1, min(N_SURE_ROWS, SURE_CELLS // max(1, holes.shape[1])))
+    rows = todo[random_rows(len(todo), most)]
+    y, own = (None if part is None else part[rows] for part in (encoded.y, encoded.values))
+    levels = np.array([bool(column.levels) for column in filler.columns])
+    sure = np.full((len(rows), len(levels)), np.nan)
+    for part, values, draws in filler.chunks(
+        encoded.x[rows], encoded.mask[rows], N_SURE_DRAWS, y, own
+    ):
+        low, high = np.quantile(draws, [(1 - SURE) / 2, (1 + SURE) / 2], axis=0)
+        shares = (np.round(draws) == np.round(values)).mean(0)
+        sure[part] = np.where(levels, shares, (high - low) / 2)
+    sure[~holes[rows]] = np.nan
+    known = np.where(train.mask, filler.codec.decode(train.x), np.nan)
+    filled, guess = np.full((2, len(levels)), np.nan)
+    for j, is_level in enumerate(levels):
+        if (there := sure[~np.isnan(sure[:, j]), j]).size:
+            filled[j] = there.mean() if is_level else np.median(there)
+        if (cells := known[~np.isnan(known[:, j]), j]).size:
+            low, high = np.quantile(cells, [(1 - SURE) / 2, (1 + SURE) / 2])
+            most_frequent = np.unique(cells, return_counts=True)[1].max() / len(cells)
+            guess[j] = most_frequent if is_level else (high - low) / 2
+    return Sure(filled, guess, len(rows))
 
 
 # Checks, by the key that is `check` of a form

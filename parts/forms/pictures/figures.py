@@ -4,14 +4,18 @@ They are drawn from the arrays of evaluate.py, where a walk is bytes [down, acro
 its positions in latent space.
 """
 
+import math
+
 import numpy as np
 
 from parts.forms.pictures import shapes
-from parts.forms.pictures.sheets import as_colour, sheet
-from parts.plots.style import subplots
+from parts.forms.pictures.sheets import as_colour, rows_of, sheet
+from parts.plots.style import subplots, tell
+from parts.plots.words import counted, short
 
 FINE = 64  # smaller pictures are enlarged to this many pixels
 N_RECONSTRUCTED = 12
+N_ODD_ACROSS = 8  # odd pictures in a row
 SPREAD = "in standard deviations of p(z) from its mean"
 
 
@@ -62,7 +66,15 @@ def reconstructions(arrays):
     rows = {"original": arrays["x"][:n], "reconstructed": arrays["recon"][:n], "2σ": two_sigma}
     grey_map = str(arrays["grey_map"])
     shown = np.stack([as_colour(x, arrays["shape"], grey_map) for x in rows.values()])
-    return panel(shown, with_originals("Test pictures", arrays), rows=list(rows), inch=0.8)
+    figure = panel(shown, with_originals("Test pictures", arrays), rows=list(rows), inch=0.8)
+    apart = np.sqrt(np.mean(np.square(arrays["x"] - arrays["recon"])))
+    said = (
+        f"{counted(n, 'test picture')} and what the model makes of them; their pixels differ by "
+        f"{short(apart)} on a scale from 0 to 1 (root mean square)."
+    )
+    return tell(
+        figure, said, "Top: as they are. Middle: rebuilt. Bottom: where the model is unsure."
+    )
 
 
 def column_errors(arrays):
@@ -87,7 +99,9 @@ def column_errors(arrays):
     axes[0, 0].set_ylabel("pixel row")
     label = f"test MSE\n({arrays['unit']}, squared)"
     figure.colorbar(shown, ax=list(axes.flat), label=label)
-    return figure
+    errors = ", ".join(f"{name} {short(errors.mean())}" for name, errors in maps.items())
+    said = f"Mean squared error of a pixel: {errors}."
+    return tell(figure, said, "A square for each method; dark pixels are rebuilt well.")
 
 
 def latent_traversal(arrays):
@@ -105,7 +119,13 @@ def latent_traversal(arrays):
     names = [str(code) for code in at] if codes else texts(at)
     columns, rows = ["original", *names], [f"z{unit + 1}" for unit in units]
     title = with_originals("One latent at a time, the most active first", arrays)
-    return panel(shown, title, columns, rows, xlabel="its code" if codes else SPREAD)
+    figure = panel(shown, title, columns, rows, xlabel="its code" if codes else SPREAD)
+    moved = decoded(arrays, "latent_traversal").std(1).mean((1, 2, 3))
+    said = (
+        f"{counted(len(units), 'latent dimension')} of one test picture, each varied alone; "
+        f"z{units[moved.argmax()] + 1} changes the picture most."
+    )
+    return tell(figure, said, "In each row one latent dimension grows from left to right.")
 
 
 def interpolations(arrays):
@@ -117,7 +137,12 @@ def interpolations(arrays):
     shown = np.concatenate([ends[::2], shown, ends[1::2]], 1)
     columns = ["original", *[""] * (shown.shape[1] - 2), "original"]
     title = with_originals("Between test pictures, straight in z", arrays)
-    return panel(shown, title, columns)
+    said = (
+        f"{counted(len(shown), 'pair')} of test pictures, joined by {shown.shape[1] - 2} decoded "
+        "steps each."
+    )
+    reading = "From left to right each picture turns into the other one of its row."
+    return tell(panel(shown, title, columns), said, reading)
 
 
 def manifold(arrays):
@@ -128,7 +153,49 @@ def manifold(arrays):
     shown_at = np.round(np.linspace(0, len(at) - 1, min(len(at), 8))).astype(int)
     names = [text if i in shown_at else "" for i, text in enumerate(texts(at))]
     title = "Both latents, at even steps of a normal distribution"
-    return panel(shown, title, names, names[::-1], f"z1, {SPREAD}", "z2", inch=0.35)
+    figure = panel(shown, title, names, names[::-1], f"z1, {SPREAD}", "z2", inch=0.35)
+    said = f"What the two latent dimensions decode to, on a grid of {len(at)} by {len(at)} places."
+    return tell(figure, said, "Neighbours should be alike; where pictures blend, so do kinds.")
+
+
+# Figures of scores.npz, imputed.npz and generated.npz: the first pictures that a command wrote
+
+
+def odd_pictures(arrays):
+    """The oddest pictures of a file, row by row."""
+    shown = rows_of(decoded(arrays, "odd"), min(N_ODD_ACROSS, len(arrays["odd"])))
+    figure = panel(shown, "The oddest pictures, row by row", inch=0.8)
+    said = f"The {counted(len(arrays['odd']), 'picture')} with the highest scores."
+    return tell(
+        figure, said, "The oddest is at the top left; what do the first ones have in common?"
+    )
+
+
+def filled_pictures(arrays):
+    """Pictures as they were, filled, and draws, in rows."""
+    if "filled" not in arrays:
+        return None
+    grey_map = str(arrays["grey_map"])
+    filled = np.where(arrays["hole"], np.nan, arrays["filled"] / 255)
+    n_draws = len(filled) - 2
+    rows = ["as it was", "filled", *[f"draw {i + 1}" for i in range(n_draws)]]
+    figure = panel(as_colour(filled, arrays["shape"], grey_map), "Filled", rows=rows, inch=0.8)
+    said = (
+        f"{counted(filled.shape[1], 'picture')} with missing pixels, filled by their mean and by "
+        f"{counted(n_draws, 'draw')} each."
+    )
+    return tell(figure, said, "Orange pixels are missing. Where draws differ, the fill is unsure.")
+
+
+def generated_pictures(arrays):
+    """The first generated pictures in a square."""
+    shown = rows_of(decoded(arrays, "drawn"), math.ceil(math.sqrt(len(arrays["drawn"]))))
+    said = f"The first {counted(len(arrays['drawn']), 'picture')} that were drawn."
+    return tell(
+        panel(shown, "Generated pictures"),
+        said,
+        "They are drawn from the model; none of them is in the data.",
+    )
 
 
 def texts(values):
@@ -144,4 +211,7 @@ PICTURE_FIGURES = {
         "interpolations": interpolations,
         "manifold": manifold,
     },
+    "scores": {"odd_pictures": odd_pictures},
+    "imputed": {"filled_pictures": filled_pictures},
+    "generated": {"generated_pictures": generated_pictures},
 }

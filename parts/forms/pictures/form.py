@@ -104,6 +104,16 @@ class Pictures(Form):
     def describe_ranges(self, data):
         return [f"  pixels: from {data.train.x.min():g} to {data.train.x.max():g}"]
 
+    def column_facts(self, data):
+        return {}  # single pixels say little
+
+    def describe_columns(self, codec):
+        return [
+            (column.name, "given", column.describe())
+            for column in codec.columns
+            if column.condition
+        ]
+
     # Score
 
     def score_outputs(self, path, out, overwrite):
@@ -126,6 +136,15 @@ class Pictures(Form):
         shown = sheets.as_colour(odd, codec.shape, self.colours(codec, fitted))
         sheets.write(sheet, sheets.rows_of(shown, min(N_ODD_ACROSS, len(shown))))
         return [f"Wrote {out}", f"Wrote {sheet}: the oddest, row by row"]
+
+    def scored_arrays(self, source, codec, rank, fitted):
+        odd = scaling.to_unit_interval(source.x[np.argsort(rank)[:N_ODD]])
+        return {"odd": shapes.as_bytes(odd)} | self._look(codec, fitted)
+
+    def _look(self, codec, fitted):
+        """What figures need to draw pictures."""
+        colours = self.colours(codec, fitted)
+        return {"shape": np.array(codec.shape), "grey_map": np.array(colours)}
 
     def colours(self, codec, fitted):
         """The colour map for grey pictures like the training pictures."""
@@ -177,6 +196,21 @@ class Pictures(Form):
             lines.append(f"Wrote {sheet}: as it was, filled, and two draws")
         return lines
 
+    def fills_in_words(self, codec, n_filled, sure):
+        return []  # single pixels say little
+
+    def filled_arrays(self, source, codec, holes, todo, filled, fitted):
+        """The first filled pictures as they were, filled, and drawn, as bytes [n, N, D]."""
+        some, n = todo[:N_FILLED], len(todo[:N_FILLED])
+        if not n:
+            return {}
+        hole, x = holes[some], scaling.to_unit_interval(source.x[some])
+        made = [filled.values, *filled.draws[:N_SHOWN_DRAWS]]
+        shown = np.stack([x, *[np.where(hole, values[:n], x) for values in made]])
+        marked = np.zeros(shown.shape, bool)
+        marked[0] = hole
+        return {"filled": shapes.as_bytes(shown), "hole": marked} | self._look(codec, fitted)
+
     # Generate
 
     def refuse_pixels(self, asked, run):
@@ -219,6 +253,10 @@ class Pictures(Form):
         arrays.write(out, pixels, {"others": others})
         named = " and y" if others and out.suffix.lower() == ".npz" else ""
         return f"Wrote {out}: {len(x)} {shapes.describe(codec.shape)}{named}"
+
+    def sample_arrays(self, x, codec, fitted):
+        drawn = shapes.as_bytes(codec.decode(x[:N_GENERATED]))
+        return {"drawn": drawn} | self._look(codec, fitted)
 
     # Figures
 

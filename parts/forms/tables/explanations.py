@@ -85,13 +85,26 @@ def expectations(column, mean, draws):
         shares = (draws == mean).mean(0)  # [n]
         return [f"{text} ({s:.0%})" for text, s in zip(column.text(mean), shares, strict=True)]
     low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
-    half = (column.to_user(high) - column.to_user(low)) / 2
-    if column.is_moment:
-        widths = [span(days) for days in half]
-    else:
-        short = column.style.get("decimals") is None
-        widths = [f"{v:.3g}" for v in half] if short else cells.texts(half, column.style)
+    widths = widths_in_words(column, (column.to_user(high) - column.to_user(low)) / 2)
     texts = (
         [f"{v:.4g}" for v in column.to_user(middle)] if not column.style else column.text(middle)
     )
     return [f"{text}±{width}" for text, width in zip(texts, widths, strict=True)]
+
+
+def widths_in_words(column, widths):
+    """Widths [n] in user units as text: 12 days, 3.9%, 11133.62."""
+    if column.is_moment:
+        return [span(days) for days in widths]
+    if column.style.get("decimals") is None:
+        return [f"{width:.3g}" for width in widths]
+    return cells.texts(widths, column.style)
+
+
+def certainty(column, sure):
+    """How sure a filled cell is, in words: the chance of a level, or half a 90 % interval."""
+    if np.isnan(sure):
+        return ""
+    if column.levels:
+        return f"{100 * sure:.0f} % sure"
+    return f"±{widths_in_words(column, np.array([sure]))[0]}"

@@ -14,7 +14,9 @@ from parts.plots.style import (
     level_names,
     panels,
     subplots,
+    tell,
 )
+from parts.plots.words import counted, listed, name_in_words, percent, short
 
 N_PROFILES = 6  # most test rows with a panel each
 N_PANEL_ROWS = 12  # most test rows in the panel of a column
@@ -27,6 +29,22 @@ NAME_LENGTH = 25  # most letters of such a name
 MOST_BARS = 20  # most columns whose errors are bars; more are points
 N_HISTOGRAM_BINS = 30  # bins of a histogram
 CUT = 0.002  # share of cells at either end that a linear axis may leave out
+RECONSTRUCTIONS_READING = (
+    "Dots are cells of rows that were not trained on, dashes are what the model makes of them, and "
+    "bands are where it expects them."
+)
+ERRORS_READING = (
+    "A bar for each method in each column; shorter is better. Cells are of rows that were not "
+    "trained on."
+)
+IMPUTATIONS_READING = (
+    "Numbers: what was filled in against the truth, on the dashed line where right. Categories: "
+    "dark on the diagonal where right."
+)
+MARGINALS_READING = "The share of rows with each value; the two colours should lie on each other."
+CORRELATIONS_READING = (
+    "Blue is −1, red is 1. The first two squares should look alike, and the third should be pale."
+)
 
 
 # Figures of evaluation.npz
@@ -39,7 +57,24 @@ def reconstructions(arrays):
     spread = np.ptp(np.where(np.isnan(arrays["x"]), arrays["recon"], arrays["x"]), 0)
     spread = spread[spread > 0]
     common = len(spread) == 0 or spread.max() / spread.min() < COMMON_SCALE
-    return profiles(arrays) if alike and common and n_columns > 1 else column_panels(arrays)
+    together = alike and common and n_columns > 1
+    figure = profiles(arrays) if together else column_panels(arrays)
+    return tell(figure, reconstructions_in_words(arrays), RECONSTRUCTIONS_READING)
+
+
+def reconstructions_in_words(arrays):
+    """How many numbers lie inside two sigma, and how many categories are rebuilt."""
+    x, recon = arrays["x"], arrays["recon"]
+    level, seen = arrays["n_levels"] > 0, ~np.isnan(x)
+    found = []
+    if n := int(seen[:, ~level].sum()):
+        inside = (arrays["low"] <= x) & (x <= arrays["high"])
+        found.append(f"{percent(inside[:, ~level].sum() / n)} of numbers lie inside their ±2σ")
+    if n := int(seen[:, level].sum()):
+        right = (np.round(recon) == x)[:, level].sum() / n
+        found.append(f"{percent(right)} of categories are rebuilt as they were")
+    rows = counted(len(x), "test row")
+    return f"Of {rows}, {' and '.join(found)}." if found else f"The cells of {rows} are all empty."
 
 
 def profiles(arrays):
@@ -170,7 +205,29 @@ def column_errors(arrays):
         axis.set_xlabel(label)
     axes[0, 0].set_title("Reconstruction error per column")
     legend_below(figure, axes[0, 0])
-    return figure
+    return tell(figure, column_errors_in_words(arrays, blind), ERRORS_READING)
+
+
+def column_errors_in_words(arrays, blind):
+    """In how many columns the model errs less than a guess, and where it does so least and most."""
+    known = np.flatnonzero(arrays["n_observed"] > 0)
+    if not len(known):
+        return "No column has test cells."
+    ours, guess = (arrays[key][known] for key in ("mse_per_column", "mse_per_column_mean"))
+    said = (
+        f"The VAE errs less than the {blind} in {(ours < guess).sum()} of "
+        f"{counted(len(known), 'column')}"
+    )
+    if len(known) > 1 and (guess > 0).any():
+        left = np.where(guess > 0, ours / np.where(guess > 0, guess, 1), np.nan)
+        best, worst = (known[find(left)] for find in (np.nanargmin, np.nanargmax))
+        names = [name_in_words(arrays["columns"][j]) for j in (best, worst)]
+        shares = [percent(find(left)) for find in (np.nanmin, np.nanmax)]
+        said += (
+            f"; it leaves least of that error in {names[0]} ({shares[0]}), most in {names[1]} "
+            f"({shares[1]})"
+        )
+    return f"{said}."
 
 
 def draw_errors(axis, arrays, rows, methods):
@@ -229,7 +286,26 @@ def imputations(arrays):
     some = f" ({len(shown)} of {len(filled)} columns)" if len(shown) < len(filled) else ""
     figure.supylabel(f"filled in{some}", fontsize=9)
     legend_below(figure, axes[0], above=True)
-    return figure
+    return tell(figure, imputations_in_words(arrays), IMPUTATIONS_READING)
+
+
+def imputations_in_words(arrays):
+    """How many hidden numbers lie inside their interval, and how many categories are right."""
+    hidden, level = arrays["hidden"], arrays["n_levels"] > 0
+    truth, found = arrays["truth"], []
+    if n := int(hidden[:, ~level].sum()):
+        inside = (arrays["low"] <= truth) & (truth <= arrays["high"]) & hidden
+        found.append(
+            f"{percent(inside[:, ~level].sum() / n)} of {counted(n, 'number')} lie inside their "
+            f"{percent(float(arrays['interval']))} interval"
+        )
+    if n := int(hidden[:, level].sum()):
+        right = (np.round(arrays["imputed"]) == truth) & hidden
+        found.append(
+            f"{percent(right[:, level].sum() / n)} of {counted(n, 'category', 'categories')} are "
+            "filled in right"
+        )
+    return f"Of cells that were hidden on purpose, {' and '.join(found)}."
 
 
 def draw_filled(axis, truth, imputed, low, high, arrays, j):
@@ -284,7 +360,38 @@ def generated_marginals(arrays):
     some = f" ({n} of {len(names)} columns)" if n < len(names) else ""
     figure.supylabel(f"share of rows{some}", fontsize=9)
     legend_below(figure, axes[0])
-    return figure
+    return tell(figure, marginals_in_words(arrays), MARGINALS_READING)
+
+
+def marginals_in_words(arrays):
+    """Which columns of generated and real rows are farthest apart, and by what share of rows."""
+    apart = {}
+    for j, name in enumerate(arrays["columns"]):
+        real, new = (values[np.isfinite(values)] for values in pair_of(arrays, j))
+        if len(real) and len(new):
+            apart[name] = distance(real, new, arrays["n_levels"][j])
+    if not apart:
+        return "No column has both real and generated cells."
+    worst = sorted(apart, key=apart.get, reverse=True)[:2]
+    mean = percent(float(np.mean(list(apart.values()))))
+    return (
+        f"Generated and real columns differ by {mean} of the rows on average, most in "
+        f"{listed(worst)} ({' and '.join(percent(apart[name]) for name in worst)})."
+    )
+
+
+def pair_of(arrays, j):
+    return arrays["real"][:, j], arrays["generated"][:, j]
+
+
+def distance(real, new, n_levels):
+    """Total variation of levels, Kolmogorov-Smirnov distance of numbers: a share of the rows."""
+    if n_levels:
+        counts = [np.bincount(v.astype(int), minlength=n_levels) / len(v) for v in (real, new)]
+        return 0.5 * float(np.abs(counts[0] - counts[1]).sum())
+    at = np.concatenate([real, new])
+    shares = [np.searchsorted(np.sort(v), at, side="right") / len(v) for v in (real, new)]
+    return float(np.abs(shares[0] - shares[1]).max())
 
 
 def bars(axis, real, new, names, ordered):
@@ -376,7 +483,21 @@ def generated_correlations(arrays):
             )
     if np.isnan(new - real).any():
         figure.supxlabel("grey: not defined (a constant, or too few cells)", fontsize=8)
-    return figure
+    return tell(figure, correlations_in_words(real, new, names), CORRELATIONS_READING)
+
+
+def correlations_in_words(real, new, names):
+    """By how much rank correlations of generated rows differ, and which pair does so most."""
+    apart = np.abs(np.triu(new - real, 1))
+    known = np.isfinite(apart) & np.triu(np.ones_like(apart, bool), 1)
+    if not known.any():
+        return "No pair of columns has a rank correlation in both real and generated rows."
+    i, j = np.unravel_index(np.where(known, apart, -1).argmax(), apart.shape)
+    return (
+        f"Rank correlations of generated rows lie {short(apart[known].mean())} from those of real "
+        f"rows on average, at most {short(apart[i, j])}: {listed([names[i], names[j]])}, "
+        f"{short(new[i, j])} instead of {short(real[i, j])}."
+    )
 
 
 def names_of_numbers(arrays):
