@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from parts import forms
-from parts.console.fitting import open_file, open_run
+from parts.console.fitting import messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
@@ -166,6 +166,7 @@ def detect(args, locks):
     notes = locks.enter_context(notes_kept())
     form = forms.form_of(args.file)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
+    locks.enter_context(messages_for(outputs))
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
     if run is not None:

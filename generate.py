@@ -16,7 +16,13 @@ import numpy as np
 
 from parts import forms
 from parts.console.devices import choose_device, choose_threads, use_threads
-from parts.console.fitting import config_for_reading, fitted_run, given_for_reading, named_run
+from parts.console.fitting import (
+    config_for_reading,
+    fitted_run,
+    given_for_reading,
+    messages_for,
+    named_run,
+)
 from parts.console.flags import (
     Parser,
     add_device_flags,
@@ -120,6 +126,7 @@ def run_of(args):
 def generate(args, locks):
     """Write new rows or pictures of a run; `locks` keep it from being replaced."""
     notes = locks.enter_context(notes_kept())
+    locks.enter_context(messages_for([args.out]))
     run = run_of(args)
     locks.enter_context(run.in_use())
     fitted, _ = run.load(choose_device(args.device))

@@ -16,7 +16,7 @@ import numpy as np
 
 import data as datasets
 from parts import forms
-from parts.console.fitting import open_file, open_run
+from parts.console.fitting import messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
@@ -59,6 +59,7 @@ def fill_file(args, locks):
     notes = locks.enter_context(notes_kept())
     form = forms.form_of(args.file)
     outputs = form.fill_outputs(args.file, args.out, args.draws, args.overwrite)
+    locks.enter_context(messages_for(outputs))
     run, source = open_file(args, "impute", form, holes=True)
     form.refuse_filling(source, outputs, args.statistic, args.interval)
     held_out = 0.1 if args.check else 0.0

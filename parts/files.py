@@ -186,7 +186,39 @@ def locked(folder, busy, name=".lock", shared=False):
 def as_argument(path):
     """A path as one word of a command that a message suggests, whatever letters it has."""
     text = str(path)
+    if text == STANDARD:
+        return text
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+# Names of files
+
+STANDARD = "-"  # standard input, or standard output
+PACKED = (".gz", ".zst")  # endings of compressed files, behind another one
+
+
+def ending(path):
+    """The ending of a path in lower case: `.csv`, `.csv.gz`, or `-` for standard input or output.
+
+    Only the ending of a compressed file has two parts.
+    """
+    path = Path(path)
+    if str(path) == STANDARD:
+        return STANDARD
+    last = path.suffix.lower()
+    return Path(path.stem).suffix.lower() + last if last in PACKED else last
+
+
+def output_of(path, word, new=None):
+    """`orders.csv` -> `orders.scored.csv`, beside it; with `new` it gets that ending.
+
+    What comes from standard input goes to standard output.
+    """
+    if str(path) == STANDARD:
+        return Path(STANDARD)
+    path = Path(path) if Path(path).name else Path(path).resolve()
+    own = len(path.name) - len(ending(path))
+    return path.with_name(f"{path.name[:own]}.{word}{new or path.name[own:]}")
 
 
 # Outputs
@@ -195,15 +227,19 @@ def as_argument(path):
 def refuse_output(path, overwrite, source=None, endings=None):
     """Before any work: an output that exists, cannot be written, or would replace its source."""
     path = Path(path)
-    if endings is not None and path.suffix.lower() not in endings:
-        raise UserError(f"--out {path}: expected a name ending in one of {list(endings)}")
+    if endings is not None and ending(path) not in endings:
+        plain = [one for one in endings if not one.endswith(PACKED)]
+        raise UserError(f"--out {path}: expected a name ending in one of {plain}")
+    if str(path) == STANDARD:
+        return
     if not path.parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.parent}")
     if (path.parent / "checkpoint.pt").exists():
         raise UserError(f"--out {path}: {path.parent} is a run, whose files are its own")
     if path.is_dir():
         raise UserError(f"--out {path} is a folder, expected the name of a file")
-    if source is not None and path.exists() and path.samefile(source):
+    is_file = source is not None and str(source) != STANDARD
+    if is_file and path.exists() and path.samefile(source):
         raise UserError(f"--out {path} is the file that is read; choose another name")
     if path.exists() and not overwrite:
         raise UserError(
@@ -221,9 +257,3 @@ def refuse_unwritable(path):
     with stage(f"{path} cannot be written"):
         os.close(open_new(trial))
         trial.unlink(missing_ok=True)
-
-
-def output_of(path, word, ending=None):
-    """`orders.csv` -> `orders.scored.csv`, beside it."""
-    path = Path(path) if Path(path).name else Path(path).resolve()
-    return path.with_name(f"{path.stem}.{word}{ending or path.suffix}")

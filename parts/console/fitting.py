@@ -4,6 +4,7 @@ train.py uses it, and detect.py, impute.py and generate.py when they fit a run t
 """
 
 import contextlib
+import sys
 import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
 from parts.errors import UserError, stage
+from parts.files import STANDARD
 from parts.forms import form_named
 from parts.forms.config import READING, DataConfig
 from parts.forms.tables import kinds
@@ -217,6 +219,13 @@ def open_file(args, verb, form, holes=False):
     """
     run = named_run(args, verb, form)
     return run, form.read(args.file, config_for_reading(args, run), holes)
+
+
+def messages_for(outputs):
+    """A context in which prints go to standard error, if standard output gets a table."""
+    if any(str(path) == STANDARD for path in outputs):
+        return contextlib.redirect_stdout(sys.stderr)
+    return contextlib.nullcontext()
 
 
 def given_for_reading(args):

@@ -6,7 +6,7 @@ Scripts find a form by `form_of` or `open_source`, and never ask which form they
 from pathlib import Path
 
 from parts.errors import UserError
-from parts.files import as_argument
+from parts.files import as_argument, ending
 from parts.forms.builtin import BUILTIN, IDX
 from parts.lazy import member
 
@@ -23,7 +23,7 @@ def form_of(data):
     """
     if data in BUILTIN:
         return form_named(BUILTIN[data][0])
-    expected = f"expected a file that ends in {', '.join(endings())}, or a folder of pictures"
+    expected = f"expected a file that ends in {endings()}, or a folder of pictures"
     if not str(data):
         raise UserError(f"'' is no name of data, {expected}")
     for form in map(form_named, FORMS):
@@ -46,7 +46,7 @@ def open_source(config):
     form.refuse(config)
     if config.data in BUILTIN:
         return form, BUILTIN[config.data][1](config)
-    if not Path(config.data).suffix and not Path(config.data).exists():
+    if not ending(config.data) and not Path(config.data).exists():
         raise UserError(
             f"--data {config.data}: neither a file, a folder nor one of {', '.join(BUILTIN)}"
         )
@@ -74,10 +74,10 @@ def codec_from(plain):
 
 
 def endings():
-    """The endings of files that hold rows."""
-    from parts.forms.tables.table_files import READERS
+    """The endings of files that hold rows, in words."""
+    from parts.forms.tables.table_files import EXPECTED
 
-    return tuple(READERS)
+    return EXPECTED
 
 
 # The first that recognises a path reads it; `form_named` imports it.

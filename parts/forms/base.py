@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import output_of, refuse_output
+from parts.files import STANDARD, output_of, refuse_output
 from parts.forms import conditions, scaling, units
 from parts.options import from_plain
 
-TEXT = (".csv", ".tsv", ".parquet")  # endings of files that may hold text
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
 MOST_TOLD = 200  # most columns of which a run keeps words for its report
 N_FREQUENT = 3  # most levels that such words name
@@ -122,6 +121,7 @@ class Source:
     original: np.ndarray | None = None
     copies: np.ndarray | None = None
     as_written: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)  # for the user, on how the data were read
 
     def __len__(self):
         return len(self.x)
@@ -347,8 +347,10 @@ class Form:
     def score_outputs(self, path, out, overwrite):
         """The files that scoring `path` writes; UserError if one of them cannot be written."""
         path = Path(str(path).rstrip("/"))
+        from parts.forms.tables import table_files
+
         out = Path(out or output_of(path, "scored", ".csv"))
-        refuse_output(out, overwrite, path, TEXT)
+        table_files.refuse_output(out, overwrite, path, text=True)
         return [out]
 
     def refuse_scoring(self, source, names):
@@ -376,6 +378,8 @@ class Form:
         """The files that filling writes: the filled data, then one file per draw."""
         out = Path(out or output_of(path, "imputed"))
         width = len(str(n_draws))
+        if n_draws and str(out) == STANDARD:
+            raise UserError("--draws writes a file for each draw: give --out the name of a file")
         drawn = [output_of(out, f"{i:0{width}d}") for i in range(1, n_draws + 1)]
         for each in (out, *drawn):
             refuse_output(each, overwrite, path, endings)

@@ -13,7 +13,7 @@ def _help_for_data():
     from parts.forms import BUILTIN, endings
 
     return (
-        f"{', '.join(BUILTIN)}, a file ending in {', '.join(endings())}, or a folder of pictures, "
+        f"{', '.join(BUILTIN)}, a file ending in {endings()}, or a folder of pictures, "
         "whose sub-folders are labels (default: synthetic)"
     )
 

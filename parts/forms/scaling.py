@@ -52,6 +52,11 @@ def file_hash(path):
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def bytes_hash(content):
+    """A short hash of bytes."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def array_hash(x, names, labels=None):
     """A short hash of an array, its columns' names and labels."""
     said = "\x1f".join(names).encode()

@@ -50,6 +50,7 @@ class Column:
     )  # of a column of answers: its name, ..., see answers
     why: str = ""  # the reason if the column is ignored
     condition: bool = False  # whether the column is a condition
+    stored: dict = field(default_factory=dict)  # its type in a Parquet file, see tables/parquet.py
 
     def to_dict(self):
         return dict(vars(self))  # asdict is slow for the many columns of pictures

@@ -12,6 +12,7 @@ from pathlib import Path
 import data as datasets
 from parts import forms
 from parts.errors import UserError
+from parts.files import STANDARD
 from parts.forms.base import Codec
 from parts.forms.config import DataConfig
 from parts.model.config import ModelConfig
@@ -93,7 +94,7 @@ class RunConfig:
         paths = {}
         for name in ("data", "data_dir"):
             path = asked["data"][name]
-            if path is not None and path not in forms.BUILTIN:
+            if path is not None and path != STANDARD and path not in forms.BUILTIN:
                 paths[name] = os.path.realpath(path)
                 asked["data"][name] = os.path.relpath(paths[name], os.path.realpath(folder))
         source = {"fingerprint": self.fingerprint, "n_train": self.n_train, "absolute": paths}

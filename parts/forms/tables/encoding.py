@@ -1,4 +1,4 @@
-"""Encode the cells of a DataFrame in model units, and give decoded cells the file's types.
+"""Encode the cells of a DataFrame in model units.
 
 parts/forms/tables/kinds.py fits the `Column`s to the training rows.
 """
@@ -255,38 +255,6 @@ def codes_of_levels(series, column):
     return np.where((found < 0) | column.missing(series), np.nan, found)
 
 
-def with_types(frame, columns):
-    """Convert columns of text to numbers or dates, where every cell of the column is one."""
-    import pandas as pd
-
-    frame = frame.copy()
-    for column in columns:
-        cell = frame[column.name]
-        if (
-            not cells.is_text(cell)
-            or column.kind == "ignore"
-            or (column.levels and not column.style)
-        ):
-            continue
-        number = cells.numbers(cell, column.style, column.own_marks)
-        if (np.isnan(number) & ~column.missing(cell)).any():
-            continue  # the column stays text
-        if form := column.style.get("date"):
-            frame[column.name] = pd.to_datetime(cell.str.strip(), format=form, errors="coerce")
-        else:
-            number = pd.Series(number, index=frame.index)
-            whole = bool((number.dropna() == number.dropna().round()).all()) and column.whole
-            frame[column.name] = number.astype("Int64") if whole else number
-    return frame
-
-
-def as_file_holds(frame, columns, file, path):
-    """The frame for the file at `path`: with types if a text file becomes Parquet."""
-    if not str(path).lower().endswith(".parquet") or "table" in file.as_written:
-        return frame
-    return with_types(frame, [c for c in columns if c.name in frame])
-
-
 def in_own_style(frame, columns):
     """The columns of a run, each of numbers in the style of the file where it has one; and notes.
 
@@ -347,8 +315,8 @@ def numeric(series, path):
 
 
 def name_columns(file, columns):
-    """Give the columns of an array, which have no names, those of a run, in place."""
-    if file.path.suffix.lower() in (".npy", ".npz") and len(columns) == file.frame.shape[1]:
+    """Give the columns of a file without names those of a run, in place."""
+    if file.as_written.get("header") is None and len(columns) == file.frame.shape[1]:
         file.frame.columns = [column.name for column in columns]
 
 

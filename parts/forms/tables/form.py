@@ -1,4 +1,4 @@
-"""Tables: mixed columns with holes from .csv, .tsv, .parquet, .npy and .npz files."""
+"""Tables: mixed columns with holes from text, Excel, Parquet and NumPy files."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import as_argument, output_of
+from parts.files import STANDARD, as_argument, ending, output_of
 from parts.forms import arrays, conditions, scaling, units
-from parts.forms.base import TEXT, Encoded, Form, Source, Split
+from parts.forms.base import Encoded, Form, Source, Split
 from parts.forms.tables import (
     answers,
     encoding,
     kinds,
     relation_search,
     relations,
+    streams,
     table_files,
 )
 
@@ -42,6 +43,10 @@ class TableSource:
     @property
     def factors(self):
         return self.file.factors
+
+    @property
+    def notes(self):
+        return self.file.notes
 
     @property
     def names(self):
@@ -74,6 +79,8 @@ class TableSource:
 
     @cached_property
     def fingerprint(self):
+        if str(self.path) == STANDARD:
+            return scaling.bytes_hash(streams.read_bytes(self.path))
         return scaling.file_hash(self.path)
 
 
@@ -87,15 +94,15 @@ class Tables(Form):
     marginals = True
 
     def recognises(self, path):
-        path = Path(path)
-        has_rows = path.suffix.lower() in table_files.READERS and not path.is_dir()
+        has_rows = ending(path) in table_files.READERS and not Path(path).is_dir()
         return has_rows and arrays.n_axes(path) <= 2  # others are pictures
 
     def read(self, path, config=None, holes=False):
         return TableSource(table_files.read(path, config))
 
     def default_likelihood(self, path):
-        return "mixed" if Path(path).suffix.lower() in TEXT else "gaussian"
+        of_numbers = ending(path) in arrays.ARRAY_READERS or ending(path) not in table_files.READERS
+        return "gaussian" if of_numbers else "mixed"
 
     def settings_of(self, verb, path):
         likelihood = "ordered" if verb == "generate" else "mixed"
@@ -117,6 +124,8 @@ class Tables(Form):
         marks = config.missing or (), config.keep or ()
         columns = kinds.fit(frame.iloc[np.sort(rows), left], wanted, *marks)
         ordered = conditions.in_order(columns, given, source.names)
+        if stored := source_types(source):
+            ordered = [replace(column, stored=stored[column.name]) for column in ordered]
         frame = answers.expanded(frame.iloc[np.sort(rows)], ordered)
         found = relation_search.find(frame, ordered, config.relations)
         return self.codec(self.name, ordered, (len(units.modelled(columns)),), found)
@@ -127,6 +136,7 @@ class Tables(Form):
         y, notes = conditions.conditions_of_source(source, codec.conditions)
         frame = answers.expanded(frame_of(source), codec.columns)
         x, mask, strange, own = encoding.encode(frame, codec.columns)
+        own = [*source.notes, *own]
         if isinstance(source, TableSource):
             own = [*encoding.notes_on_rows(source, source.empty), *own]
         values = codec.rules.values(frame) if codec.rules else None
@@ -149,7 +159,7 @@ class Tables(Form):
         encoding.name_columns(file, own)
         frame = answers.expanded(file.frame, own)
         x, mask, strange, notes = encoding.encode_file(frame, own, file.path)
-        notes = [*encoding.notes_on_rows(source, source.empty), *notes]
+        notes = [*file.notes, *encoding.notes_on_rows(source, source.empty), *notes]
         frame = frame.assign(**{label: file.labels}) if labelled else frame
         y, more = conditions.conditions_of_file(frame, file.path, codec.columns, y_train)
         values = codec.rules.values(frame) if codec.rules else None
@@ -195,8 +205,8 @@ class Tables(Form):
 
     def score_outputs(self, path, out, overwrite):
         table_files.refuse_unreadable(path, table_files.READERS)
-        ending = ".csv" if Path(path).suffix.lower() in arrays.ARRAY_READERS else None
-        out = Path(out or output_of(path, "scored", ending))
+        new = ".csv" if ending(path) in arrays.ARRAY_READERS else None
+        out = Path(out or output_of(path, "scored", new))
         table_files.refuse_output(out, overwrite, path, text=True)
         return [out]
 
@@ -217,8 +227,7 @@ class Tables(Form):
 
     def write_scores(self, source, codec, scored, outputs, fitted):
         (out,), file = outputs, source.file
-        frame = encoding.as_file_holds(file.frame.assign(**scored), codec.columns, file, out)
-        table_files.write(frame, out, file)
+        table_files.write(file.frame.assign(**scored), out, file, codec.columns)
         return [f"Wrote {out}"]
 
     # Fill
@@ -272,8 +281,7 @@ class Tables(Form):
                 frames[0], source.file.frame, codec.modelled, holes, todo, filled.bounds
             )
         for path, frame in zip(outputs, frames, strict=True):
-            held = encoding.as_file_holds(frame, codec.columns, source.file, path)
-            table_files.write(held, path, source.file)
+            table_files.write(frame, path, source.file, codec.columns)
         return [f"Wrote {path}" for path in outputs]
 
     # Generate
@@ -298,7 +306,8 @@ class Tables(Form):
         for name, text in (cells or {}).items():
             frame[name] = np.where((frame[name] != "").to_numpy(), text, "")
         frame = answers.folded(frame.assign(**given), codec.columns)
-        return [samples.write(frame, codec.columns, out)]
+        has_header = not fitted.config.data.no_header  # rows are written like those of the data
+        return [samples.write(frame, codec.columns, out, has_header)]
 
 
 def frame_of(source):
@@ -308,6 +317,11 @@ def frame_of(source):
 
         return pd.DataFrame(source.x, columns=source.names)
     return source.file.frame
+
+
+def source_types(source):
+    """How the file of a source stores its columns, by name, {} where it does not say."""
+    return table_files.stored_as(source.file) if isinstance(source, TableSource) else {}
 
 
 TABLES = Tables()

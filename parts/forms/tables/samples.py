@@ -3,8 +3,9 @@
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms import conditions, units
-from parts.forms.tables import encoding, table_files
+from parts.files import ending
+from parts.forms import arrays, conditions, units
+from parts.forms.tables import table_files
 from parts.model.limits import AT_LIMIT
 
 
@@ -65,7 +66,7 @@ def as_frame(x, mask, columns):
 
 def check_array(columns, out):
     """Raise UserError if `out` is an array, and a column but the labels holds text."""
-    if out.suffix.lower() not in (".npy", ".npz"):
+    if ending(out) not in arrays.ARRAY_READERS:
         return
     if not all(
         c.kind == "ignore" or c.style or not c.levels for c in columns if c.name != conditions.LABEL
@@ -73,16 +74,15 @@ def check_array(columns, out):
         raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
 
 
-def write(frame, columns, out):
+def write(frame, columns, out, has_header=True):
     """Write generated rows, with labels as the array y of an .npz; returns a line to print."""
-    ending, others = out.suffix.lower(), {}
-    if ending in (".npy", ".npz") and conditions.LABEL in conditions.names(columns):
+    others = {}
+    if ending(out) in arrays.ARRAY_READERS and conditions.LABEL in conditions.names(columns):
         others = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
         columns = [c for c in columns if c.name != conditions.LABEL]
-    if ending not in (".csv", ".tsv"):
-        frame = encoding.with_types(frame, columns)
-    like = table_files.File(out, frame.iloc[:0], as_written={"others": others})
-    table_files.write(frame, out, like)
+    as_written = {"others": others} | ({} if has_header else {"header": None})
+    like = table_files.File(out, frame.iloc[:0], as_written=as_written)
+    table_files.write(frame, out, like, columns)
     named = " and y" if others else ""
     return f"Wrote {out}: {len(frame)} rows, {len(columns)} columns{named}"
 

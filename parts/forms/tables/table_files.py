@@ -1,32 +1,34 @@
-"""Read tables from CSV, TSV, Parquet and NumPy files strictly, and write them back.
+"""Read tables from text, Excel, Parquet and NumPy files strictly, and write them back.
 
 Cells of text files are kept as text, so that cells which do not change are written unchanged.
+Cells of the other files keep their types.
 """
 
-import csv
-import itertools
-import re
-import warnings
+import io
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from parts import files
 from parts.errors import UserError, stage
-from parts.forms import arrays
+from parts.files import PACKED, STANDARD, ending
+from parts.forms import arrays, cells, units
 from parts.forms.config import DataConfig
+from parts.forms.tables import headers, streams, text_files
 
-DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-N_SNIFFED = 2**16  # bytes from which the form of a text file is inferred
+TEXT = (".csv", ".tsv", ".txt", ".dat", ".data")
+EXPECTED = (
+    f"{', '.join(TEXT)} (each also with {' or '.join(PACKED)} behind it), .xlsx, .parquet, .npy, "
+    f".npz, or {STANDARD} for standard input"
+)
 
 
 @dataclass
 class File:
     """The table of a file: numeric columns, or columns of text in which \"\" is an empty cell.
 
-    `as_written` says what a file of the same form needs.
+    `as_written` says what a file of the same form needs; `notes` are sentences for the user.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class File:
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None  # structured [N], with a field for each generating factor
     as_written: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
 
 
 def read(path, config=None):
@@ -41,8 +44,7 @@ def read(path, config=None):
 
     A UserError says in one line what is wrong with the file.
     """
-    config = config or DataConfig()
-    file = parse(path, {ending: partial(read, config=config) for ending, read in READERS.items()})
+    file = parse(path, READERS, config or DataConfig())
     n_rows, n_columns = file.frame.shape
     if not n_rows and file.as_written.get("header"):
         raise UserError(f"{path} has a header but no rows")
@@ -56,115 +58,35 @@ def read(path, config=None):
 def refuse_unreadable(path, readers):
     """Raise UserError unless the path is a file with the ending of a reader."""
     path = Path(path)
-    files.refuse_no_file(path, f"a file ending in {', '.join(readers)}")
-    if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: unknown ending {path.suffix!r}, expected one of {list(readers)}")
+    if str(path) == STANDARD and STANDARD in readers:
+        return
+    expected = EXPECTED if readers is READERS else ", ".join(readers)
+    files.refuse_no_file(path, f"a file ending in {expected}")
+    if ending(path) not in readers:
+        raise UserError(f"{path}: unknown ending {ending(path)!r}, expected one of {expected}")
 
 
-def parse(path, readers):
+def parse(path, readers, *options):
     """Read a path by the reader of its ending; errors of the reader become a UserError."""
     refuse_unreadable(path, readers)
     path = Path(path)
-    ending = path.suffix.lower()
-    with stage(f"{path} cannot be read as {ending}"):
-        return readers[ending](path)
+    with stage(f"{path} cannot be read as {ending(path)}"):
+        return readers[ending(path)](path, *options)
 
 
 def _read_text(path, config):
     import pandas as pd
 
-    with path.open("rb") as raw:
-        start = raw.read(N_SNIFFED)
-    if b"\0" in start:
-        raise UserError(f"{path} is not UTF-8 text; save it as CSV in UTF-8")
-    encoding = config.encoding or config.other_encoding or "utf-8-sig"
-    delimiter, header, spaced, n_above = _header(path, start)
-    if config.no_header:
-        header = [f"c{i}" for i in range(len(header))]
-    names = _names(header, path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
-        frame = pd.read_csv(
-            path,
-            sep=delimiter,
-            dtype=str,
-            keep_default_na=False,  # the text NA stays text here; `cells.missing` decides
-            encoding=encoding,
-            header=None if config.no_header else "infer",
-            skipinitialspace=spaced,
-            skiprows=n_above,
-            index_col=False,
-            skip_blank_lines=False,
-        )
-    frame.columns = names
-    frame = frame.fillna("")
-    if len(names) > 1 and (frame.iloc[:, -1] == "").any():  # pandas pads short rows in silence
-        frame = frame.iloc[: _n_whole_rows(path, delimiter, len(names), n_above + 1)]
-    newline = "\r\n" if b"\r\n" in start else "\n"
-    written = {"header": header, "delimiter": delimiter, "newline": newline}
-    return File(path, frame, as_written=written | {"bom": start[:3] == b"\xef\xbb\xbf"})
+    columns, text, header, notes = text_files.read(path, ending(path), config)
+    frame = pd.DataFrame({name: pd.Series(cells, dtype="str") for name, cells in columns.items()})
+    return File(path, frame, as_written={"text": text, "header": header}, notes=notes)
 
 
-def _n_whole_rows(path, delimiter, n_columns, n_above):
-    """The number of rows before empty lines at the end; UserError for a row that lacks cells."""
-    n_rows, n_empty = 0, 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=delimiter)
-        for row in itertools.islice(rows, n_above, None):
-            if not row:
-                n_empty += 1
-                continue
-            if n_empty or len(row) < n_columns:
-                number = n_rows + 1
-                short = f"has fewer cells than the header's {n_columns}"
-                what = "is an empty line" if n_empty else short
-                raise UserError(f"{path}: row {number} {what}; mend or delete it")
-            n_rows += 1
-    return n_rows
+def _read_excel(path, config):
+    from parts.forms.tables import excel
 
-
-def _header(path, start):
-    """The delimiter, the cells of the header, whether quotes follow a space, the lines above."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        line = next(file, "")
-        said = re.fullmatch(r"sep=(.)\r?\n?", line)  # spreadsheets declare the delimiter so
-        line = next(file, "") if said else line
-        if not line.strip():
-            raise UserError(f"{path} is empty, expected a header and rows")
-
-        def cells(delimiter, **options):
-            file.seek(0)
-            rows = csv.reader(file, delimiter=delimiter, **options)
-            return next(itertools.islice(rows, int(bool(said)), None), [])
-
-        n_cells = {delimiter: len(cells(delimiter)) for delimiter in DELIMITERS}
-        best = said[1] if said else max(n_cells, key=n_cells.get)  # the first of equals: commas
-        if not said and n_cells[best] == 1 and path.suffix.lower() == ".tsv":
-            best = "\t"
-        spaced = f'{best} "'.encode() in start  # quotes after a space also quote
-        return best, cells(best, skipinitialspace=spaced), spaced, int(bool(said))
-
-
-def _names(header, path):
-    names = [name.strip() for name in header]
-    # pandas heads a bare array with 0,1,2,...; any other line of numbers could be a row of data.
-    numbers = all(_is_number(name) or not name for name in names)
-    if numbers and any(names) and names != [str(i) for i in range(len(names))]:
-        first = ",".join(names)[:40]
-        raise UserError(f"{path}: its first line is {first!r}, expected the columns' names")
-    names = [name or f"unnamed {i + 1}" for i, name in enumerate(names)]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise UserError(f"{path} has more than one column named {duplicates[0]!r}; rename them")
-    return names
-
-
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    frame, sheet, notes = excel.read(path, config)
+    return File(path, frame, as_written={"sheet": sheet, "header": sheet.header}, notes=notes)
 
 
 def _read_parquet(path, config):
@@ -173,15 +95,16 @@ def _read_parquet(path, config):
     from parts.forms.tables import parquet
 
     with path.open("rb") as file:
-        table, columns = parquet.read(file)
-    header = list(columns)
-    frame = pd.DataFrame(dict(zip(_names(header, path), columns.values(), strict=True)))
-    return File(path, frame, as_written={"table": table, "header": header})
+        table, header, columns = parquet.read(file, path)
+    names, notes = headers.names_of(header)
+    frame = pd.DataFrame(dict(zip(names, columns, strict=True)))
+    return File(path, frame, as_written={"table": table, "header": header}, notes=notes)
 
 
 def _read_array(path, config):
-    array, labels, factors, as_written = arrays.ARRAY_READERS[path.suffix.lower()](path)
-    return File(path, _matrix(array, path), labels, factors, as_written)
+    array, labels, factors, as_written = arrays.ARRAY_READERS[ending(path)](path)
+    frame = _matrix(array, path)
+    return File(path, frame, labels, factors, as_written | {"array": array})
 
 
 def _matrix(array, path):
@@ -197,16 +120,35 @@ def _matrix(array, path):
         raise UserError(f"{path}: values of type {array.dtype}, expected numbers")
     with np.errstate(over="ignore"):  # a long double may become inf, which is refused later
         array = array.astype(np.float64)
-    return pd.DataFrame(array, columns=[f"c{i}" for i in range(array.shape[1])])
+    return pd.DataFrame(array, columns=headers.numbered(array.shape[1]))
 
 
-def write(frame, path, like):
+def stored_as(file):
+    """How a Parquet file stores its columns, as plain values by name; {} for other files."""
+    if "table" not in file.as_written:
+        return {}
+    from parts.forms.tables import parquet
+
+    return parquet.stored_as(file.as_written["table"], file.frame.columns)
+
+
+# Write
+
+
+def write(frame, path, like, columns=()):
     """Write a DataFrame of text or numbers to `path`, in the form of the File `like` where it can.
 
-    A text file keeps its delimiter, line ends and header; Parquet its types and index.
+    A text file keeps all but its changed cells; Parquet its types and index. Where text becomes
+    Parquet or Excel, the Columns say which of it are numbers and dates.
     """
     path = Path(path)
-    files.write_atomic(path, partial(WRITERS[path.suffix.lower()], frame, like, path))
+    if str(path) == STANDARD:
+        file = io.BytesIO()
+        WRITERS[STANDARD](frame, like, path, columns, file)
+        streams.write_standard_output(file.getvalue())
+    else:
+        writer = WRITERS[ending(path)]
+        files.write_atomic(path, lambda file: writer(frame, like, path, columns, file))
 
 
 def refuse_output(path, overwrite, source=None, text=False):
@@ -218,60 +160,131 @@ def refuse_output(path, overwrite, source=None, text=False):
     files.refuse_output(path, overwrite, source, endings)
 
 
-def _write_text(frame, like, path, file):
-    import pandas as pd
+def _write_text(frame, like, path, columns, file):
+    text = like.as_written.get("text")
+    own = text is not None and _is_table_of(frame, like)
+    if own and _is_same_form(path, like.path, text.grid.delimiter):
+        content = text.encoding.encode(text_files.edited(text, frame, like.frame))
+    else:
+        names = _header_as_written(frame, like)
+        delimiter = "\t" if ending(path).startswith(".tsv") else ","
+        content = text_files.fresh(_exact(frame, like), names, delimiter)
+    file.write(streams.packed_as(content, path))
 
-    same = path.suffix.lower() == like.path.suffix.lower()
-    form = like.as_written if same and "delimiter" in like.as_written else {}
-    if "table" in like.as_written:
-        from parts.forms.tables import parquet
 
-        frame = parquet.without_types(frame, like.as_written["table"])
-    delimiter = form.get("delimiter", "\t" if path.suffix.lower() == ".tsv" else ",")
-    header = _header_as_written(frame, like)
-    if form.get("bom"):
-        file.write(b"\xef\xbb\xbf")
-    text = [header, *(frame[name] for name in frame if frame[name].dtype.kind not in "biuf")]
-    # pandas does not quote a lone carriage return, which readers take for the end of a row.
-    returns = any(pd.Series(cells, dtype="str").str.contains(r"\r(?!\n)").any() for cells in text)
-    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-    newline = form.get("newline", "\n")
-    frame.to_csv(
-        file, sep=delimiter, index=False, header=header, lineterminator=newline, quoting=quoting
+def _is_table_of(frame, like):
+    """Whether the frame has the rows and columns of the File, and perhaps columns behind them."""
+    n_rows, n_columns = like.frame.shape
+    return len(frame) == n_rows and list(frame.columns[:n_columns]) == list(like.frame.columns)
+
+
+def _is_same_form(path, source, delimiter):
+    """Whether a text file may be written as its source is: by their endings, packed or not."""
+    new, old = (
+        next((e for e in TEXT if ending(p).startswith(e)), STANDARD) for p in (path, source)
     )
+    usual = {".csv": ",;", ".tsv": "\t"}
+    return new == old or delimiter in usual.get(new, delimiter)
 
 
 def _header_as_written(frame, like):
-    """The header's text of the file's own columns, and the names of added columns."""
-    own = dict(zip(like.frame.columns, like.as_written.get("header", ()), strict=False))
+    """The header's text of the file's own columns, and the names of added columns.
+
+    None where the file has no header, and no column is added.
+    """
+    header = like.as_written.get("header", ())
+    if header is None and frame.shape[1] == like.frame.shape[1]:
+        return None
+    own = dict(zip(like.frame.columns, header or (), strict=False))
     return [own.get(name, name) for name in frame.columns]
 
 
-def _write_parquet(frame, like, path, file):
+def _exact(frame, like):
+    """The frame, in which cells that were not changed are written to their last digit."""
+    if "table" in like.as_written:
+        from parts.forms.tables import parquet
+
+        return parquet.exact_texts(frame, like.as_written["table"], like.frame)
+    if "array" in like.as_written:
+        array = like.as_written["array"]
+        own = {name: array[:, j] for j, name in enumerate(like.frame) if name in frame}
+        if array.dtype.kind in "biu" and len(frame) == len(array):
+            frame = frame.copy()
+            for name, values in own.items():
+                if (frame[name] == like.frame[name]).all():
+                    frame[name] = values.astype(np.uint8) if array.dtype.kind == "b" else values
+    return frame
+
+
+def _write_parquet(frame, like, path, columns, file):
     from parts.forms.tables import parquet
 
-    parquet.write(frame, file, like.as_written.get("table"), like.frame)
+    table = like.as_written.get("table")
+    if table is None:
+        parquet.write(parquet.typed(frame, columns), file)
+    else:
+        parquet.write(parquet.changed(frame, table, like.frame), file)
 
 
-def _write_npy(frame, like, path, file):
-    np.save(file, frame.to_numpy(np.float64))
+def _write_excel(frame, like, path, columns, file):
+    from parts.forms.tables import excel, parquet
+
+    sheet, table = like.as_written.get("sheet"), like.as_written.get("table")
+    if sheet is not None and _is_table_of(frame, like):
+        excel.edit(sheet, frame, like.frame, file)
+    elif table is not None:
+        excel.write(
+            parquet.changed(frame, table, like.frame), _header_as_written(frame, like), file
+        )
+    else:
+        exact = parquet.typed(_exact(frame, like), columns)
+        excel.write(exact, _header_as_written(frame, like), file)
 
 
-def _write_npz(frame, like, path, file):
+def _write_npy(frame, like, path, columns, file):
+    np.save(file, _numbers(frame, like, path, columns))
+
+
+def _write_npz(frame, like, path, columns, file):
     name, others = like.as_written.get("name", "X"), like.as_written.get("others", {})
-    files.write_npz(file, others | {name: frame.to_numpy(np.float64)})
+    files.write_npz(file, others | {name: _numbers(frame, like, path, columns)})
 
 
+def _numbers(frame, like, path, columns):
+    """The frame as an array of the source's type; UserError for a number that it cannot hold."""
+    source = like.as_written.get("array")
+    if source is not None and frame.shape == source.shape:
+        same = np.array_equal(frame.to_numpy(), like.frame.to_numpy(), equal_nan=True)
+        return source if same else frame.to_numpy(np.float64).astype(source.dtype)
+    if "table" in like.as_written:
+        from parts.forms.tables import parquet
+
+        return parquet.as_array(frame, like.as_written["table"], like.frame, path)
+    known, found = {column.name: column for column in columns}, []
+    for name in frame.columns:
+        column = known.get(name, units.Column(name))
+        found.append(cells.numbers(frame[name], column.style, column.own_marks))
+        unread = np.isnan(found[-1]) & ~column.missing(frame[name])
+        if unread.any():
+            cell = str(frame[name].iloc[int(unread.argmax())])[:40]
+            raise UserError(
+                f"{path}: column {name!r} holds {cell!r}, and an array numbers only; write .csv or "
+                ".parquet"
+            )
+    return np.column_stack(found)
+
+
+_PACKED_TEXT = [kind + packed for packed in ("", *PACKED) for kind in TEXT]
 READERS = {
-    ".csv": _read_text,
-    ".tsv": _read_text,
+    **dict.fromkeys((*_PACKED_TEXT, STANDARD), _read_text),
+    ".xlsx": _read_excel,
     ".parquet": _read_parquet,
     ".npy": _read_array,
     ".npz": _read_array,
 }
 WRITERS = {
-    ".csv": _write_text,
-    ".tsv": _write_text,
+    **dict.fromkeys((*_PACKED_TEXT, STANDARD), _write_text),
+    ".xlsx": _write_excel,
     ".parquet": _write_parquet,
     ".npy": _write_npy,
     ".npz": _write_npz,
