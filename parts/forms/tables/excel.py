@@ -210,13 +210,13 @@ def write(table, names, file):
     import openpyxl
     from openpyxl.cell import WriteOnlyCell
 
-    from parts.forms.tables import parquet
+    from parts.forms.tables import arrow_cells, parquet
 
     book = openpyxl.Workbook(write_only=True)
     page = book.create_sheet("Sheet1")
     if names is not None:
         page.append([str(name) for name in names])
-    columns = [parquet.plain_values(table.column(i)) for i in parquet.places(table)]
+    columns = [arrow_cells.plain_values(table.column(i)) for i in parquet.places(table)]
     for row in zip(*columns, strict=True):
         cells = []
         for value in row:
