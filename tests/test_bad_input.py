@@ -272,7 +272,7 @@ NUMERIC = [
     ("overflow.csv", "a,b\n1,1e999\n" + ROWS, "row 1, column 'b' is inf"),
     ("nan.npy", npy(np.where(X[4, 1] == X, np.nan, X)), "row 5, column 'c1' is missing"),
     ("infinite.npy", npy(np.where(X[4, 1] == X, np.inf, X)), "row 5, column 'c1' is inf"),
-    ("fewer.csv", GOOD + "1\n", "row 21 has fewer cells than the header's 2"),
+    ("fewer.csv", GOOD + "1\n", "row 21 (line 22) has 1 cells, and the header 2"),
     ("newline_in_name.csv", '"a\nb",c\nx,1\n' + ROWS, "column 'a\\nb' holds 'x'"),
 ]
 # Arrays of more than two axes, where pictures are taken: not by the verbs for tables.
@@ -291,24 +291,18 @@ FILES = [
     ("empty.csv", "", "is empty"),
     ("newlines.csv", "\n\n\n", "newlines.csv"),
     ("header.csv", "a,b\n", "no rows"),
-    ("duplicates.csv", "a,b,a\n1,2,3\n", "'a'"),
-    ("latin1.csv", "größe,b\n1,2\n".encode("latin-1") * 20, "not UTF-8"),
-    ("years.csv", "2019,2020\n" + "1,2\n" * 20, "'2019,2020', expected the columns' names"),
-    ("no_header.csv", "1.5,2\n" * 20, "'1.5,2', expected the columns' names"),
+    ("no_header.csv", "1.5,2\n" * 20, "'1.5,2', which looks like a row"),
     ("infinite.csv", "a,b\n1,2\n-inf,4\n" + ROWS, "column 'a' is -inf"),
     ("overflow.csv", "a,b\n1,1e999\n" + ROWS, "column 'b' is inf"),
     ("more_late.csv", GOOD + "1,2,3\n", "more_late.csv"),
     ("more_first.csv", "a,b\n1,2,3\n" + ROWS, "more_first.csv"),
     ("more_all.csv", "a,b\n" + ROWS.replace("\n", ",9\n"), "more_all.csv"),
-    ("comment.csv", "# made by hand\n" + GOOD, "comment.csv"),
-    ("hole_first.csv", "1,,3\n" + "4,5,6\n" * 20, "'1,,3', expected the columns' names"),
+    ("hole_first.csv", "1,,3\n" + "4,5,6\n" * 20, "'1,,3', which looks like a row"),
     ("one_row.csv", "a,b\n1,2\n", "1 rows leave 0"),
     ("two_rows.csv", "a,b\n1,2\n3,4\n", "2 rows leave 0"),
     ("quote.csv", 'a,b\n1,"2\n' + ROWS, "quote.csv"),
     ("garbage.csv", np.random.default_rng(0).bytes(3000), "garbage.csv"),
     ("zeros.csv", bytes(3000), "zeros.csv"),
-    ("utf16.csv", GOOD.encode("utf-16"), "utf16.csv"),
-    ("latin1.csv", "größe,b\n".encode("latin-1") + ROWS.encode(), "latin1.csv"),
     ("excel.csv", zip_of(**{"xl/workbook.xml": "<x/>"}), "excel.csv"),
     ("new\nline.csv", "a,b\n", "line.csv"),
     ("empty.npy", b"", "empty.npy"),
@@ -356,25 +350,20 @@ FILES = [
     ("compression.npz", broken(npz(np.savez_compressed, X=X), 120, 160), "compression.npz"),
     ("no_array.npz", zip_of(X=b"hello"), "no_array.npz"),
     ("no_array_in_npy.npz", zip_of(**{"X.npy": b"hello"}), "no_array_in_npy.npz"),
-    ("table.xlsx", zip_of(a=b""), "'.xlsx'"),
+    ("table.xlsx", zip_of(a=b""), "table.xlsx cannot be read as .xlsx"),
     ("no_ending", GOOD, "no_ending"),
     ("quote_late.csv", GOOD + '1,"2\n', "quote_late.csv"),
-    ("utf16le.csv", GOOD.encode("utf-16-le"), "not UTF-8"),
-    ("latin1_late.csv", GOOD.encode() + b"1,\xe9\n", "not UTF-8"),
     ("nothing_but_bom.csv", b"\xef\xbb\xbf", "is empty"),
     ("header_bom.csv", b"\xef\xbb\xbfa;b\r\n", "no rows"),
     ("header.tsv", "a\tb\n", "no rows"),
-    ("duplicates_by_spaces.csv", "a,b, a\n1,2,3\n", "more than one column named 'a'"),
-    ("duplicates.tsv", "a\ta\n1\t2\n", "more than one column named 'a'"),
     ("longer.tsv", "a\tb\n" + "1\t2\n" * 9 + "1\t2\t3\n", "longer.tsv"),
-    ("renamed.csv", parquet({"a": [1, 2]}), "not UTF-8"),
+    ("renamed.csv", parquet({"a": [1, 2]}), "looks like a .parquet file"),
     ("renamed.parquet", GOOD, "cannot be read as .parquet"),
     ("truncated.parquet", parquet({"a": list(range(99))})[:-20], "cannot be read as .parquet"),
     ("damaged.parquet", broken(parquet({"a": list(range(99))}), 4, 60), "damaged.parquet"),
     ("empty.parquet", b"", "cannot be read as .parquet"),
     ("no_rows.parquet", parquet({"a": pa.array([], pa.int64())}), "no rows"),
     ("no_columns.parquet", parquet({}), "no_columns.parquet"),
-    ("duplicates.parquet", parquet([[1, 2], [3, 4]], names=["a", "a"]), "(a)"),
     ("lists.parquet", parquet({"a": [[1], [2]] * 20}), "no column is left to model"),
     ("infinite.parquet", parquet({"a": [*range(19), np.inf] * 2, "b": [1.5] * 40}), "is inf"),
     ("constants.csv", "a,b\n" + "1,x\n" * 20, "'a': constant; 'b': constant"),
@@ -645,7 +634,7 @@ ANY_VERB = [  # refused alike by detect and impute
     ("{verb} t.csv --run a --out ./runs/../t.csv --overwrite", "is the file that is read"),
     ("{verb} t.csv --run a --out none/new.csv", "there is no folder none"),
     ("{verb} t.csv --run a --out taken.csv/new.csv", "there is no folder taken.csv"),
-    ("{verb} t.csv --run a --out new.xlsx", "expected a name ending in one of"),
+    ("{verb} t.csv --run a --out new.xls", "expected a name ending in one of"),
     ("{verb} t.csv --run a --out new", "expected a name ending in one of"),
     ("{verb} t.csv --run a --out ''", "t."),
     ("{verb} t.csv --run a --out sub.csv --overwrite", "sub.csv is a folder"),
@@ -752,7 +741,7 @@ TABLE_FLAGS = [
     ("data --data t.csv --kind weight=real", "a kind is given for 'weight'"),
     ("data --data t.csv --kind city=real", "holds text such as 'Bern'"),
     ("data --example taken.csv", "taken.csv exists"),
-    ("data --example new.txt", "expected a name ending in"),
+    ("data --example new.doc", "expected a name ending in"),
     ("data --example none/new.csv", "there is no folder none"),
 ]
 
@@ -816,7 +805,7 @@ def test_the_row_of_an_infinite_cell_is_the_row_of_the_file(refuse):
 
 def test_short_rows(refuse, tmp_path):
     (tmp_path / "t.csv").write_text("a,b,c\n" + "1.5,x,2\n0.5,y,7\n" * 20 + "1.5,x\n")
-    refuse("train --data t.csv --epochs 1", "row 41 has fewer cells than the header's 3")
+    refuse("train --data t.csv --epochs 1", "row 41 (line 42) has 2 cells, and the header 3")
 
 
 # Tables that are odd, and must work: trained on, scored, filled and drawn from, to the end

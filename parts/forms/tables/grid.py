@@ -207,8 +207,9 @@ def delimiter_of(text, ending, path):
             continue
         if not len(n) or (usual := most_common(n)) == 1:
             continue
-        # Words of sentences are no cells: the first line, too, must have the usual number.
-        if delimiter != BLANKS or n[0] == usual:
+        # Words of sentences are no cells: the first line, too, must have the usual number, or one
+        # less, if it does not name the names of rows.
+        if delimiter != BLANKS or n[0] in (usual, max(usual - 1, 2)):
             found[delimiter] = float(np.mean(n == usual)), usual
     blanks = found.pop(BLANKS, (0.0, 0))
     if ending.startswith(".tsv"):

@@ -57,15 +57,16 @@ def judge(header, below):
 def is_units(line, below):
     """Whether a line beneath the header is one of units, such as `kg`, and no row.
 
-    Then it holds short words above all columns of numbers, of which there are two or more.
+    Then it holds short words above two columns of numbers or more, and nothing else above numbers.
     """
     units = []
     for cell, seen in observed(line, below) if len(below) >= FEW else ():
         n = sum(number(each) is not None for each in seen)
         if seen and n >= MOSTLY * len(seen):
             units.append(cell)
-    return len(units) > 1 and all(
-        unit and number(unit) is None and len(unit) <= LONGEST_UNIT for unit in units
+    words = [unit for unit in units if unit]
+    return len(words) > 1 and all(
+        number(unit) is None and len(unit) <= LONGEST_UNIT for unit in words
     )
 
 

@@ -75,11 +75,9 @@ def parse(path, readers, *options):
 
 
 def _read_text(path, config):
-    import pandas as pd
-
-    columns, text, header, notes = text_files.read(path, ending(path), config)
-    frame = pd.DataFrame({name: pd.Series(cells, dtype="str") for name, cells in columns.items()})
-    return File(path, frame, as_written={"text": text, "header": header}, notes=notes)
+    table, text, header, notes = text_files.read(path, ending(path), config)
+    as_written = {"text": text, "header": header}
+    return File(path, table.to_pandas(), as_written=as_written, notes=notes)
 
 
 def _read_excel(path, config):

@@ -39,7 +39,9 @@ N_SNIFFED = 2**16  # bytes that tell how lines end
 
 
 def read(path, ending, config):
-    """The columns of a text file as a dict of Arrow arrays, its Text, header or None, and notes."""
+    """The cells of a text file as an Arrow table, its Text, its header or None, and notes."""
+    import pyarrow as pa
+
     content = streams.read_bytes(path)
     content, encoding, notes = encodings.decode(
         content, path, config.encoding, config.other_encoding
@@ -59,8 +61,9 @@ def read(path, ending, config):
         table.notes += [f"{path}: {note}" for note in more]
     starts, ends = lines.grid.matrix(table.rows, n_columns)
     flat = lines.grid.texts(starts.T.reshape(-1), ends.T.reshape(-1))
-    columns = {name: flat.slice(j * n_rows, n_rows) for j, name in enumerate(names)}
-    return columns, Text(encoding, lines.grid, table, starts, ends), header, notes + table.notes
+    columns = [flat.slice(j * n_rows, n_rows) for j in range(n_columns)]
+    place = Text(encoding, lines.grid, table, starts, ends)
+    return pa.table(columns, names), place, header, notes + table.notes
 
 
 # Write
