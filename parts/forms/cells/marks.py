@@ -48,6 +48,12 @@ def may_tell(series):
     return bool(matches(some, r"\d,\d|\d[/-]\d|\d\.\d+\.\d|\d [A-Za-z]{3}").any())
 
 
+def share_of(series, pattern):
+    """The share of the cells of a column of text that match a regular expression."""
+    found = matches(trimmed(series), pattern)
+    return float(found.mean()) if len(found) else 0.0
+
+
 # Columns of text in Arrow
 
 

@@ -124,7 +124,8 @@ EPOCH_NAME = re.compile(
     r"begin|since|until|seen)$)|[a-z](At|Ts|TS)$"
 )
 YEARS = (1800, 2100)  # of dates that are written as one number
-COMPACT = ("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d", "%Y%m")  # as 20240131
+# Formats of such numbers, as 20240131, and what their years are multiplied by.
+COMPACT = {"%Y%m%d%H%M%S": 1e10, "%Y%m%d%H%M": 1e8, "%Y%m%d": 1e4, "%Y%m": 1e2}
 N_COMPACT = 5  # different ones that are no accident
 
 MOMENT_KEYS = {"date", "clock", "duration", "epoch"}
@@ -396,12 +397,12 @@ def compact_style(values):
     known = np.unique(values[~np.isnan(values)])
     if len(known) < N_COMPACT or not (known == np.round(known)).all():
         return {}
-    for form in COMPACT:
-        days = days_of_compact(known, form)
-        if (~np.isnan(days)).mean() >= 0.95:
-            years = years_of(days[~np.isnan(days)])
-            if ((years >= YEARS[0]) & (years < YEARS[1])).mean() >= 0.95:
-                return {"date": form}
+    for form, size in COMPACT.items():
+        years = known // size
+        if ((years >= YEARS[0]) & (years < YEARS[1])).mean() < 0.95:
+            continue
+        if (~np.isnan(days_of_compact(known, form))).mean() >= 0.95:
+            return {"date": form}
     return {}
 
 
