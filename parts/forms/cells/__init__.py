@@ -8,6 +8,7 @@ from parts.forms.cells.marks import (
     joined,
     may_tell,
     missing,
+    share_of,
 )
 from parts.forms.cells.moments import is_moment, step_of
 from parts.forms.cells.styles import (
@@ -45,6 +46,7 @@ __all__ = [
     "numbers",
     "read",
     "reading_of",
+    "share_of",
     "step_of",
     "texts",
 ]

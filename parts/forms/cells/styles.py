@@ -11,12 +11,13 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.forms.cells import moments, numerals
-from parts.forms.cells.marks import MISSING, is_text, missing, trimmed
+from parts.forms.cells.marks import MISSING, is_text, missing, missing_text, trimmed
 
 NESTED = "\x00"  # first letter of the text of a list or structure; such columns have no kind
 MOSTLY = 0.95  # share of observed cells that must be numbers in a column of numbers
 AT_LEAST = 0.5  # share from which a column is read as numbers if it is asked for
 LARGEST = 8e307  # largest number; a difference of two such numbers is still finite
+MUCH_CLOSER = 0.5  # part of the days that another reading spans
 N_STYLED = 2000  # distinct cells from which the style of a column is inferred
 N_SCANNED = 20_000  # cells of a large column from which these are taken
 
@@ -55,15 +56,12 @@ def reading_of(series, name="", marks=MISSING, hints=NO_HINTS):
     if not is_text(series):
         return reading_of_numbers(series, name, marks)
     text = trimmed(series)
-    gone = missing(series, marks)
-    sample, weights = sample_of(text, gone)
-    if not len(sample):
-        return None
-    found = best_style(sample, weights, name, hints)
+    gone = missing_text(text, marks)
+    found = style_of(text, gone, name, hints)
     if found is None:
         return None
     style, told = found
-    values, sides = read(series, style, marks)
+    values, sides = read_text(text, gone, style)
     known = ~np.isnan(values)
     share = known.sum() / max((~gone).sum(), 1)
     if "clock" in style and (cut := moments.emptiest(values[known])):
@@ -76,8 +74,8 @@ def reading_of(series, name="", marks=MISSING, hints=NO_HINTS):
 
 def hints_of(series, name="", marks=MISSING):
     """The Hints that a column of text gives for the others of its file."""
-    sample, weights = sample_of(trimmed(series), missing(series, marks))
-    found = best_style(sample, weights, name, NO_HINTS) if len(sample) else None
+    text = trimmed(series)
+    found = style_of(text, missing_text(text, marks), name, NO_HINTS)
     return NO_HINTS if found is None else found[1]
 
 
@@ -94,18 +92,11 @@ def reading_of_numbers(series, name, marks):
 def as_moments(style, values, name):
     """The style and values of numbers that count seconds or write dates, else as they are."""
     if compact := moments.compact_style(values):
-        return compact, days_of_compact(values, compact)
+        return style | compact, moments.days_of_compact(values, compact["date"])
     if epoch := moments.epoch_style(values, name):
         unit = moments.EPOCHS[epoch["epoch"]]
         return style | epoch, values / (unit * 86_400)
     return style, values
-
-
-def days_of_compact(values, style):
-    """Numbers such as 20240131 as days since 1970."""
-    whole = np.isfinite(values) & (values == np.round(values))
-    texts = [f"{value:.0f}" if ok else "" for value, ok in zip(values, whole, strict=True)]
-    return moments.read(moments.as_series(texts), style)
 
 
 def sample_of(text, gone):
@@ -122,42 +113,58 @@ def sample_of(text, gone):
     return [cells[i] for i in order], counts[order] / max(counts[order].sum(), 1)
 
 
-def best_style(sample, weights, name, hints):
-    """The style that reads the largest share of a sample's cells, and the Hints that it gives."""
-    candidates = list(numerals.candidates(sample, weights, hints.commas))
-    series = moments.as_series(sample)
-    shares = [weights[~np.isnan(numerals.read(series, s).values)].sum() for s in candidates]
+def style_of(text, gone, name, hints):
+    """The style that reads the most of a sample of cells, and the Hints that it gives, or None.
+
+    Cells are an Arrow array; `gone` [N] tells which of them are missing.
+    """
+    sample, weights = sample_of(text, gone)
+    short = moments.as_text(sample)
+    plain = numerals.style_of(sample, weights, hints.commas)
+    styles = [] if plain is None else [plain]
+    shares = [weights[~np.isnan(numerals.read(short, style).values)].sum() for style in styles]
     if not shares or shares[0] < 1 - 1e-9:
-        of_moments = list(moments.candidates(sample, weights, name, hints.day_first))
-        candidates += of_moments
-        shares += [weights[~np.isnan(moments.read(series, s))].sum() for s in of_moments]
-    if not shares or max(shares) <= 0:
+        of_moments = moments.candidates(sample, weights, name, hints.day_first)
+        styles += of_moments
+        shares += [weights[~np.isnan(moments.read(short, style))].sum() for style in of_moments]
+    most = max(shares, default=0)
+    if most == 0:
         return None
-    best = next(i for i, share in enumerate(shares) if share >= max(shares) - 1e-9)
-    style = candidates[best]
-    told = hints_of_style(style, candidates, shares, best)
-    parser = moments if moments.is_moment(style) else numerals
-    values = parser.read(series, style)
-    values = values if parser is moments else values.values
+    equal = [i for i, share in enumerate(shares) if share >= most - 1e-9]
+    best = equal[0]
+    if "date" in styles[best] and hints.day_first is None:
+        best = closest(equal, [moments.read(short, styles[i]) for i in equal])
+    style = styles[best]
+    told = hints_of_style(style, styles, shares, best) if most >= MOSTLY else NO_HINTS
+    values = read_plainly(short, style)
     known = [cell for cell, value in zip(sample, values, strict=True) if not np.isnan(value)]
-    if parser is moments:
-        style = moments.completed(style, known, hints.last_year)
-        if "%Y" in style.get("date", ""):
-            years = moments.years_of(values[~np.isnan(values)])
-            usual = years[years < moments.YEARS[1]]
-            told = told._replace(last_year=int(usual.max()) if len(usual) else None)
-        return style, told
-    return numerals.completed(style, known), told
+    if not moments.is_moment(style):
+        return numerals.completed(style, known), told
+    if "%Y" in style.get("date", ""):
+        years = moments.years_of(values[~np.isnan(values)])
+        usual = years[years < moments.YEARS[1]]
+        told = told._replace(last_year=int(usual.max()) if len(usual) else None)
+    return moments.completed(style, known, hints.last_year), told
 
 
-def hints_of_style(style, candidates, shares, best):
-    """The Hints of a column with this style for the other columns of its file."""
+def closest(numbers, days):
+    """Which of some readings as `days` is likeliest: the first, or one with far closer days.
+
+    01/02/2024 to 12/02/2024 are days of one week and a half, and hardly one of each month.
+    """
+    spans = [np.ptp(values[~np.isnan(values)]) for values in days]
+    best = int(np.argmin(spans))
+    return numbers[best] if spans[best] < MUCH_CLOSER * spans[0] else numbers[0]
+
+
+def hints_of_style(style, styles, shares, best):
+    """The Hints of a column whose style is the one number `best` of these, which read so much."""
     commas = style.get("decimal") == ","
     form = style.get("date", "")
     day_first = None
     if "%d" in form and "%m" in form and not form.startswith(("%Y", "%y")):
         swapped = form.replace("%d", "\0").replace("%m", "%d").replace("\0", "%m")
-        others = [s for c, s in zip(candidates, shares, strict=True) if c.get("date") == swapped]
+        others = [s for c, s in zip(styles, shares, strict=True) if c.get("date") == swapped]
         if not others or max(others) < shares[best] - 1e-9:
             day_first = form.index("%d") < form.index("%m")
     return Hints(commas, day_first)
@@ -165,21 +172,38 @@ def hints_of_style(style, candidates, shares, best):
 
 def read(series, style, marks=MISSING):
     """The cells of a column in a style: values [N], NaN where a cell is none, and sides [N]."""
-    sides = np.zeros(len(series), np.int8)
-    if not is_text(series):
-        values = series.to_numpy(np.float64).copy()
-        if "date" in style:
-            values = days_of_compact(values, style)
-    elif moments.is_moment(style) and "epoch" not in style:
-        values = moments.read(series, style)
+    if is_text(series):
+        text = trimmed(series)
+        return read_text(text, missing_text(text, marks), style)
+    values = series.to_numpy(np.float64).copy()
+    if "date" in style:
+        values = moments.days_of_compact(values, style["date"])
+    if unit := style.get("epoch"):
+        values /= moments.EPOCHS[unit] * 86_400
+    values[missing(series, marks) | ~(np.abs(values) <= LARGEST)] = np.nan
+    return values, np.zeros(len(values), np.int8)
+
+
+def read_text(text, gone, style):
+    """Values and sides [N] of an Arrow array of cells, of which those that are `gone` [N] are NaN.
+
+    See `read`.
+    """
+    sides = np.zeros(len(text), np.int8)
+    if moments.is_moment(style) and "epoch" not in style:
+        values = moments.read(text, style)
     else:
-        values, sides = numerals.read(series, style)
+        values, sides = numerals.read(text, style)
     if unit := style.get("epoch"):
         values = values / (moments.EPOCHS[unit] * 86_400)
-    gone = missing(series, marks)
     values[gone | ~(np.abs(values) <= LARGEST)] = np.nan
-    sides[gone] = 0
+    sides[np.isnan(values)] = 0
     return values, sides
+
+
+def read_plainly(text, style):
+    """The values of an Arrow array of cells without marks of missing ones, [N]."""
+    return read_text(text, np.zeros(len(text), bool), style)[0]
 
 
 def numbers(series, style, marks=MISSING):

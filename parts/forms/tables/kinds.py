@@ -33,7 +33,8 @@ MAX_COUNT_MEDIAN = 2
 # that an order can. On few rows an order, which is often there, is worth more.
 MAX_CODE, MAX_RANK, MANY_CELLS = 16, 10, 1000
 MAX_GAPPED = 30  # most different whole numbers with gaps that are codes
-PER_CODE = 10  # fewest cells for each different number of a column of codes
+PER_CODE = 10  # fewest cells for each different number of a column of codes, on average
+CODE_CELLS = 3  # fewest cells of most of these numbers
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
 NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
 MIN_ROWS = 50  # fewest rows from which row numbers are recognised
@@ -53,6 +54,7 @@ WEEKDAY = re.compile(r"(?i:week_?day|day_?of_?week|(^|[\W_])(dow|wday)([\W_]|$))
 SMALLEST_LEVEL = 0.5  # of the mean number of cells: a count's largest values are rarer
 # From here on float64 does not hold every whole number; and more than any identifier has.
 LONG_NUMBER, MAX_DIGITS = 2.0**53, 1e20
+LONG_DIGITS = 9  # fewest of the numbers that are identifiers for their length
 # A spike is a value at an end of a column, as far from its nearest neighbour as SPIKE_STEPS times
 # the mean step of the TAIL of numbers there. It has at least SPIKE_CELLS and SPIKE_SHARE of cells.
 SPIKE_STEPS, TAIL, SPIKE_CELLS, SPIKE_SHARE = 10, 0.05, 3, 0.002
@@ -76,7 +78,7 @@ def fit(frame, specs=None, missing=(), keep=()):
         spec = specs.get(name)
         several = None
         if spec is None:
-            several = answers.find(frame[name], marks[name] or cells.MISSING)
+            several = several_answers(name, frame[name], marks[name] or cells.MISSING)
         if several is not None:
             columns += answers.columns_of(name, *several, marks[name], len(frame))
         else:
@@ -88,6 +90,15 @@ def fit(frame, specs=None, missing=(), keep=()):
             f"one of {', '.join(KINDS)}"
         )
     return columns
+
+
+def several_answers(name, series, marks):
+    """The separator and the answers of a column with several in a cell, or None; see answers.py."""
+    several = answers.find(series, marks)
+    if several is None:
+        return None
+    reading = cells.reading_of(series, str(name), marks)  # 1,5 may be a number
+    return None if reading is not None and reading.share >= cells.MOSTLY else several
 
 
 # Marks of missing cells
@@ -204,7 +215,7 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     if is_number and kind is None and (reading.sides != 0).sum() > n_seen / 2:
         is_number = False  # such as <18, 18-65, >65: ranges
     if is_number and kind not in NUMBERS and are_codes(name, seen):
-        is_number = False
+        is_number, reading = False, None
     column = replace(blank, n_seen=n_seen)
     if not is_number:
         return fit_text(column, seen, kind, levels, reading)
@@ -225,6 +236,8 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
         if kind == "ignore":
             constant = [str(seen.iloc[0]).strip()] if len(found) == 1 else []
             return replace(column, kind="ignore", why=why, levels=constant)
+    if kind in DISCRETE and (reading.sides != 0).any():  # 10+ is a level beside 10
+        return fit_text(replace(blank, n_seen=n_seen), seen, spec.get("kind"), levels, reading)
     if kind in DISCRETE:
         return _categorical_column(replace(column, kind=kind), levels, found, is_text=False)
     if kind == "count":
@@ -256,7 +269,8 @@ def fit_text(column, seen, kind, levels, reading):
     """Fit a Column to its cells `seen` of text; `reading` of numbers has not enough of them."""
     name, n_seen = column.name, len(seen)
     text = seen.str.strip() if cells.is_text(seen) else seen.astype("str")
-    found = np.sort(text.unique().astype(object))
+    found = text.unique().astype(object)
+    found = np.sort(found) if len(found) <= 10 * MAX_LEVELS else found  # more are no levels
     almost = ""
     if reading is not None and reading.share >= cells.AT_LEAST:
         like = replace(column, style=reading.style).describe_cells()
@@ -291,18 +305,19 @@ def are_codes(name, seen):
     """Whether digits are the names of things: they begin with 0 and have one length, as 01067 has.
 
     Where their lengths differ, a twentieth of them must begin with 0: one such cell is a number.
+    Phone numbers begin with +.
     """
     if not cells.is_text(seen):
         return False
-    text = seen.str.strip()
-    digits = text.str.fullmatch(r"\d{2,}").to_numpy(bool)
-    if digits.mean() < cells.MOSTLY:
-        return False
-    zeros = text.str.startswith("0").to_numpy(bool) & digits
-    if POSTAL.search(str(name)) and text[digits].str.len().min() >= 3:
+    if cells.share_of(seen, r"^\d{2,}$") < cells.MOSTLY:
+        return cells.share_of(seen, r"^\+\d[\d ()/-]{6,}$") >= cells.MOSTLY
+    if POSTAL.search(str(name)) and cells.share_of(seen, r"^\d?\d?$") == 0:
         return True
-    lengths = text[digits].str.len()
-    return bool(zeros.any()) and (zeros.mean() >= 0.05 or lengths.nunique() == 1)
+    zeros = cells.share_of(seen, r"^0\d+$")
+    if not 0 < zeros < 0.05:
+        return zeros > 0
+    text = seen.str.strip()
+    return text[text.str.isdecimal()].str.len().nunique() == 1
 
 
 def infer(name, cells_of_rows, found, counts, column):
@@ -327,7 +342,8 @@ def infer(name, cells_of_rows, found, counts, column):
         median = np.median(np.repeat(found, counts))
         if low == 0 and high <= MAX_INFERRED_COUNT and median <= MAX_COUNT_MEDIAN:
             return "count", ""
-        if has_gaps(found) and k <= MAX_GAPPED and n >= PER_CODE * k:
+        recur = np.median(counts) >= CODE_CELLS
+        if has_gaps(found) and k <= MAX_GAPPED and n >= PER_CODE * k and recur:
             return "categorical", ""
     elif k <= MAX_CODE and n >= PER_CODE * k and has_equal_steps(found):
         return "ordinal", ""
@@ -351,9 +367,25 @@ def identifier(name, values, k, n, low, high):
     different = k > 20 and k >= NEARLY_ALL * n
     if different and LONG_NUMBER <= max(abs(low), abs(high)) < MAX_DIGITS:
         return "an identifier: longer numbers than measures have"
+    if different and len(known) >= MIN_ROWS and are_long(known):
+        return "an identifier: long numbers of one length, nearly all different"
     if different and IDENTIFIER.search(name):
         return "an identifier: nearly every cell is different, and its name"
     return "an identifier" if k > MAX_LEVELS and NAMED_ID.search(name) else ""
+
+
+def are_long(values):
+    """Whether whole numbers have one length, of LONG_DIGITS digits or more, as phone numbers have.
+
+    Amounts often end in 0, and times lie in a narrow range, as phone numbers of one country do.
+    """
+    if values.min() <= 0:
+        return False
+    n_digits = np.floor(np.log10(values)) + 1
+    if n_digits.min() < LONG_DIGITS or np.ptp(n_digits) > 0:
+        return False
+    are_spread = n_digits.min() > LONG_DIGITS + 1 or np.ptp(values) > 0.05 * values.min()
+    return bool(are_spread and (values % 10 == 0).mean() < 0.3)
 
 
 def code_kind(name, found, counts):
@@ -409,8 +441,8 @@ def spikes_of(found, counts):
 
 def is_spike(found, counts, end):
     """Whether the different value at an end, 0 or the last one, is a spike."""
-    n, value = counts.sum(), found[end]
-    if len(found) < SPIKE_STEPS or not max(SPIKE_CELLS, SPIKE_SHARE * n) <= counts[end] <= n / 2:
+    n, value, n_here = counts.sum(), found[end], counts[end]
+    if len(found) < SPIKE_STEPS or not max(SPIKE_CELLS, SPIKE_SHARE * n) <= n_here <= n / 2:
         return False
     found, counts = np.delete(found, end), np.delete(counts, end)
     total = np.cumsum(counts)
@@ -421,11 +453,15 @@ def is_spike(found, counts, end):
     gap = abs(found[0] - value)
     last = max(1, int(np.searchsorted(np.cumsum(counts), TAIL * total[-1])))
     step = abs(found[last] - found[0]) / max(counts[:last].sum(), 1)
-    if gap <= SPIKE_STEPS * step:
+    if gap <= SPIKE_STEPS * step or gap < 2 * np.abs(np.diff(found)).min():
         return False
-    # A sign that no other number has, or a row of nines, need not be that far away.
-    is_code = value < 0 <= found.min() or re.fullmatch(r"-?9+(\.9*)?", f"{value:.10g}")
-    return bool(gap >= (0.1 if is_code else 1.0) * sigma)
+    # A sign that no other number has, or a row of nines, need be neither that far nor that often.
+    if value < 0 <= found.min():
+        least = 0.0
+    else:
+        least = 0.1 if re.fullmatch(r"-?9+(\.9*)?", f"{value:.10g}") else 1.0
+    often = 2 if least == 1 else 1  # the last of a few prices are rarer than those before them
+    return bool(gap >= least * sigma and n_here >= often * counts[: last + 1].mean())
 
 
 def _categorical_column(column, levels, found, is_text):
