@@ -35,7 +35,7 @@ from parts.tasks.score import (
     top_threshold,
 )
 
-COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
+COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
 EXPLAINED = (1000, 10_000)  # fewest and most rows that get an `anomaly_why`
 N_EXPLAINED_AT_A_TIME = 1000
 CONTAMINATION = {False: 0.01, True: 0.1}  # default, by whether the run's rows are in question
@@ -175,7 +175,8 @@ def detect(args, locks):
     run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
     scorer = Scorer(fitted, args.n_samples, args.seed)
     with progress_bar(len(encoded.x), 0) as bar:
-        scores = scorer.of_encoded(encoded, bar.update)
+        scored = scorer.scored(encoded, bar.update)
+    scores = scored.score
     is_own = run.config().fingerprint == source.fingerprint
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or CONTAMINATION[fitted.in_question]
@@ -184,7 +185,8 @@ def detect(args, locks):
     for strange in encoded.strange:
         certain[strange.rows] |= strange.certain
     flagged, rank = (scores > threshold) | certain & math.isinf(threshold), ranks(scores)
-    found = dict(zip(COLUMNS, (scores.round(4), flagged.astype(int), rank), strict=False))
+    columns = scores.round(4), scored.nats.round(4), flagged.astype(int), rank
+    found = dict(zip(COLUMNS, columns, strict=False))
     why = [""] * len(scores)
     if form.explains:
         found[COLUMNS[-1]] = why = explanations_of(
