@@ -79,8 +79,10 @@ def score(call, folder):
         result = call("detect", "new.csv", *flags)
         assert (result.code, result.err) == (0, "")
         found = pd.read_csv("out.csv", dtype=str, na_filter=False)
+        nats = numbers(found["anomaly_nats"])
         with np.load("runs/r/scores.npz") as arrays:
-            return SimpleNamespace(frame=found, scores=arrays["scores"], out=result.out)
+            scores = arrays["scores"]
+        return SimpleNamespace(frame=found, scores=scores, nats=nats, out=result.out)
 
     return run
 
@@ -134,8 +136,8 @@ def test_columns_in_any_order_and_new_ones_change_no_score(score):
 
 
 @pytest.mark.parametrize("seen", ["abc", "ab", "c"])
-def test_scores_of_a_gaussian_table_are_those_of_its_closed_form(score, scorer, seen):
-    """Scores are of the observed cells alone, in units of the columns' spread."""
+def test_nats_of_a_gaussian_table_are_those_of_its_closed_form(score, scorer, seen):
+    """They are of the observed cells alone, in units of the columns' spread."""
     frame = survey(200, 5)
     for name in set(frame) - set(seen):
         frame[name] = ""
@@ -145,7 +147,7 @@ def test_scores_of_a_gaussian_table_are_those_of_its_closed_form(score, scorer, 
     assert all(c.curve == "asinh" for c in scorer.columns if c.name in seen)
     log_p = multivariate_normal(np.zeros(len(at)), COVARIANCE[np.ix_(at, at)]).logpdf(values)
     expected = -log_p - np.log(spread).sum()
-    found = score(frame).scores
+    found = score(frame).nats
     assert np.mean(found - expected) == pytest.approx(0, abs=0.2)
     assert np.corrcoef(found, expected)[0, 1] > 0.9
 

@@ -18,6 +18,7 @@ from parts.forms import units
 from parts.forms.base import Reference, random_rows
 from parts.measure.hidden_cells import N_DRAWS, find_rows
 from parts.model.batches import Batch
+from parts.model.importance import hidden_log_prob
 from parts.tasks.usual import N_REFERENCE, Usual
 
 N_SCORE = 20  # fewest importance samples of a score; n_samples / 5 if that is more
@@ -28,7 +29,10 @@ FARTHEST = 1e300  # the score of a row that even float64 cannot tell
 N_EXEMPLARS = 1000  # most rows whose aggregated posterior is the prior of scores
 WIDTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)  # of its kernels, see `Scorer.chosen_prior`
 N_COMPARED = 500  # most of these rows by which a width is chosen
-N_TYPICAL = 300  # most held-out rows for the typical surprise of columns
+N_TYPICAL = 200  # most held-out rows for the typical surprise of columns
+MOST_EXACT = 24  # most columns of which each cell of a row is measured by itself
+N_FOLDS, N_CANDIDATES = 8, 6  # in a wider table: folds of columns, and cells that are then measured
+MOST_COMBINED, USUAL = 4, 1.0  # cells of an unusual combination; deviations within which rows are
 N_SCORED_AT_A_TIME = 8192  # rows that are scored at a time
 
 
@@ -160,12 +164,7 @@ class Scorer:
         [n].
         """
         x, mask, y, values = rows
-        if values is not None and self.rules is not None:
-            values, names = values.copy(), [column.name for column in self.columns]
-            for j, name in enumerate(self.rules.names):
-                if name in names:
-                    values[keep[:, names.index(name)] == 0, j] = np.nan
-        own = np.arange(len(x))
+        values, own = self.values_of_observed(values, keep), np.arange(len(x))
         return self.nats_and_ess(x, (mask * keep).astype(np.float32), y, None, values, own)[0]
 
     def of_relations(self, values):
@@ -226,28 +225,112 @@ class Scorer:
         scores = -(found.log_px.numpy() + units.log_det(x, self.columns, mask, user=False))
         return np.nan_to_num(scores, nan=FARTHEST, posinf=FARTHEST, neginf=FARTHEST)
 
+    def values_of_observed(self, values, mask):
+        """Values [n, R] of the columns in relations, NaN where the mask [n, D] hides their cell."""
+        if values is None or self.rules is None:
+            return values
+        values, names = values.copy(), [column.name for column in self.columns]
+        for j, name in enumerate(self.rules.names):
+            if name in names:
+                values[mask[:, names.index(name)] == 0, j] = np.nan
+        return values
+
     # Cells
 
-    def surprise(self, x, mask, y=None):
+    def surprise(self, x, mask, y=None, typical=None):
         """-log p(cell | the row's other cells), nats [n, D], NaN where the cell is missing.
 
-        The prior is the model's own p(z).
+        The prior is the model's own p(z). Of a table with more than MOST_EXACT columns only the
+        N_CANDIDATES cells of a row that exceed `typical` [D] most by their `quick_surprise` are
+        measured, and the others are NaN.
         """
+        n_columns = x.shape[1]
         scores, _ = self.estimate(x, mask, self.few, y=y)
         surprise = np.full(x.shape, np.nan)
-        for j in range(x.shape[1]):
+        if n_columns <= MOST_EXACT:
+            cells = [np.full(len(x), j) for j in range(n_columns)]
+        else:
+            cells = self.candidates(self.quick_surprise(x, mask, y), typical, N_CANDIDATES).T
+        rows = np.arange(len(x))
+        for cell in cells:
             without = mask.copy()
-            without[:, j] = 0
+            without[rows, cell] = 0
             others, _ = self.estimate(x, without, self.few, y=y)
-            surprise[:, j] = np.where(mask[:, j] > 0, scores - others, np.nan)
+            there = mask[rows, cell] > 0
+            surprise[rows[there], cell[there]] = (scores - others)[there]
         return surprise
 
+    def candidates(self, surprise, typical, n):
+        """The columns of the n cells of each row that exceed what is typical most, [rows, n]."""
+        excess = surprise if typical is None else surprise - typical
+        order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1, kind="stable")
+        return order[:, :n]
+
+    def quick_surprise(self, x, mask, y=None, n_folds=N_FOLDS):
+        """-log p(cell | the cells that are not in its fold), nats [n, D], NaN where it is missing.
+
+        Every n_folds-th column is in one fold, so that neighbours are not. With one fold it is
+        -log p(cell) alone.
+        """
+        surprise, batch = np.full(x.shape, np.nan), self.batch(x, mask, y)
+        for fold in range(min(n_folds, x.shape[1])):
+            hidden = np.arange(x.shape[1]) % n_folds == fold
+            found = hidden_log_prob(
+                self.model, batch, torch.from_numpy(hidden).to(self.device), self.few
+            )
+            surprise[:, hidden] = -found.cpu().double().numpy()[:, hidden]
+        curves = [column.log_det(x[:, j], user=False) for j, column in enumerate(self.columns)]
+        return np.where(mask > 0, surprise - np.stack(curves, 1), np.nan)
+
     def typical_surprise(self, rows):
-        """The median `surprise` of each column over a sample of a Reference, [D]; at least 0."""
+        """The median surprise of each column over a sample of a Reference, [D]; at least 0."""
         some = rows.take(random_rows(len(rows.x), N_TYPICAL))
-        found = self.surprise(some.x, some.mask.astype(np.float32), some.y)
+        is_narrow = some.x.shape[1] <= MOST_EXACT
+        surprise = self.surprise if is_narrow else self.quick_surprise
+        found = surprise(some.x, some.mask.astype(np.float32), some.y)
         with_zero = np.vstack([found, np.zeros_like(found[:1])])
         return np.nan_to_num(np.nanmedian(with_zero, 0))
+
+    def combinations(self, x, mask, y=None, values=None, excess=None):
+        """The columns of each row that together make it unusual, a list of lists.
+
+        Cells are taken away one after another, each time the one without which the row's score is
+        lowest, until it is like that of most rows, at most MOST_COMBINED. A list is empty where the
+        score is so from the beginning. `excess` [n, D] says which cells are looked at first.
+        """
+        mask, rows = mask.copy(), np.arange(len(x))
+        alone = self.quick_surprise(x, mask, y, n_folds=1)
+        looked_at = np.hstack(
+            [self.candidates(part, None, N_CANDIDATES) for part in (excess, alone)]
+        )
+        found = [[] for _ in rows]
+        left = rows[self.distance(x, mask, y, values) > USUAL]
+        while len(left):
+            ways = []
+            for cell in looked_at[left].T:
+                without = mask[left]
+                gone = without[np.arange(len(left)), cell] == 0
+                without[np.arange(len(left)), cell] = 0
+                parts = [None if part is None else part[left] for part in (y, values)]
+                way = self.distance(x[left], without, *parts)
+                ways.append(np.where(gone, np.inf, way))
+            best = np.argmin(ways, 0)
+            for row, way in zip(left, best, strict=True):
+                cell = looked_at[row, way]
+                found[row].append(int(cell))
+                mask[row, cell] = 0
+            lowest = np.min(ways, 0)
+            enough = np.array([len(found[row]) for row in left])
+            more = (lowest > USUAL) | (enough < 2)
+            left = left[more & (enough < MOST_COMBINED) & (mask[left].sum(1) > 1)]
+        return found
+
+    def distance(self, x, mask, y=None, values=None):
+        """How far -log p lies above what is usual for rows with these cells, in deviations, [n]."""
+        mean, variance = self.usual.expected(mask)
+        values = self.values_of_observed(values, mask)
+        nats = self(x, mask, y, values=values)
+        return (nats - mean) / np.sqrt(np.maximum(variance, 1e-12))
 
     def expected(self, x, mask, column, y=None):
         """The distribution of a column's cells given the other cells, in model units.
