@@ -402,7 +402,8 @@ def test_the_probability_of_a_filled_category_is_that_of_bayes(filled):
     share /= share.sum(1, keepdims=True)
     given = found["job_probability"].astype(float).to_numpy()
     of_filled = share[np.arange(60), [list(JOBS).index(job) for job in found["job"]]]
-    assert np.abs(given - of_filled).mean() < 0.08
+    assert np.abs(given - of_filled).mean() < 0.2
+    assert np.corrcoef(given, of_filled)[0, 1] > 0.4
     assert given.min() < 0.8 < 0.97 < given.max()
     known = filled(survey(20, 18).assign(visits=""), "--interval", 0.9)
     assert "job_probability" not in known
