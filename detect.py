@@ -27,6 +27,7 @@ from parts.forms.cells import labels_of
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
 from parts.tasks.score import (
+    UNSURE_ESS,
     Scorer,
     compare,
     conformal_threshold,
@@ -35,15 +36,23 @@ from parts.tasks.score import (
     top_threshold,
 )
 
-COLUMNS = ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why")
-EXPLAINED = (1000, 10_000)  # fewest and most rows that get an `anomaly_why`
+COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
+N_EXPLAINED = 50  # rows with the highest scores that get an `anomaly_why`, beside flagged ones
 N_EXPLAINED_AT_A_TIME = 1000
 CONTAMINATION = {False: 0.01, True: 0.1}  # default, by whether the run's rows are in question
+MOST_UNSURE = 0.1  # share of rows with few effective samples beyond which a note says so
+FAR_SHARE, FAR_DEVIATIONS = 2.0, 4.0  # times the asked share, and standard deviations beyond it
 N_PRINTED, N_TOLD = 10, 20  # rows that are printed, and that a run keeps for its report
 
 
 def make_parser():
-    parser = Parser(prog="detect.py", description="Score the rows of a table by how odd they are.")
+    parser = Parser(
+        prog="detect.py",
+        description="Score the rows of a table by how odd they are. anomaly_nats is -log p of the "
+        "cells that a row has; anomaly_score is the same for a row without holes, and for a row "
+        "with holes it is the score of an equally odd row without any: the same quantile of what "
+        "rows with these cells usually get.",
+    )
     add_file_flags(parser, "scored")
     parser.add_argument(
         "--contamination",
@@ -54,7 +63,10 @@ def make_parser():
         "in order (default: 0.01)",
     )
     parser.add_argument(
-        "--labels", metavar="COLUMN", help="0/1 answers to measure by; never shown to the model"
+        "--labels",
+        metavar="COLUMN[=VALUE]",
+        help="answers to measure by, never shown to the model: rows with VALUE are odd; without "
+        "one those with 1, true or yes, or with the rarer of two values",
     )
     add_kind_flags(parser)
     add_device_flags(parser)
@@ -74,13 +86,23 @@ def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
     """Explain the rows with the highest scores in words; "" for all other rows."""
     why = np.full(len(scores), "", dtype=object)
     typical = scorer.typical_surprise(held)
-    n_explained = max(EXPLAINED[0], min(flagged.sum(), EXPLAINED[1]))
-    explained = np.flatnonzero(ranks(scores) <= n_explained)
+    explained = np.flatnonzero((ranks(scores) <= N_EXPLAINED) | flagged)
+    explained = in_order_of_cells(encoded, explained)
     for start in range(0, len(explained), N_EXPLAINED_AT_A_TIME):
         some = explained[start : start + N_EXPLAINED_AT_A_TIME]
         with fixed_randomness(seed):
             why[some] = form.explain(scorer, source, encoded, some, typical)
     return why.astype(str)
+
+
+def in_order_of_cells(encoded, rows):
+    """The numbers of some rows in the order of what these hold, whatever their order in the file.
+
+    Rows that are explained together share their random draws.
+    """
+    parts = [part[rows] for part in encoded[:3] if part is not None]
+    keys = [row.tobytes() for row in np.hstack(parts).astype(np.float32)]
+    return rows[sorted(range(len(rows)), key=keys.__getitem__)]
 
 
 def reference_of(scorer, fitted, scores, form, is_own):
@@ -156,6 +178,31 @@ def facts(form, args, scores, threshold, share, flagged, rank, why, what):
     }
 
 
+def notes_on_scores(form, scored, beyond, share, what):
+    """Sentences on scores that are not to be trusted, and on too many rows beyond the threshold."""
+    notes, n = [], len(beyond)
+    unsure = (scored.ess < UNSURE_ESS).sum()
+    if unsure > MOST_UNSURE * n:
+        notes.append(
+            f"the scores of {unsure} of {n} {form.rows} rest on fewer than {UNSURE_ESS:g} "
+            "effective samples and may be too high; a larger --n-samples makes them surer"
+        )
+    if what != "scored" and is_far_from(share, beyond.sum(), n):
+        notes.append(
+            f"{beyond.sum()} of {n} {form.rows} lie beyond the threshold, and "
+            f"{share * n:.3g} were to be expected of {form.rows} like the run's "
+            f"(--contamination {share:g}): these {form.rows} are unlike those, or the run has "
+            f"learned too few {form.rows}"
+        )
+    return notes
+
+
+def is_far_from(share, n_beyond, n):
+    """Whether more than FAR_SHARE times the share of n rows lie beyond, and not by chance."""
+    sd = math.sqrt(n * share * (1 - share))
+    return n_beyond > FAR_SHARE * share * n and n_beyond > share * n + FAR_DEVIATIONS * sd + 1
+
+
 def main(argv=None):
     with contextlib.ExitStack() as locks:
         detect(make_parser().parse_args(argv), locks)
@@ -169,14 +216,17 @@ def detect(args, locks):
     locks.enter_context(messages_for(outputs))
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
-    if run is not None:
-        refuse_own_labels(run, args.labels)
     labels = None if args.labels is None else labels_of(source.table(), args.labels)
-    ignored = [] if args.labels is None else [args.labels]
+    if run is not None and labels is not None:
+        refuse_own_labels(run, labels.name)
+    ignored = [] if labels is None else [labels.name]
+    if labels is not None and labels.said:
+        print(labels.said)
     run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
     scorer = Scorer(fitted, args.n_samples, args.seed)
     with progress_bar(len(encoded.x), 0) as bar:
-        scores = scorer.of_encoded(encoded, bar.update)
+        scored = scorer.scored(encoded, bar.update)
+    scores = scored.score
     is_own = run.config().fingerprint == source.fingerprint
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or CONTAMINATION[fitted.in_question]
@@ -185,7 +235,8 @@ def detect(args, locks):
     for strange in encoded.strange:
         certain[strange.rows] |= strange.certain
     flagged, rank = (scores > threshold) | certain & math.isinf(threshold), ranks(scores)
-    found = dict(zip(COLUMNS, (scores.round(4), flagged.astype(int), rank), strict=False))
+    columns = scores.round(4), scored.nats.round(4), flagged.astype(int), rank
+    found = dict(zip(COLUMNS, columns, strict=False))
     why = [""] * len(scores)
     if form.explains:
         found[COLUMNS[-1]] = why = explanations_of(
@@ -193,6 +244,8 @@ def detect(args, locks):
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
     report(form, scores, held_scores, threshold, share, flagged, rank, why, what)
+    for note in notes_on_scores(form, scored, scores > threshold, share, what):
+        print(f"Note: {note}")
     told = facts(form, args, scores, threshold, share, flagged, rank, why, what)
     held_scores = held_scores[:0] if what == "scored" else held_scores
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
@@ -200,10 +253,11 @@ def detect(args, locks):
     if labels is not None:
         from parts.measure import baselines
 
-        results = compare(labels, scores, scorer, encoded, fitted.train)
-        print(baselines.comparison_table(results, int((labels == 1).sum()), len(fitted.train.x)))
+        results = compare(labels.odd, scores, scorer, encoded, fitted.train)
+        n_odd, n_train = int((labels.odd == 1).sum()), len(fitted.train.x)
+        print(baselines.comparison_table(results, n_odd, n_train))
         write_json(run.path / "detection.json", results)
-        kept["labels"] = labels
+        kept["labels"] = labels.odd
     write_arrays(run.scores, kept | form.scored_arrays(source, fitted.codec, rank, fitted))
     run.keep("detect", told | {"notes": notes})
     print("\n".join(lines))

@@ -39,7 +39,10 @@ def make_parser():
         "--draws", type=count, default=0, help="also write so many plausible tables (default: 0)"
     )
     parser.add_argument(
-        "--interval", type=open_fraction, help="add NAME_low and NAME_high that hold this share"
+        "--interval",
+        type=open_fraction,
+        help="add NAME_low and NAME_high that hold this share of a number, and NAME_probability "
+        "of a filled category",
     )
     parser.add_argument(
         "--check", action="store_true", help="hide some cells, of pictures quarters, and measure"

@@ -312,12 +312,12 @@ class VAE(nn.Module):
         return normal_grid(importance.samples_per_member(self, n_samples), self.z_dim, seed)
 
     @torch.no_grad()
-    def aggregated(self, x, y=None, mask=None):
-        """The aggregated posterior of rows [N, D], as a prior for `importance`.
+    def aggregated(self, x, y=None, mask=None, width=0.0):
+        """The aggregated posterior of rows [N, D], as a prior for `importance`; see Aggregated.
 
         None after a flow, whose density at other rows' z needs its inverse.
         """
-        return Aggregated(*self.encode(x, y, mask)) if self.flow is None else None
+        return Aggregated(*self.encode(x, y, mask), width) if self.flow is None else None
 
     # What scripts and the training loop ask
 

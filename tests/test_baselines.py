@@ -202,8 +202,8 @@ def test_a_detector_that_ranks_better_beyond_the_interval_is_named():
         return {"auroc": (value, low, high), "ap": (value, low, high)}
 
     ours = {"VAE (this run)": found(0.8, 0.75, 0.85)}
-    (line,) = baselines.better_than_ours(ours | {"k-NN": found(0.9, 0.8, 1.0)})
-    assert line.endswith(
-        "k-NN ranks these rows better than VAE (this run): AUROC 90.0 against 80.0"
-    )
+    first, second = baselines.better_than_ours(ours | {"k-NN": found(0.9, 0.8, 1.0)})
+    said = "k-NN ranks these rows better than VAE (this run):"
+    assert first.endswith(f"{said} AUROC 90.0 against 80.0")
+    assert second.endswith(f"{said} average precision 90.0 against 80.0")
     assert baselines.better_than_ours(ours | {"k-NN": found(0.84, 0.8, 0.9)}) == []

@@ -375,8 +375,10 @@ def test_intervals_stand_beside_the_columns_of_numbers_that_had_holes(filled):
     frame["b"] = survey(80, 15)["b"]
     found = filled(frame, "--interval", 0.8)
     added = list(found)[len(frame.columns) :]
-    numbers = ("a", "c", "visits", "pay", "joined")
-    assert added == [f"{name}_{end}" for name in numbers for end in ("low", "high")]
+    ends = {"job": ["probability"], "grade": ["probability"]}
+    names = ("a", "c", "job", "visits", "pay", "grade", "joined")
+    bounds = ["low", "high"]
+    assert added == [f"{name}_{end}" for name in names for end in ends.get(name, bounds)]
     at = holes[:, 1]
     assert (found["a_low"][at] != "").all()
     assert (found["a_low"][~at] == "").all()
@@ -389,11 +391,30 @@ def test_intervals_stand_beside_the_columns_of_numbers_that_had_holes(filled):
     assert (low < high)[low.notna()].all()
 
 
-def test_a_column_that_an_interval_would_replace_is_refused(call, folder):
-    survey(5, 2).assign(a_low="1").to_csv("new.csv", index=False)
+def test_the_probability_of_a_filled_category_is_that_of_bayes(filled):
+    """Pay is log-normal given the job, with means a multiple of its deviation apart."""
+    log_pay = np.linspace(7.6, 10.6, 60)
+    frame = survey(60, 17).assign(job="", visits="", grade="")
+    frame["pay"] = [f"${v:,.0f}" for v in np.exp(log_pay)]
+    found = filled(frame, "--interval", 0.9)
+    log_odds = -((log_pay[:, None] - 8 - 1.2 * np.arange(3)) ** 2) / (2 * 0.3**2)
+    share = np.exp(log_odds) * [0.55, 0.25, 0.2]
+    share /= share.sum(1, keepdims=True)
+    given = found["job_probability"].astype(float).to_numpy()
+    of_filled = share[np.arange(60), [list(JOBS).index(job) for job in found["job"]]]
+    assert np.abs(given - of_filled).mean() < 0.2
+    assert np.corrcoef(given, of_filled)[0, 1] > 0.4
+    assert given.min() < 0.8 < 0.97 < given.max()
+    known = filled(survey(20, 18).assign(visits=""), "--interval", 0.9)
+    assert "job_probability" not in known
+
+
+@pytest.mark.parametrize("name", ["a_low", "job_probability"])
+def test_a_column_that_an_interval_would_replace_is_refused(call, folder, name):
+    survey(5, 2).assign(**{name: "1"}).to_csv("new.csv", index=False)
     result = call("impute", "new.csv", "--run", "r", "--interval", 0.9)
     assert result.code == 2
-    assert "has a column named 'a_low' already; rename it" in result.err
+    assert f"has a column named {name!r} already; rename it" in result.err
     assert call("impute", "new.csv", "--run", "r").code == 0
 
 

@@ -114,12 +114,17 @@ def comparison_table(results, n_anomalies, n_train):
 
 
 def better_than_ours(results):
-    """A note in a list, if the best other detector has an AUROC above our interval."""
-    (ours, (value, _, high)), *others = ((name, found["auroc"]) for name, found in results.items())
-    name, (best, *_) = max(others, key=lambda other: other[1][0])
-    if best <= high:
-        return []
-    return [note_on_better(name, "ranks these rows", ours, "AUROC", 100 * best, 100 * value, ".1f")]
+    """A note for each measure by which the best other detector lies above our interval."""
+    ours, *others = results
+    notes = []
+    for key, measure in (("auroc", "AUROC"), ("ap", "average precision")):
+        value, _, high = results[ours][key]
+        name = max(others, key=lambda other: results[other][key][0])
+        best = results[name][key][0]
+        if best > high:
+            figures = measure, 100 * best, 100 * value, ".1f"
+            notes.append(note_on_better(name, "ranks these rows", ours, *figures))
+    return notes
 
 
 def note_on_better(name, does, ours, measure, theirs, own, form):

@@ -10,9 +10,12 @@ class Aggregated:
 
     It is the prior that maximises the ELBO (Tomczak & Welling 2018, eq. 5): N(0, I) also covers
     places to which the encoder sends no row, and p(x) is too high there. mu, logvar: [..., N, Z].
+    `width` adds width^2 times the variance of mu to each variance, as in a kernel density.
     """
 
-    def __init__(self, mu, logvar):
+    def __init__(self, mu, logvar, width=0.0):
+        if width and mu.shape[-2] > 1:
+            logvar = torch.log(logvar.exp() + width**2 * mu.var(-2, keepdim=True))
         precision = torch.exp(-logvar)
         self.n_rows = mu.shape[-2]
         self.middle = mu.mean(-2, keepdim=True)  # [..., 1, Z]

@@ -84,6 +84,30 @@ def _importance_chunk(model, batch, n_each, k_chunk, eps, log_pz):
 
 
 @torch.no_grad()
+def hidden_log_prob(model, batch, hidden, eps):
+    """log p(a cell | y and the cells of its row that are not hidden), [B, D], nats.
+
+    `hidden` [D] marks the columns that are hidden together; of the others the result means nothing.
+    z is drawn from q(z | the other cells) with noise `eps` [K, 1, Z], so one pass serves them all.
+    """
+    left = torch.where(
+        hidden > 0, 0.0, torch.ones_like(batch.x) if batch.mask is None else batch.mask
+    )
+    n_rows = max(1, CHUNK_FLOATS // (model.width * len(eps) * model.members))
+
+    def estimate(piece, left):
+        x, y, _ = piece
+        z, log_qz_x = model.draw(model.posterior(x, y, left), len(eps), eps)
+        params = model.decode(z, y)
+        log_w = model.likelihood.log_prob(params, x, left) + model.log_pz(z, y) - log_qz_x
+        cells = model.likelihood.log_prob_of_hidden(params, x, left)  # [..., K, B, D]
+        log_w, cells = log_w.flatten(0, -2), cells.flatten(0, -3)
+        return ((log_w.log_softmax(0).unsqueeze(-1) + cells).logsumexp(0),)
+
+    return in_chunks(estimate, batch, n_rows, left)[0]
+
+
+@torch.no_grad()
 def terms(model, batch, n_samples=1):
     """`model.elbo` of any number of rows in bounded memory, for evaluation."""
     n_rows = max(1, CHUNK_FLOATS // (model.width * n_samples * model.members))

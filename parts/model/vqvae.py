@@ -209,7 +209,7 @@ class VQVAE(VAE):
             "vqvae has codes; train a run of model vae"
         )
 
-    def aggregated(self, x, y=None, mask=None):
+    def aggregated(self, x, y=None, mask=None, width=0.0):
         """None: p(z) is learned, and covers no more than the rows' codes."""
 
     @torch.no_grad()

@@ -24,11 +24,14 @@ SURE = 0.9  # share of the draws of a number inside the interval that says how s
 
 
 class Filled(NamedTuple):
-    """Filled rows [n, D], draws [M, n, D] and bounds [2, n, D], in user units and codes."""
+    """Filled rows [n, D], draws [M, n, D] and bounds [2, n, D], in user units and codes; and the
+    probability of each filled level [n, D], NaN for numbers.
+    """
 
     values: np.ndarray
     draws: np.ndarray
     bounds: np.ndarray | None
+    probability: np.ndarray | None = None
 
 
 class Filler:
@@ -113,13 +116,16 @@ class Filler:
 def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
     """Fill the rows numbered `todo` of Encoded rows.
 
-    With `interval` the result has bounds that contain this share of each number's distribution.
+    With `interval` the result has bounds that contain this share of each number's distribution, and
+    the probabilities of the filled levels of categories, by N_DRAWS draws.
     NaN stands for cells that have to stay empty, because a relation of the training rows says so.
     """
     n, n_columns = len(todo), encoded.x.shape[1]
     values = np.empty((n, n_columns))
     kept = np.empty((n_draws, n, n_columns))
     bounds = np.empty((2, n, n_columns)) if interval else None
+    probability = np.full((n, n_columns), np.nan) if interval else None
+    levels = [j for j, column in enumerate(filler.columns) if column.levels]
     tail = 50 * (1 - interval) if interval else 0
     y = None if encoded.y is None else encoded.y[todo]
     n_needed = max(n_draws, N_DRAWS if interval else 0)
@@ -129,6 +135,8 @@ def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
         values[rows], kept[:, rows] = found, draws[:n_draws]
         if interval:
             bounds[:, rows] = np.percentile(draws, (tail, 100 - tail), axis=0)
+            agree = draws[..., levels] == np.round(found[:, levels])
+            probability[rows, levels] = agree.mean(0)
         if progress is not None:
             progress(len(found))
     if filler.rules is not None:
@@ -136,8 +144,8 @@ def fill(filler, encoded, todo, n_draws=0, interval=None, progress=None):
         for rows in (values, *kept):
             rows[filler.rules.empty_cells(rows, known, filler.names)] = np.nan
         if interval:
-            bounds[:, np.isnan(values)] = np.nan
-    return Filled(values, kept, bounds)
+            bounds[:, np.isnan(values)] = probability[np.isnan(values)] = np.nan
+    return Filled(values, kept, bounds, probability)
 
 
 class Sure(NamedTuple):

@@ -1,5 +1,6 @@
 """Convert the text of cells to numbers and back: missing marks, numbers, dates and times."""
 
+from parts.forms.cells.labels import Labels, labels_of
 from parts.forms.cells.marks import (
     MISSING,
     WORDS,
@@ -19,7 +20,6 @@ from parts.forms.cells.styles import (
     NO_HINTS,
     Hints,
     hints_of,
-    labels_of,
     numbers,
     read,
     reading_of,
@@ -35,6 +35,7 @@ __all__ = [
     "NO_HINTS",
     "WORDS",
     "Hints",
+    "Labels",
     "counts",
     "hints_of",
     "is_moment",

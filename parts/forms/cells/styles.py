@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts.errors import UserError
 from parts.forms.cells import moments, numerals
 from parts.forms.cells.marks import MISSING, is_text, missing, missing_text, trimmed
 
@@ -226,15 +225,3 @@ def texts(values, style, whole=False, exact=False):
         return moments.texts(values, style, whole)
     values = np.round(values) if whole else values
     return numerals.texts(values, style, exact or whole)
-
-
-def labels_of(table, name):
-    """The 0/1 labels in a column of a DataFrame, float64 [N], NaN where a label is missing."""
-    if name not in table:
-        raise UserError(f"--labels {name}: the columns are {', '.join(map(str, table))[:200]}")
-    labels = numbers(table[name], {})
-    text = np.isnan(labels) & ~missing(table[name])
-    if text.any() or set(np.unique(labels[~np.isnan(labels)])) != {0.0, 1.0}:
-        shown = table[name].astype(str).unique()[:4].tolist()
-        raise UserError(f"--labels {name}: it holds {shown}, expected 0 and 1, each at least once")
-    return labels

@@ -17,7 +17,8 @@ def explain(scorer, frame, encoded, chosen, typical):
     the typical surprise of each column.
     """
     x, mask, y = (None if a is None else a[chosen] for a in encoded[:3])
-    excess = scorer.surprise(x, mask, y) - typical
+    excess = scorer.surprise(x, mask, y, typical) - typical
+    whole = mask
     mask, excess = without_far(scorer, x, mask, y, excess, typical)
     order = np.argsort(-np.where(np.isnan(excess), -np.inf, excess), axis=1)[:, :3]
     words = np.full(order.shape, "", dtype=object)
@@ -35,7 +36,22 @@ def explain(scorer, frame, encoded, chosen, typical):
                 "" if want.startswith(f"{cell} (") else f"{column.name}={cell[:40]} expected {want}"
                 for cell, want in zip(seen, wanted, strict=True)
             ]
-    return ["; ".join(word for word in three if word) for three in words]
+    why = ["; ".join(word for word in three if word) for three in words]
+    none = np.array([i for i, said in enumerate(why) if not said], int)
+    if len(none):
+        parts = [None if part is None else part[none] for part in (x, whole, y)]
+        values = None if encoded.values is None else encoded.values[chosen[none]]
+        found = scorer.combinations(*parts, values, excess[none])
+        for i, cells_ in zip(none, found, strict=True):
+            why[i] = combination([scorer.columns[j].name for j in cells_])
+    return why
+
+
+def combination(names):
+    """Words for columns that are unusual together; "" for none."""
+    if len(names) < 2:
+        return ""
+    return f"an unusual combination of {', '.join(names[:-1])} and {names[-1]}"
 
 
 def without_far(scorer, x, mask, y, excess, typical):
@@ -53,7 +69,7 @@ def without_far(scorer, x, mask, y, excess, typical):
             break
         mask[rows, left[rows].argmax(1)] = 0
         given = None if y is None else y[rows]
-        found = scorer.surprise(x[rows], mask[rows], given) - typical
+        found = scorer.surprise(x[rows], mask[rows], given, typical) - typical
         excess[rows] = np.where(mask[rows] > 0, found, excess[rows])
     return mask, excess
 

@@ -242,8 +242,10 @@ class Tables(Form):
             table_files.refuse_output(path, True, text=text)
 
     def check_filling(self, source, codec, interval):
+        from parts.forms.tables import samples
+
         for column in codec.modelled if interval else ():
-            for name in (f"{column.name}_low", f"{column.name}_high"):
+            for name in (f"{column.name}_{word}" for word in samples.SURE[bool(column.levels)]):
                 if name in source.file.frame:
                     raise UserError(f"{source.path} has a column named {name!r} already; rename it")
 
@@ -277,9 +279,7 @@ class Tables(Form):
         ]
         frames = [answers.folded(frame, codec.columns) for frame in frames]
         if filled.bounds is not None:
-            samples.add_bounds(
-                frames[0], source.file.frame, codec.modelled, holes, todo, filled.bounds
-            )
+            samples.add_bounds(frames[0], source.file.frame, codec.modelled, holes, todo, filled)
         for path, frame in zip(outputs, frames, strict=True):
             table_files.write(frame, path, source.file, codec.columns)
         return [f"Wrote {path}" for path in outputs]

@@ -8,6 +8,9 @@ from parts.forms import arrays, conditions, units
 from parts.forms.tables import table_files
 from parts.model.limits import AT_LIMIT
 
+# Endings of columns that say how sure a filled cell is, by whether it is one of several levels.
+SURE = {False: ("low", "high"), True: ("probability",)}
+
 
 def texts(column, x):
     """Convert model units [N] to cells; without a known number of decimals, round to float32.
@@ -101,19 +104,23 @@ def with_cells(frame, columns, holes, todo, values):
     return frame
 
 
-def add_bounds(output, frame, columns, holes, todo, bounds):
-    """Add columns NAME_low and NAME_high from `bounds` [2, len(todo), D] to `output`, in place.
+def add_bounds(output, frame, columns, holes, todo, filled):
+    """Add columns that say how sure a Filled is, in place: NAME_low and NAME_high of numbers, and
+    NAME_probability of categories.
 
-    Only columns of numbers with holes in `frame` get bounds; cells without a hole stay empty.
+    Only columns with holes in `frame` get them; cells without a hole stay empty.
     """
     for j, column in enumerate(columns):
-        if not holes[:, j].any() or column.levels:
+        if not holes[:, j].any():
             continue
-        filled = holes[todo, j] & ~np.isnan(bounds[0, :, j])
-        at = todo[filled]
-        for word, values in zip(("low", "high"), bounds, strict=True):
+        is_filled = holes[todo, j] & ~np.isnan(filled.values[:, j])
+        at = todo[is_filled]
+        for i, word in enumerate(SURE[bool(column.levels)]):
+            if column.levels:
+                written = [f"{share:.3f}" for share in filled.probability[is_filled, j]]
+            else:
+                written = column.text_of(filled.bounds[i, is_filled, j])
             number = frame[column.name].dtype.kind == "f"
             cells = np.full(len(frame), np.nan if number else "", dtype=object)
-            written = column.text_of(values[filled, j])
             cells[at] = [float(text) for text in written] if number else written
             output[f"{column.name}_{word}"] = cells.astype(float if number else str)

@@ -117,6 +117,13 @@ class Likelihood(nn.Module):
         """[..., B, D]; for the missing cells too."""
         raise NotImplementedError
 
+    def log_prob_of_hidden(self, params, x, mask):
+        """log p of each cell of x given z and the cells of the mask, [..., B, D].
+
+        What it says of cells of the mask is not used.
+        """
+        return self.log_prob_per_column(params, x)
+
     def given(self, params, x, mask):
         """p(missing cells | z, the observed ones), for `mean`, `std`, `sample` and `average` only.
 

@@ -257,6 +257,11 @@ class CorrelatedGaussian(Gaussian):
         found = log_normal(scale * u / precision, 0.0, logvar)
         return like(found.reshape(*params.shape[:-1], -1), params)
 
+    def log_prob_of_hidden(self, params, x, mask):
+        found = self.given(params, x, mask)
+        logvar = 2 * torch.log(found.std.clamp(min=MIN_RATIO))
+        return log_normal(x, found.mean, logvar)
+
     def given(self, params, x, mask):
         parts = self.parts(params)
         r, masks = self.residuals(parts, observed(x, mask), mask)

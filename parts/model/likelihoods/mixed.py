@@ -188,6 +188,13 @@ class Mixed(Likelihood):
             ]
         )
 
+    def log_prob_of_hidden(self, params, x, mask):
+        pieces = [
+            block.log_prob_of_hidden(piece, self.take(kind, x), self.take(kind, mask))
+            for kind, block, piece in self.split(params)
+        ]
+        return self.join(pieces)
+
     def given(self, params, x, mask):
         """What each block's `given` returns, in a tuple that `split` takes."""
         _, mask = self.sides(x, mask)

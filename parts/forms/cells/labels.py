@@ -1,0 +1,93 @@
+"""Which rows a user's column of labels calls odd."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.forms.cells.marks import missing
+from parts.forms.cells.styles import numbers
+
+YES = {"true": "false", "yes": "no", "y": "n", "t": "f"}  # a word that says yes, and its opposite
+N_SHOWN = 6  # values that a message lists
+
+
+class Labels(NamedTuple):
+    """The column's name; 1 where a row is odd and NaN where its label is missing, [N]; a sentence
+    on which value was taken as odd, "" where it is 1 beside 0.
+    """
+
+    name: str
+    odd: np.ndarray
+    said: str
+
+
+def labels_of(table, asked):
+    """The Labels in a column of a DataFrame; `asked` is its name, or NAME=VALUE of the odd rows.
+
+    Without a value 1 beside 0, and yes beside no, are odd, and of two other values the rarer.
+    """
+    name, value = asked, None
+    if asked not in table:
+        name, _, value = asked.partition("=")
+        while name not in table and "=" in value:
+            more, _, value = value.partition("=")
+            name = f"{name}={more}"
+    if name not in table:
+        raise UserError(f"--labels {asked}: the columns are {', '.join(map(str, table))[:200]}")
+    cells, gone = table[name], missing(table[name])
+    found = numbers(cells, {})
+    if (np.isnan(found) & ~gone).any():
+        found = cells.astype(str).str.strip().to_numpy(object)
+    values, counts = np.unique(found[~gone], return_counts=True)
+    texts = [text_of(one) for one in values.tolist()]
+    shown = ", ".join(texts[:N_SHOWN]) + (", ..." if len(texts) > N_SHOWN else "")
+    why = ""
+    if value is not None:
+        at = [i for i, text in enumerate(texts) if text == text_of(as_number(value))]
+        if not at or len(values) < 2:
+            raise UserError(f"--labels {asked}: column {name!r} holds {shown}, not two kinds")
+        odd = at[0]
+    elif len(values) != 2:
+        raise UserError(
+            f"--labels {asked}: it holds {shown}, expected two values; say which rows are odd with "
+            f"--labels {name}={texts[0] if texts else 'VALUE'}"
+        )
+    elif texts == ["0", "1"]:
+        return Labels(name, np.where(gone, np.nan, as_odd(found, values[1])), "")
+    else:
+        odd = place_of_yes(texts)
+        if odd is None and counts[0] == counts[1]:
+            raise UserError(
+                f"--labels {asked}: {texts[0]} and {texts[1]} are equally frequent; say which rows "
+                f"are odd with --labels {name}={texts[0]} or {name}={texts[1]}"
+            )
+        odd, why = (int(counts.argmin()), ", the rarer value") if odd is None else (odd, "")
+    others = "" if value is not None else f"; --labels {name}={texts[1 - odd]} takes the others"
+    said = f"Labels: {name}={texts[odd]}{why}, is odd: {counts[odd]} of {counts.sum()} rows{others}"
+    return Labels(name, np.where(gone, np.nan, as_odd(found, values[odd])), said)
+
+
+def as_odd(found, value):
+    return (found == value).astype(np.float64)
+
+
+def place_of_yes(texts):
+    """Which of two texts says yes, where the other says no; None where neither does."""
+    first, second = (text.lower() for text in texts)
+    if YES.get(second) == first:
+        return 1
+    return 0 if YES.get(first) == second else None
+
+
+def as_number(text):
+    """A text as a number where it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
+
+
+def text_of(value):
+    """A value as it is shown; whole numbers without a point."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
