@@ -395,7 +395,7 @@ def copies_in_words(result, row, rows):
     )
     if held is None:
         return f"{said}; far more than half would be copies."
-    verdict = "these are copies" if near > held + FAR_NEARER else "no sign of copies"
+    verdict = "some may be copies" if near > held + FAR_NEARER else "no sign of copies"
     return f"{said}; of held-out real {rows} {percent(held)}: {verdict}."
 
 

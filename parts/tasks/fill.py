@@ -19,7 +19,7 @@ from parts.randomness import fixed_randomness
 
 CHUNK_CELLS = 2**23  # cells that are drawn at a time
 STATISTICS = ("mean", "median", "mode")
-N_SURE_ROWS, SURE_CELLS, N_SURE_DRAWS = 500, 2**17, 100  # most rows and cells that are looked at
+N_SURE_ROWS, SURE_CELLS, N_SURE_DRAWS = 300, 2**15, 50  # most rows and cells that are looked at
 SURE = 0.9  # share of the draws of a number inside the interval that says how sure it is
 
 
