@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from parts.finite import finite
 from parts.forms import units
 from parts.forms.base import Reference, random_rows
 from parts.measure.hidden_cells import N_DRAWS, find_rows
@@ -83,12 +84,12 @@ class Scorer:
         scores = self(encoded.x, encoded.mask, encoded.y, progress, encoded.values)
         for strange in encoded.strange:
             scores[strange.rows] += strange.nats
-        return scores + self.of_relations(encoded.values)
+        return finite("scores", scores + self.of_relations(encoded.values))
 
     def of_reference(self, rows):
         """Scores of the rows of a Reference."""
         scores = self(rows.x, rows.mask.astype(np.float32), rows.y, values=rows.values)
-        return scores + self.of_relations(rows.values)
+        return finite("scores", scores + self.of_relations(rows.values))
 
     def of_relations(self, values):
         """The sum of `relation_nats` over the relations that each row breaks, [N]."""
