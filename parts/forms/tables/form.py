@@ -85,6 +85,7 @@ class Tables(Form):
     columns_may_be_given = True
     explains = True
     marginals = True
+    bytes_per_cell = 80  # its text is half of them
 
     def recognises(self, path):
         path = Path(path)
@@ -262,16 +263,13 @@ class Tables(Form):
         from parts.forms.tables import samples
 
         original = answers.expanded(source.file.frame, codec.columns)
-        frames = [
-            samples.with_cells(original, codec.modelled, holes, todo, values)
-            for values in (filled.values, *filled.draws[: len(outputs) - 1])
-        ]
-        frames = [answers.folded(frame, codec.columns) for frame in frames]
-        if filled.bounds is not None:
-            samples.add_bounds(
-                frames[0], source.file.frame, codec.modelled, holes, todo, filled.bounds
-            )
-        for path, frame in zip(outputs, frames, strict=True):
+        several = (filled.values, *filled.draws[: len(outputs) - 1])
+        for i, (path, values) in enumerate(zip(outputs, several, strict=True)):
+            frame = samples.with_cells(original, codec.modelled, holes, todo, values)
+            frame = answers.folded(frame, codec.columns)
+            if filled.bounds is not None and i == 0:
+                bounds = filled.bounds
+                samples.add_bounds(frame, source.file.frame, codec.modelled, holes, todo, bounds)
             held = encoding.as_file_holds(frame, codec.columns, source.file, path)
             table_files.write(held, path, source.file)
         return [f"Wrote {path}" for path in outputs]
