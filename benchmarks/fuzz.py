@@ -100,7 +100,7 @@ def make_files(folder):
         Image.fromarray(picture).save(folder / "pp" / f"{i}.png")
     kinds = {"age": "real", "city": {"kind": "categorical", "levels": ["Bern", "Rome", "Oslo"]}}
     write_json(folder / "kinds.json", kinds)
-    write_json(folder / "relations.json", {"add": ["visits <= age"], "strike": ["age -> visits"]})
+    write_json(folder / "relations.json", {"add": ["visits <= age"], "strike": []})
     flags = {"data": "t.csv", "lr": 0.01, "hidden_dims": [8], "kind": ["age=real"], "beta": 1.0}
     write_json(folder / "config.json", flags)
     with contextlib.chdir(folder):
