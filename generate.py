@@ -14,7 +14,7 @@ import contextlib
 
 import numpy as np
 
-from parts import forms
+from parts import forms, memory
 from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.fitting import (
     config_for_reading,
@@ -116,11 +116,18 @@ def run_of(args):
                 f"{as_argument(args.file)}, then python generate.py"
             )
         form.check_samples(codec, outputs)
+        refuse_beyond_memory(args.n, codec, form)
         if args.given is not None:
             conditions.given_cells(args.given, [*codec.modelled, *codec.conditions])
 
     source = form.read(args.file, config_for_reading(args))
     return fitted_run(args, "generate", form, source, check=check)
+
+
+def refuse_beyond_memory(n, codec, form):
+    """Raise UserError for more rows than fit, before any is drawn."""
+    row = form.bytes_per_cell * len(codec.columns)
+    memory.refuse_beyond_memory(f"--n {n}", n, row, form.rows)
 
 
 def generate(args, locks):
@@ -136,6 +143,7 @@ def generate(args, locks):
     form.refuse_pixels(args.pixels, run.name)
     outputs = form.sample_outputs(args.out, args.overwrite)
     form.check_samples(codec, outputs)
+    refuse_beyond_memory(args.n, codec, form)
     columns = [*codec.modelled, *codec.conditions]
     given, as_given = None, {}
     if args.given is not None:

@@ -15,13 +15,13 @@ import contextlib
 import numpy as np
 
 import data as datasets
-from parts import forms
+from parts import forms, memory
 from parts.console.fitting import messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.files import write_arrays, write_json
-from parts.options import count, open_fraction
+from parts.options import n_draws, open_fraction
 from parts.tasks.fill import CHECKS, STATISTICS, Filler, fill, how_sure, rows_to_check
 
 
@@ -36,7 +36,7 @@ def make_parser():
         "(default: mean)",
     )
     parser.add_argument(
-        "--draws", type=count, default=0, help="also write so many plausible tables (default: 0)"
+        "--draws", type=n_draws, default=0, help="also write so many plausible tables (default: 0)"
     )
     parser.add_argument(
         "--interval",
@@ -77,6 +77,8 @@ def fill_file(args, locks):
 
     holes = form.holes(source, codec)
     todo = np.flatnonzero(holes.any(1))
+    one_draw = 8 * len(todo) * len(codec.modelled)  # bytes
+    memory.refuse_beyond_memory(f"--draws {args.draws}", args.draws, one_draw, "draws")
     with progress_bar(len(todo), 0) as bar:
         n_draws = max(args.draws, form.n_drawn)
         filled = fill(filler, encoded, todo, n_draws, args.interval, bar.update)

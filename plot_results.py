@@ -132,7 +132,8 @@ def plot(args, locks):
         again = files.as_argument(run.path)
         raise UserError(f"{run.path} has no finished epoch yet: train on with --resume {again}")
     facts = run.facts()
-    draws = figures_of(log, load(run, args.runs_dir), args.color)
+    with stage(f"the figures of {run.path} cannot be drawn", "run the verbs behind them again"):
+        draws = figures_of(log, load(run, args.runs_dir), args.color)
 
     import matplotlib
 
@@ -145,10 +146,11 @@ def plot(args, locks):
     drawn = {file: [] for file in draws}
     for file, several in draws.items():
         for name, draw in several.items():
-            figure = draw()
-            if figure is None:
-                continue
-            drawn[file].append(save(figure, run.figures / f"{name}.png"))
+            with stage(f"figure {name} of {run.path} cannot be drawn", "write its data again"):
+                figure = draw()
+                if figure is None:
+                    continue
+                drawn[file].append(save(figure, run.figures / f"{name}.png"))
             if not args.show:
                 plt.close(figure)
     write_report(run, facts, drawn, run.flags(args.runs_dir))

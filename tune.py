@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 import data as datasets
+from parts import memory
 from parts.console import fitting
 from parts.console.devices import choose_device, n_cores, use_threads
 from parts.console.flags import Parser, add_config_flags, options_in, parse
@@ -42,7 +43,7 @@ from parts.model.likelihoods import LIKELIHOODS
 from parts.model.likelihoods.gaussian import LEARNED_VARIANCES
 from parts.model.networks import NETWORKS
 from parts.model.objectives import OBJECTIVES
-from parts.options import positive_int
+from parts.options import n_trials, positive_int
 from parts.plots.tuning import search_figure
 from parts.randomness import fixed_randomness
 from parts.runs.config import Config, resolve
@@ -54,6 +55,7 @@ DEFAULT_VAL_FRACTION = 0.2  # share of held-out rows where train.py has none
 N_SCORED, SCORE_SAMPLES = 2000, 1000  # most held-out rows of a score, and its importance samples
 N_PRUNING_ROWS, PRUNING_SAMPLES = 500, 64  # the same two for the score by which trials are pruned
 N_LOOKS = 10  # equal parts of the epochs, between which a trial may be pruned
+BYTES_PER_WORKER = 3e8  # least that a process takes
 NOT_SEARCHED = ("patience", "checkpoint_seconds")  # options of train.py that tune.py does not have
 
 
@@ -361,7 +363,7 @@ def make_parser():
     )
     add_config_flags(parser, without=NOT_SEARCHED)
     add = parser.add_argument
-    add("--trials", type=positive_int, default=30, help="finished trials in all (default: 30)")
+    add("--trials", type=n_trials, default=30, help="finished trials in all (default: 30)")
     add("--workers", type=positive_int, default=1, help="processes that share cores (default: 1)")
     add("--study", metavar="DIR", help="the search's folder (default: RUNS_DIR/tune-DATA)")
     add("--runs-dir", default="runs", help="where runs live (default: runs)")
@@ -383,6 +385,9 @@ def main(argv=None):
     started = time.perf_counter()
     argv = sys.argv[1:] if argv is None else argv
     args, given = parse(make_parser(), argv)
+    memory.refuse_beyond_memory(
+        f"--workers {args['workers']}", args["workers"], BYTES_PER_WORKER, "workers"
+    )
     base, data, axes = prepare(args, given)
     folder = study_folder(args)
     settings = claimed_settings(base, axes)

@@ -38,5 +38,6 @@ def reason(error):
         return f"{error} is missing"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    lines = str(error).strip().splitlines()
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else error
+    lines = str(said).strip().splitlines()
     return lines[0][:LONGEST_REASON] if lines else type(error).__name__

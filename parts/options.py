@@ -134,6 +134,14 @@ def count(text):
     return _number(text, int, f"a whole number from 0 to {MOST}", lambda v: 0 <= v <= MOST)
 
 
+def n_draws(text):
+    return _number(text, int, "a whole number from 0 to 10000", lambda v: 0 <= v <= 10_000)
+
+
+def n_trials(text):
+    return _number(text, int, "a whole number from 1 to 100000", lambda v: 1 <= v <= 100_000)
+
+
 def image_size(text):
     return _number(text, int, "a whole number from 1 to 4096", lambda v: 1 <= v <= 4096)
 

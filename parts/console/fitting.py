@@ -91,6 +91,8 @@ def resumed_session(name, runs_dir, changes, device, threads, held):
     training = Training(model, config.training.lr, config.training.seed)
     with stage(f"{run.checkpoint} cannot be trained on", "train again"):
         training.load_state(checkpoint)
+        if training.kept is not None and training.kept.shape != (len(data.train.x),):
+            raise ValueError(f"{tuple(training.kept.shape)} rows are kept in training")
     at, epochs = training.position, config.training.epochs
     if epochs < at.epoch:
         raise UserError(f"--epochs {epochs}: run {run.name} has finished {at.epoch}")

@@ -221,6 +221,7 @@ class Form:
     marginals = False  # whether generated numbers can be mapped to training marginals
     default_pixels = "drawn"  # drawn or mean, of p(x|z); None: the data decide
     holds_rates = False  # whether numbers in [0, 1] are probabilities, as grey values are
+    bytes_per_cell = 20  # least that a generated cell takes until it is written
     n_drawn = 0  # draws that `write_filled` needs in addition to --draws
 
     # Recognise and read

@@ -8,8 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from parts import memory
 from parts.errors import UserError
 from parts.forms.base import Source
+
+BYTES_PER_CELL = 20  # least that a generated cell takes, in float64 and then in float32
 
 
 def synthetic(config):
@@ -19,6 +22,9 @@ def synthetic(config):
         raise UserError(
             f"--n-informative {config.n_informative}, expected at most {config.n_columns}"
         )
+    what = f"--n-rows {config.n_rows} --n-columns {config.n_columns}"
+    row = BYTES_PER_CELL * config.n_columns
+    memory.refuse_beyond_memory(what, config.n_rows, row, "rows")
     informative = min(2, config.n_columns) if config.n_informative is None else config.n_informative
     redundant = min(2, config.n_columns - informative)
     clusters = 2 if 2**informative >= 4 else 1

@@ -60,7 +60,8 @@ class Column:
         if self.curve == "asinh":
             values = KNEE * np.arcsinh((values / self.spread - self.centre / self.spread) / KNEE)
         elif self.curve == "log":
-            values = np.log(values + self.offset)
+            with np.errstate(divide="ignore", invalid="ignore"):  # of impossible cells
+                values = np.log(values + self.offset)
         return (values - self.shift) / self.scale
 
     def to_user(self, x):

@@ -1,8 +1,12 @@
 """The model that a config describes, with fresh weights or given ones."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
+import torch
+
+from parts import memory
 from parts.errors import UserError
 from parts.lazy import member
 from parts.model.config import MODEL_OPTIONS, MODELS
@@ -11,6 +15,7 @@ from parts.model.likelihoods import LIKELIHOOD_OPTIONS, LIKELIHOODS
 from parts.model.priors import PRIORS
 
 MOST_LAYERS = 1000  # of a flow
+BYTES_PER_PARAMETER = 16  # least in training: itself, its gradient and two averages of Adam
 
 
 class Space(NamedTuple):
@@ -29,21 +34,35 @@ class Space(NamedTuple):
 
 
 def build_model(config, space):
-    """The model of a ModelConfig for data in that Space, with fresh weights."""
-    likelihood = LIKELIHOODS[config.likelihood]
+    """The model of a ModelConfig for data in that Space, with fresh weights.
+
+    UserError where it would be larger than memory.
+    """
     y_dim = space.y_dim
     if config.network == "conv" and y_dim and y_dim >= math.prod(space.shape[-2:]):
         raise UserError(
             f"the condition has {y_dim} numbers and a picture {list(space.shape[-2:])} pixels, "
             "expected fewer with network conv; use network mlp"
         )
+    likelihood = LIKELIHOODS[config.likelihood]
     options = {name: getattr(config, name) for name in likelihood.options}
     likelihood = likelihood.of(space.columns, **options)
     if config.mask_features:
         likelihood.sees_mask = True
         likelihood.n_features += likelihood.n_columns
-    n_features = likelihood.n_features + y_dim
-    sizes = config.latent_dim, n_features, config.prior_components, y_dim
+    with torch.device("meta"):  # where tensors have a shape and take no memory
+        sketch = around(likelihood, replace(config, prior="normal"), space)
+    n = sum(p.numel() for p in sketch.parameters())
+    n += config.prior_components * config.latent_dim if config.prior != "normal" else 0
+    what = f"a model of {n} parameters"
+    memory.refuse_beyond_memory(what, n, BYTES_PER_PARAMETER, "parameters")
+    return around(likelihood, config, space)
+
+
+def around(likelihood, config, space):
+    """The model of a ModelConfig around a likelihood."""
+    n_features = likelihood.n_features + space.y_dim
+    sizes = config.latent_dim, n_features, config.prior_components, space.y_dim
     prior = PRIORS[config.prior](*sizes)
     model = member(MODELS, config.model)
     parts = {"members": config.members, "flow": flow_of(config), "prior": prior}
@@ -51,7 +70,7 @@ def build_model(config, space):
         likelihood,
         config.hidden_dims,
         config.latent_dim,
-        y_dim,
+        space.y_dim,
         network=config.network,
         shape=space.shape,
         **{name: part for name, part in parts.items() if name not in model.needs},

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from parts import memory
 from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 
 
@@ -124,6 +125,8 @@ def impute(model, batch, n_samples=1000, draws=0, eps=None, unit=None, x_of=None
     what `likelihood.given` returns, and is `likelihood.sample` where it is None.
     """
     n_each = samples_per_member(model, n_samples, eps)
+    each = 4 * model.width * model.members  # bytes: a row is completed with all samples at once
+    memory.refuse_beyond_memory(f"{n_each} samples of z", n_each, each, "samples")
     n_rows = max(1, CHUNK_FLOATS // (model.width * max(n_each * model.members, draws)))
     x_of = x_of or model.likelihood.sample
 

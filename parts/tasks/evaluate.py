@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from parts.errors import UserError
+from parts.finite import finite
 from parts.forms.base import Split, with_holes
 from parts.forms.units import log_det
 from parts.measure import disentanglement
@@ -142,6 +143,7 @@ def evaluate(model, train, test, n_samples=1000, seed=0, columns=(), progress=No
     }
     for name in marginals:
         metrics[f"baseline_log_px_{name}"] += np.mean(curve)
+    finite("metrics", np.array([value for value in metrics.values() if value is not None]))
     figures = {
         "x": with_holes(originals[:N_FIGURE_ROWS], None if mask is None else mask[:N_FIGURE_ROWS]),
         "drawn_pixels": np.array(bool((x != originals).any())),

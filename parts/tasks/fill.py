@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from parts.errors import UserError
+from parts.finite import finite
 from parts.forms.base import N_KEPT_ROWS, random_rows
 from parts.forms.units import column_arrays
 from parts.measure import hidden_cells, quarters
@@ -89,7 +90,7 @@ class Filler:
                 draws = self.codec.decode(filled.draws.cpu().numpy())
                 mean = filled.mean.cpu().numpy()
                 mean = self.codec.decode(mean) if self.linear else mean
-                point = self.point(mean, draws)
+                point = finite("filled cells", self.point(mean, finite("drawn cells", draws)))
                 if known is not None:
                     point, draws = self.related_cells(point, draws, known[rows], rng)
                 yield rows, point, draws

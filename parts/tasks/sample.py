@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from parts.finite import finite
 from parts.forms import conditions
 from parts.forms.tables.marginals import to_marginal
 from parts.forms.tables.relations import listed
@@ -69,7 +70,7 @@ def draw(fitted, n, given=None, draw_y=None, x_of=None):
             )
     x, y = zip(*pieces, strict=True)
     y = None if draw_y is None else torch.cat(y).cpu().numpy()
-    return Drawn(torch.cat(x).cpu().numpy(), y, notes)
+    return Drawn(finite("generated cells", torch.cat(x).cpu().numpy()), y, notes)
 
 
 def notes_on_given(fitted, given):

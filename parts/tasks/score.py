@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from parts.finite import finite
 from parts.forms import units
 from parts.forms.base import Reference, random_rows
 from parts.measure.hidden_cells import N_DRAWS, find_rows
@@ -136,11 +137,12 @@ class Scorer:
         more = np.zeros(len(nats)) + self.of_relations(encoded.values)
         for strange in encoded.strange:
             more[strange.rows] += strange.nats
-        return Scored(self.placed(nats, encoded.mask) + more, nats + more, ess)
+        placed = finite("scores", self.placed(nats, encoded.mask) + more)
+        return Scored(placed, finite("scores", nats + more), ess)
 
     def of_reference(self, rows):
         """Scores of the rows of a Reference."""
-        return self.placed_reference(rows) + self.of_relations(rows.values)
+        return finite("scores", self.placed_reference(rows) + self.of_relations(rows.values))
 
     def placed_reference(self, rows):
         """Scores of the rows of a Reference without those of relations."""

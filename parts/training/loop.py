@@ -13,6 +13,7 @@ from parts import randomness
 from parts.errors import UserError
 from parts.model.batches import Batch, Rows
 from parts.model.objectives import weights_of_typical
+from parts.options import from_plain
 from parts.training.adam import Adam
 
 LOOK_STEPS, LOOK_SECONDS = 64, 1.0  # between looks at the losses: a look waits for the device
@@ -271,9 +272,11 @@ class Training:
         self.model.load_state_dict(state["model"])
         for phase, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][phase])
-        self.position = Position(**copy.deepcopy(state["position"]))
+        self.position = from_plain(Position, copy.deepcopy(state["position"]))
         self.best, self.pending = state["best"], []
         self.kept = state.get("kept")
+        if self.kept is not None and self.kept.dtype != torch.bool:
+            raise TypeError(f"the kept rows are {self.kept.dtype}")
         randomness.set_random_state(state["rng"])
 
 

@@ -16,6 +16,7 @@ from parts.forms.tables import answers
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 TOLD = 3.0  # nats from which a Strange cell is a reason
 N_SHOWN = 5  # columns or marks that a note lists
+FARTHEST = 1e30  # model units from 0, near the end of float32
 
 
 class Strange(NamedTuple):
@@ -53,7 +54,7 @@ def encode(frame, columns, dtype=np.float32):
         odd += found
         there = ~np.isnan(values)
         mask[:, j] = there
-        x[there, j] = values[there]
+        x[there, j] = np.clip(values[there], -FARTHEST, FARTHEST)
         for mark, count in cells.counts(series, column.own_marks).items():
             marks.setdefault(mark, {})[column.name] = count
     odd += changed_constants(frame, columns)

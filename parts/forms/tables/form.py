@@ -92,6 +92,7 @@ class Tables(Form):
     columns_may_be_given = True
     explains = True
     marginals = True
+    bytes_per_cell = 80  # its text is half of them
 
     def recognises(self, path):
         has_rows = ending(path) in table_files.READERS and not Path(path).is_dir()
@@ -273,14 +274,12 @@ class Tables(Form):
         from parts.forms.tables import samples
 
         original = answers.expanded(source.file.frame, codec.columns)
-        frames = [
-            samples.with_cells(original, codec.modelled, holes, todo, values)
-            for values in (filled.values, *filled.draws[: len(outputs) - 1])
-        ]
-        frames = [answers.folded(frame, codec.columns) for frame in frames]
-        if filled.bounds is not None:
-            samples.add_bounds(frames[0], source.file.frame, codec.modelled, holes, todo, filled)
-        for path, frame in zip(outputs, frames, strict=True):
+        several = (filled.values, *filled.draws[: len(outputs) - 1])
+        for i, (path, values) in enumerate(zip(outputs, several, strict=True)):
+            frame = samples.with_cells(original, codec.modelled, holes, todo, values)
+            frame = answers.folded(frame, codec.columns)
+            if filled.bounds is not None and i == 0:
+                samples.add_bounds(frame, source.file.frame, codec.modelled, holes, todo, filled)
             table_files.write(frame, path, source.file, codec.columns)
         return [f"Wrote {path}" for path in outputs]
 
