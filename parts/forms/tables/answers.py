@@ -11,7 +11,7 @@ import numpy as np
 from parts.forms import cells
 from parts.forms.units import Column
 
-SEPARATORS = (";", "|", ",", "/", "+", "&")
+SEPARATORS = (";", "|", ",")
 SHARE = 0.1  # fewest cells of several answers among all
 MAX_ANSWERS = 30  # most different answers
 PER_ANSWER = 5  # fewest cells with an answer
@@ -43,7 +43,7 @@ def find(series, marks):
         lengths = {len(parts) for parts in split.values()}
         once = all(len(set(parts)) == len(parts) and all(parts) for parts in split.values())
         fits = 2 <= len(shares) <= MAX_ANSWERS and min(shares.values()) >= PER_ANSWER
-        if once and fits and len(lengths) > 1 and len(counts) > len(shares):
+        if once and fits and len(lengths) > 1 and len(counts) > max(3, len(shares)):
             ranked = sorted(shares, key=lambda answer: (places[answer] / shares[answer], answer))
             gap = " " if f"{separator} " in "".join(counts.index[several]) else ""
             return separator + gap, ranked

@@ -32,15 +32,18 @@ MAX_COUNT_MEDIAN = 2
 # Codes 1, 2, 3, ... may be names without an order, such as occupations, and a category can say all
 # that an order can. On few rows an order, which is often there, is worth more.
 MAX_CODE, MAX_RANK, MANY_CELLS = 16, 10, 1000
-MAX_GAPPED = 30  # most different whole numbers with gaps that are codes
 PER_CODE = 10  # fewest cells for each different number of a column of codes, on average
-CODE_CELLS = 3  # fewest cells of most of these numbers
+CODE_CELLS, CODE_SHARE = 3, 0.01  # fewest cells of each of few numbers that are levels
+# Whole numbers with three digits or more, of which few between the smallest and the largest occur,
+# are codes such as 200 and 404. Amounts are rather multiples of ROUND.
+MAX_SPARSE, SPARSE, ROUND = 30, 0.2, 5
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
 NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
 MIN_ROWS = 50  # fewest rows from which row numbers are recognised
 IDENTIFIER = re.compile(
-    r"(?i:(^|[\W_])(id|uuid|guid|key|no|nr|num|number|ref|reference|phone|tel|telephone|mobile|fax|"
-    r"iban|isbn|ean|ssn|account|ticket|barcode)$|^(index|idx)$|^unnamed)|[a-z](I[Dd]|No|Nr|Ref)$"
+    r"(?i:(^|[\W_])(id|uuid|guid|key|ref|reference|phone|tel|telephone|mobile|fax|iban|isbn|ean|"
+    r"ssn|account|ticket|barcode)$|\w[\W_](no|nr|num|number)$|^(index|idx)$|^unnamed)|"
+    r"[a-z](I[Dd]|No|Nr|Num|Ref)$"
 )
 # Names of columns whose numbers are names of things.
 CODE = re.compile(
@@ -55,10 +58,16 @@ SMALLEST_LEVEL = 0.5  # of the mean number of cells: a count's largest values ar
 # From here on float64 does not hold every whole number; and more than any identifier has.
 LONG_NUMBER, MAX_DIGITS = 2.0**53, 1e20
 LONG_DIGITS = 9  # fewest of the numbers that are identifiers for their length
-# A spike is a value at an end of a column, as far from its nearest neighbour as SPIKE_STEPS times
-# the mean step of the TAIL of numbers there. It has at least SPIKE_CELLS and SPIKE_SHARE of cells.
-SPIKE_STEPS, TAIL, SPIKE_CELLS, SPIKE_SHARE = 10, 0.05, 3, 0.002
+# A spike is a value at an end of a column, SPIKE_STEPS times as far from its nearest neighbour as
+# the SPIKE_NEAR next ones are from theirs. It has at least SPIKE_CELLS and SPIKE_SHARE of cells, in
+# a column of at least SPIKE_VALUES different ones.
+SPIKE_STEPS, SPIKE_NEAR, SPIKE_CELLS, SPIKE_SHARE, SPIKE_VALUES = 3, 10, 3, 0.002, 20
 MOST_SPIKES = 2
+# Numbers that programs write where nothing was measured, beside rows of nines and negative numbers;
+# as days, 0 is 1970-01-01 and -25567 is 1900-01-01.
+FILLERS = (0.0, -25567.0, 32767.0, -32768.0, 65535.0, 2.0**31 - 1, -(2.0**31), 1e10, 1e20, 1e30)
+YEAR = re.compile(r"(?i:year|jahr|année|año|date|time)")
+YEARS = (1500, 2100)  # numbers under such a name that are no row numbers though they rise
 END_SHARE, END_CELLS = 0.01, 5  # of cells at the largest value, which is then an upper bound
 
 
@@ -224,6 +233,8 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     column = replace(column, style=reading.style, n_unread=n_seen - len(known))
     found, counts = np.unique(known, return_counts=True)
     spikes = [] if kind in DISCRETE else spikes_of(found, counts)
+    if len(found) == 1 and column.n_unread and kind not in NUMBERS:  # 0_no beside 1_yes
+        return fit_text(replace(blank, n_seen=n_seen), seen, kind, levels, None)
     usual = ~np.isin(found, spikes)
     shares = [[float(v), float(counts[found == v][0] / n_seen)] for v in spikes]
     found, counts = found[usual], counts[usual]
@@ -239,7 +250,8 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     if kind in DISCRETE and (reading.sides != 0).any():  # 10+ is a level beside 10
         return fit_text(replace(blank, n_seen=n_seen), seen, spec.get("kind"), levels, reading)
     if kind in DISCRETE:
-        return _categorical_column(replace(column, kind=kind), levels, found, is_text=False)
+        spelled = spellings(seen, column, found)
+        return _categorical_column(replace(column, kind=kind), levels, found, spelled)
     if kind == "count":
         column = replace(column, below=None, above=None)
     return _scaled_column(replace(column, kind=kind), known)
@@ -293,7 +305,7 @@ def fit_text(column, seen, kind, levels, reading):
         else:
             kind = "categorical"
     if kind in DISCRETE:
-        return _categorical_column(replace(column, kind=kind), levels, found, is_text=True)
+        return _categorical_column(replace(column, kind=kind), levels, found)
     shown = f"; {almost}" if almost else ""
     raise UserError(
         f"column {name!r} holds text such as {str(found[0])[:40]!r}, so it cannot be {kind!r}; "
@@ -342,11 +354,8 @@ def infer(name, cells_of_rows, found, counts, column):
         median = np.median(np.repeat(found, counts))
         if low == 0 and high <= MAX_INFERRED_COUNT and median <= MAX_COUNT_MEDIAN:
             return "count", ""
-        recur = np.median(counts) >= CODE_CELLS
-        if has_gaps(found) and k <= MAX_GAPPED and n >= PER_CODE * k and recur:
-            return "categorical", ""
-    elif k <= MAX_CODE and n >= PER_CODE * k and has_equal_steps(found):
-        return "ordinal", ""
+    if are_levels(found, counts) and not (column.whole and not has_gaps(found)):
+        return ("categorical" if n >= MANY_CELLS else "ordinal"), ""
     if low > 0:
         values = np.repeat(found, counts)
         logs, unit = np.log(values), values / high
@@ -359,9 +368,12 @@ def infer(name, cells_of_rows, found, counts, column):
 def identifier(name, values, k, n, low, high):
     """Why whole numbers, of which k of n differ, are no magnitudes; "" if nothing says so."""
     known = values[~np.isnan(values)]
+    are_years = YEARS[0] <= low and high <= YEARS[1] and YEAR.search(name)
+    rises = len(known) >= MIN_ROWS and bool((np.diff(known) > 0).all())
+    if are_years:
+        return ""
     if k == n >= MIN_ROWS and high - low < 1.5 * n:
         return "an identifier: numbered without gaps"
-    rises = len(known) >= MIN_ROWS and bool((np.diff(known) > 0).all())
     if rises and high - low < 20 * n:
         return "row numbers: they rise from row to row"
     different = k > 20 and k >= NEARLY_ALL * n
@@ -396,7 +408,9 @@ def code_kind(name, found, counts):
         if n >= MANY_CELLS:
             return "categorical"
         return "ordinal" if high <= MAX_RANK else None
-    if CODE.search(name) and 3 <= k <= MAX_LEVELS and n >= PER_CODE * k:
+    named = CODE.search(name) and 3 <= k <= MAX_LEVELS
+    sparse = low >= 100 and k <= MAX_SPARSE and k < SPARSE * (high - low)
+    if n >= PER_CODE * k and (named or (sparse and (found % ROUND != 0).any())):
         return "categorical"
     return None
 
@@ -417,9 +431,11 @@ def has_gaps(found):
     return found[-1] - found[0] >= len(found)
 
 
-def has_equal_steps(found):
-    steps = np.diff(found)
-    return bool(np.allclose(steps, steps[0], rtol=1e-6))
+def are_levels(found, counts):
+    """Whether numbers are few and each occurs often, as doses or half stars do."""
+    n, k = counts.sum(), len(found)
+    often = counts.min() >= max(CODE_CELLS, CODE_SHARE * n)
+    return k <= MAX_RANK and n >= PER_CODE * k and bool(often)
 
 
 def spikes_of(found, counts):
@@ -441,33 +457,41 @@ def spikes_of(found, counts):
 
 def is_spike(found, counts, end):
     """Whether the different value at an end, 0 or the last one, is a spike."""
-    n, value, n_here = counts.sum(), found[end], counts[end]
-    if len(found) < SPIKE_STEPS or not max(SPIKE_CELLS, SPIKE_SHARE * n) <= n_here <= n / 2:
+    n, value = counts.sum(), found[end]
+    enough = max(SPIKE_CELLS, SPIKE_SHARE * n) <= counts[end] <= n / 2
+    if len(found) < SPIKE_VALUES or not enough:
         return False
     found, counts = np.delete(found, end), np.delete(counts, end)
     total = np.cumsum(counts)
     quarter, three_quarters = found[np.searchsorted(total, total[-1] * np.array([0.25, 0.75]))]
     sigma = (three_quarters - quarter) / 1.349
-    if end:
-        found, counts = found[::-1], counts[::-1]
-    gap = abs(found[0] - value)
-    last = max(1, int(np.searchsorted(np.cumsum(counts), TAIL * total[-1])))
-    step = abs(found[last] - found[0]) / max(counts[:last].sum(), 1)
-    if gap <= SPIKE_STEPS * step or gap < 2 * np.abs(np.diff(found)).min():
+    near = found[::-1][:SPIKE_NEAR] if end else found[:SPIKE_NEAR]
+    gap = abs(near[0] - value)
+    if gap <= SPIKE_STEPS * np.abs(np.diff(near)).max():
         return False
-    # A sign that no other number has, or a row of nines, need be neither that far nor that often.
-    if value < 0 <= found.min():
-        least = 0.0
-    else:
-        least = 0.1 if re.fullmatch(r"-?9+(\.9*)?", f"{value:.10g}") else 1.0
-    often = 2 if least == 1 else 1  # the last of a few prices are rarer than those before them
-    return bool(gap >= least * sigma and n_here >= often * counts[: last + 1].mean())
+    # A sign that no other number has, or a row of nines, need not lie far outside.
+    if value < 0 <= found.min() or re.fullmatch(r"-?99+(\.9*)?", f"{value:.10g}"):
+        return True
+    return bool(gap >= sigma) if value in FILLERS else bool(gap > np.ptp(found))
 
 
-def _categorical_column(column, levels, found, is_text):
-    """The Column with its levels, which are compared as numbers or as text."""
-    name, kind, style, whole = column.name, column.kind, column.style, column.whole
-    seen = list(map(str, found)) if is_text else cells.texts(found, style, whole, exact=True)
+def spellings(series, column, found):
+    """How most cells write each of the different numbers of a column, a list."""
+    import pandas as pd
+
+    if not cells.is_text(series):
+        return cells.texts(found, column.style, column.whole, exact=True)
+    counts = series.str.strip().value_counts()
+    texts = pd.Series(counts.index, dtype="str")
+    values = cells.numbers(texts, column.style, column.own_marks)
+    first = dict(zip(values[::-1].tolist(), texts[::-1], strict=True))
+    return [first[value] for value in found.tolist()]
+
+
+def _categorical_column(column, levels, found, spelled=None):
+    """The Column with its levels: text, or the numbers `found` with what cells write for them."""
+    name, kind, is_text = column.name, column.kind, spelled is None
+    seen = list(map(str, found)) if is_text else spelled
     if levels is not None:
         levels = [str(level).strip() for level in levels]
         if not is_text:
@@ -494,7 +518,7 @@ def _categorical_column(column, levels, found, is_text):
         raise UserError(f"column {name!r} has {len(levels)} values, expected 2 of a binary column")
     if len(levels) > 10 * MAX_LEVELS:
         raise UserError(f"column {name!r} has {len(levels)} levels, expected {10 * MAX_LEVELS}")
-    return replace(column, levels=levels, style={} if is_text else style)
+    return replace(column, levels=levels, style={} if is_text else column.style)
 
 
 def _as_written(column, levels, seen):
