@@ -210,10 +210,10 @@ def main(argv=None):
 
 def detect(args, locks):
     """Score the rows of a file, and write the scores; `locks` keep the run from being replaced."""
-    notes = locks.enter_context(notes_kept())
     form = forms.form_of(args.file)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
     locks.enter_context(messages_for(outputs))
+    notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
     labels = None if args.labels is None else labels_of(source.table(), args.labels)

@@ -132,8 +132,8 @@ def refuse_beyond_memory(n, codec, form):
 
 def generate(args, locks):
     """Write new rows or pictures of a run; `locks` keep it from being replaced."""
-    notes = locks.enter_context(notes_kept())
     locks.enter_context(messages_for([args.out]))
+    notes = locks.enter_context(notes_kept())
     run = run_of(args)
     locks.enter_context(run.in_use())
     fitted, _ = run.load(choose_device(args.device))

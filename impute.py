@@ -59,10 +59,10 @@ def main(argv=None):
 
 def fill_file(args, locks):
     """Fill the holes of a file, and write it; `locks` keep the run from being replaced."""
-    notes = locks.enter_context(notes_kept())
     form = forms.form_of(args.file)
     outputs = form.fill_outputs(args.file, args.out, args.draws, args.overwrite)
     locks.enter_context(messages_for(outputs))
+    notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "impute", form, holes=True)
     form.refuse_filling(source, outputs, args.statistic, args.interval)
     held_out = 0.1 if args.check else 0.0

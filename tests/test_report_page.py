@@ -318,6 +318,19 @@ def test_printed_notes_are_kept_and_printed(capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "no note Note: four"
 
 
+def test_notes_are_kept_where_standard_output_gets_the_table(trained, tmp_path, run_script):
+    shutil.copytree(trained / "runs/a", tmp_path / "a")
+    flags = ("--run", tmp_path / "a", "--n-samples", 5, "--out", "-")
+    result = run_script("impute", trained / "q&<i>.csv", *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Note: " not in result.stdout
+    notes = json.loads((tmp_path / "a/report/impute.json").read_text())["notes"]
+    assert [f"Note: {note}" for note in notes] == [
+        line for line in result.stderr.splitlines() if line.startswith("Note: ")
+    ]
+    assert len(notes) > 0
+
+
 def test_a_run_keeps_how_sure_fills_are(tmp_path, call, monkeypatch):
     """A copy of another column is filled for sure, and a column of noise by a guess only."""
     monkeypatch.chdir(tmp_path)
