@@ -1,4 +1,4 @@
-"""Tables in the form of well-known ones, whose cells are made here: the kinds a person would choose.
+"""Tables in the form of well-known ones, made here: the kinds a person would choose.
 
 Each column is how it is made and its kind. The makers imitate how these tables write their cells.
 """
