@@ -1,6 +1,8 @@
 """Text files in all forms: what is read, what is said, and that only changed cells change."""
 
 import gzip
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -380,3 +382,67 @@ def test_the_grid_agrees_with_the_csv_reader_of_pandas(tmp_path):
     found = cells.texts(starts.reshape(-1), ends.reshape(-1)).to_pylist()
     expected = pd.read_csv(path, dtype=str, keep_default_na=False)
     assert found == expected.to_numpy().reshape(-1).tolist()
+
+
+# Standard input and output, and what a run keeps
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, train):
+    """A folder with runs of a table with and without a header."""
+    folder = tmp_path_factory.mktemp("trained")
+    rows = "".join(f"{i * 37 % 100};{'äöü'[i % 3]}{i % 2}\n" for i in range(60))
+    (folder / "t.csv").write_bytes(("größe;art\n" + rows).encode("cp1252"))
+    (folder / "bare.csv").write_text(rows, encoding="utf-8")
+    for name, flags in (("t", ["--encoding", "cp1252"]), ("bare", ["--no-header"])):
+        data = folder / f"{name}.csv"
+        train(folder / "runs", name, "--data", data, "--epochs", 1, "--threads", 1, *flags)
+    return folder
+
+
+def test_standard_input_and_output(folder, script):
+    content = Path("t.csv").read_bytes().replace(b"37;", b";", 1)
+    done = subprocess.run(
+        script.command("impute", "-", "--run", "t", "--threads", 1, "--n-samples", 5),
+        input=gzip.compress(content),
+        env=script.environment(),
+        capture_output=True,
+        check=True,
+    )
+    table = done.stdout.decode("cp1252").splitlines()
+    before = content.decode("cp1252").splitlines()
+    assert [i for i, pair in enumerate(zip(before, table, strict=True)) if len({*pair}) > 1] == [2]
+    assert b"Filled 1 cells" in done.stderr
+    assert {path.name for path in Path().iterdir()} == {"t.csv", "bare.csv", "runs"}
+
+
+def test_a_run_reads_other_files_by_their_own_encoding(folder, call):
+    Path("u.csv").write_text(Path("t.csv").read_text("cp1252"), encoding="utf-8")
+    for name, words in (("u.csv", ""), ("t.csv", "read as cp1252")):
+        result = call("detect", name, "--run", "t", "--n-samples", 5)
+        assert result.code == 0, result.err
+        assert words in result.out
+        assert "no level it was trained on" not in result.out
+    scored = [Path(f"{name}.scored.csv").read_bytes() for name in "ut"]
+    assert scored[0].decode("utf-8") == scored[1].decode("cp1252")
+
+
+def test_a_run_without_a_header_reads_and_writes_rows_without(folder, call):
+    assert call("detect", "bare.csv", "--run", "bare", "--n-samples", 5).code == 0
+    lines = Path("bare.scored.csv").read_text("utf-8").splitlines()
+    assert lines[0].startswith("c0;c1;anomaly_score;")
+    assert len(lines) == 61
+    assert call("impute", "bare.scored.csv", "--run", "bare", "--n-samples", 5).code == 0
+    made = call("generate", "--run", "bare", "--n", 7, "--out", "new.csv")
+    assert made.code == 0, made.err
+    assert len(Path("new.csv").read_text("utf-8").splitlines()) == 7
+
+
+def test_flags_of_reading_are_refused_where_nothing_is_read(folder, call):
+    refused = call("generate", "--run", "t", "--no-header")
+    assert refused.code == 2
+    assert "--no-header says how a file is read" in refused.err
+    assert "such as cp1252" in call("detect", "t.csv", "--encoding", "nonsense").err
+    draws = call("impute", "-", "--run", "t", "--draws", 2)
+    assert draws.code == 2
+    assert "--draws writes a file for each draw" in draws.err

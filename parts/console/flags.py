@@ -70,7 +70,9 @@ def add_run_flags(parser):
 
 def add_file_flags(parser, word):
     """Add the flags of a script that reads a user's file and writes `name.word.csv`."""
-    forms = "a .csv, .tsv, .parquet, .npy or .npz file; pictures: an array, or to score a folder"
+    from parts.forms import endings
+
+    forms = f"a file ending in {endings()}; pictures: an array, or to score a folder"
     parser.add_argument("file", help=forms)
     parser.add_argument("--run", help="use this trained run (default: fit a new one to the file)")
     parser.add_argument("--runs-dir", default="runs", help="where runs live (default: runs)")

@@ -172,7 +172,7 @@ def _column(series, delimiter, text_quoted=False, all_quoted=False, is_first=Fal
 
 def _must_be_quoted(delimiter, is_first=False, alone=False):
     """A regular expression for cells that are not read again as they are without quotes."""
-    letters = r'["\r\n\t ]|^$' if delimiter == BLANKS else rf'["\r\n{re.escape(delimiter)}]|^ '
+    letters = r'["\r\n\t ,;|]|^$' if delimiter == BLANKS else rf'["\r\n{re.escape(delimiter)}]|^ '
     comment = f"|^[{COMMENTS.decode()}]" if is_first else ""
     return letters + comment + ("|^\\s*$" if alone else "")
 
