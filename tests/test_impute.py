@@ -117,7 +117,7 @@ def test_the_bytes_around_the_holes_stay(call, folder):
     written = Path("odd.imputed.csv").read_bytes().decode("utf-8")
     assert written.startswith("\ufeff" + lines[0] + "\r\n")
     cells = [line.split(";") for line in written.removeprefix("\ufeff").split("\r\n")]
-    before = [line.replace('"$1,000"', "$1,000").split(";") for line in lines]
+    before = [line.split(";") for line in lines]
     assert cells.pop() == [""]
     changed = {
         (i, j) for i in range(4) for j in range(len(before[i])) if cells[i][j] != before[i][j]

@@ -251,6 +251,9 @@ def typed(frame, columns=()):
         found[str(name)] = _as_stored(frame[name], column) if column.stored else None
         if found[str(name)] is None:
             found[str(name)] = _typed(frame[name], column)
+            if pa.types.is_integer(found[str(name)].type):  # with holes pandas would read floats
+                kind = str(found[str(name)].type)
+                noted.append(_noted(name, kind, kind.replace("i", "I").replace("u", "U")))
         elif "pandas" in column.stored:
             noted.append(column.stored["pandas"] | {"name": str(name), "field_name": str(name)})
     table = pa.table(found)
@@ -259,6 +262,12 @@ def typed(frame, columns=()):
     index = {"kind": "range", "name": None, "start": 0, "stop": len(frame), "step": 1}
     about = {"index_columns": [index], "column_indexes": [], "columns": noted}
     return table.replace_schema_metadata({"pandas": json.dumps(about | {"pandas_version": "3"})})
+
+
+def _noted(name, kind, dtype):
+    """What pandas notes about a column."""
+    names = {"name": str(name), "field_name": str(name)}
+    return names | {"pandas_type": kind, "numpy_type": dtype, "metadata": None}
 
 
 def _as_stored(cell, column):
