@@ -32,6 +32,8 @@ def read_bytes(path):
 
 @functools.cache  # a command may read its input twice, and a stream gives its bytes once
 def _standard_input():
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError("standard input is no file: send a table, as in python detect.py - < FILE")
     return _all_of(sys.stdin.buffer, "standard input")
 
 
