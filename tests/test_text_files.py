@@ -99,6 +99,8 @@ def test_rows_may_end_in_delimiters(read):
         ("when\n2024-01-01 10:00\n2024-01-02 10:00\n", ["when"], ["2024-01-01 10:00"]),
         ("name\nAda Lovelace\nAlan Turing\n", ["name"], ["Ada Lovelace"]),
         ("a,b\n1,x|y\n2,z|w\n", ["a", "b"], ["1", "x|y"]),
+        ("a;b\n" + "1,5;x\n" * 40, ["a", "b"], ["1,5", "x"]),
+        ("title\na;b\n" + "1,5;x\n" * 40, ["a", "b"], ["1,5", "x"]),
         ("a|b\n1|2\n", ["a", "b"], ["1", "2"]),
     ],
 )
@@ -107,6 +109,12 @@ def test_the_separator_is_found_over_several_lines(read, content, names, row):
     assert list(file.frame.columns) == names
     assert row is None or file.frame.iloc[0].tolist() == row
     assert written(file) == content.encode()
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_decimal_commas_are_no_delimiters(read, delimiter):
+    content = f"1,5{delimiter}2,25\n3,5{delimiter}4,75\n2,5{delimiter}3,75\n"
+    assert first(read(content, no_header=True)) == (["c0", "c1"], ["1,5", "2,25"])
 
 
 def test_names_of_rows_as_r_writes_them(read):

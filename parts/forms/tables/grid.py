@@ -18,6 +18,7 @@ N_SAMPLED, N_SAMPLED_LINES = 2**16, 200  # bytes and lines by which a delimiter 
 CONSISTENT = 0.8  # share of lines with equally many cells, from which blanks are no delimiter
 QUOTE, SPACE, TAB, RETURN = b'" \t\r'
 ESCAPED, HELD = re.compile(r'""|\\"(?!"|$)'), "\0"  # a quote inside quotes; a text holds no 0
+NO_DECIMAL_COMMA = re.compile(rb"(?<!\d),|,(?!\d)")
 N_GATHERED = 2**22  # bytes of cells that are gathered at a time
 
 
@@ -216,8 +217,13 @@ def delimiter_of(text, ending, path):
         if "\t" in found or not found:
             return "\t"
         blanks = (0.0, 0)
-    # Of several that fit about as well the one with the most cells, the first of equals.
-    best = max(found, key=lambda d: (round(found[d][0], 1), found[d][1]), default=",")
+    # Commas that all stand between digits are decimal commas, if another delimiter fits as well.
+    of_commas, _ = found.get(",", (2.0, 0))
+    others = [share for delimiter, (share, _) in found.items() if delimiter != ","]
+    if max(others, default=0.0) >= of_commas and not NO_DECIMAL_COMMA.search(some):
+        del found[","]
+    # Of several that fit as well the one with the most cells, the first of equals.
+    best = max(found, key=found.get, default=",")
     share, n_cells = found.get(best, (0.0, 0))
     if blanks[0] >= CONSISTENT and (share < CONSISTENT or (best == "\t" and blanks[1] > n_cells)):
         return BLANKS
