@@ -76,7 +76,8 @@ KNOWN_UNITS = {
 SIGNS = "%‰°º℃℉$€£¥₹₩₽₺₴₫฿¢µ×·/^\"'′″"
 UNIT_START = rf"(?:[^\W\d_]|[{SIGNS}])"
 UNIT_REST = (
-    rf"(?:[^\W\d]|[{SIGNS}.*-]|(?<=[^\W\d_])[23](?!\d)|(?<=[x×*])10|\^-?\d{{1,2}}(?!\d))" + "{0,11}"
+    rf"(?:[^\W\d]|[{SIGNS}.*]|-(?=[^\W\d])|(?<=[^\W\d_])[23](?!\d)|(?<=[x×*])10|\^-?\d{{1,2}}(?!\d))"
+    + "{0,11}"
 )
 UNIT = (
     rf"(?:/(?:5|10|20|100)|[.,][-–—]{{1,2}}(?: ?{UNIT_START}[^\W\d]{{0,2}})?|"
@@ -138,7 +139,7 @@ def style_of(sample, weights, commas=False):
     # Cells with another unit do not tell how this one's numbers are separated.
     own = [(match, weight) for match, weight in matched if has_affixes(match, style)]
     bodies = [(match["body"], bool(match["exponent"]), weight) for match, weight in own]
-    best = best_separators(bodies, commas)
+    best = best_separators(bodies, commas or style.get("suffix", "").startswith(","))
     if best is None:
         return None
     thousands, decimal, grouping = best
