@@ -481,6 +481,7 @@ def test_numbers_that_write_dates_may_have_a_decimal():
         ["2024Q1", "2024Q2"],
         ["April", "May", "Sun"],
         ["May", "Sun", "Rose"],
+        ["May 2021 May", "May 2022 Jun"],
         ["P", "C", "PC"],
         ["Sat 2020", "Sun 2021"],
         ["h", "m", "s"],

@@ -225,6 +225,8 @@ def date_formats(text):
             places.append(len(made))
             made.append(part)
         elif lower == "sept" or re.fullmatch(DIRECTIVES["%B"], part):
+            if month is not None:
+                return []
             month = len(made)
             made.append("%B" if len(part) > 4 or lower in ("june", "july") else "%b")
         elif re.fullmatch(DIRECTIVES["%A"], part):

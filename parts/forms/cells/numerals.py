@@ -159,7 +159,8 @@ def affixes_of(matched):
     suffixes = [(text, w) for text, w in suffixes if not NO_UNIT.match(text.strip())]
     known = {text.strip() for text, _ in suffixes} - {""}
     share = sum(weight for text, weight in suffixes if text) / max(total, 1e-300)
-    if known and known <= set(POWERS) and (known & SURE_POWERS or share >= MOST_HAVE):
+    sure = known & SURE_POWERS or share >= MOST_HAVE
+    if known and known <= set(POWERS) and sure and not any(m["exponent"] for m, _ in matched):
         style["powers"] = {text: POWERS[text] for text in sorted(known)}
         if gap := blank_before(most_common(suffixes)):
             style["suffix"] = gap
