@@ -48,7 +48,7 @@ class Column:
     part_of: list = field(
         default_factory=list
     )  # of a column of answers: its name, ..., see answers
-    why: str = ""  # the reason if the column is ignored
+    why: str = ""  # the reason if the column is ignored, or what else its cells may be
     condition: bool = False  # whether the column is a condition
     stored: dict = field(default_factory=dict)  # its type in a Parquet file, see tables/parquet.py
 
@@ -232,7 +232,8 @@ class Column:
             return self.why
         if self.levels:
             shown = ", ".join(self.levels[:6])
-            return shown if len(self.levels) <= 6 else f"{shown}, ... {len(self.levels)} levels"
+            shown += f", ... {len(self.levels)} levels" if len(self.levels) > 6 else ""
+            return f"{shown}; {self.why}" if self.why else shown
         scaled = {"asinh": ", robustly scaled", "log": ", in logarithms"}
         return self.describe_cells() + scaled.get(self.curve, "")
 

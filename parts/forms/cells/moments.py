@@ -17,7 +17,7 @@ and, with a duration:
     digits    of a fraction of a second
     seconds   False: durations are written in minutes
     padded    True: hours have two digits
-    words, between   what stands behind days, hours, ..., and between them: {"h": " hr"}, " "
+    words, between   what stands behind days, hours, ..., and between them: {"H": " hr"}, " "
     zeros     True: 2h 0m is written so, and not as 2h
 """
 
@@ -225,6 +225,8 @@ def date_formats(text):
             places.append(len(made))
             made.append(part)
         elif lower == "sept" or re.fullmatch(DIRECTIVES["%B"], part):
+            if month is not None:
+                return []
             month = len(made)
             made.append("%B" if len(part) > 4 or lower in ("june", "july") else "%b")
         elif re.fullmatch(DIRECTIVES["%A"], part):
@@ -292,28 +294,29 @@ def completed(style, sample, last_year=None):
     `last_year` is the latest year that the file writes in full, None if nothing tells.
     """
     found = dict(style)
-    form = style.get("clock") or style.get("date") or "%f"
-    parts = [re.search(r"\d[.,](\d{1,9})(?!\d)", cell) for cell in sample] if "%f" in form else []
-    if digits := max((len(part[1]) for part in parts if part), default=0):
+    fits = re.compile(pattern_of_style(style)).fullmatch
+    parts = [match.groupdict() for match in map(fits, sample) if match]
+
+    def usual(name):
+        """The most common of a part's texts, None without any."""
+        texts = [part[name] for part in parts if part.get(name)]
+        return max(sorted(set(texts)), key=texts.count, default=None)
+
+    fractions = [(part.get("S") or "").partition(".")[2] for part in parts]
+    fractions += [part.get("f") or "" for part in parts]
+    if digits := max(map(len, fractions), default=0):
         found["digits"] = digits
-    if kind := style.get("duration"):
-        values = read(as_text(sample), style)
-        in_minutes = np.allclose(values * 1440, np.round(values * 1440), rtol=0, atol=1e-6)
-        if in_minutes and not (kind != "words" and any(cell.count(":") == 2 for cell in sample)):
-            found["seconds"] = False
-        found |= words_of(sample) if kind == "words" else {}
-    if "%z" in form or style.get("mixed"):
-        fits = re.compile(date_pattern(style)).fullmatch
-        zones = [zone for zone in (fits(cell)["z"] for cell in sample) if zone]
-        if zones:
-            found["zone"] = max(sorted(set(zones)), key=zones.count)
-    if "%p" in form:
-        halves = [m[0] for m in (re.search(HALF, cell) for cell in sample) if m]
-        half = max(sorted(set(halves)), key=halves.count, default="PM")
+    if zone := usual("z"):
+        found["zone"] = zone
+    if half := usual("p"):
         half = half.replace("a", "p").replace("A", "P")
         found |= {} if half == "PM" else {"half": half}
-    if "%y" in form:
+    if usual("y"):
         found["century"] = century(read(as_text(sample), style), last_year)
+    if style.get("duration") == "words":
+        found |= words_of(sample)
+    elif "duration" in style and not any(part.get("S") for part in parts):
+        found["seconds"] = False
     return found | way_of(found, sample[:N_WRITTEN])
 
 
@@ -344,7 +347,7 @@ def words_of(sample):
     for cell in sample:
         parts = re.findall(r"[\d.]+( ?[a-z]+)(,? ?)", cell)
         for word, _ in parts:
-            of_part = words.setdefault(word.strip()[0], {})
+            of_part = words.setdefault(word.strip()[0].upper(), {})
             of_part[word] = of_part.get(word, 0) + 1
         for _, gap in parts[:-1]:
             between[gap] = between.get(gap, 0) + 1
@@ -418,8 +421,8 @@ def as_text(cells):
 
 def read(text, style):
     """The cells of an Arrow array without blanks around them as days [N], NaN for what is none."""
-    if kind := style.get("duration"):
-        return read_durations(text, DURATIONS[kind])
+    if "duration" in style:
+        return read_durations(text, pattern_of_style(style))
     if form := style.get("clock"):
         days = read_dates(text, pattern_of(form))
         for part in (".%f", ",%f", ":%S"):  # other cells may be shorter
@@ -427,7 +430,7 @@ def read(text, style):
                 form = form.replace(part, "")
                 days = np.where(np.isnan(days), read_dates(text, pattern_of(form)), days)
         return unrolled(days, style.get("cut", 0.0))
-    days = read_dates(text, date_pattern(style))
+    days = read_dates(text, pattern_of_style(style))
     if zone := style.get("zone"):
         days = days + offset(zone)
     if first := style.get("century"):
@@ -435,9 +438,13 @@ def read(text, style):
     return days
 
 
-def date_pattern(style):
-    """The regular expression of the dates of a style."""
-    return ISO_8601 if style.get("mixed") else pattern_of(style["date"])
+def pattern_of_style(style):
+    """The regular expression of the cells of a style."""
+    if kind := style.get("duration"):
+        return DURATIONS[kind]
+    if style.get("mixed"):
+        return ISO_8601
+    return pattern_of(style.get("clock") or style["date"])
 
 
 def pattern_of(form):
@@ -682,19 +689,18 @@ def writer(directive, style):
 
 def step_of(style):
     """The step between two cells as they are written, in days."""
-    if "duration" in style:
-        return (
-            60 / 86_400
-            if style.get("seconds") is False
-            else 10.0 ** -style.get("digits", 0) / 86_400
-        )
     if unit := style.get("epoch"):
         return 10.0 ** -(style.get("decimals") or 0) / (EPOCHS[unit] * 86_400)
+    part = 10.0 ** -style.get("digits", 0) / 86_400
+    if "duration" in style:
+        smallest = min(SECONDS[unit] for unit in style.get("words", "S"))
+        smallest = 60 if style.get("seconds") is False else smallest
+        return part if smallest == 1 else smallest / 86_400
     form = style.get("clock") or style["date"]
     if not ("%H" in form or "%I" in form):
         return 1.0 if "%d" in form else 31.0
     if "%f" in form:
-        return 10.0 ** -style.get("digits", 6) / 86_400
+        return part if "digits" in style else 1e-6 / 86_400
     steps = (("%S", 1.0), ("%M", 60.0))
     return next((step for mark, step in steps if mark in form), 3600.0) / 86_400
 
@@ -704,49 +710,47 @@ def duration_text(days, style):
     kind, digits = style["duration"], style.get("digits", 0)
     step = step_of(style) * 86_400
     seconds = round(round(days * 86_400 / step) * step, digits)
-    sign = "-" if seconds < 0 else ""
     if kind in ("days", "python"):  # only the days are negative
         day, rest = divmod(seconds, 86_400)
         hour, minute, second = parts_of_time(rest, digits)
-        time = f"{minute:02d}:{second}"
         if kind == "days":
-            return f"{day:.0f} days {'+' if day < 0 else ''}{hour:02d}:{time}"
-        before = f"{day:.0f} day{'' if abs(day) == 1 else 's'}, " if day else ""
-        return f"{before}{hour}:{time}"
+            return f"{day:.0f} days {'+' * (day < 0)}{hour:02d}:{minute:02d}:{second}"
+        before = f"{day:.0f} day{'s' * (abs(day) != 1)}, " if day else ""
+        return f"{before}{hour}:{minute:02d}:{second}"
+    sign = "-" if seconds < 0 else ""
+    if kind == "words":
+        return sign + text_in_words(abs(seconds), style)
     hours, minute, second = parts_of_time(abs(seconds), digits)
     if kind == "m:ss":
         minutes = 60 * hours + minute
-        return f"{sign}{minutes}:{second}" if minutes else f"{sign}{float(second):.{digits}f}"
+        return f"{sign}{minutes}:{second}" if minutes else f"{sign}{without_zero(second)}"
     if kind == "h:mm":
         shown = f"{hours:02d}" if style.get("padded") else f"{hours}"
-        tail = "" if style.get("seconds") is False else f":{second}"
-        return f"{sign}{shown}:{minute:02d}{tail}"
-    day, hour = divmod(hours, 24) if kind == "iso" or "d" in style["words"] else (0, hours)
-    second = f"{float(second):.{digits}f}"
-    if kind == "iso":
-        time = "".join(
-            f"{number}{unit}"
-            for number, unit in ((hour, "H"), (minute, "M"), (second, "S"))
-            if float(number)
+        return f"{sign}{shown}:{minute:02d}" + (
+            "" if style.get("seconds") is False else f":{second}"
         )
-        date = f"{day}D" if day else ""
-        return (
-            f"{sign}P{date}"
-            + (f"T{time}" if time or not date else "")
-            + ("" if time or date else "0S")
-        )
-    return words_text((day, hour, minute, second), style)
+    day, hour = divmod(hours, 24)
+    units = ((hour, "H"), (minute, "M"), (without_zero(second), "S"))
+    time = "".join(f"{number}{unit}" for number, unit in units if float(number))
+    date = f"{day}D" if day else ""
+    return f"{sign}P{date}" + (f"T{time or '0S'}" if time or not date else "")
 
 
-def words_text(numbers, style):
-    """A duration of days, hours, minutes and seconds, as 1h 30m."""
-    words = style["words"]
-    parts = [
-        (number, words[unit]) for number, unit in zip(numbers, "dhms", strict=True) if unit in words
-    ]
-    there = [f"{number}{word}" for number, word in parts if float(number) or style.get("zeros")]
-    number, word = parts[-1]
-    return style["between"].join(there) or f"{number}{word}"
+def text_in_words(seconds, style):
+    """A duration that is not negative in words, as 1h 30m; the first unit has no upper end."""
+    digits, words = style.get("digits", 0), style["words"]
+    parts, rest = [], seconds
+    for unit in [unit for unit in SECONDS if unit in words]:
+        number, rest = divmod(round(rest, digits), SECONDS[unit])
+        number = f"{number + rest:.{digits}f}" if unit == "S" else f"{number:.0f}"
+        parts.append(number + words[unit])
+    there = [part for part in parts if style.get("zeros") or not re.match(r"[0.]+\D", part)]
+    return style["between"].join(there or parts[-1:])
+
+
+def without_zero(second):
+    """Seconds of two digits without a leading 0."""
+    return second[1:] if second[0] == "0" else second
 
 
 def parts_of_time(seconds, digits):

@@ -76,7 +76,8 @@ KNOWN_UNITS = {
 SIGNS = "%‰°º℃℉$€£¥₹₩₽₺₴₫฿¢µ×·/^\"'′″"
 UNIT_START = rf"(?:[^\W\d_]|[{SIGNS}])"
 UNIT_REST = (
-    rf"(?:[^\W\d]|[{SIGNS}.*-]|(?<=[^\W\d_])[23](?!\d)|(?<=[x×*])10|\^-?\d{{1,2}}(?!\d))" + "{0,11}"
+    rf"(?:[^\W\d]|[{SIGNS}.*]|-(?=[^\W\d])|(?<=[^\W\d_])[23](?!\d)|(?<=[x×*])10|\^-?\d{{1,2}}(?!\d))"
+    + "{0,11}"
 )
 UNIT = (
     rf"(?:/(?:5|10|20|100)|[.,][-–—]{{1,2}}(?: ?{UNIT_START}[^\W\d]{{0,2}})?|"
@@ -138,7 +139,7 @@ def style_of(sample, weights, commas=False):
     # Cells with another unit do not tell how this one's numbers are separated.
     own = [(match, weight) for match, weight in matched if has_affixes(match, style)]
     bodies = [(match["body"], bool(match["exponent"]), weight) for match, weight in own]
-    best = best_separators(bodies, commas)
+    best = best_separators(bodies, commas or style.get("suffix", "").startswith(","))
     if best is None:
         return None
     thousands, decimal, grouping = best
@@ -158,7 +159,8 @@ def affixes_of(matched):
     suffixes = [(text, w) for text, w in suffixes if not NO_UNIT.match(text.strip())]
     known = {text.strip() for text, _ in suffixes} - {""}
     share = sum(weight for text, weight in suffixes if text) / max(total, 1e-300)
-    if known and known <= set(POWERS) and (known & SURE_POWERS or share >= MOST_HAVE):
+    sure = known & SURE_POWERS or share >= MOST_HAVE
+    if known and known <= set(POWERS) and sure and not any(m["exponent"] for m, _ in matched):
         style["powers"] = {text: POWERS[text] for text in sorted(known)}
         if gap := blank_before(most_common(suffixes)):
             style["suffix"] = gap

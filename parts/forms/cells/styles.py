@@ -93,6 +93,8 @@ def as_moments(style, values, name):
     if compact := moments.compact_style(values):
         return style | compact, moments.days_of_compact(values, compact["date"])
     if epoch := moments.epoch_style(values, name):
+        if not np.nanmax(values % 1):
+            style = style | {"decimals": 0}
         unit = moments.EPOCHS[epoch["epoch"]]
         return style | epoch, values / (unit * 86_400)
     return style, values

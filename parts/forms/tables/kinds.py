@@ -38,6 +38,7 @@ CODE_CELLS, CODE_SHARE = 3, 0.01  # fewest cells of each of few numbers that are
 # are codes such as 200 and 404. Amounts are rather multiples of ROUND.
 MAX_SPARSE, SPARSE, ROUND = 30, 0.2, 5
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
+ALMOST = 0.8  # share of numbers in a column of text from which it is said
 NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
 MIN_ROWS = 50  # fewest rows from which row numbers are recognised
 IDENTIFIER = re.compile(
@@ -304,6 +305,7 @@ def fit_text(column, seen, kind, levels, reading):
             return replace(column, why=almost or f"free text or too many categories: {len(found)}")
         else:
             kind = "categorical"
+            column = replace(column, why=almost if reading and reading.share >= ALMOST else "")
     if kind in DISCRETE:
         return _categorical_column(replace(column, kind=kind), levels, found)
     shown = f"; {almost}" if almost else ""

@@ -142,7 +142,7 @@ NO_ANSWER = {
 }
 
 
-MOST_LEVELS = 40  # more than any order has
+MOST_LEVELS, LONGEST = 40, 80  # more levels, and longer ones, than any order has
 NUMBERED = re.compile(r"^\(?\d{1,2}\)? ?[-–.:=)] ?(?=\D)")  # 1 - agree
 # Ranges such as 18-24, <18, 65+, "under 18", "65 and over", "$50,000 to $74,999".
 NUMBER = r"[$€£]? ?\d+(?:,\d{3})*(?:[.,]\d+)?[kK]?"
@@ -162,7 +162,7 @@ def known_order(levels):
 
     Beside it are answers such as "don't know".
     """
-    if len(levels) > MOST_LEVELS:
+    if len(levels) > MOST_LEVELS or max(map(len, levels), default=0) > LONGEST:
         return None
     beside = [level for level in levels if plain(level) in NO_ANSWER]
     levels = [level for level in levels if plain(level) not in NO_ANSWER]

@@ -1,0 +1,137 @@
+"""parts/forms/cells/marks.py: which cells are missing, and the marks that a user names."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parts.errors import UserError
+from parts.forms import cells
+from parts.forms.cells import marks
+from parts.forms.tables import encoding, kinds
+
+
+def series(values):
+    return pd.Series(values, dtype="str")
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("", " ", "\t", "\u00a0", "#N/A", "-", "--", "-nan", ".", "<NA>", "?"),
+        *(" NA ", "N/A", "NA", "NULL", "NaN", "None", "na", "nan", "nil"),
+    ],
+)
+def test_a_mark_is_missing(mark):
+    assert cells.missing(series([mark, "x"])).tolist() == [True, False]
+    reading = cells.reading_of(series([mark, "1.5", "2.5"]))
+    assert reading.style == {"decimals": 1}
+    assert reading.share == 1
+    np.testing.assert_array_equal(reading.values, [np.nan, 1.5, 2.5])
+
+
+@pytest.mark.parametrize("cell", ["-.5", "-5", "..", "0", "?!", "N", "nano", "no", "none of these"])
+def test_what_only_begins_like_a_mark_is_not_missing(cell):
+    assert not cells.missing(series([cell])).any()
+
+
+def test_numbers_that_are_nan_are_missing():
+    assert cells.missing(pd.Series([1.0, np.nan])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", ["float", "str"])
+def test_a_mark_that_is_a_number_stands_for_every_way_to_write_it(dtype):
+    column = pd.Series(["-999", "-999.0", "-9.99e2", "999", "1"], dtype=dtype)
+    found = cells.missing(column, [*cells.MISSING, "-999"])
+    assert found.tolist() == [True, True, True, False, False]
+
+
+def test_marks_are_counted_as_cells_write_them():
+    column = series(["NA", "na", " NA", "?", "x", ""])
+    assert cells.counts(column, cells.MISSING) == {"NA": 2, "?": 1, "na": 1}
+    assert cells.counts(pd.Series([1.0, np.nan]), cells.MISSING) == {}
+
+
+def test_blanks_of_every_kind_are_no_part_of_a_cell():
+    assert marks.trimmed(series([" a ", "\u00a0b\u202f", "\tc d\n", ""])).to_pylist() == [
+        *("a", "b", "c d", "")
+    ]
+
+
+# Marks in tables: answers, --missing, --keep
+
+
+def table(**columns):
+    return pd.DataFrame(columns, dtype="str")
+
+
+def fit(frame, **options):
+    return {column.name: column for column in kinds.fit(frame, **options)}
+
+
+NUMBERS = [f"{i % 17}.5" for i in range(100)]
+
+
+def test_na_is_a_country_and_none_an_answer_where_no_number_says_otherwise():
+    frame = table(
+        country=["NA", "DE", "FR", "ZA"] * 25, pool=["None"] * 90 + ["Gd", "Ex"] * 5, x=NUMBERS
+    )
+    found = fit(frame)
+    assert found["country"].levels == ["DE", "FR", "NA", "ZA"]
+    assert found["pool"].levels == ["Ex", "Gd", "None"]
+    *_, notes = encoding.encode(frame, list(found.values()))
+    assert [note for note in notes if "'NA' is one of its answers" in note] == [notes[0]]
+
+
+def test_na_is_missing_everywhere_where_a_column_of_numbers_has_it():
+    frame = table(country=["NA", "DE", "FR", "ZA"] * 25, x=["NA", *NUMBERS[1:]])
+    found = fit(frame)
+    assert found["country"].levels == ["DE", "FR", "ZA"]
+    *_, notes = encoding.encode(frame, list(found.values()))
+    assert notes == [
+        "taken as missing: 'NA' in country (25), x (1) (--keep MARK, or --keep NAME=MARK, if a "
+        "cell says something)"
+    ]
+
+
+def test_levels_that_a_user_gives_are_cells():
+    frame = table(a=["none", "low", "high"] * 30, x=["none", *NUMBERS[1:90]])
+    spec = {"kind": "ordinal", "levels": ["none", "low", "high"]}
+    found = fit(frame, specs={"a": spec})
+    assert found["a"].levels == ["none", "low", "high"]
+    assert not found["a"].missing(frame["a"]).any()
+    assert found["x"].missing(frame["x"]).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ({"missing": ["-1"]}, (10, 10)),
+        ({"missing": ["x=-1"]}, (10, 0)),
+        ({"missing": ["x=-1.0", "y=-1"]}, (10, 10)),
+        ({}, (0, 0)),
+        ({"missing": ["-1"], "keep": ["y=-1"]}, (10, 10)),  # --missing is what was said last
+    ],
+)
+def test_a_user_names_marks_for_all_columns_or_one(options, missing):
+    numbers = ["-1"] * 10 + NUMBERS[:90]
+    frame = table(x=numbers, y=numbers[::-1])
+    found = fit(frame, **options)
+    assert tuple(found[name].missing(frame[name]).sum() for name in "xy") == missing
+
+
+def test_a_mark_that_is_kept_is_a_cell():
+    frame = table(answer=["?", "yes", "no"] * 30, x=["?", *NUMBERS[1:90]])
+    assert fit(frame)["answer"].levels == ["no", "yes"]
+    assert fit(frame, keep=["answer=?"])["answer"].levels == ["?", "no", "yes"]
+
+
+def test_a_mark_of_a_column_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="--missing z=-1: no column is named 'z', they are x"):
+        fit(table(x=NUMBERS), missing=["z=-1"])
+
+
+def test_marks_are_added_to_those_of_a_run():
+    columns = kinds.fit(table(x=NUMBERS, y=NUMBERS))
+    x, y = kinds.with_marks(columns, ["x=-7"], [])
+    assert x.missing(series(["-7", "-"])).tolist() == [True, True]
+    assert y == columns[1]
