@@ -48,7 +48,10 @@ MAX_CANDIDATES, MAX_FOUND = 2000, 200  # most triples that are tried on the samp
 MONOTONE, N_RANKED = 0.75, 1000  # and rows by which it is measured
 # Sums and products are looked for among all columns up to so many, else among so many neighbours.
 MOST_TRIPLED, N_NEIGHBOURS = 150, 100
-N_QUANTILES = 20  # of each column, by which ranges that hardly overlap are seen
+N_QUANTILES, LEAST_OVERLAP = (
+    12,
+    0.01,
+)  # by which ranges that hardly overlap are seen; share of pairs
 N_KEYS = 1000  # most levels of a column that determines another
 CLOSE = 0.5  # spread of a difference / spread of its columns, below which it is drawn instead
 
@@ -145,9 +148,9 @@ class Search:
         at = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
         quantiles = np.nanquantile(self.x[:, usable], at, axis=0)  # [N_QUANTILES, D]
         for a, j in enumerate(usable):
-            # Half of the share is left for what so few quantiles cannot tell.
-            overlap = (quantiles[:, a, None, None] > quantiles).mean((0, 1)) >= MIN_SHUFFLED / 2
-            good = overlap & (self.date[usable] == self.date[j])
+            # Below MIN_SHUFFLED, because so few quantiles do not tell the share exactly.
+            overlap = (quantiles[:, a, None, None] > quantiles).mean((0, 1))
+            good = (overlap >= LEAST_OVERLAP) & (self.date[usable] == self.date[j])
             good[a] = False
             others = usable[good]
             with np.errstate(invalid="ignore"):
