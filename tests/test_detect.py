@@ -18,6 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import detect
 from parts.forms import units
 from parts.forms.base import Codec, Encoded, Reference, random_rows
+from parts.forms.cells import labels_of
 from parts.forms.tables import encoding, explanations
 from parts.forms.tables.table_files import read
 from parts.measure import hidden_cells
@@ -420,6 +421,46 @@ def test_rows_on_which_few_samples_agree_get_more_of_them(scorer):
     np.testing.assert_allclose(scorer(x, mask), np.where(few, more, quick), atol=1e-4)
 
 
+# The prior of scores
+
+
+@torch.no_grad()
+def exact(n_columns=4, variance=0.01):
+    """x = z + noise, and q(z|x) the posterior."""
+    model = VAE(Gaussian(n_columns, f"fixed:{variance}"), (), z_dim=n_columns).eval()
+    model.decoder[0].weight.copy_(torch.eye(n_columns))
+    own = 1 / (1 + 1 / variance)
+    to_mu = torch.eye(n_columns) * own / variance
+    model.encoder[0].weight.copy_(torch.cat([to_mu, torch.zeros_like(to_mu)]))
+    model.encoder[0].bias.copy_(torch.cat([torch.zeros(n_columns), torch.full((4,), np.log(own))]))
+    return model
+
+
+def prior_of(model, x):
+    x = x.astype(np.float32)
+    codec = Codec("tables", [units.Column(name) for name in "abcd"], (4,))
+    rows, held = Reference(x, np.ones(x.shape, bool)), Reference(x[:0], x[:0] > 0)
+    return Scorer(Fitted(model, codec, None, rows, held, len(x))).prior
+
+
+def test_p_of_z_is_the_prior_where_kernels_would_leave_gaps():
+    """Rows of the model itself: no kernel density of a few of them is as likely as its own p(z)."""
+    x = np.random.default_rng(0).normal(size=(300, 4)) * np.sqrt(1.01)
+    assert prior_of(exact(), x) is None
+
+
+def test_clusters_are_scored_by_kernels_just_wide_enough():
+    rng = np.random.default_rng(0)
+    x = rng.choice([-2.0, 2.0], (300, 1)) + 0.3 * rng.normal(size=(300, 4))
+    prior = prior_of(exact(), x)
+    narrow = exact().aggregated(torch.from_numpy(x.astype(np.float32)))
+    z = prior.middle + torch.randn(50, 1, 4, generator=torch.Generator().manual_seed(0))
+    assert prior.n_rows == 300
+    assert (prior.log_prob(z) >= narrow.log_prob(z)).float().mean() > 0.8  # fewer gaps, or equal
+    middle = torch.zeros(1, 1, 4)  # between the clusters
+    assert prior.log_prob(middle) < exact().log_pz(middle) - 5
+
+
 # Thresholds and ranks
 
 
@@ -575,8 +616,8 @@ def test_an_impossible_cell_puts_its_row_at_the_top(score):
     found = score(frame)
     assert {found.frame["anomaly_rank"][3], found.frame["anomaly_rank"][4]} == {"1", "2"}
     assert found.scores[[3, 4]].min() > 100
-    assert found.frame["anomaly_why"][3].startswith("visits=-2 expected ")
-    assert found.frame["anomaly_why"][4].startswith("visits=2.5 expected ")
+    assert found.frame["anomaly_why"][3].startswith("visits=-2 ")
+    assert found.frame["anomaly_why"][4].startswith("visits=2.5 ")
     assert "2 impossible cells, such as -2 in row 4, in a count column" in found.out
     without = score(frame.assign(visits=frame["visits"].replace({"-2": "", "2.5": ""})))
     np.testing.assert_allclose(found.scores[[3, 4]] - without.scores[[3, 4]], 100, atol=1e-3)
@@ -741,7 +782,132 @@ def test_only_the_first_rows_and_flagged_ones_are_explained(score, monkeypatch):
     assert said.sum() < (full["anomaly_why"] != "").sum()
 
 
+@torch.no_grad()
+def test_quick_surprise_is_that_of_the_closed_form():
+    """Of a cell given those of other folds, and with one fold given nothing."""
+    torch.manual_seed(1)
+    n_columns = 30
+    model = VAE(Gaussian(n_columns, "fixed:0.5"), (), z_dim=2).eval()
+    w = model.decoder[0].weight.normal_(0, 0.4)
+    precision = torch.eye(2) + 2 * w.mT @ w
+    to_mu = 2 * precision.inverse() @ w.mT
+    model.encoder[0].weight.copy_(torch.cat([to_mu, torch.zeros_like(to_mu)]))
+    model.encoder[0].bias[2:] = -0.3
+    weight, bias = (p.double().numpy() for p in model.decoder[0].parameters())
+    covariance = weight @ weight.T + 0.5 * np.eye(n_columns)
+    x = np.random.default_rng(2).multivariate_normal(bias, covariance, 6).astype(np.float32)
+    mask = np.float32(np.random.default_rng(3).random(x.shape) > 0.2)
+    names = [f"c{j}" for j in range(n_columns)]
+    codec = Codec("tables", [units.Column(name) for name in names], (n_columns,))
+    rows = Reference(x, mask > 0)
+    scorer = Scorer(Fitted(model, codec, None, rows, rows, len(x)))
+    scorer.few = model.grid(4000)
+    for n_folds in (1, scoring.N_FOLDS):
+        found = scorer.quick_surprise(x, mask, n_folds=n_folds)
+        assert (np.isnan(found) == (mask == 0)).all()
+        expected = np.full(x.shape, np.nan)
+        for i, j in np.argwhere(mask > 0):
+            seen = (mask[i] > 0) & (np.arange(n_columns) % n_folds != j % n_folds)
+            gain = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[seen, j])
+            mean = bias[j] + gain @ (x[i] - bias)[seen]
+            sd = np.sqrt(covariance[j, j] - gain @ covariance[seen, j])
+            expected[i, j] = -norm(mean, sd).logpdf(x[i, j])
+        np.testing.assert_allclose(found, expected, atol=0.1)
+    surprise = scorer.surprise(x, mask, typical=np.zeros(n_columns))
+    assert ((~np.isnan(surprise)).sum(1) == scoring.N_CANDIDATES).all()
+    most = np.nanargmax(surprise, 1)
+    for i, j in enumerate(most):
+        seen = (mask[i] > 0) & (np.arange(n_columns) != j)
+        both = seen | (np.arange(n_columns) == j)
+        wanted = [
+            multivariate_normal(bias[s], covariance[np.ix_(s, s)]).logpdf(x[i, s])
+            for s in (seen, both)
+        ]
+        assert surprise[i, j] == pytest.approx(wanted[0] - wanted[1], abs=0.1)
+
+
+@torch.no_grad()
+def test_cells_that_are_odd_only_together_are_named_together():
+    """Each of six cells is as the others say, and all are five deviations out."""
+    torch.manual_seed(0)
+    model = VAE(Gaussian(6, "fixed:0.3"), (), z_dim=1).eval()
+    model.decoder[0].weight.fill_(1.0)
+    model.decoder[0].bias.zero_()
+    model.encoder[0].weight.copy_(torch.cat([torch.full((1, 6), 1 / 6.3), torch.zeros(1, 6)]))
+    model.encoder[0].bias.copy_(torch.tensor([0.0, np.log(0.3 / 6.3)]))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 1)) + np.sqrt(0.3) * rng.normal(size=(300, 6))
+    x[0], x[1] = 5.0, [0.1, 0.2, 6.0, -0.1, 0.0, 0.1]
+    x = x.astype(np.float32)
+    columns = [units.Column(name) for name in "abcdef"]
+    rows = Reference(x[2:], np.ones((298, 6), bool))
+    fitted = Fitted(model, Codec("tables", columns, (6,)), None, rows, rows, 298)
+    scorer = Scorer(fitted)
+    encoded = Encoded(x, np.ones_like(x), None, [], [])
+    typical = scorer.typical_surprise(rows)
+    frame = pd.DataFrame(x.astype(np.float64), columns=list("abcdef"))
+    together, single, usual = explanations.explain(
+        scorer, frame, encoded, np.array([0, 1, 2]), typical + 1.0
+    )
+    assert re.fullmatch(r"an unusual combination of \w(, \w)* and \w", together)
+    assert together.count(",") + 2 >= scoring.MOST_COMBINED
+    assert single.startswith("c=6.0 expected ")
+    assert "combination" not in usual
+
+
+@pytest.mark.parametrize(
+    ("n_beyond", "n", "share", "said"),
+    [(2, 12, 0.01, False), (7, 12, 0.01, True), (15, 1000, 0.01, False), (30, 1000, 0.01, True)],
+)
+def test_a_share_far_from_what_was_asked_is_told_from_chance(n_beyond, n, share, said):
+    assert detect.is_far_from(share, n_beyond, n) == said
+
+
+def test_more_flagged_rows_than_were_asked_for_are_said(score):
+    frame = survey(60, 3)
+    assert "lie beyond the threshold, and" not in score(frame, "--contamination", 0.1).out
+    found = score(frame.assign(a="2.5"), "--contamination", 0.1)
+    assert "of 60 rows lie beyond the threshold, and 6 were to be expected" in found.out
+
+
+def test_scores_on_few_effective_samples_are_said(score, monkeypatch):
+    frame = survey(30, 3)
+    assert "effective samples" not in score(frame).out
+    monkeypatch.setattr(detect, "UNSURE_ESS", 1e9)
+    assert "the scores of 30 of 30 rows rest on fewer than" in score(frame).out
+
+
 # Labels
+
+
+LABELS = {
+    "fraud": (["ok", "fraud", "ok", "", "ok"], "label", [0, 1, 0, np.nan, 0]),
+    "minus": (["-1", "1", "1", "1", "1"], "label", [1, 0, 0, 0, 0]),
+    "named": (["a", "b", "c", "a", ""], "label=a", [1, 0, 0, 1, np.nan]),
+    "number": (["1", "2", "2.0", "3", "1"], "label=2", [0, 1, 1, 0, 0]),
+    "true": (["TRUE", "True", "false", "true", ""], "label", [1, 1, 0, 1, np.nan]),
+    "zero": (["0", "1", "1", "1", "0"], "label", [0, 1, 1, 1, 0]),
+    "zero odd": (["0", "1", "1", "1", "0"], "label=0", [1, 0, 0, 0, 1]),
+}
+
+
+@pytest.mark.parametrize("case", sorted(LABELS))
+def test_labels_of_any_two_kinds_say_which_rows_are_odd(case):
+    cells_, asked, odd = LABELS[case]
+    frame = pd.DataFrame({"label": cells_, "x": range(5)}).astype("str")
+    found = labels_of(frame, asked)
+    np.testing.assert_array_equal(found.odd, odd)
+    assert found.name == "label"
+    assert (found.said == "") == (case == "zero")
+    if case == "fraud":
+        assert found.said.startswith("Labels: label=fraud, the rarer value, is odd: 1 of 4 rows")
+
+
+def test_labels_of_a_file_with_types_and_of_odd_names():
+    frame = pd.DataFrame({"a=b": [True, False, False], "y": [1.0, np.nan, -1.0]})
+    assert labels_of(frame, "a=b").odd.tolist() == [1, 0, 0]
+    assert labels_of(frame, "a=b=False").odd.tolist() == [0, 1, 1]
+    np.testing.assert_array_equal(labels_of(frame, "y=-1").odd, [0, np.nan, 1])
 
 
 def test_labels_are_never_shown_to_the_model(call, tmp_path, monkeypatch):

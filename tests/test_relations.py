@@ -475,10 +475,8 @@ def test_a_broken_relation_adds_the_stated_nats(folder):
     values = values.copy()
     values[0, j] = (values[0, j] + 1) % 3
     np.testing.assert_array_equal(scorer.of_relations(values) > 0, np.arange(20) == 0)
-    scores = scorer(
-        *(part for part in (scorer.rows.x, scorer.rows.mask.astype(np.float32))),
-        values=scorer.rows.values,
-    )
+    mask = scorer.rows.mask.astype(np.float32)
+    scores = scorer.placed(scorer(scorer.rows.x, mask, values=scorer.rows.values), mask)
     i = [relation.text for relation in fitted.codec.relations].index("city -> land")
     wanted = 10 * (np.quantile(scores, 0.75) - np.median(scores)) + fitted.codec.relations[i].nats
     assert scorer.of_relations(values)[0] == pytest.approx(wanted)

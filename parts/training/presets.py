@@ -94,6 +94,7 @@ MAX_STEPS = 6000  # most steps on a large table; one epoch may have more
 LATENT_DIM_RANGE = (8, 32)  # limits of a table's latent_dim, which is half the number of columns
 # Rows from which more than one variance is learned; members of an ensemble then hardly differ.
 LARGE_TABLE = 1000
+WIDE_TABLE = 500  # columns beyond which several members take minutes
 # Largest share of cells that are missing in training, hidden cells and holes together.
 MAX_MISSING_SHARE = 0.5
 
@@ -130,7 +131,8 @@ def fit_to_data(config, data):
         spiked = variance == "decoder" and noise == "independent" and has_spike(data)
         settings["variance"] = "column" if spiked else variance
     if asked["members"] is None:
-        settings["members"] = 1 if n >= LARGE_TABLE else N_MEMBERS
+        is_small = n < LARGE_TABLE and len(data.codec.modelled) <= WIDE_TABLE
+        settings["members"] = N_MEMBERS if is_small else 1
     if asked["hide_rate"] is None:
         holes = 0.0 if data.train.mask is None else 1 - float(data.train.mask.mean())
         settings["hide_rate"] = round(max(0.0, MAX_MISSING_SHARE - holes), 3)

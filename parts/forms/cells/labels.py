@@ -25,7 +25,8 @@ class Labels(NamedTuple):
 def labels_of(table, asked):
     """The Labels in a column of a DataFrame; `asked` is its name, or NAME=VALUE of the odd rows.
 
-    Without a value 1 beside 0, and yes beside no, are odd, and of two other values the rarer.
+    Without a value 1 beside 0, and yes beside no, are odd, and of two other values the rarer. Upper
+    and lower case are equal.
     """
     name, value = asked, None
     if asked not in table:
@@ -38,13 +39,13 @@ def labels_of(table, asked):
     cells, gone = table[name], missing(table[name])
     found = numbers(cells, {})
     if (np.isnan(found) & ~gone).any():
-        found = cells.astype(str).str.strip().to_numpy(object)
+        found = cells.astype(str).str.strip().str.lower().to_numpy(object)
     values, counts = np.unique(found[~gone], return_counts=True)
     texts = [text_of(one) for one in values.tolist()]
     shown = ", ".join(texts[:N_SHOWN]) + (", ..." if len(texts) > N_SHOWN else "")
     why = ""
     if value is not None:
-        at = [i for i, text in enumerate(texts) if text == text_of(as_number(value))]
+        at = [i for i, text in enumerate(texts) if text in (text_of(as_number(value)), yes(value))]
         if not at or len(values) < 2:
             raise UserError(f"--labels {asked}: column {name!r} holds {shown}, not two kinds")
         odd = at[0]
@@ -72,20 +73,25 @@ def as_odd(found, value):
     return (found == value).astype(np.float64)
 
 
+def yes(text):
+    """1 or 0, as truth values are read from a file that holds them as such; "" for other words."""
+    return {"true": "1", "false": "0"}.get(text.strip().lower(), "")
+
+
 def place_of_yes(texts):
     """Which of two texts says yes, where the other says no; None where neither does."""
-    first, second = (text.lower() for text in texts)
+    first, second = texts
     if YES.get(second) == first:
         return 1
     return 0 if YES.get(first) == second else None
 
 
 def as_number(text):
-    """A text as a number where it is one."""
+    """A text as a number where it is one, else in lower case."""
     try:
         return float(text)
     except ValueError:
-        return text.strip()
+        return text.strip().lower()
 
 
 def text_of(value):

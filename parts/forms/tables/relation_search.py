@@ -3,7 +3,6 @@
 found = find(frame, columns)          # Relations, see relations.py
 """
 
-import itertools
 import json
 import math
 from collections import Counter
@@ -38,11 +37,21 @@ MIN_SHUFFLED = 0.05  # smallest share of pairs of different rows that break an i
 # ends smoothly is no rule.
 EDGE = 10
 N_SAMPLED = 4000  # rows that choose candidates; all rows decide
-N_SCREENED, MAX_SCREENED_BROKEN = 24, 2  # rows that every triple is tried on; how many may break it
+N_SCREENED, MAX_SCREENED_BROKEN = 24, 2  # rows that triples are tried on; how many may break it
+N_FIRST = 6  # of these rows, the ones on which every triple is tried
 MAX_MODE = 0.9  # largest share of one value in a column of a sum or product
 MIN_VALUES = 10  # fewest different values in a column of a fixed linear map
 MIN_ROWS = 30  # fewest rows that can show a relation
 MAX_CANDIDATES, MAX_FOUND = 2000, 200  # most triples that are tried on the sample; most relations
+# Numbers that are linear maps of each other in all but twice MAX_BROKEN of the rows have ranks with
+# a higher correlation, whatever the other rows hold: 1 - 0.04 / (2 / 12).
+MONOTONE, N_RANKED = 0.75, 1000  # and rows by which it is measured
+# Sums and products are looked for among all columns up to so many, else among so many neighbours.
+MOST_TRIPLED, N_NEIGHBOURS = 150, 100
+N_QUANTILES, LEAST_OVERLAP = (
+    12,
+    0.01,
+)  # by which ranges that hardly overlap are seen; share of pairs
 N_KEYS = 1000  # most levels of a column that determines another
 CLOSE = 0.5  # spread of a difference / spread of its columns, below which it is drawn instead
 
@@ -134,26 +143,40 @@ class Search:
         """Candidates for a <= b."""
         found = []
         usable = np.flatnonzero(self.number & (self.n_values >= 3))
-        x = self.x[:, usable]
+        if len(usable) < 2:
+            return []
+        at = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+        quantiles = np.nanquantile(self.x[:, usable], at, axis=0)  # [N_QUANTILES, D]
         for a, j in enumerate(usable):
-            with np.errstate(invalid="ignore"):
-                over = x[:, [a]] > x  # False where a cell is empty
-            n = (self.known[:, [j]] & self.known[:, usable]).sum(0)
-            good = (n >= MIN_ROWS) & (over.sum(0) <= 2 * MAX_BROKEN * n)
-            good &= self.date[usable] == self.date[j]
+            # Below MIN_SHUFFLED, because so few quantiles do not tell the share exactly.
+            overlap = (quantiles[:, a, None, None] > quantiles).mean((0, 1))
+            good = (overlap >= LEAST_OVERLAP) & (self.date[usable] == self.date[j])
             good[a] = False
-            found += [
-                Relation("order", [self.names[usable[b]], self.names[j]])
-                for b in np.flatnonzero(good)
-            ]
+            others = usable[good]
+            with np.errstate(invalid="ignore"):
+                over = self.x[:, [j]] > self.x[:, others]  # False where a cell is empty
+            n = (self.known[:, [j]] & self.known[:, others]).sum(0)
+            good = (n >= MIN_ROWS) & (over.sum(0) <= 2 * MAX_BROKEN * n)
+            found += [Relation("order", [self.names[b], self.names[j]]) for b in others[good]]
         return found
 
     def triples(self):
         """Candidates for a = b + c and a = b * c."""
         mode = np.array([mode_share(v) for v in self.x.T])
         usable = np.flatnonzero(self.number & (self.n_values >= 3) & (mode <= MAX_MODE))
-        if len(usable) < 3:
-            return []
+        width = len(usable) if len(usable) <= MOST_TRIPLED else N_NEIGHBOURS
+        found = []
+        for start in range(0, max(1, len(usable) - width // 2), max(1, width // 2)):
+            near = usable[start : start + width]
+            known = {(r.kind, *r.columns) for r in found}
+            more = self.triples_among(near) if len(near) > 2 else []
+            found += [r for r in more if (r.kind, *r.columns) not in known]
+            if len(near) == len(usable):
+                break
+        return self.on_sample(found[: 10 * MAX_CANDIDATES])[:MAX_CANDIDATES]
+
+    def triples_among(self, usable):
+        """Candidates for sums and products of the columns numbered `usable`."""
         full = np.argsort(-self.known[:, usable].sum(1), kind="stable")
         few = full[: max(N_SCREENED, len(full) // 2)]
         few = few[np.linspace(0, len(few) - 1, min(N_SCREENED, len(few))).astype(int)]
@@ -174,6 +197,7 @@ class Search:
                 allowed = size[:, None, :] * half[:, None] + size[:, :, None] * half[None, :]
                 allowed = allowed + slack * np.abs(result)
             seen = ~np.isnan(result)
+            first = slice(0, N_FIRST)
             for a in range(len(usable)):
                 fits = date[a] == (date[:, None] ^ date[None, :]) if kind == "sum" else None
                 fits = (
@@ -183,17 +207,23 @@ class Search:
                 )
                 fits = fits & upper
                 fits[a], fits[:, a] = False, False
-                with np.errstate(invalid="ignore"):
-                    off = np.abs(x[:, a, None, None] - result)
-                    wrong = (
-                        off > allowed + 0.5000001 * steps[a] + slack * np.abs(x[:, [a]])[:, None]
-                    )
-                n = (seen & ~np.isnan(x[:, a])[:, None, None]).sum(0)
-                good = fits & (wrong.sum(0) <= MAX_SCREENED_BROKEN) & (n >= len(x) // 3)
-                for b, c in zip(*np.nonzero(good), strict=True):
-                    names = [self.names[usable[j]] for j in (a, b, c)]
+                own = (0.5000001 * steps[a] + slack * np.abs(x[:, a]))[:, None]
+
+                def n_wrong(rows, b, c, a=a, own=own, result=result, allowed=allowed):
+                    with np.errstate(invalid="ignore"):
+                        off = np.abs(x[rows, a, None] - result[rows, b, c])
+                        return (off > allowed[rows, b, c] + own[rows]).sum(0)
+
+                b, c = np.nonzero(fits)
+                for rows in (first, slice(None)):  # few rows leave few triples for the others
+                    good = n_wrong(rows, b, c) <= MAX_SCREENED_BROKEN
+                    b, c = b[good], c[good]
+                n = (seen[:, b, c] & ~np.isnan(x[:, [a]])).sum(0)
+                enough = n >= len(x) // 3
+                for operands in zip(b[enough], c[enough], strict=True):
+                    names = [self.names[usable[j]] for j in (a, *operands)]
                     found.append(Relation(kind, names))
-        return self.on_sample(found[: 10 * MAX_CANDIDATES])[:MAX_CANDIDATES]
+        return found
 
     def on_sample(self, candidates):
         """The candidates that few enough rows of the sample break."""
@@ -216,9 +246,10 @@ class Search:
             return []
         one, two = rng.integers(len(self.x), size=(2, 400))
         step = self.x[one] - self.x[two]  # [400, D]
-        for b, a in itertools.permutations(usable, 2):  # of equal maps the first is taken
-            if self.date[a] != self.date[b]:
-                continue
+        alike = np.abs(rank_correlations(self.x[:, usable])) >= MONOTONE
+        alike &= self.date[usable] == self.date[usable, None]
+        np.fill_diagonal(alike, False)
+        for b, a in usable[np.argwhere(alike)]:  # of equal maps the first is taken
             pairs = [self.columns[a], self.columns[b]]
             seen = ~np.isnan(step[:, a]) & ~np.isnan(step[:, b]) & (step[:, b] != 0)
             if seen.sum() < MIN_ROWS:
@@ -263,8 +294,12 @@ class Search:
         """Candidates for "b is empty where a = level", and for "b is empty where a is empty"."""
         holes, found = ~self.known, []
         share = holes.mean(0)
+        both_empty = holes.T.astype(np.float32) @ holes.astype(np.float32)
+        with_levels = np.array([bool(column.levels) for column in self.columns])
         for b in np.flatnonzero((share > 0.002) & (share <= 1 - MIN_SHUFFLED)):
-            for a, column in enumerate(self.columns):
+            mostly = both_empty[b] >= (1 - 2 * MAX_BROKEN) * holes.sum(0)
+            for a in np.flatnonzero(mostly & (both_empty[b] > 0) | with_levels):
+                column = self.columns[a]
                 in_one_cell = column.part_of[:1] == self.columns[b].part_of[:1] != []
                 if a == b or in_one_cell:  # the answers in a cell are all empty where it is
                     continue
@@ -282,6 +317,22 @@ class Search:
                 if wanted and len(wanted) < len(column.levels):
                     found.append(Relation("empty", names, levels=wanted))
         return found
+
+
+def rank_correlations(x):
+    """Correlations of the ranks of columns [n, D], each pair over rows that have both, [D, D]."""
+    import pandas as pd
+
+    x = x[np.linspace(0, len(x) - 1, min(N_RANKED, len(x))).astype(int)]
+    ranks = pd.DataFrame(x).rank().to_numpy()
+    known = ~np.isnan(ranks)
+    ranks = np.where(known, ranks / len(x) - 0.5, 0.0).astype(np.float32)
+    known = known.astype(np.float32)
+    n = np.maximum(known.T @ known, 1)
+    sums = ranks.T @ known  # of a column, over the rows that have the other one too
+    squares = np.square(ranks).T @ known - sums**2 / n
+    products = ranks.T @ ranks - sums * sums.T / n
+    return products / np.sqrt(np.maximum(squares * squares.T, 1e-12))
 
 
 def mode_share(values):
