@@ -34,6 +34,8 @@ def reason(error):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return f"it is not {error.encoding.upper()} text"
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds halves of letters"
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, OSError) and error.strerror:

@@ -70,7 +70,8 @@ def parse(path, readers, *options):
     """Read a path by the reader of its ending; errors of the reader become a UserError."""
     refuse_unreadable(path, readers)
     path = Path(path)
-    with stage(f"{path} cannot be read as {ending(path)}"):
+    with stage(f"{path} cannot be read as {ending(path)}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # libraries warn of what is refused or read all the same
         return readers[ending(path)](path, *options)
 
 
