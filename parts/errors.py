@@ -19,7 +19,7 @@ def stage(failed, then=""):
     """
     try:
         yield
-    except UserError:  # knows more
+    except (UserError, NameError):  # the first knows more, the second is a fault of the program
         raise
     except Exception as error:
         way_out = f"; {then}" if then else ""

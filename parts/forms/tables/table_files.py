@@ -5,6 +5,7 @@ Cells of the other files keep their types.
 """
 
 import io
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
