@@ -21,7 +21,6 @@ from parts.console.flags import Parser, add_device_flags, add_file_flags, add_ki
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.errors import UserError
-from parts.files import write_arrays, write_json
 from parts.forms import conditions
 from parts.forms.cells import labels_of
 from parts.options import open_fraction
@@ -256,9 +255,9 @@ def detect(args, locks):
         results = compare(labels.odd, scores, scorer, encoded, fitted.train)
         n_odd, n_train = int((labels.odd == 1).sum()), len(fitted.train.x)
         print(baselines.comparison_table(results, n_odd, n_train))
-        write_json(run.path / "detection.json", results)
+        run.save_result(run.path / "detection.json", results)
         kept["labels"] = labels.odd
-    write_arrays(run.scores, kept | form.scored_arrays(source, fitted.codec, rank, fitted))
+    run.save_result(run.scores, kept | form.scored_arrays(source, fitted.codec, rank, fitted))
     run.keep("detect", told | {"notes": notes})
     print("\n".join(lines))
     print(f"Score other {form.files} with: python detect.py FILE {run.flags(args.runs_dir)}")

@@ -33,7 +33,7 @@ from parts.console.flags import (
 )
 from parts.console.notes import notes_kept
 from parts.errors import UserError
-from parts.files import as_argument, write_arrays, write_json
+from parts.files import as_argument
 from parts.forms import conditions
 from parts.options import positive_int, seed
 from parts.randomness import fixed_randomness
@@ -204,9 +204,9 @@ def report(fitted, drawn, x_of, form, run, marginals):
     columns = [*fitted.codec.modelled, *fitted.codec.conditions]
     if marginals == "data" and not all(column.levels for column in columns):
         print("Numbers were mapped to the training rows' marginals (--marginals model: as drawn)")
-    write_json(run.path / "generation.json", compared.result | {"marginals": marginals})
+    run.save_result(run.path / "generation.json", compared.result | {"marginals": marginals})
     if arrays := (compared.arrays or {}) | form.sample_arrays(drawn.x, fitted.codec, fitted):
-        write_arrays(run.generated, arrays | {"form": np.array(form.name)})
+        run.save_result(run.generated, arrays | {"form": np.array(form.name)})
 
 
 if __name__ == "__main__":

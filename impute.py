@@ -20,7 +20,6 @@ from parts.console.fitting import messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
-from parts.files import write_arrays, write_json
 from parts.options import n_draws, open_fraction
 from parts.tasks.fill import CHECKS, STATISTICS, Filler, fill, how_sure, rows_to_check
 
@@ -100,10 +99,10 @@ def fill_file(args, locks):
         interval = args.interval or 0.9
         checked = CHECKS[form.check](fitted, filler, to_check, load_data, interval, args.seed)
         print(checked.report)
-        write_json(run.path / f"{checked.name}.json", checked.result)
+        run.save_result(run.path / f"{checked.name}.json", checked.result)
         arrays |= checked.arrays or {}
     if arrays:
-        write_arrays(run.imputed, arrays | {"form": np.array(form.name)})
+        run.save_result(run.imputed, arrays | {"form": np.array(form.name)})
     sure = how_sure(filler, encoded, holes, todo, fitted.train)
     told = {"file": str(args.file), "n_rows": len(holes), "n_filled": int(is_filled.sum())}
     told |= {"n_filled_rows": n_rows, "n_left": left + kept_empty, "n_looked_at": sure.n_rows}

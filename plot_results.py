@@ -146,7 +146,9 @@ def plot(args, locks):
     drawn = {file: [] for file in draws}
     for file, several in draws.items():
         for name, draw in several.items():
-            with stage(f"figure {name} of {run.path} cannot be drawn", "write its data again"):
+            failed = f"figure {name} of {run.path} cannot be drawn"
+            with stage(failed, "write its data again"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of numbers beyond what can be drawn
                 figure = draw()
                 if figure is None:
                     continue

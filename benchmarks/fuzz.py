@@ -183,12 +183,13 @@ def verdict(found, leftovers):
 
 
 def leftovers_in(folder, known):
-    """Files that are new in a folder: outputs, and parts of files."""
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and path not in known and path.name not in (".lock", ".use")
-    )
+    """Files that are new in a folder: outputs, and parts of files; runs may have whole ones."""
+    runs, left = folder / "runs", []
+    for path in folder.rglob("*"):
+        is_new = path.is_file() and path not in known and path.name not in (".lock", ".use")
+        if is_new and (path.name.startswith(".") or runs not in path.parents):
+            left.append(path.relative_to(folder).as_posix())
+    return sorted(left)
 
 
 def run_input(good, folder, number, first_seed):

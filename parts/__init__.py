@@ -5,12 +5,14 @@ make a step on two threads ten times as long when another process needs a core.
 
 In a script of this repository Ctrl-C ends the process from here on, until `run_script` takes over:
 packages take seconds to import, and an error in the middle of that would look like anything.
-Notebooks and other programs keep their own handling.
+Warnings of libraries are for who changes the code: tests make errors of them, and --debug shows
+them. Notebooks and other programs keep their own handling.
 """
 
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 
@@ -22,9 +24,8 @@ def end_at_once(number, frame):
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _main = getattr(sys.modules["__main__"], "__file__", None)
-if (
-    _main
-    and Path(_main).resolve().parent == Path(__file__).resolve().parent.parent
-    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):
-    signal.signal(signal.SIGINT, end_at_once)
+if _main and Path(_main).resolve().parent == Path(__file__).resolve().parent.parent:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end_at_once)
+    if not sys.warnoptions and "--debug" not in sys.argv:
+        warnings.simplefilter("ignore")

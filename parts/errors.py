@@ -19,7 +19,7 @@ def stage(failed, then=""):
     """
     try:
         yield
-    except UserError:  # knows more
+    except (UserError, NameError):  # the first knows more, the second is a fault of the program
         raise
     except Exception as error:
         way_out = f"; {then}" if then else ""
@@ -34,6 +34,8 @@ def reason(error):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):
         return f"it is not {error.encoding.upper()} text"
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds halves of letters"
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, OSError) and error.strerror:

@@ -139,7 +139,9 @@ def read_json(path):
     if Path(path).stat().st_size > MOST_JSON:
         raise UserError(f"{path} has more than {MOST_JSON} bytes, expected a small JSON file")
     with stage(f"{path} is not JSON"):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()  # half a letter can be escaped in JSON
+        return value
 
 
 def refuse_no_file(path, expected="a file"):

@@ -134,6 +134,10 @@ def count(text):
     return _number(text, int, f"a whole number from 0 to {MOST}", lambda v: 0 <= v <= MOST)
 
 
+def n_components(text):
+    return _number(text, int, "a whole number from 1 to 1000", lambda v: 1 <= v <= 1000)
+
+
 def n_draws(text):
     return _number(text, int, "a whole number from 0 to 10000", lambda v: 0 <= v <= 10_000)
 

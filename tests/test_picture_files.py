@@ -20,13 +20,13 @@ from scipy.stats import multivariate_normal
 from sklearn.preprocessing import StandardScaler
 
 import data as datasets
-from parts import forms
+from parts import forms, memory
 from parts.errors import UserError
 from parts.forms import builtin, units
 from parts.forms import scaling as scalings
 from parts.forms.base import Codec
 from parts.forms.config import DataConfig
-from parts.forms.pictures import picture_files, shapes
+from parts.forms.pictures import picture_files, shapes, sheets
 from parts.forms.pictures.form import PictureCodec, Pictures
 from parts.model import batches
 from parts.model.likelihoods import gaussian
@@ -715,7 +715,7 @@ def test_the_change_of_units_of_linear_columns():
 def test_a_sheet_that_exists_is_named_with_its_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("a.npy", GREY)
-    Path("g.png").write_text("")
+    sheets.write(Path("g.png"), np.zeros((1, 1, 2, 2, 3)))
     form, words = Pictures(), "g.png exists, where the sheet of pictures beside g.{} goes; add --ov"
     with pytest.raises(UserError, match=words.format("csv")):
         form.sample_outputs("g.csv", overwrite=False)
@@ -724,3 +724,72 @@ def test_a_sheet_that_exists_is_named_with_its_output(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=words.format("npz")):
         form.fill_outputs("a.npy", "g.npz", 0, overwrite=False)
     assert form.sample_outputs("g.csv", overwrite=True) == [Path("g.csv"), Path("g.png")]
+
+
+def test_only_a_sheet_is_replaced_by_a_sheet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", GREY)
+    Image.fromarray(GREY[0]).save("g.png")
+    form, words = Pictures(), "beside g.{} goes, and it is no such sheet: name another output"
+    with pytest.raises(UserError, match=words.format("csv")):
+        form.sample_outputs("g.csv", overwrite=True)
+    with pytest.raises(UserError, match=words.format("tsv")):
+        form.score_outputs("a.npy", "g.tsv", overwrite=True)
+    with pytest.raises(UserError, match=words.format("npz")):
+        form.fill_outputs("a.npy", "g.npz", 0, overwrite=True)
+
+
+def test_a_sheet_among_the_pictures_that_are_scored_is_none_of_them(tmp_path):
+    for i, picture in enumerate(GREY):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    before = picture_files.list_pictures(tmp_path)
+    out, sheet = Pictures().score_outputs(tmp_path, tmp_path / "1.csv", overwrite=True)
+    assert (out.name, sheet.name) == ("1.csv", "1.scored.png")
+    sheets.write(sheet, np.zeros((1, 1, 2, 2, 3)))
+    assert picture_files.list_pictures(tmp_path) == before
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+
+
+def test_a_picture_starts_no_other_program(tmp_path, monkeypatch):
+    marker = tmp_path / "ran"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {marker}\nexit 1\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    (tmp_path / "a.png").write_bytes(EPS)
+    with pytest.raises(UserError, match="a.png cannot be read as a picture, because cannot ident"):
+        picture_files.read_picture(tmp_path / "a.png")
+    assert not marker.exists()
+
+
+def test_pictures_that_are_too_large_together_are_not_opened(tmp_path, monkeypatch):
+    for i, picture in enumerate(GREY):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    picture_files.read_folder(tmp_path)
+    n = GREY.size
+    monkeypatch.setattr(picture_files, "BYTES_PER_COLUMN", 0)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 4 * n / 0.9 - 4)
+
+    def read(*arguments):
+        raise AssertionError("a picture was read")
+
+    monkeypatch.setattr(picture_files, "read_picture", read)
+    words = f"{len(GREY)} pictures would take .*: at most {n - 1} pixels in all fit"
+    with pytest.raises(UserError, match=words):
+        picture_files.read_folder(tmp_path)
+
+
+def test_an_idx_file_is_read_no_further_than_its_header_says(tmp_path, monkeypatch):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    header = struct.pack(">4I", 2051, 2, 3, 3)
+    with gzip.open(path, "wb") as file:
+        file.write(header + bytes(18) + bytes(10**6))
+    with pytest.raises(UserError, match="holds 19 bytes or more after its header, expected 2 x 3"):
+        picture_files.read_idx(tmp_path, "train", "images")
+    with gzip.open(path, "wb") as file:
+        file.write(struct.pack(">4I", 2051, 10**6, 10**4, 10**4))
+    with pytest.raises(UserError, match="would take 400 TB of memory"):
+        picture_files.read_idx(tmp_path, "train", "images")

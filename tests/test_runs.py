@@ -6,7 +6,10 @@ import os
 import pickle
 import shlex
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +24,10 @@ from parts import files, randomness, runs
 from parts.errors import UserError
 from parts.forms.base import Codec, Reference, Split, random_rows
 from parts.forms.units import Column
+from parts.runs import Run
 from parts.runs.config import Config, Execution, RunConfig, resolve
 from parts.tasks import score
+from tests.conftest import REPOSITORY
 
 ASKED = Config().replace(data="iris", lr=0.01, condition=["a"], kinds={"b": {"kind": "real"}})
 CODEC = Codec("tables", [Column("a", condition=True), Column("b", shift=2.5)], (1,))
@@ -102,6 +107,79 @@ def test_the_umask_holds_for_what_is_written(tmp_path, umask):
         pass
     for path in (tmp_path / "runs", *(tmp_path / "runs").rglob("*")):
         assert mode(path) == (0o777 if path.is_dir() else 0o666) & ~umask, path
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_link_is_followed_and_its_target_keeps_its_mode(tmp_path, monkeypatch, named):
+    if named:  # as where the system knows no files without a name
+        monkeypatch.setattr(files, "can_name_later", lambda folder: False)
+    target = tmp_path / "there" / "file"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    files.write_atomic(link, lambda file: file.write(b"new"))
+    assert link.is_symlink()
+    assert (target.read_bytes(), mode(target)) == (b"new", 0o640)
+    assert entries(tmp_path) == ["link", "there"]
+    assert entries(target.parent) == ["file"]
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    path = tmp_path / ("a" * 250 + ".json")
+    files.write_json(path, [1])
+    assert json.loads(path.read_text()) == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files have names from the start here")
+def test_a_killed_process_leaves_nothing_beside_its_output(tmp_path):
+    if not files.can_name_later(tmp_path):
+        pytest.skip("files have names from the start on this file system")
+    code = (
+        "import os, signal; from parts import files\n"
+        "def write(file):\n    file.write(b'half'); file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"files.write_atomic({str(tmp_path / 'out.csv')!r}, write)"
+    )
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert entries(tmp_path) == []
+
+
+def test_an_output_that_cannot_be_written_is_noticed_before_any_work(tmp_path, monkeypatch):
+    out = tmp_path / "out.csv"
+    files.refuse_output(out, False)
+    assert entries(tmp_path) == []
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "open_new", refuse)
+        with pytest.raises(UserError, match="out.csv cannot be written, because Permission denied"):
+            files.refuse_output(out, False)
+    os.mkfifo(out)
+    with pytest.raises(UserError, match="out.csv cannot be replaced: .* no plain file"):
+        files.refuse_output(out, True)
+    run = make(tmp_path / "runs", "a")
+    with pytest.raises(UserError, match="a is a run, whose files are its own"):
+        files.refuse_output(run.path / "rows.npz", True)
+
+
+def test_arrays_may_have_any_name(tmp_path):
+    arrays = {"file": np.arange(3), "args": np.array("x")}
+    files.write_arrays(tmp_path / "a.npz", arrays)
+    read = files.read_arrays(tmp_path / "a.npz", "again", ("file",))
+    assert read["file"].tolist() == [0, 1, 2]
+    assert str(read["args"]) == "x"
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(UserError, match="a.json cannot be written, because Out of range float"):
+        files.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert entries(tmp_path) == []
 
 
 def test_write_atomic_shows_nothing_before_the_end(tmp_path):
@@ -463,6 +541,203 @@ def test_log_lines(tmp_path):
     assert run.read_log() == records[:4]
     run.trim_log(0)
     assert run.log.read_bytes() == b""
+
+
+def test_a_line_that_the_disk_takes_half_of_leaves_the_log_whole(tmp_path, monkeypatch):
+    run, write = make(tmp_path), os.write
+    run.append_log({"epoch": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, line: write(handle, line[: len(line) // 2]))
+        with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written, because No space"):
+            run.append_log({"epoch": 2})
+    run.append_log({"epoch": 3})
+    assert run.read_log() == [{"epoch": 1}, {"epoch": 3}]
+
+
+@pytest.mark.parametrize("line", ['{"epoch": "1"}', '{"epoch": 1, "loss": "x"}', "[" * 10_000])
+def test_a_log_of_other_values_is_refused(tmp_path, line):
+    run = make(tmp_path)
+    run.log.write_text(line + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged") as error:
+        run.read_log()
+    assert one_line(error)
+
+
+def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path, monkeypatch):
+    run = make(tmp_path)
+    before = run.checkpoint.read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="checkpoint.pt cannot be written, because No space left"):
+        run.save_checkpoint(checkpoint(model={"w": torch.zeros(9)}))
+    assert run.checkpoint.read_bytes() == before
+    assert entries(run.path) == entries(Run(run.path).path)
+    assert [name for name in entries(run.path) if name.startswith(".checkpoint")] == []
+
+
+def test_ctrl_c_waits_until_torch_has_saved(tmp_path, monkeypatch):
+    run, save, done = make(tmp_path), torch.save, []
+
+    def interrupted(value, file):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        done.append(save(value, file))
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    before = run.checkpoint.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run.save_checkpoint(checkpoint(model={"w": torch.zeros(9)}))
+    assert len(done) == 1
+    assert run.checkpoint.read_bytes() == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(tiny_run, tmp_path):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    content, rng, n_refused = run.checkpoint.read_bytes(), np.random.default_rng(0), 0
+    weights = run.load_checkpoint()["model"]
+    for bit in rng.integers(8 * len(content), size=100):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        run.checkpoint.write_bytes(flipped)
+        try:
+            found = run.load_checkpoint()["model"]
+        except UserError:
+            n_refused += 1
+            continue
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert n_refused > 50
+
+
+def saved_with(run, change):
+    """Save the run's checkpoint anew, after `change(checkpoint)` changed it in place."""
+    found = run.load_checkpoint()
+    change(found)
+    run.save_checkpoint(found)
+
+
+def diverge(found):
+    for name, value in found["model"].items():
+        if value.is_floating_point():
+            found["model"][name] = torch.full_like(value, 1e38)
+
+
+def skip_every_step(found):
+    found["position"] |= {"skipped": 99, "streak": 99}
+
+
+@pytest.mark.parametrize("change", [diverge, skip_every_step])
+def test_a_run_that_has_diverged_is_refused(tiny_run, tmp_path, call, change):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    saved_with(run, change)
+    for verb in ("evaluate", "generate"):
+        out = () if verb == "evaluate" else ("--out", tmp_path / "x.csv")
+        done = call(verb, "--run", run.path, *out)
+        assert done.code == 2
+        assert "a has diverged: its last steps were skipped" in done.err
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_training_that_learns_nothing_ends_with_an_error(tmp_path, call):
+    flags = ("--runs-dir", tmp_path, "--run", "a", "--data", "iris", "--threads", 1)
+    done = call("train", *flags, "--epochs", 2, "--lr", 1e25)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "diverged in epoch" in done.err
+    done = call("generate", "--runs-dir", tmp_path, "--run", "a", "--out", tmp_path / "x.csv")
+    assert done.code == 2
+    assert not (tmp_path / "x.csv").exists()
+
+
+WRONG_VALUES = {
+    "batch_size": ("training", "x"),
+    "columns": ("codec", 5),
+    "data": ("data", ["a"]),
+    "epochs": ("training", -1),
+    "hidden_dims": ("model", [None]),
+    "latent_dim": ("model", 2.5),
+    "likelihood": ("model", "none"),
+    "lr": ("training", float("inf")),
+    "shape": ("codec", None),
+    "threads": ("execution", "two"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_VALUES)
+def test_a_value_of_another_type_in_a_config_is_refused(tiny_run, tmp_path, call, name):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    plain = json.loads((run.path / "config.json").read_text())
+    part, value = WRONG_VALUES[name]
+    plain[part][name] = value
+    (run.path / "config.json").write_text(json.dumps(plain))
+    with pytest.raises(
+        UserError, match=r"config\.json is damaged, because .*; train again"
+    ) as error:
+        run.config()
+    assert one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("held_mask", np.ones((15, 4), np.float32)),
+        ("mask", np.ones((3, 4), bool)),
+        ("x", np.array("x")),
+        ("x", np.full((108, 4), np.nan, np.float32)),
+        ("x", np.zeros((108, 3), np.float32)),
+    ],
+)
+def test_rows_that_do_not_fit_their_run_are_refused(tiny_run, tmp_path, name, array):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "a"))
+    arrays = files.read_arrays(run.rows, "") | {name: array}
+    files.write_arrays(run.rows, arrays)
+    with pytest.raises(UserError, match=r"rows\.npz is damaged, because .*; train") as error:
+        run.load()
+    assert one_line(error)
+
+
+def test_a_suggested_command_quotes_the_name_of_its_run(tmp_path):
+    run = Run(tmp_path / "x; touch pwned")
+    assert shlex.split(run.flags(tmp_path)) == ["--run", run.name, "--runs-dir", str(tmp_path)]
+    assert run.flags(tmp_path).startswith("--run 'x; touch pwned'")
+    assert shlex.split(Run("runs/--help").flags("runs")) == ["--run", "runs/--help"]
+    assert files.as_argument("-a b.csv") == "'./-a b.csv'"
+
+
+def test_overwrite_leaves_a_run_with_other_files_in_it(tmp_path):
+    run = make(tmp_path, "a")
+    (run.path / "report").mkdir()
+    make(tmp_path, "a", overwrite=True)
+    (run.path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"a holds notes\.txt, which is not of a run"):
+        make(tmp_path, "a", overwrite=True)
+    assert (run.path / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_that_can_only_be_read_is_used(tmp_path, monkeypatch, capsys):
+    run = make(tmp_path, "a")
+    monkeypatch.setattr(os, "access", lambda path, how: False)
+    run.save_result(run.scores, {"scores": np.ones(2)})
+    assert not run.scores.exists()
+    assert "a cannot be written, so scores.npz is not kept" in capsys.readouterr().out
+
+
+def test_a_new_run_is_locked_before_others_see_it(tmp_path, monkeypatch):
+    seen, move = [], os.rename
+
+    def look(old, new):
+        move(old, new)
+        with pytest.raises(UserError, match="is being trained by another process"):
+            runs.refuse_name(tmp_path, "a", True)
+        seen.append(new)
+
+    monkeypatch.setattr(os, "rename", look)
+    with contextlib.ExitStack() as held:
+        runs.create_run(tmp_path, "a", False, CONFIG, checkpoint(), None, held)
+    assert seen == [tmp_path / "a"]
+    runs.refuse_name(tmp_path, "a", True)  # the lock has ended with its block
 
 
 def test_trimming_keeps_the_bytes_of_the_other_lines(tmp_path):

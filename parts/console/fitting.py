@@ -86,10 +86,10 @@ def resumed_session(name, runs_dir, changes, device, threads, held):
     device = choose_device(device or before.execution.device)
     data = datasets.load(config.data, before.codec, before.fingerprint)
     fit.refuse_without_held_out(data, config)
-    model = build_model(config.model, Space.of(before.codec)).to(device)
-    load_weights(model, checkpoint["model"], run.checkpoint)
-    training = Training(model, config.training.lr, config.training.seed)
     with stage(f"{run.checkpoint} cannot be trained on", "train again"):
+        model = build_model(config.model, Space.of(before.codec)).to(device)
+        load_weights(model, checkpoint["model"], run.checkpoint)
+        training = Training(model, config.training.lr, config.training.seed)
         training.load_state(checkpoint)
         if training.kept is not None and training.kept.shape != (len(data.train.x),):
             raise ValueError(f"{tuple(training.kept.shape)} rows are kept in training")

@@ -1,6 +1,7 @@
 """Read and write arrays in .npy and .npz files, with the labels and factors of an .npz."""
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def n_axes(path):
     if path.suffix.lower() not in ARRAY_READERS or not path.is_file():
         return 0
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, which parses the header
             if path.suffix.lower() == ".npy":
                 return len(header_of(file)[0])
             with zipfile.ZipFile(file) as archive:

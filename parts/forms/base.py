@@ -84,6 +84,9 @@ class Reference(NamedTuple):
                 raise ValueError(f"{name} is {held}, expected {shape}")
             if name != "values" and not np.isfinite(part).all():
                 raise ValueError(f"{name} holds NaN or infinite cells")
+        for j, column in enumerate(codec.modelled):
+            if column.levels and not np.isin(self.x[:, j], range(len(column.levels))).all():
+                raise ValueError(f"x holds codes that are no level of {column.name!r}")
 
 
 class Encoded(NamedTuple):

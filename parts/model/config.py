@@ -8,7 +8,7 @@ from parts.model.likelihoods.correlated import NOISES
 from parts.model.likelihoods.ordered import HEADS
 from parts.model.networks import NETWORKS
 from parts.model.priors import PRIORS
-from parts.options import non_negative, option, options_of, positive_int
+from parts.options import n_components, non_negative, option, options_of, positive_int
 
 # `parts.lazy.member` imports the one that is built.
 MODELS = {
@@ -69,7 +69,7 @@ class ModelConfig:
         choices=("none", "static", "dynamic"),
     )
     components: int = option(
-        1, "logistic: of the mixture at every pixel (default: 1)", parse=positive_int
+        1, "logistic: of the mixture at every pixel (default: 1)", parse=n_components
     )
     flow: str | None = option(
         None,

@@ -15,6 +15,8 @@ import torch
 from parts import memory
 from parts.model.batches import CHUNK_FLOATS, Batch, in_chunks
 
+LOWEST = -1e30  # of a log weight
+
 
 class Importance(NamedTuple):
     """Importance-sampling estimates, each [B]: the bounds in nats, `ess` in samples."""
@@ -145,7 +147,8 @@ def _impute_chunk(model, batch, n_each, draws, eps, unit, x_of):
     log_px_z, drawn = model.likelihood.complete(params, x, mask)
     log_w, params = log_px_z + (model.log_pz(z, y) - log_qz_x), with_drawn(params, drawn)
     log_w, params = log_w.flatten(0, -2), params.flatten(0, -3)  # [M K, B], [M K, B, P]
-    weights = log_w.softmax(0)
+    # Of a row so far out that nothing finite is left all samples weigh alike.
+    weights = log_w.nan_to_num(LOWEST, posinf=LOWEST, neginf=LOWEST).softmax(0)
     log_px = log_w.logsumexp(0) - math.log(len(log_w))
     missing = model.likelihood.given(params, x, mask)
     expected = model.likelihood.average(missing, weights, unit)  # [B, D]

@@ -101,8 +101,18 @@ class Run:
 
     def keep(self, verb, facts):
         """Keep what `verb` found and no other file holds, as plain values for report.html."""
-        self.kept.mkdir(exist_ok=True)
-        write_json(self.kept / f"{verb}.json", facts)
+        self.save_result(self.kept / f"{verb}.json", facts)
+
+    def save_result(self, path, value):
+        """Write a result of a verb, a dict of arrays (.npz) or plain values (.json), into the run.
+
+        A run that this user may only read, such as a colleague's, is used all the same.
+        """
+        if not os.access(self.path, os.W_OK):
+            print(f"Note: {self.path} cannot be written, so {path.name} is not kept")
+            return
+        path.parent.mkdir(exist_ok=True)
+        (write_arrays if path.suffix == ".npz" else write_json)(path, value)
 
     def facts(self):
         """What commands wrote into the run as JSON, by name; {} for a file that is not there."""

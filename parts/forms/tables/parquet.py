@@ -34,6 +34,7 @@ def read(file, path):
         n_cells = meta.num_rows * meta.num_columns
         memory.refuse_beyond_memory(f"{path} with {n_cells} cells", n_cells, BYTES_EACH, "cells")
         table = source.read()
+    table.validate(full=True)  # of a damaged file the text may be none
     own = places(table)
     return table, [table.column_names[i] for i in own], [_cells(table.column(i)) for i in own]
 

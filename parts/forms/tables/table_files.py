@@ -5,6 +5,7 @@ Cells of the other files keep their types.
 """
 
 import io
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def parse(path, readers, *options):
     """Read a path by the reader of its ending; errors of the reader become a UserError."""
     refuse_unreadable(path, readers)
     path = Path(path)
-    with stage(f"{path} cannot be read as {ending(path)}"):
+    with stage(f"{path} cannot be read as {ending(path)}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # libraries warn of what is refused or read all the same
         return readers[ending(path)](path, *options)
 
 
