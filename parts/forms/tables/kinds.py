@@ -379,7 +379,7 @@ def identifier(name, values, k, n, low, high):
     if rises and high - low < 20 * n:
         return "row numbers: they rise from row to row"
     different = k > 20 and k >= NEARLY_ALL * n
-    if different and LONG_NUMBER <= max(abs(low), abs(high)) < MAX_DIGITS:
+    if LONG_NUMBER <= max(abs(low), abs(high)) < MAX_DIGITS:
         return "an identifier: longer numbers than measures have"
     if different and len(known) >= MIN_ROWS and are_long(known):
         return "an identifier: long numbers of one length, nearly all different"
