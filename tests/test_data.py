@@ -345,6 +345,41 @@ def test_csv_numbers_are_read_to_the_last_bit(tmp_path):
     assert names == ["a", "b"]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_are_on_one_side_of_a_split(seed):
+    rng = np.random.default_rng(seed)
+    copies = rng.integers(0, 60, 200)
+    config = DataConfig(test_fraction=0.2, val_fraction=0.1, split_seed=seed)
+    parts = datasets.split_rows(200, config, copies=copies)
+    assert sorted(np.concatenate(parts)) == list(range(200))
+    groups = [set(copies[part]) for part in parts]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    for part, share in zip(parts, (0.72, 0.08, 0.2), strict=True):
+        assert len(part) == pytest.approx(200 * share, abs=7)
+
+
+def test_rows_that_all_differ_are_split_as_without_copies():
+    config = DataConfig(test_fraction=0.2, val_fraction=0.1)
+    plain = datasets.split_rows(50, config)
+    for a, b in zip(plain, datasets.split_rows(50, config, copies=np.arange(50)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_copies_that_cannot_be_parted_are_split_all_the_same():
+    config = DataConfig(test_fraction=0.2, val_fraction=0.0)
+    train, _, test = datasets.split_rows(20, config, copies=np.zeros(20, int))
+    assert (len(train), len(test)) == (16, 4)
+
+
+def test_copies_and_empty_rows_are_noted(tmp_path):
+    rows = "".join(f"{i % 37}.5,{i % 11},k{i % 3}\n" for i in range(120))
+    path = write(tmp_path / "t.csv", f"a,b,c\n{rows}" + "0.5,0,k0\n" * 4 + ",,\n" * 3)
+    data = load(path, "kinds")
+    assert "3 rows without a cell stay as they are: 121" not in data.notes[0]
+    assert data.notes[0] == "3 rows without a cell stay as they are: 125, 126, 127"
+    assert data.notes[1] == "4 rows are copies of other rows; copies stay on one side of a split"
+
+
 def test_column_names_are_kept(tmp_path):
     text = 'weight (kg),"height, m", größe \n' + "1,2,3\n4,5,7\n" * 10
     assert [c.name for c in load(write(tmp_path / "t.csv", text)).codec.columns] == [
