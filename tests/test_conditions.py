@@ -116,7 +116,7 @@ def test_levels_are_one_hot_numbers_scaled_with_a_1_and_the_unknown_0():
     np.testing.assert_allclose(y[:, 5:7], expected, rtol=1e-5)
     np.testing.assert_array_equal(y[:, 7:], [[1, 0], [0, 1], [0, 1], [0, 0]])
     said = "\n".join(notes)
-    assert "'pilot' in row 4, which is no level it was trained on" in said
+    assert "'pilot' in row 4, which is no level of the training rows" in said
     assert "condition 'job': 2 cells are not known" in said
     assert "condition 'member': 1 cells" in said
 

@@ -166,6 +166,8 @@ def affixes_of(matched):
             style["suffix"] = gap
         if all(text for text, _ in suffixes):
             style["always"] = True
+        elif large_without(matched) > sum(weight for text, weight in suffixes if text):
+            style["bare"] = True
         suffixes = []
     for key, texts in (("prefix", prefixes), ("suffix", suffixes)):
         affix = most_common(texts)
@@ -191,6 +193,11 @@ def signs_of(matched):
     if signed and signed >= MOST_HAVE * sum(weight for _, weight in positive):
         style["plus"] = True
     return style
+
+
+def large_without(matched):
+    """The weight of numbers of four digits or more that have no suffix."""
+    return sum(w for m, w in matched if not m["suffix"] and sum(map(str.isdigit, m["body"])) > 3)
 
 
 def has_affixes(match, style):
@@ -418,7 +425,7 @@ def text_of(value, style, exact):
     """One number as a cell, see `texts`."""
     bare = style.get("bare")
     prefix, suffix = ("", "") if bare else (style.get("prefix", ""), style.get("suffix", ""))
-    if powers := style.get("powers"):
+    if (powers := style.get("powers")) and not bare:
         name, power = power_of(value, powers, style.get("always"))
         value, suffix = value / 10**power, suffix + name if name else ""
     digits = digits_of(abs(value), style, exact)

@@ -166,14 +166,19 @@ def known_order(levels):
         return None
     beside = [level for level in levels if plain(level) in NO_ANSWER]
     levels = [level for level in levels if plain(level) not in NO_ANSWER]
-    words = without_common(list(map(plain, levels)))
+    words = list(map(plain, levels))
     if len(set(words)) < MIN_LEVELS:
         return None
-    place = next((p for p in map(places, ORDERS) if all(word in p for word in words)), None)
-    found = [place[word] for word in words] if place else order_of_ranges(levels)
+    found = places_of(words) or places_of(without_common(words)) or order_of_ranges(levels)
     if found is None or len(set(found)) < len(found):
         return None
     return [level for _, level in sorted(zip(found, levels, strict=True))], beside
+
+
+def places_of(words):
+    """The places of words in the first order that has them all, as a list; None if none has."""
+    place = next((p for p in map(places, ORDERS) if all(word in p for word in words)), None)
+    return [place[word] for word in words] if place else None
 
 
 @cache
