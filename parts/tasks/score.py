@@ -29,7 +29,7 @@ BEYOND = 10.0  # 7 standard deviations of normal scores
 FARTHEST = 1e300  # the score of a row that even float64 cannot tell
 N_EXEMPLARS = 1000  # most rows whose aggregated posterior is the prior of scores
 WIDTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)  # of its kernels, see `Scorer.chosen_prior`
-N_COMPARED = 500  # most of these rows by which a width is chosen
+N_COMPARED = 300  # most of these rows by which a width is chosen
 N_TYPICAL = 200  # most held-out rows for the typical surprise of columns
 MOST_EXACT = 24  # most columns of which each cell of a row is measured by itself
 N_FOLDS, N_CANDIDATES = 8, 6  # in a wider table: folds of columns, and cells that are then measured
@@ -72,7 +72,8 @@ class Scorer:
 
     def chosen_prior(self):
         """The aggregated posterior with the narrowest kernels by which rows are as likely as by
-        p(z) when they are left out of it; None, which is p(z), where there is no such width.
+        p(z) when they are left out of it, up to a standard error; None, which is p(z), where there
+        is no such width.
 
         With few exemplars in many dimensions narrow kernels leave gaps, and whether an ordinary row
         falls into one is chance. A row that is the only one has no others to be scored by.
@@ -84,12 +85,14 @@ class Scorer:
         some = self.rows.take(slice(n))
         some = some.x, some.mask.astype(np.float32), self.few
         own = np.arange(n)
-        by_model = self.estimate(*some, y=self.rows.take(slice(n)).y)[0].mean()
+        y = self.rows.take(slice(n)).y
+        by_model = self.estimate(*some, y=y)[0]
         for width in WIDTHS:
             prior = self.model.aggregated(*rows, width=width)
             if prior is None:
                 return None
-            if self.estimate(*some, prior, own, self.rows.take(slice(n)).y)[0].mean() <= by_model:
+            more = self.estimate(*some, prior, own, y)[0] - by_model
+            if more.mean() <= more.std() / np.sqrt(n):
                 return prior
         return None
 
