@@ -410,7 +410,7 @@ def main(argv=None):
         scores = search.by_seed(best)
         seed = search.seeds(base.seed)[scores.argmax()]
         config = config_of(base.config, best.params).replace(seed=seed)
-        write(folder, study, flags_of(args, base, config, best.user_attrs["threads"]))
+        write(folder, study, flags_of(args, base, config, best.user_attrs.get("threads", 0)))
         (reference,) = [trial for trial in search.complete(study) if search.is_default(trial)]
         report(study, reference, best, len(data.val.x), time.perf_counter() - started)
     print(

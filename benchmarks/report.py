@@ -492,6 +492,15 @@ def modules(result):
     return markdown(header, rows)
 
 
+def fuzz(result):
+    """What the commands answered to broken files, by the kind of file."""
+    named = {**result["rows"], "all": result["total"]}
+    columns = ("inputs", "accepted", "refused", "faults", "hangs", "crashes", "leftovers")
+    rows = [[kind, *(counts.get(name, 0) for name in columns)] for kind, counts in named.items()]
+    peak = f"Peak of memory: {result['peak_mb']} MB; longest answer: {result['longest_seconds']} s."
+    return f"{markdown(['broken', *columns], rows)}\n\n{peak}"
+
+
 def trimming(result):
     """How far a far cluster is from the other rows, trained on every row and trimmed."""
     rows = [
@@ -590,6 +599,7 @@ TABLES = {
     "density": ("density.json", density),
     "tuning": ("tuning.json", tuning),
     "modules": ("modules.json", modules),
+    "fuzz": ("fuzz.json", fuzz),
     "trimming": ("trimming.json", trimming),
     "near_copies": ("near_copies.json", near_copies),
     "relations": ("relations.json", relations),

@@ -306,3 +306,47 @@ def test_the_figure_shows_scores_over_the_settings_that_mattered_most():
     assert drawn(network)["*"][0][1] == -4
     figure.canvas.draw()  # a layout that collapses warns
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"log_px": None},
+        {"log_px": [[1.0], [2.0, 3.0]]},
+        {"log_px": [[5.0, 6.0]]},
+        {"seconds": "x"},
+        {"turn": "0"},
+    ],
+    ids=str,
+)
+def test_a_study_that_was_edited_is_refused(study, tmp_path, change):
+    number = add(study, 0, -3.0)
+    search.claim(study, {"epochs": 10}, tmp_path)
+    storage, ((name, value),) = study._storage, change.items()
+    trial = study.trials[number]
+    edited = optuna.create_study(storage=storage, study_name="edited", direction="maximize")
+    edited.set_user_attr("settings", {"epochs": 10})
+    edited.add_trial(
+        optuna.trial.create_trial(
+            value=trial.value,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs | {name: value},
+        )
+    )
+    with pytest.raises(UserError, match="holds a study that something else has changed") as error:
+        search.claim(edited, {"epochs": 10}, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_whose_file_is_damaged_is_refused(tmp_path):
+    path = tmp_path / "study.db"
+    with search.open_study(path, 10) as study:
+        add(study, 0, -3.0)
+    path.write_bytes(b"no database, by its first bytes" * 1000)
+    with (
+        pytest.raises(UserError, match="study.db cannot be used as a study, because") as error,
+        search.open_study(path, 10),
+    ):
+        pass
+    assert "\n" not in str(error.value)

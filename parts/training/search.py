@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 
-from parts.errors import UserError
+from parts.errors import UserError, reason, stage
 
 # An axis reaches from default / factor to default * factor, on a logarithmic scale.
 REACH = {"width": 4, "latent_dim": 4, "lr": 10, "beta": 4, "batch_size": 2}
@@ -17,6 +17,7 @@ MOST_DEPTH, MOST_SAMPLES = 3, 8  # most hidden layers; most samples of z per row
 N_RANDOM = 8  # random trials before the sampler models the score
 N_UNPRUNED = 5  # complete trials before the pruner acts
 N_SEEDS = 3  # seeds from which the default and each leading trial are trained
+OTHER_FOLDER = "choose another folder by --study"
 LEAST_COMPLETE = 10  # fewest complete trials from which a forest estimates importances
 
 
@@ -95,19 +96,15 @@ def open_study(path, epochs):
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = sqlalchemy.URL.create("sqlite", database=str(path.absolute())).render_as_string()
-    storage = None
-    try:
+    with stage(f"{path} cannot be used as a study", OTHER_FOLDER):
         # A worker waits up to 60 seconds until another has written.
         storage = optuna.storages.RDBStorage(url, {"connect_args": {"timeout": 60}})
         options = {"study_name": "tune", "direction": "maximize", "pruner": pruner(epochs)}
         study = optuna.create_study(storage=storage, load_if_exists=True, **options)
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} cannot be used as a study: {reason}; choose another folder by --study"
-        ) from error
     try:
         yield study
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        raise UserError(f"{path} is damaged: {reason(error)}; {OTHER_FOLDER}") from error
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -122,12 +119,26 @@ def claim(study, settings, where):
 
     settings = json.loads(json.dumps(settings))
     stored = study.user_attrs.get("settings")
-    if stored is None:
-        study.set_user_attr("settings", settings)
-    elif stored != settings:
-        raise UserError(difference(stored, settings, where))
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+    with stage(f"{where} holds a study that something else has changed", OTHER_FOLDER):
+        if stored is None:
+            study.set_user_attr("settings", settings)
+        elif stored != settings:
+            raise UserError(difference(stored, settings, where))
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+        check(study)
+
+
+def check(study):
+    """Raise an error, of any kind, unless its finished trials are such as `finish` records."""
+    for trial in finished(study):
+        if type(trial.user_attrs["turn"]) is not int:
+            raise TypeError(f"the turn of trial {trial.number} is {trial.user_attrs['turn']!r:.60}")
+    for trial in complete(study):
+        scores = np.array(trial.user_attrs["log_px"], float)
+        if scores.ndim != 2 or not np.isclose(scores.mean(), trial.value):
+            raise ValueError(f"the scores of trial {trial.number} are others")
+    table(study)
 
 
 def difference(stored, settings, where):
