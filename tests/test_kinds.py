@@ -357,6 +357,23 @@ def test_a_spec_of_an_unknown_column_is_refused():
 
 
 @pytest.mark.parametrize("cell", ["inf", "-1e999", "1e308", "oops"])
+def test_one_odd_cell_drops_no_column(cell):
+    texts = [f"{v:.2f}" for v in NORMAL]
+    for n in (9, 18, 200):
+        found = column([*texts[:n], cell])
+        assert (found.kind, found.n_unread) == ("real", 1)
+    assert column([*texts[:8], cell]).kind == "ignore"
+    assert column([*texts[:18], cell, "another"]).kind == "ignore"
+
+
+@pytest.mark.parametrize("values", [[np.inf, 1.5, 2.5, 7.0], [np.inf] * 6 + [1.5, 2.5, 4.0]])
+def test_a_column_of_numbers_stays_one_whatever_its_infinite_cells(values):
+    found = kinds.fit_column("x", pd.Series(values))
+    assert found.kind in ("positive", "real")
+    assert found.n_unread == np.isinf(values).sum()
+
+
+@pytest.mark.parametrize("cell", ["inf", "-1e999", "1e308", "oops"])
 def test_cells_that_are_no_numbers_are_counted(cell):
     found = column([*decimals(NORMAL), cell, ""])
     assert (found.kind, found.n_seen, found.n_unread) == ("real", N + 1, 1)

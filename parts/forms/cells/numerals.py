@@ -389,7 +389,7 @@ def pattern(style):
     prefix = re.escape(style.get("prefix", "").strip())
     before = f"(?:{prefix}{BLANKS})?" if prefix else ""
     unit = style.get("suffix", "").strip()
-    suffix = f"(?:{BLANKS}(?i:{re.escape(plain_unit(unit))}[s.]?))?" if unit else ""
+    suffix = f"(?:{BLANKS}(?i:{re.escape(plain_unit(unit))}[s.]*))?" if unit else ""
     exponent = "(?:[eE][+-]?[0-9]+)?"
     if powers := style.get("powers"):
         names = "|".join(map(re.escape, sorted(powers, key=len, reverse=True)))

@@ -38,6 +38,7 @@ CODE_CELLS, CODE_SHARE = 3, 0.01  # fewest cells of each of few numbers that are
 # are codes such as 200 and 404. Amounts are rather multiples of ROUND.
 MAX_SPARSE, SPARSE, ROUND = 30, 0.2, 5
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
+FEW_CELLS = 10  # fewest among which one odd cell is an accident
 ALMOST = 0.8  # share of numbers in a column of text from which it is said
 NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
 MIN_ROWS = 50  # fewest rows from which row numbers are recognised
@@ -220,8 +221,7 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     reading = cells.reading_of(series, str(name), blank.own_marks, hints)
     seen = series[~gone]
     n_seen = len(seen)
-    least = cells.AT_LEAST if kind in NUMBERS else cells.MOSTLY
-    is_number = reading is not None and reading.share >= least
+    is_number = reading is not None and is_read(reading, series, n_seen, kind)
     if is_number and kind is None and (reading.sides != 0).sum() > n_seen / 2:
         is_number = False  # such as <18, 18-65, >65: ranges
     if is_number and kind not in NUMBERS and are_codes(name, seen):
@@ -256,6 +256,16 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     if kind == "count":
         column = replace(column, below=None, above=None)
     return _scaled_column(replace(column, kind=kind), known)
+
+
+def is_read(reading, series, n_seen, kind):
+    """Whether enough of a column's `n_seen` cells are read as numbers: one odd cell drops none."""
+    if not cells.is_text(series):
+        return reading.share > 0
+    if kind in NUMBERS:
+        return reading.share >= cells.AT_LEAST
+    one_odd = n_seen >= FEW_CELLS and reading.share * n_seen > n_seen - 1.5
+    return one_odd or reading.share >= cells.MOSTLY
 
 
 def limits_of(reading):
