@@ -316,8 +316,8 @@ def test_two_digits_are_years_of_one_span(years, last_year, first, last):
 @pytest.mark.parametrize(
     ("form", "step"),
     [
-        *((form, 60) for form in ("%H:%M", "%I:%M %p", "%I:%M%p", "%I:%M %P")),
-        *((form, 1) for form in ("%H:%M:%S", "%I:%M:%S %p")),
+        *((form, 60) for form in ("%H:%M", "%Hh%M", "%I:%M %p", "%I:%M%p", "%I:%M %P")),
+        *((form, 1) for form in ("%H.%M.%S", "%H:%M:%S", "%I:%M:%S %p")),
         ("%I %p", 3600),
     ],
 )

@@ -94,6 +94,10 @@ BASIC = re.compile(r"\d{8}(?P<gap>[T_ -]?)(?P<time>\d{4}|\d{6})(?P<zone>Z?)")
 CLOCK = re.compile(
     rf"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d{{1,9}})?)?( ?{HALF})?|(0?[1-9]|1[0-2]) ?{HALF}"
 )
+OTHER_CLOCKS = {
+    "%H.%M.%S": re.compile(r"\d{1,2}\.\d{2}\.\d{2}").fullmatch,
+    "%Hh%M": re.compile(r"\d{1,2}h\d{2}").fullmatch,
+}
 
 # Durations: the regular expressions of their forms, in Python and in RE2, the plainest first
 
@@ -158,7 +162,9 @@ def candidates(sample, weights, name="", day_first=None):
     found += [{"date": form} for form in forms[:N_FORMATS]]
     if len(forms) > 1 and any(form.startswith("%Y-%m-%d") for form in forms):
         found.append({"date": forms[0], "mixed": True})
-    return found
+    # Last, because 12.05.21 rather is a date.
+    other_clocks = (form for form, fits in OTHER_CLOCKS.items() if any(map(fits, short)))
+    return found + [{"clock": form} for form in other_clocks]
 
 
 def duration_styles(pairs):
