@@ -6,7 +6,7 @@ import pytest
 
 from parts.errors import UserError
 from parts.forms import cells
-from parts.forms.cells import marks
+from parts.forms.cells.text import trimmed
 from parts.forms.tables import encoding, kinds
 
 
@@ -52,7 +52,7 @@ def test_marks_are_counted_as_cells_write_them():
 
 
 def test_blanks_of_every_kind_are_no_part_of_a_cell():
-    assert marks.trimmed(series([" a ", "\u00a0b\u202f", "\tc d\n", ""])).to_pylist() == [
+    assert trimmed(series([" a ", "\u00a0b\u202f", "\tc d\n", ""])).to_pylist() == [
         *("a", "b", "c d", "")
     ]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parts.forms import cells
-from parts.forms.cells import moments
+from parts.forms.cells import dates
 from parts.forms.tables import kinds
 
 DAY = 86_400
@@ -304,7 +304,7 @@ def test_other_columns_tell_days_from_months():
 def test_two_digits_are_years_of_one_span(years, last_year, first, last):
     texts = [f"01/{d:02d}/{y % 100:02d}" for y in range(*years) for d in (5, 20)]
     reading = reading_of(texts, last_year=last_year)
-    found = moments.years_of(reading.values)
+    found = dates.years_of(reading.values)
     np.testing.assert_array_equal(found, np.repeat(np.arange(*years), 2))
     assert (texts[0], found[0]) == (first, last)
     assert cells.texts(reading.values, reading.style) == texts

@@ -1,16 +1,7 @@
 """Convert the text of cells to numbers and back: missing marks, numbers, dates and times."""
 
 from parts.forms.cells.labels import Labels, labels_of
-from parts.forms.cells.marks import (
-    MISSING,
-    WORDS,
-    counts,
-    is_text,
-    joined,
-    may_tell,
-    missing,
-    share_of,
-)
+from parts.forms.cells.marks import MISSING, WORDS, counts, may_tell, missing
 from parts.forms.cells.moments import is_moment, step_of
 from parts.forms.cells.styles import (
     AT_LEAST,
@@ -25,6 +16,7 @@ from parts.forms.cells.styles import (
     reading_of,
     texts,
 )
+from parts.forms.cells.text import is_text, joined, share_of
 
 __all__ = [
     "AT_LEAST",

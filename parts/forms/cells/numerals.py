@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts.forms.cells.marks import matches, plain_numbers
+from parts.forms.cells.text import matches, plain_numbers
 
 LONGEST = 64  # letters of a cell that may be a number
 MAX_DECIMALS = 12  # most decimals of a style; with more a float's shortest text is written

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts.forms.cells import moments, numerals
-from parts.forms.cells.marks import MISSING, is_text, missing, missing_text, trimmed
+from parts.forms.cells import dates, moments, numerals
+from parts.forms.cells.marks import MISSING, missing, missing_text
+from parts.forms.cells.text import as_text, is_text, trimmed
 
 NESTED = "\x00"  # first letter of the text of a list or structure; such columns have no kind
 MOSTLY = 0.95  # share of observed cells that must be numbers in a column of numbers
@@ -63,9 +64,9 @@ def reading_of(series, name="", marks=MISSING, hints=NO_HINTS):
     values, sides = read_text(text, gone, style)
     known = ~np.isnan(values)
     share = known.sum() / max((~gone).sum(), 1)
-    if "clock" in style and (cut := moments.emptiest(values[known])):
+    if "clock" in style and (cut := dates.emptiest(values[known])):
         style = style | {"cut": cut}
-        values = moments.unrolled(values, cut)
+        values = dates.unrolled(values, cut)
     elif "prefix" not in style and "suffix" not in style and not moments.is_moment(style):
         style, values = as_moments(style, values, name)
     return Reading(style, values, sides, share, told)
@@ -91,7 +92,7 @@ def reading_of_numbers(series, name, marks):
 def as_moments(style, values, name):
     """The style and values of numbers that count seconds or write dates, else as they are."""
     if compact := moments.compact_style(values):
-        return style | compact, moments.days_of_compact(values, compact["date"])
+        return style | compact, dates.days_of_compact(values, compact["date"])
     if epoch := moments.epoch_style(values, name):
         if not np.nanmax(values % 1):
             style = style | {"decimals": 0}
@@ -120,7 +121,7 @@ def style_of(text, gone, name, hints):
     Cells are an Arrow array; `gone` [N] tells which of them are missing.
     """
     sample, weights = sample_of(text, gone)
-    short = moments.as_text(sample)
+    short = as_text(sample)
     plain = numerals.style_of(sample, weights, hints.commas)
     styles = [] if plain is None else [plain]
     shares = [weights[~np.isnan(numerals.read(short, style).values)].sum() for style in styles]
@@ -142,7 +143,7 @@ def style_of(text, gone, name, hints):
     if not moments.is_moment(style):
         return numerals.completed(style, known), told
     if "%Y" in style.get("date", ""):
-        years = moments.years_of(values[~np.isnan(values)])
+        years = dates.years_of(values[~np.isnan(values)])
         usual = years[years < moments.YEARS[1]]
         told = told._replace(last_year=int(usual.max()) if len(usual) else None)
     return moments.completed(style, known, hints.last_year), told
@@ -178,7 +179,7 @@ def read(series, style, marks=MISSING):
         return read_text(text, missing_text(text, marks), style)
     values = series.to_numpy(np.float64).copy()
     if "date" in style:
-        values = moments.days_of_compact(values, style["date"])
+        values = dates.days_of_compact(values, style["date"])
     if unit := style.get("epoch"):
         values /= moments.EPOCHS[unit] * 86_400
     values[missing(series, marks) | ~(np.abs(values) <= LARGEST)] = np.nan
