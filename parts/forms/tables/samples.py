@@ -108,7 +108,7 @@ def with_cells(frame, columns, holes, todo, values):
 
 
 def as_numbers(texts, values):
-    """Numbers for a typed column: what the cells say, the values themselves where they have units."""
+    """Numbers for a typed column: what the cells say, or the values where they have units."""
     try:
         return [float(text) for text in texts]
     except ValueError:
