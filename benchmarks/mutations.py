@@ -135,7 +135,8 @@ def mutated_array(rng, array):
         with np.errstate(all="ignore"):
             return array.astype(choice(rng, ODD_DTYPES)) if array.dtype.kind in "biuf" else array
     if kind == 1:
-        return choice(rng, (array[None], array[..., None], array[:0], array.T, array[..., :1]))
+        flat = array.reshape(-1)
+        return choice(rng, (array[None], array[..., None], flat[:0], array.T, flat[:1]))
     if kind == 2:
         return np.array(choice(rng, (0.0, "x", True)))
     if kind == 3:

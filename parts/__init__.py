@@ -10,10 +10,15 @@ them. Notebooks and other programs keep their own handling.
 """
 
 import os
-import signal
 import sys
-import warnings
-from pathlib import Path
+
+
+def report_uncaught(kind, error, traceback):
+    """Python's report of an uncaught error, but one word for Ctrl-C; the exit code stays 130."""
+    if issubclass(kind, KeyboardInterrupt):
+        os.write(2, b"interrupted\n")
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def end_at_once(number, frame):
@@ -22,10 +27,14 @@ def end_at_once(number, frame):
     os._exit(128 + number)
 
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-_main = getattr(sys.modules["__main__"], "__file__", None)
-if _main and Path(_main).resolve().parent == Path(__file__).resolve().parent.parent:
+_main = os.path.realpath(getattr(sys.modules["__main__"], "__file__", None) or "/")
+if os.path.dirname(_main) == os.path.dirname(os.path.dirname(os.path.realpath(__file__))):
+    sys.excepthook = report_uncaught  # until the next line, which takes milliseconds, has ended
+    import signal
+    import warnings
+
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, end_at_once)
     if not sys.warnoptions and "--debug" not in sys.argv:
         warnings.simplefilter("ignore")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -98,10 +98,21 @@ def with_cells(frame, columns, holes, todo, values):
         if at.any():
             cells = frame[column.name].to_numpy(dtype=object, copy=True)
             written = column.text_of(values[at, j])
-            number = frame[column.name].dtype.kind == "f"
-            cells[todo[at]] = [float(text) for text in written] if number else written
+            is_text = bool(column.levels) and not column.style
+            number = frame[column.name].dtype.kind == "f" and not is_text
+            if is_text:  # the file may hold numbers, or nothing, where the run knows words
+                cells[frame[column.name].isna().to_numpy()] = ""
+            cells[todo[at]] = as_numbers(written, values[at, j]) if number else written
             frame[column.name] = cells.astype(float) if number else cells.astype(str)
     return frame
+
+
+def as_numbers(texts, values):
+    """Numbers for a typed column: what the cells say, or the values where they have units."""
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return values.tolist()
 
 
 def add_bounds(output, frame, columns, holes, todo, filled):
@@ -117,10 +128,12 @@ def add_bounds(output, frame, columns, holes, todo, filled):
         at = todo[is_filled]
         for i, word in enumerate(SURE[bool(column.levels)]):
             if column.levels:
-                written = [f"{share:.3f}" for share in filled.probability[is_filled, j]]
+                sure = filled.probability[is_filled, j]
+                written = [f"{share:.3f}" for share in sure]
             else:
-                written = column.text_of(filled.bounds[i, is_filled, j])
+                sure = filled.bounds[i, is_filled, j]
+                written = column.text_of(sure)
             number = frame[column.name].dtype.kind == "f"
             cells = np.full(len(frame), np.nan if number else "", dtype=object)
-            cells[at] = [float(text) for text in written] if number else written
+            cells[at] = as_numbers(written, sure) if number else written
             output[f"{column.name}_{word}"] = cells.astype(float if number else str)
