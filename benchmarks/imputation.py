@@ -94,7 +94,7 @@ def read_table(path, holes=False):
     """The cells of a CSV as text, and their numbers [N, D]; with `holes` empty cells are NaN."""
     frame = table_files.read(path).frame
     x = np.column_stack([cells.numbers(frame[name], {}) for name in frame])
-    empty = np.column_stack([encoding.holes(frame, name) for name in frame])
+    empty = np.column_stack([cells.missing(frame[name]) for name in frame])
     for row, j in np.argwhere(np.isnan(x) & ~(empty & holes))[:1]:
         cell = f"row {row + 1}, column {frame.columns[j]!r} holds {frame.iloc[row, j]!r}"
         raise UserError(f"{path}: {cell}, expected a number")

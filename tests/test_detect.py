@@ -341,7 +341,8 @@ def test_scores_of_a_file_count_its_impossible_cells(scorer):
 
 def test_the_file_that_a_run_was_trained_on_is_found_again_in_it(scorer, trained):
     """Its rows are read to the same bits, or each row would score itself."""
-    x, mask, *_ = encoding.encode_file(read(str(trained / "t.csv")), scorer.columns)
+    file = read(str(trained / "t.csv"))
+    x, mask, *_ = encoding.encode_file(file.frame, scorer.columns, "t.csv")
     kept, there, *_ = scorer.rows
     own = hidden_cells.find_rows(x, mask, kept, there)
     assert sorted(own[own >= 0]) == list(range(700))
@@ -500,7 +501,7 @@ def test_the_threshold_is_the_stated_rank_of_held_out_rows(score, scorer):
     assert np.median(errors) < 0.15
     assert np.quantile(errors, 0.95) < 0.6
     assert threshold == np.sort(held)[134 - 1]  # ceil(141 * 0.95) of 140
-    assert threshold == pytest.approx(np.sort(expected)[134 - 1], abs=0.3)
+    assert threshold == pytest.approx(np.sort(expected)[134 - 1], abs=0.5)
 
 
 @pytest.mark.parametrize("n", [10, 50, 100, 500])
@@ -618,7 +619,7 @@ def test_an_impossible_cell_puts_its_row_at_the_top(score):
     assert found.scores[[3, 4]].min() > 100
     assert found.frame["anomaly_why"][3].startswith("visits=-2 ")
     assert found.frame["anomaly_why"][4].startswith("visits=2.5 ")
-    assert "2 impossible cells, such as -2 in row 4, in a count column" in found.out
+    assert "2 cells taken as missing, such as '-2' in row 4, which is impossible in" in found.out
     without = score(frame.assign(visits=frame["visits"].replace({"-2": "", "2.5": ""})))
     np.testing.assert_allclose(found.scores[[3, 4]] - without.scores[[3, 4]], 100, atol=1e-3)
 
@@ -993,15 +994,15 @@ def test_the_cells_of_the_input_stay_the_text_they_were(call, folder):
     Path("odd.csv").write_text("\ufeff" + "\r\n".join(lines) + "\r\n", "utf-8", newline="")
     result = call("detect", "odd.csv", "--run", "r")
     assert (result.code, result.err) == (0, "")
-    assert "'CLERK' in row 3, which is no level it was trained on" in result.out
+    assert "'CLERK' in row 3, which is no level of the training rows" in result.out
     raw = Path("odd.scored.csv").read_bytes()
     assert raw.startswith(b"\xef\xbb\xbf")
     assert raw.count(b"\r\n") == raw.count(b"\n") == 4
     with Path("odd.scored.csv").open(encoding="utf-8-sig", newline="") as file:
         written = list(csv.reader(file, delimiter=";"))
     expected = list(csv.reader(lines, delimiter=";"))
-    assert [row[:-4] for row in written] == expected
-    assert tuple(written[0][-4:]) == detect.COLUMNS
+    assert [row[:-5] for row in written] == expected
+    assert tuple(written[0][-5:]) == detect.COLUMNS
 
 
 def test_parquet_and_arrays_are_scored_like_text(call, score):

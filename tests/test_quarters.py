@@ -203,9 +203,10 @@ def test_the_oddest_pictures_are_found_and_drawn(call, folder):
     result = call("detect", *flags, "--labels", "label")
     assert (result.code, result.err) == (0, "")
     lines = [line.split(",") for line in Path("odd.scored.csv").read_text().split()]
-    assert lines[0] == ["index", "label", "anomaly_score", "is_anomaly", "anomaly_rank"]
-    assert {row[0] for row in lines[1:] if row[4] in ("1", "2")} == {"7", "31"}
-    assert all(row[3] == "1" for row in (lines[8], lines[32]))
+    scored = ["anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank"]
+    assert lines[0] == ["index", "label", *scored]
+    assert {row[0] for row in lines[1:] if row[5] in ("1", "2")} == {"7", "31"}
+    assert all(row[4] == "1" for row in (lines[8], lines[32]))
     sheet = np.asarray(Image.open("odd.scored.png"))
     assert sheet.shape == (6 * (5 * 7 + 1), 6 * (8 * 6 + 1), 3)
     with np.load("runs/bars/scores.npz") as arrays:

@@ -658,7 +658,7 @@ def test_a_preset_is_above_defaults_and_below_flags():
 def test_every_option_is_a_flag_and_every_flag_an_option():
     """Exceptions are what the program fills in, and flags that do not concern training."""
     args, _ = flags.parse(make_parser(), [])
-    filled_in = {"kinds", "scaling", "static_pixels", "mask_features"}
+    filled_in = {"kinds", "scaling", "static_pixels", "mask_features", "other_encoding"}
     elsewhere = {
         "kind",
         "kinds_file",

@@ -239,4 +239,4 @@ def test_what_does_not_go_with_it_is_refused_in_a_line(tmp_path, call, flags, wo
 
 def test_categories_are_refused():
     with pytest.raises(AssertionError, match="no gradient passes"):
-        VAEGAN(Mixed([Column("a", "categorical", levels=["x", "y"])]))
+        VAEGAN(Mixed([Column("a", kind="categorical", levels=["x", "y"])]))

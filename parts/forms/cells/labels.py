@@ -22,12 +22,8 @@ class Labels(NamedTuple):
     said: str
 
 
-def labels_of(table, asked):
-    """The Labels in a column of a DataFrame; `asked` is its name, or NAME=VALUE of the odd rows.
-
-    Without a value 1 beside 0, and yes beside no, are odd, and of two other values the rarer. Upper
-    and lower case are equal.
-    """
+def column_of_labels(table, asked):
+    """The column of a DataFrame that `asked` names, NAME or NAME=VALUE; and the value or None."""
     name, value = asked, None
     if asked not in table:
         name, _, value = asked.partition("=")
@@ -36,6 +32,16 @@ def labels_of(table, asked):
             name = f"{name}={more}"
     if name not in table:
         raise UserError(f"--labels {asked}: the columns are {', '.join(map(str, table))[:200]}")
+    return name, value
+
+
+def labels_of(table, asked):
+    """The Labels in a column of a DataFrame; `asked` is its name, or NAME=VALUE of the odd rows.
+
+    Without a value 1 beside 0, and yes beside no, are odd, and of two other values the rarer. Upper
+    and lower case are equal.
+    """
+    name, value = column_of_labels(table, asked)
     cells, gone = table[name], missing(table[name])
     found = numbers(cells, {})
     if (np.isnan(found) & ~gone).any():

@@ -14,6 +14,7 @@ from parts.forms import cells, units
 from parts.forms.tables import answers
 
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
+MOST_COPIES = 10  # equal rows that are copies of one another
 TOLD = 3.0  # nats from which a Strange cell is a reason
 N_SHOWN = 5  # columns or marks that a note lists
 FARTHEST = 1e30  # model units from 0, near the end of float32
@@ -171,7 +172,11 @@ def changed_constants(frame, columns):
 
 
 def copies(frame):
-    """A number for each row of a table, equal where all cells are, [N]; None if all rows differ."""
+    """A number for each row of a table, equal where all cells are, [N]; None if all rows differ.
+
+    What more than MOST_COPIES rows hold is common, as in a table of few categories, and no copy:
+    such rows count as different.
+    """
     import pandas as pd
 
     total = np.zeros(len(frame), np.uint64)
@@ -184,8 +189,10 @@ def copies(frame):
             with np.errstate(over="ignore"):
                 own = pd.util.hash_array(frame[name].to_numpy(np.float64))
                 total = total * np.uint64(1_000_003) + own
-    found = pd.factorize(total)[0]
-    return found if found.max(initial=-1) + 1 < len(frame) else None
+    found, different = pd.factorize(total)
+    common = np.flatnonzero(np.bincount(found)[found] > MOST_COPIES)
+    found[common] = len(different) + common
+    return found if len(np.unique(found)) < len(frame) else None
 
 
 def empty_rows(frame):
