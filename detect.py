@@ -22,7 +22,7 @@ from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.errors import UserError
 from parts.forms import conditions
-from parts.forms.cells import labels_of
+from parts.forms.cells import column_of_labels, labels_of
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
 from parts.tasks.score import (
@@ -215,9 +215,9 @@ def detect(args, locks):
     notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
+    if run is not None and args.labels is not None:
+        refuse_own_labels(run, column_of_labels(source.table(), args.labels))
     labels = None if args.labels is None else labels_of(source.table(), args.labels)
-    if run is not None and labels is not None:
-        refuse_own_labels(run, labels.name)
     ignored = [] if labels is None else [labels.name]
     if labels is not None and labels.said:
         print(labels.said)

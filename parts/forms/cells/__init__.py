@@ -1,6 +1,6 @@
 """Convert the text of cells to numbers and back: missing marks, numbers, dates and times."""
 
-from parts.forms.cells.labels import Labels, labels_of
+from parts.forms.cells.labels import Labels, column_of_labels, labels_of
 from parts.forms.cells.marks import MISSING, WORDS, counts, may_tell, missing
 from parts.forms.cells.moments import is_moment, step_of
 from parts.forms.cells.styles import (
@@ -28,6 +28,7 @@ __all__ = [
     "WORDS",
     "Hints",
     "Labels",
+    "column_of_labels",
     "counts",
     "hints_of",
     "is_moment",
