@@ -693,7 +693,7 @@ TABLE_FLAGS = [
     (f"detect{NEW}--labels none", "--labels none: the columns are name, age"),
     (f"detect{NEW}--labels city", "run a was trained on that column"),
     ("detect t.csv --out new.csv --labels city", "expected two values; say which rows are odd"),
-    ("detect t.csv --out new.csv --labels city=Rome", "'Rome' and others are expected"),
+    ("detect t.csv --out new.csv --labels city=Rome", "expected 'Rome' and others"),
     ("detect t.csv --out new.csv --labels visits", "it holds 0, 1, 2, 3, 4, 5, ..., expected two"),
     (f"detect{NEW}--labels one", "it holds 1, expected two values"),
     (f"detect{NEW}--labels member", "run a was trained on that column"),

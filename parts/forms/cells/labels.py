@@ -42,9 +42,7 @@ def labels_of(table, asked):
     if value is not None:
         at = [i for i, text in enumerate(texts) if text in (text_of(as_number(value)), yes(value))]
         if not at or len(values) < 2:
-            raise UserError(
-                f"--labels {asked}: column {name!r} holds {shown}: {value!r} and others are expected"
-            )
+            raise UserError(f"--labels {asked}: it holds {shown}, expected {value!r} and others")
         odd = at[0]
     elif len(values) != 2:
         raise UserError(
