@@ -215,11 +215,9 @@ def detect(args, locks):
     notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
-    labels = None
-    if args.labels is not None:
-        if run is not None:
-            refuse_own_labels(run, column_of_labels(source.table(), args.labels)[0])
-        labels = labels_of(source.table(), args.labels)
+    if run is not None and args.labels is not None:
+        refuse_own_labels(run, column_of_labels(source.table(), args.labels))
+    labels = None if args.labels is None else labels_of(source.table(), args.labels)
     ignored = [] if labels is None else [labels.name]
     if labels is not None and labels.said:
         print(labels.said)

@@ -692,9 +692,10 @@ TABLE_FLAGS = [
     (f"detect{NEW}--contamination 5%", "--contamination: '5%'"),
     (f"detect{NEW}--labels none", "--labels none: the columns are name, age"),
     (f"detect{NEW}--labels city", "run a was trained on that column"),
-    ("detect t.csv --out new.csv --labels city", "expected 0 and 1"),
-    ("detect t.csv --out new.csv --labels visits", "expected 0 and 1"),
-    (f"detect{NEW}--labels one", "it holds ['1'], expected 0 and 1"),
+    ("detect t.csv --out new.csv --labels city", "expected two values; say which rows are odd"),
+    ("detect t.csv --out new.csv --labels city=Rome", "expected 'Rome' and others"),
+    ("detect t.csv --out new.csv --labels visits", "it holds 0, 1, 2, 3, 4, 5, ..., expected two"),
+    (f"detect{NEW}--labels one", "it holds 1, expected two values"),
     (f"detect{NEW}--labels member", "run a was trained on that column"),
     (f"detect{NEW}--statistic mean", "--statistic"),
     *(
@@ -979,7 +980,8 @@ def test_a_row_of_only_holes_has_the_score_of_knowing_nothing(call):
     frame = mixed_table()
     frame.loc[2] = ""
     _, result = scored(call, frame)
-    assert abs(result["anomaly_score"][2]) < 0.05
+    assert abs(result["anomaly_nats"][2]) < 0.05
+    assert result["is_anomaly"][2] == 0
 
 
 @pytest.mark.parametrize(

@@ -501,7 +501,7 @@ def test_the_threshold_is_the_stated_rank_of_held_out_rows(score, scorer):
     assert np.median(errors) < 0.15
     assert np.quantile(errors, 0.95) < 0.6
     assert threshold == np.sort(held)[134 - 1]  # ceil(141 * 0.95) of 140
-    assert threshold == pytest.approx(np.sort(expected)[134 - 1], abs=0.5)
+    assert threshold == pytest.approx(np.sort(expected)[134 - 1], abs=0.6)
 
 
 @pytest.mark.parametrize("n", [10, 50, 100, 500])

@@ -527,3 +527,29 @@ def test_a_file_of_relations_does_not_go_with_a_run(folder, call):
     result = call("detect", "odd.csv", "--relations", '{"add": []}', *flags_of(folder, "r"))
     assert result.code != 0
     assert "--relations FILE belongs to training" in result.err
+
+
+def test_relations_of_a_wide_table_are_found_among_neighbours_and_maps_anywhere():
+    """More columns than are all tried with each other for sums."""
+    rng = np.random.default_rng(0)
+    n_columns = relation_search.MOST_TRIPLED + 30
+    x = rng.normal(size=(150, n_columns)).round(3) * rng.choice([1, 10], n_columns)
+    frame = pd.DataFrame(x.round(3)).add_prefix("x")
+    names = list(frame)
+    frame["x40"] = (frame["x41"] + frame["x70"]).round(3)  # near
+    frame["x10"] = (frame["x90"] + frame["x170"]).round(3)  # far
+    frame["x175"] = (1.8 * frame["x5"] + 32).round(3)
+    texts = texts_of(frame[names])
+    assert "x40 = x41 + x70" in texts or "x40 = x70 + x41" in texts
+    assert any({"x5", "x175"} <= set(text.split()) for text in texts)
+    assert len(texts) == 2
+
+
+def test_correlations_of_ranks_are_of_the_rows_that_have_both():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(300, 4))
+    x[:, 1] = np.exp(x[:, 0]) + 0.3 * rng.normal(size=300)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    found = relation_search.rank_correlations(x)
+    expected = pd.DataFrame(x).corr("spearman").to_numpy()
+    np.testing.assert_allclose(found, expected, atol=0.02)

@@ -41,13 +41,12 @@ class Usual:
             added.append(whole - score(keep))
         row, kept, added = (np.concatenate(part) for part in (rows, kept, added))
         change = self.features(kept) - self.features(mask)[row]
-        hidden = slice(n, None)
-        self.weights = robust_ridge(change[hidden], added[hidden], row[hidden] % 2 == 0, free=3)
+        self.weights = robust_ridge(change[n:], added[n:], row[n:] % 2 == 0, free=3)
         of_whole = whole + self.features(mask) @ self.weights
         self.mean = huber_mean(of_whole)  # of rows without holes
         excess = whole[row] - added - (self.mean - self.features(kept) @ self.weights)
         distance = np.abs(excess)
-        self.spreads = robust_ridge(spread_features(kept), distance, row % 2 == 0, free=2)
+        self.spreads = robust_ridge(spread_features(kept), distance, row % 2 == 0, free=3)
         self.variance = max(self.spread(np.ones((1, mask.shape[1])))[0], 1e-12)
 
     def features(self, mask):
@@ -113,10 +112,9 @@ def random_masks(mask, rng, like_others=False):
 
 
 def spread_features(mask):
-    """[N, 2 + D]: the share of observed cells, its root, and the cells."""
-    mask = np.asarray(mask, np.float64)
-    share = mask.mean(1, keepdims=True)
-    return np.hstack([np.sqrt(share), share, mask])
+    """[N, 3]: the share of observed cells, its root and its square."""
+    share = np.asarray(mask, np.float64).mean(1, keepdims=True)
+    return np.hstack([np.sqrt(share), share, share**2])
 
 
 def robust_ridge(features, target, side, free):

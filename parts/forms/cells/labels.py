@@ -22,8 +22,50 @@ class Labels(NamedTuple):
     said: str
 
 
-def column_of_labels(table, asked):
-    """The column of a DataFrame that `asked` names, NAME or NAME=VALUE; and the value or None."""
+def labels_of(table, asked):
+    """The Labels in a column of a DataFrame; `asked` is its name, or NAME=VALUE of the odd rows.
+
+    Without a value 1 beside 0, and yes beside no, are odd, and of two other values the rarer. Upper
+    and lower case are equal.
+    """
+    name, value = named(table, asked)
+    cells, gone = table[name], missing(table[name])
+    found = numbers(cells, {})
+    is_text = bool((np.isnan(found) & ~gone).any())
+    written = cells.astype(str).str.strip()
+    found = written.str.lower().to_numpy(object) if is_text else found
+    values, first, counts = np.unique(found[~gone], return_index=True, return_counts=True)
+    texts = [text_of(one) for one in values.tolist()]
+    words = written.to_numpy(object)[~gone][first].tolist() if is_text else texts
+    shown = ", ".join(words[:N_SHOWN]) + (", ..." if len(texts) > N_SHOWN else "")
+    why = ""
+    if value is not None:
+        at = [i for i, text in enumerate(texts) if text in (text_of(as_number(value)), yes(value))]
+        if not at or len(values) < 2:
+            raise UserError(f"--labels {asked}: it holds {shown}, expected {value!r} and others")
+        odd = at[0]
+    elif len(values) != 2:
+        raise UserError(
+            f"--labels {asked}: it holds {shown}, expected two values; say which rows are odd with "
+            f"--labels {name}={words[0] if words else 'VALUE'}"
+        )
+    elif texts == ["0", "1"]:
+        return Labels(name, np.where(gone, np.nan, as_odd(found, values[1])), "")
+    else:
+        odd = place_of_yes(texts)
+        if odd is None and counts[0] == counts[1]:
+            raise UserError(
+                f"--labels {asked}: {words[0]} and {words[1]} are equally frequent; say which rows "
+                f"are odd with --labels {name}={words[0]} or {name}={words[1]}"
+            )
+        odd, why = (int(counts.argmin()), ", the rarer value") if odd is None else (odd, "")
+    others = "" if value is not None else f"; --labels {name}={words[1 - odd]} takes the others"
+    said = f"Labels: {name}={words[odd]}{why}, is odd: {counts[odd]} of {counts.sum()} rows{others}"
+    return Labels(name, np.where(gone, np.nan, as_odd(found, values[odd])), said)
+
+
+def named(table, asked):
+    """The name of a column of the table, and the value after it or None, in NAME or NAME=VALUE."""
     name, value = asked, None
     if asked not in table:
         name, _, value = asked.partition("=")
@@ -35,44 +77,9 @@ def column_of_labels(table, asked):
     return name, value
 
 
-def labels_of(table, asked):
-    """The Labels in a column of a DataFrame; `asked` is its name, or NAME=VALUE of the odd rows.
-
-    Without a value 1 beside 0, and yes beside no, are odd, and of two other values the rarer. Upper
-    and lower case are equal.
-    """
-    name, value = column_of_labels(table, asked)
-    cells, gone = table[name], missing(table[name])
-    found = numbers(cells, {})
-    if (np.isnan(found) & ~gone).any():
-        found = cells.astype(str).str.strip().str.lower().to_numpy(object)
-    values, counts = np.unique(found[~gone], return_counts=True)
-    texts = [text_of(one) for one in values.tolist()]
-    shown = ", ".join(texts[:N_SHOWN]) + (", ..." if len(texts) > N_SHOWN else "")
-    why = ""
-    if value is not None:
-        at = [i for i, text in enumerate(texts) if text in (text_of(as_number(value)), yes(value))]
-        if not at or len(values) < 2:
-            raise UserError(f"--labels {asked}: column {name!r} holds {shown}, not two kinds")
-        odd = at[0]
-    elif len(values) != 2:
-        raise UserError(
-            f"--labels {asked}: it holds {shown}, expected two values; say which rows are odd with "
-            f"--labels {name}={texts[0] if texts else 'VALUE'}"
-        )
-    elif texts == ["0", "1"]:
-        return Labels(name, np.where(gone, np.nan, as_odd(found, values[1])), "")
-    else:
-        odd = place_of_yes(texts)
-        if odd is None and counts[0] == counts[1]:
-            raise UserError(
-                f"--labels {asked}: {texts[0]} and {texts[1]} are equally frequent; say which rows "
-                f"are odd with --labels {name}={texts[0]} or {name}={texts[1]}"
-            )
-        odd, why = (int(counts.argmin()), ", the rarer value") if odd is None else (odd, "")
-    others = "" if value is not None else f"; --labels {name}={texts[1 - odd]} takes the others"
-    said = f"Labels: {name}={texts[odd]}{why}, is odd: {counts[odd]} of {counts.sum()} rows{others}"
-    return Labels(name, np.where(gone, np.nan, as_odd(found, values[odd])), said)
+def column_of_labels(table, asked):
+    """The name of the column of labels in NAME or NAME=VALUE."""
+    return named(table, asked)[0]
 
 
 def as_odd(found, value):
