@@ -60,6 +60,7 @@ class Usual:
         """The variance of −log p of rows with these masks, [N]."""
         least = LEAST_SHARE * getattr(self, "variance", 0.0)
         distance = np.maximum(spread_features(mask) @ self.spreads, 0)
+        with np.errstate(over="ignore"):  # a row may be as far as any
         return np.maximum(np.square(distance / MEAN_DISTANCE), least)
 
     def expected(self, mask):
