@@ -61,7 +61,7 @@ class Usual:
         least = LEAST_SHARE * getattr(self, "variance", 0.0)
         distance = np.maximum(spread_features(mask) @ self.spreads, 0)
         with np.errstate(over="ignore"):  # a row may be as far as any
-        return np.maximum(np.square(distance / MEAN_DISTANCE), least)
+            return np.maximum(np.square(distance / MEAN_DISTANCE), least)
 
     def expected(self, mask):
         """The mean and the variance of −log p of rows with masks [N, D], nats; 0 for no cell."""
