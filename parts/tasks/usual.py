@@ -162,7 +162,10 @@ def huber_mean(values):
     """The mean of values, of which outlying ones count less."""
     middle = np.median(values)
     for _ in range(N_ROUNDS):
-        middle = np.average(values, weights=huber_weights(values - middle))
+        weights = huber_weights(values - middle)
+        if not weights.sum() > 0:  # beyond what float64 can tell apart
+            break
+        middle = np.average(values, weights=weights)
     return float(middle)
 
 
