@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parts.errors import UserError
+from parts.errors import UserError, stage
 from parts.forms import conditions
 from parts.forms.base import Codec, Split
 from parts.forms.builtin import IDX
@@ -87,8 +87,9 @@ def split_and_encode(form, source, config, codec=None, fingerprint=None):
             "mix training and test rows; restore the file, or train again"
         )
     parts = split_rows(len(source), config, source.n_test, source.copies)
-    codec = codec or form.fit(source, parts[0], config)
-    splits, notes = form.encode(source, codec, parts, config)
+    with stage(f"the rows of --data {config.data} cannot be encoded"):
+        codec = codec or form.fit(source, parts[0], config)
+        splits, notes = form.encode(source, codec, parts, config)
     return Data(config.data, *splits, codec, source.fingerprint, notes, form)
 
 

@@ -9,6 +9,7 @@ import shlex
 import signal
 import stat
 import threading
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -123,7 +124,8 @@ def write_npz(file, arrays):
 
 def read_arrays(path, again, needed=()):
     """The arrays of an .npz file of ours, as a dict; a damaged file says what to do `again`."""
-    with stage(f"{path} is damaged", again):
+    with stage(f"{path} is damaged", again), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy, which parses the headers
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             archive.testzip()
         with np.load(path, allow_pickle=False) as file:

@@ -60,7 +60,8 @@ class Usual:
         """The variance of −log p of rows with these masks, [N]."""
         least = LEAST_SHARE * getattr(self, "variance", 0.0)
         distance = np.maximum(spread_features(mask) @ self.spreads, 0)
-        return np.maximum(np.square(distance / MEAN_DISTANCE), least)
+        with np.errstate(over="ignore"):  # a row may be as far as any
+            return np.maximum(np.square(distance / MEAN_DISTANCE), least)
 
     def expected(self, mask):
         """The mean and the variance of −log p of rows with masks [N, D], nats; 0 for no cell."""
@@ -161,7 +162,10 @@ def huber_mean(values):
     """The mean of values, of which outlying ones count less."""
     middle = np.median(values)
     for _ in range(N_ROUNDS):
-        middle = np.average(values, weights=huber_weights(values - middle))
+        weights = huber_weights(values - middle)
+        if not weights.sum() > 0:  # beyond what float64 can tell apart
+            break
+        middle = np.average(values, weights=weights)
     return float(middle)
 
 
