@@ -659,3 +659,36 @@ def test_a_column_of_a_numeric_file_has_the_same_kind_as_its_text():
         assert getattr(as_numbers, name) == getattr(as_text, name)
     assert as_numbers.style == {"decimals": None}
     assert cells.texts([0.1], as_numbers.style) == ["0.1"]
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    ("texts", "bounds"),
+    [
+        (decimals(80 + 8 * NORMAL.clip(-9, 2.4), "{:.1f}%"), (0.0, 100.0)),
+        (decimals(80 + 40 * NORMAL, "{:.0f}%"), (None, None)),  # some percentages are above 100
+        (decimals((80 + 20 * NORMAL).clip(0, 100), "{:.0f}"), (0.0, 100.0)),  # many are 100
+        (decimals(100 + NORMAL), (0.0, None)),
+    ],
+)
+def test_numbers_end_where_training_cells_often_do(texts, bounds):
+    found = column(texts)
+    assert (found.low, found.high) == bounds
+    if bounds[1] is not None:
+        assert found.to_user(np.array([50.0]))[0] == bounds[1]
+        assert found.mean_to_user(np.array([50.0]), np.array([1.0]))[0] == bounds[1]
+
+
+def test_seconds_since_1970_lose_nothing_in_model_units():
+    """A large offset beside a small spread: float32 has steps of 128 seconds there."""
+    seconds = 1_700_000_000 + np.sort(np.random.default_rng(0).uniform(0, 600, 200)).round(2)
+    found = column([f"{value:.2f}" for value in seconds], name="created_at")
+    assert found.style["epoch"] == "s"
+    frame = pd.DataFrame({"created_at": [f"{v:.2f}" for v in seconds]}, dtype="str")
+    x, mask, *_ = encoding.encode(frame, [found])
+    assert mask.all()
+    np.testing.assert_allclose(found.to_user(x[:, 0]) * 86_400, seconds, rtol=0, atol=2e-3)
+    mean = found.mean_to_user(x[:, 0].astype(float), np.full(200, 1e-4)) * 86_400
+    np.testing.assert_allclose(mean, seconds, rtol=0, atol=2e-3)
