@@ -692,3 +692,12 @@ def test_seconds_since_1970_lose_nothing_in_model_units():
     np.testing.assert_allclose(found.to_user(x[:, 0]) * 86_400, seconds, rtol=0, atol=2e-3)
     mean = found.mean_to_user(x[:, 0].astype(float), np.full(200, 1e-4)) * 86_400
     np.testing.assert_allclose(mean, seconds, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("common", "spikes"),
+    [("-200", [-200.0]), ("9999", [9999.0]), ("0", []), ("20", [])],
+)
+def test_what_most_cells_hold_is_a_spike_only_if_it_looks_like_a_mark(common, spikes):
+    found = column([common] * 600 + whole(100, 300))
+    assert [value for value, _ in found.spikes] == spikes

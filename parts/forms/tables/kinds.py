@@ -62,7 +62,7 @@ LONG_NUMBER, MAX_DIGITS = 2.0**53, 1e20
 LONG_DIGITS = 9  # fewest of the numbers that are identifiers for their length
 # A spike is a value at an end of a column, SPIKE_STEPS times as far from its nearest neighbour as
 # the SPIKE_NEAR next ones are from theirs. It has at least SPIKE_CELLS and SPIKE_SHARE of cells, in
-# a column of at least SPIKE_VALUES different ones.
+# a column of at least SPIKE_VALUES different ones; what most cells hold has to look like a mark.
 SPIKE_STEPS, SPIKE_NEAR, SPIKE_CELLS, SPIKE_SHARE, SPIKE_VALUES = 3, 10, 3, 0.002, 20
 MOST_SPIKES = 2
 # Numbers that programs write where nothing was measured, beside rows of nines and negative numbers;
@@ -470,9 +470,9 @@ def spikes_of(found, counts):
 def is_spike(found, counts, end):
     """Whether the different value at an end, 0 or the last one, is a spike."""
     n, value = counts.sum(), found[end]
-    enough = max(SPIKE_CELLS, SPIKE_SHARE * n) <= counts[end] <= n / 2
-    if len(found) < SPIKE_VALUES or not enough:
+    if len(found) < SPIKE_VALUES or counts[end] < max(SPIKE_CELLS, SPIKE_SHARE * n):
         return False
+    is_most = counts[end] > n / 2
     found, counts = np.delete(found, end), np.delete(counts, end)
     total = np.cumsum(counts)
     quarter, three_quarters = found[np.searchsorted(total, total[-1] * np.array([0.25, 0.75]))]
@@ -484,6 +484,8 @@ def is_spike(found, counts, end):
     # A sign that no other number has, or a row of nines, need not lie far outside.
     if value < 0 <= found.min() or re.fullmatch(r"-?99+(\.9*)?", f"{value:.10g}"):
         return True
+    if is_most:  # what most cells hold is what is usual, unless it is such a mark
+        return False
     return bool(gap >= sigma) if value in FILLERS else bool(gap > np.ptp(found))
 
 
