@@ -12,6 +12,7 @@ from parts.forms import cells
 from parts.forms.units import Column
 
 SEPARATORS = (";", "|", ",")
+N_SEEN = 2000  # first cells of which one has to hold a separator
 SHARE = 0.1  # fewest cells of several answers among all
 MAX_ANSWERS = 30  # most different answers
 PER_ANSWER = 5  # fewest cells with an answer
@@ -24,7 +25,7 @@ def find(series, marks):
     Cells have different numbers of answers, of which none is there twice. The answers are in the
     order in which cells write them.
     """
-    if not cells.is_text(series):
+    if not cells.is_text(series) or not cells.share_of(series.iloc[:N_SEEN], r"[;|,]"):
         return None
     text = series[~cells.missing(series, marks)].str.strip()
     counts = text.value_counts()

@@ -224,7 +224,8 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     is_number = reading is not None and is_read(reading, series, n_seen, kind)
     if is_number and kind is None and (reading.sides != 0).sum() > n_seen / 2:
         is_number = False  # such as <18, 18-65, >65: ranges
-    if is_number and kind not in NUMBERS and are_codes(name, seen):
+    may_be_codes = is_number and kind not in NUMBERS and not reading.style.get("decimals")
+    if may_be_codes and are_codes(name, seen):
         is_number, reading = False, None
     column = replace(blank, n_seen=n_seen)
     if not is_number:
