@@ -1,5 +1,6 @@
 """parts/training, parts/tasks/fit.py and train.py: schedules, order, Adam, weights and presets."""
 
+import contextlib
 import copy
 import io
 import math
@@ -30,6 +31,7 @@ from parts.training.adam import Adam
 from parts.training.config import TrainingConfig
 from parts.training.loop import (
     SCHEDULES,
+    Position,
     Training,
     beta_at,
     lr_at,
@@ -571,6 +573,24 @@ def test_a_last_epoch_without_a_step_is_an_error(bad, ends):
             list(steps)
     else:
         assert len(list(steps)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({"epoch": -1}, False),
+        ({"row": 6, "sums": {"loss": (1.0, 6)}}, True),
+        ({"row": 6}, False),
+        ({"row": 3}, True),  # all of them may be left out of training
+        ({"sums": {"loss": (1.0,)}}, False),
+        ({"sums": {"loss": (1.0, "x")}}, False),
+        ({}, True),
+    ],
+)
+def test_a_position_is_a_place_among_the_rows(changes, fits):
+    position = Position(**changes)
+    with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="among 6 rows"):
+        position.check(6)
 
 
 def test_keep_best_keeps_the_weights_and_optimiser_of_the_highest_bound():

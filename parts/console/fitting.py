@@ -91,6 +91,7 @@ def resumed_session(name, runs_dir, changes, device, threads, held):
         load_weights(model, checkpoint["model"], run.checkpoint)
         training = Training(model, config.training.lr, config.training.seed)
         training.load_state(checkpoint)
+        training.position.check(len(data.train.x))
         if training.kept is not None and training.kept.shape != (len(data.train.x),):
             raise ValueError(f"{tuple(training.kept.shape)} rows are kept in training")
     at, epochs = training.position, config.training.epochs

@@ -34,6 +34,16 @@ class Position:
     best_epoch: int = 0
     best_elbo: float = -math.inf  # on held-out rows
 
+    def check(self, n):
+        """Raise ValueError unless it is a place among n rows, with sums of their statistics."""
+        sums_are_pairs = all(
+            len(pair) == 2 and all(isinstance(one, int | float) for one in pair)
+            for pair in self.sums.values()
+        )
+        counts = (self.epoch, self.row, self.skipped, self.streak, self.best_epoch)
+        if min(counts) < 0 or not sums_are_pairs or (self.row >= n and not self.sums):
+            raise ValueError(f"its position is no place among {n} rows")
+
     def add(self, n, stats):
         """Count a step over n rows: `stats` are its means, and `skipped` 1 where it was skipped."""
         if stats.pop("skipped"):
