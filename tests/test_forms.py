@@ -87,7 +87,7 @@ def test_every_verb_works_on_a_form_of_its_own(folder, call):
     out = run("detect", "a.bits", "--run", "b")
     assert "oddest lines" in out
     scored = Path("a.scored.csv").read_text().splitlines()
-    assert scored[0] == "index,anomaly_score,is_anomaly,anomaly_rank"
+    assert scored[0] == "index,anomaly_score,anomaly_nats,is_anomaly,anomaly_rank"
     assert len(scored) == 1 + N_ROWS
 
     assert "bits in" in run("impute", "holes.bits", "--run", "b", "--check", "--draws", "2")
