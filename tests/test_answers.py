@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from parts.forms import cells
-from parts.forms.tables import answers, encoding, kinds
+from parts.forms.tables import answers, encoding, kinds, samples
+from parts.tasks.fill import Filled
 
 RNG = np.random.default_rng(0)
 ANSWERS = ["email", "phone", "shop", "web"]
@@ -98,3 +99,15 @@ def test_a_kind_keeps_the_combinations():
     columns = kinds.fit(table(), {"channels": "categorical"})
     assert [column.kind for column in columns] == ["categorical", "real"]
     assert "email;shop" in columns[0].levels
+
+
+def test_answers_have_no_bounds_of_their_own():
+    frame = table(6)
+    columns = kinds.fit(table())
+    modelled = [column for column in columns if column.kind != "ignore"]
+    holes = np.zeros((6, len(modelled)), bool)
+    holes[2] = True
+    filled = Filled(np.ones((1, 5)), np.zeros((0, 1, 5)), np.ones((2, 1, 5)), np.ones((1, 5)))
+    output = frame.copy()
+    samples.add_bounds(output, frame, modelled, holes, np.array([2]), filled)
+    assert list(output) == ["channels", "n", "n_low", "n_high"]

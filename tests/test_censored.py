@@ -28,6 +28,7 @@ TEXTS = ["<7" if v < 7 else ">12.5" if v > 12.5 else f"{v:.2f}" for v in VALUES]
 def test_a_column_has_the_limits_of_its_cells():
     column = column_of(TEXTS)
     assert (column.kind, column.below, column.above) == ("real", 7.0, 12.5)
+    assert column.describe() == "numbers, robustly scaled, limits <7 and >12.5"
     assert column.n_unread == 0
 
 

@@ -615,3 +615,37 @@ def test_a_verb_that_fits_a_run_to_its_file_encodes_the_file_once(tmp_path, call
     for verb in ("detect", "impute"):
         assert call(verb, "file.csv").code == 0
     assert encoded == [300, 300]
+
+
+# Files that write a column in another way than the run
+
+
+def own_style(trained, texts):
+    """What `in_own_style` makes of one column of a file, and its notes."""
+    column = fit(trained)
+    frame = pd.DataFrame({"x": pd.Series(texts, dtype="str")})
+    (found,), notes = encoding.in_own_style(frame, [column])
+    return found, notes
+
+
+KILOGRAMS = [f"{v:.1f} kg" for v in np.random.default_rng(0).normal(70, 5, 60)]
+
+
+def test_a_file_without_the_unit_is_read_as_the_run():
+    found, notes = own_style(KILOGRAMS, ["70.5", "71.25"] * 5)
+    assert (found.style, notes) == (fit(KILOGRAMS).style, [])
+
+
+@pytest.mark.parametrize("unit", ["g", "lb"])
+def test_a_file_in_another_unit_is_refused(unit):
+    with pytest.raises(UserError, match=f"20 of 20 cells are not what .* such as '155.0 {unit}'"):
+        own_style(KILOGRAMS, [f"155.0 {unit}", f"160.5 {unit}"] * 10)
+
+
+@pytest.mark.parametrize("words", [("FALSE", "TRUE"), ("false", "true")])
+def test_truth_values_are_compared_by_what_they_say(words):
+    column = fit(["True", "False"] * 20)
+    x, mask, odd, _ = encode(list(words), column)
+    assert mask.all()
+    assert not odd
+    assert [column.levels[int(code)] for code in x[:, 0]] == ["False", "True"]

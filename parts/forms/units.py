@@ -235,7 +235,10 @@ class Column:
             shown += f", ... {len(self.levels)} levels" if len(self.levels) > 6 else ""
             return f"{shown}; {self.why}" if self.why else shown
         scaled = {"asinh": ", robustly scaled", "log": ", in logarithms"}
-        return self.describe_cells() + scaled.get(self.curve, "")
+        ends = {"below": self.below, "above": self.above}
+        limits = [self.style[name] for name, end in ends.items() if end is not None]
+        words = f", limits {' and '.join(limits)}" if limits else ""
+        return self.describe_cells() + scaled.get(self.curve, "") + words
 
     def describe_cells(self):
         """Words for how the cells of a column of numbers are written."""

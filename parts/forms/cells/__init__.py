@@ -3,6 +3,7 @@
 from parts.forms.cells.labels import Labels, column_of_labels, labels_of
 from parts.forms.cells.marks import MISSING, WORDS, counts, may_tell, missing
 from parts.forms.cells.moments import is_moment, step_of
+from parts.forms.cells.numerals import same_unit
 from parts.forms.cells.styles import (
     AT_LEAST,
     LARGEST,
@@ -40,6 +41,7 @@ __all__ = [
     "numbers",
     "read",
     "reading_of",
+    "same_unit",
     "share_of",
     "step_of",
     "texts",

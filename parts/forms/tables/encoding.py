@@ -15,6 +15,7 @@ from parts.forms.tables import answers
 
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 MOST_COPIES = 10  # equal rows that are copies of one another
+TRUTH = {"true", "false"}  # words that files write in several ways
 TOLD = 3.0  # nats from which a Strange cell is a reason
 N_SHOWN = 5  # columns or marks that a note lists
 FARTHEST = 1e30  # model units from 0, near the end of float32
@@ -259,7 +260,10 @@ def codes_of_levels(series, column):
         found = pd.Index(known).get_indexer(column.read(series)[0])
     else:
         text = series.astype("str") if not cells.is_text(series) else series.str.strip()
-        found = pd.Index(column.levels, dtype="str").get_indexer(text)
+        levels = pd.Index(column.levels, dtype="str")
+        if TRUTH.issuperset(levels.str.lower()):  # True and true are equal
+            text, levels = text.str.lower(), levels.str.lower()
+        found = levels.get_indexer(text) if levels.is_unique else np.full(len(text), -1)
     return np.where((found < 0) | column.missing(series), np.nan, found)
 
 
@@ -292,6 +296,7 @@ def other_style(series, column):
         return None
     reading = cells.reading_of(series, column.name, column.own_marks)
     same = reading is not None and cells.is_moment(reading.style) == column.is_moment
+    same = same and have_one_unit(reading.style, column.style)
     if same and reading.share >= cells.MOSTLY:
         return reading.style | {k: v for k, v in column.style.items() if k in ("cut", "decimals")}
     if n_read < cells.AT_LEAST * n:
@@ -302,6 +307,15 @@ def other_style(series, column):
             "remove it if its cells are missing"
         )
     return None
+
+
+def have_one_unit(one, other):
+    """Whether two styles have the same unit and currency, or one of them has none."""
+    for key in ("prefix", "suffix"):
+        units_ = [style.get(key, "").strip() for style in (one, other)]
+        if all(units_) and not cells.same_unit(*units_):
+            return False
+    return True
 
 
 def numeric(series, path):

@@ -122,7 +122,7 @@ def add_bounds(output, frame, columns, holes, todo, filled):
     Only columns with holes in `frame` get them; cells without a hole stay empty.
     """
     for j, column in enumerate(columns):
-        if not holes[:, j].any():
+        if column.part_of or not holes[:, j].any():  # an answer is a part of its cell
             continue
         is_filled = holes[todo, j] & ~np.isnan(filled.values[:, j])
         at = todo[is_filled]
