@@ -383,7 +383,8 @@ def test_cells_that_are_no_numbers_are_counted(cell):
 @pytest.mark.parametrize("cell", ["5 lb", "n/k", "soon"])
 @pytest.mark.parametrize(("n", "kind"), [(60, "categorical"), (190, "ignore")])
 def test_text_that_is_nearly_a_number_is_said(cell, n, kind):
-    texts = [f"{50 + i}.5 kg" for i in range(n)] * 5 + [cell] * n
+    others = [cell, f"{cell}?", f"{cell}, or so"]  # two words would be marks of missing cells
+    texts = [f"{50 + i}.5 kg" for i in range(n)] * 5 + (others * n)[:n]
     found = column(texts, name="weight")
     assert found.kind == kind
     said = "83 % look like numbers with kg: --kind weight=real"
@@ -701,3 +702,15 @@ def test_seconds_since_1970_lose_nothing_in_model_units():
 def test_what_most_cells_hold_is_a_spike_only_if_it_looks_like_a_mark(common, spikes):
     found = column([common] * 600 + whole(100, 300))
     assert [value for value, _ in found.spikes] == spikes
+
+
+@pytest.mark.parametrize("mark", ["#DIV/0!", "k.A.", "missing", "—"])
+def test_a_word_in_one_cell_of_ten_numbers_marks_missing_cells(mark):
+    found = column([mark, *decimals(NORMAL[:9])] * 1 + [mark, *decimals(NORMAL[9:99])] + [mark] * 9)
+    assert (found.kind, found.n_unread) == ("real", 0)
+    assert found.marks[-1] == mark.lower()
+
+
+def test_words_among_few_numbers_are_levels():
+    assert column(["1", "2", "3", "other"] * 20).kind == "categorical"
+    assert column(["1", "2", "3", "3+"] * 20).kind != "real"

@@ -65,6 +65,7 @@ LONG_DIGITS = 9  # fewest of the numbers that are identifiers for their length
 # a column of at least SPIKE_VALUES different ones; what most cells hold has to look like a mark.
 SPIKE_STEPS, SPIKE_NEAR, SPIKE_CELLS, SPIKE_SHARE, SPIKE_VALUES = 3, 10, 3, 0.002, 20
 MOST_SPIKES = 2
+MOST_WORDS = 2  # different words among numbers that are marks of missing cells
 # Numbers that programs write where nothing was measured, beside rows of nines and negative numbers;
 # as days, 0 is 1970-01-01 and -25567 is 1900-01-01.
 FILLERS = (0.0, -25567.0, 32767.0, -32768.0, 65535.0, 2.0**31 - 1, -(2.0**31), 1e10, 1e20, 1e30)
@@ -222,6 +223,10 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
     seen = series[~gone]
     n_seen = len(seen)
     is_number = reading is not None and is_read(reading, series, n_seen, kind)
+    if not is_number and reading is not None and kind is None:
+        words = words_among_numbers(reading, series, gone)
+        if words:  # such as n.v. in one cell of ten: a mark of missing cells
+            return fit_column(name, series, spec, [*blank.own_marks, *words], hints)
     if is_number and kind is None and (reading.sides != 0).sum() > n_seen / 2:
         is_number = False  # such as <18, 18-65, >65: ranges
     may_be_codes = is_number and kind not in NUMBERS and not reading.style.get("decimals")
@@ -267,6 +272,23 @@ def is_read(reading, series, n_seen, kind):
         return reading.share >= cells.AT_LEAST
     one_odd = n_seen >= FEW_CELLS and reading.share * n_seen > n_seen - 1.5
     return one_odd or reading.share >= cells.MOSTLY
+
+
+def words_among_numbers(reading, series, gone):
+    """The words, in lower case, that stand in all cells of a column which are no numbers, a list.
+
+    It is empty unless most cells are numbers, of which there are many, and the words are few and
+    hold no digit: then they mark missing cells.
+    """
+    values = reading.values[~np.isnan(reading.values)]
+    if reading.share < cells.AT_LEAST or len(np.unique(values)) <= MAX_RANK:
+        return []
+    unread = series[np.isnan(reading.values) & ~gone].str.strip().str.lower().value_counts()
+    words = unread.index.tolist()
+    if len(words) > MOST_WORDS or unread.min() < CODE_CELLS:
+        return []
+    # Spreadsheets write #DIV/0!, and 3+ is no mark.
+    return [] if any(re.search(r"^[^#].*\d|^\d", word) for word in words) else words
 
 
 def limits_of(reading):
