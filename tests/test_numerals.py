@@ -37,6 +37,7 @@ STYLES = {
     "accounting behind the dollar": (["$(1,234.50)", "$12.25"], [-1234.5, 12.25]),
     "accounting in percent": (["(9.4%)", "3.8%"], [-9.4, 3.8]),
     "amounts without cents": (["475,-", "1.513,-"], [475, 1513]),
+    "rupees without paise": (["₹4,359/-", "₹92/-", "₹1,50,341/-"], [4359, 92, 150341]),
     "amounts without cents in Switzerland": (["4'311.-", "80.-"], [4311, 80]),
     "apostrophes": (["1'234.5", "12.0"], [1234.5, 12]),
     "apostrophes of typographers": (["1’234’567", "12"], [1234567, 12]),

@@ -72,7 +72,7 @@ KNOWN_UNITS = {
     *("hz", "khz", "mhz", "ghz", "kw", "kwh", "mw", "mwh", "kb", "mb", "gb", "tb", "pc", "piece"),
 }
 # A unit is one word or two. It begins with a letter or one of these signs, and holds digits only as
-# m2, s^-1 and x10^9 do, or as /5 does where marks are given; prices such as 5,- have no cents.
+# m2, s^-1 and x10^9 do, or as /5 does where marks are given; 5,- and 5/- are prices without cents.
 SIGNS = "%‰°º℃℉$€£¥₹₩₽₺₴₫฿¢µ×·/^\"'′″"
 UNIT_START = rf"(?:[^\W\d_]|[{SIGNS}])"
 UNIT_REST = (
@@ -80,7 +80,7 @@ UNIT_REST = (
     + "{0,11}"
 )
 UNIT = (
-    rf"(?:/(?:5|10|20|100)|[.,][-–—]{{1,2}}(?: ?{UNIT_START}[^\W\d]{{0,2}})?|"
+    rf"(?:/(?:5|10|20|100)|/[-–—=]{{1,2}}|[.,][-–—]{{1,2}}(?: ?{UNIT_START}[^\W\d]{{0,2}})?|"
     rf"{UNIT_START}{UNIT_REST}(?: {UNIT_START}[^\s\d()<>=,;]{{0,7}})?)"
 )
 # Words behind numbers that are no units: 7th, 12 May, 5 pm, 2024Q2.
