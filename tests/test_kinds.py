@@ -714,3 +714,19 @@ def test_a_word_in_one_cell_of_ten_numbers_marks_missing_cells(mark):
 def test_words_among_few_numbers_are_levels():
     assert column(["1", "2", "3", "other"] * 20).kind == "categorical"
     assert column(["1", "2", "3", "3+"] * 20).kind != "real"
+
+
+@pytest.mark.parametrize(
+    ("texts", "spikes"),
+    [
+        (["1", "2", "3", "4", "5", "99"] * 20, [99.0]),
+        (["1", "2", "3", "4", "-1"] * 20, [-1.0]),
+        (["-1", "0", "1", "2"] * 20, []),  # a difference, or a mood
+        (["10", "25", "50", "99"] * 20, []),  # prices
+    ],
+)
+def test_a_mark_beside_a_few_whole_numbers_is_a_spike(texts, spikes):
+    found = column(texts)
+    assert [value for value, _ in found.spikes] == spikes
+    if spikes:
+        assert (found.kind, len(found.levels)) == ("ordinal", len(set(texts)) - 1)

@@ -490,11 +490,22 @@ def spikes_of(found, counts):
     return spikes
 
 
+def is_mark_of_few(value, others):
+    """Whether a number beside a few other whole ones is no rank: 99 or -1 beside 1 to 5."""
+    if len(others) < 3 or (others != np.round(others)).any():
+        return False
+    if re.fullmatch("99+", f"{value:.10g}"):
+        return bool(value - others.max() > 2 * np.ptp(others))
+    return bool(re.fullmatch("-(1|9+)", f"{value:.10g}") and others.min() >= 1)
+
+
 def is_spike(found, counts, end):
     """Whether the different value at an end, 0 or the last one, is a spike."""
     n, value = counts.sum(), found[end]
-    if len(found) < SPIKE_VALUES or counts[end] < max(SPIKE_CELLS, SPIKE_SHARE * n):
+    if counts[end] < max(SPIKE_CELLS, SPIKE_SHARE * n):
         return False
+    if len(found) < SPIKE_VALUES:
+        return is_mark_of_few(value, np.delete(found, end))
     is_most = counts[end] > n / 2
     found, counts = np.delete(found, end), np.delete(counts, end)
     total = np.cumsum(counts)
