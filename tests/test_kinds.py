@@ -730,3 +730,12 @@ def test_a_mark_beside_a_few_whole_numbers_is_a_spike(texts, spikes):
     assert [value for value, _ in found.spikes] == spikes
     if spikes:
         assert (found.kind, len(found.levels)) == ("ordinal", len(set(texts)) - 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["Customer No.", "Kundennummer", "Numéro de client", "Rechnungsnr", "número", "orderNo"]
+)
+def test_names_of_identifiers_in_other_languages(name):
+    numbers = np.random.default_rng(0).permutation(900_000)[:100] + 100_000
+    assert column(numbers.astype(str), name=name).kind == "ignore"
+    assert column(numbers.astype(str), name="Anzahl").kind != "ignore"

@@ -114,7 +114,8 @@ def widths_in_words(column, widths):
         return [span(days) for days in widths]
     if column.style.get("decimals") is None:
         return [f"{width:.3g}" for width in widths]
-    return cells.texts(widths, column.style)
+    style = {k: v for k, v in column.style.items() if k not in ("plus", "minus", "zero")}
+    return cells.texts(widths, style)
 
 
 def certainty(column, sure):

@@ -44,7 +44,8 @@ NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
 MIN_ROWS = 50  # fewest rows from which row numbers are recognised
 IDENTIFIER = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key|ref|reference|phone|tel|telephone|mobile|fax|iban|isbn|ean|"
-    r"ssn|account|ticket|barcode)$|\w[\W_](no|nr|num|number)$|^(index|idx)$|^unnamed)|"
+    r"ssn|account|ticket|barcode)$|\w[\W_](no|nr|num|number)\.?$|\w(nummer|nr\.?)$|"
+    r"(^|[\W_])(num[ée]ro|n[úu]mero)([\W_]|$)|^(index|idx)$|^unnamed)|"
     r"[a-z](I[Dd]|No|Nr|Num|Ref)$"
 )
 # Names of columns whose numbers are names of things.
