@@ -137,6 +137,12 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
             f"{100 * share:.3g} % of fresh {form.rows} from others, {needed} could: give more "
             f"{form.rows}, or a larger --contamination{certain}"
         )
+        n_above = (scores > held.max(initial=-math.inf)).sum() if n_held else 0
+        if n_above:
+            print(
+                f"{n_above} of {len(scores)} {form.rows} score above all of these {n_held}, "
+                "whether flagged or not: look at the first ones"
+            )
     elif what == "scored":
         print(
             f"Threshold: {shown(threshold)} nats, beyond which lie the oddest {100 * share:.3g} % "

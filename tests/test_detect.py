@@ -539,6 +539,11 @@ def test_too_few_held_out_rows_set_no_threshold(call, train, tmp_path, monkeypat
     result = call("detect", "new.csv", "--run", "r")
     assert (result.code, result.err) == (0, "")
     assert "Threshold: none. 12 held-out rows cannot tell the oddest 1 %" in result.out
+    with np.load("runs/r/scores.npz") as arrays:
+        n_above = (arrays["scores"] > arrays["held"].max()).sum()
+    said = f"{n_above} of {len(new)} rows score above all of these 12, whether flagged or not"
+    assert n_above >= 2
+    assert said in result.out
     assert "1 flagged for a cell that cannot be" in result.out
     found = pd.read_csv("new.scored.csv")
     assert np.flatnonzero(found["is_anomaly"]).tolist() == [3]
