@@ -498,7 +498,8 @@ def fuzz(result):
     columns = ("inputs", "accepted", "refused", "faults", "hangs", "crashes", "leftovers")
     rows = [[kind, *(counts.get(name, 0) for name in columns)] for kind, counts in named.items()]
     peak = f"Peak of memory: {result['peak_mb']} MB; longest answer: {result['longest_seconds']} s."
-    return f"{markdown(['broken', *columns], rows)}\n\n{peak}"
+    own = f"{result['own_processes']} of the inputs had a process of their own. "
+    return f"{markdown(['broken', *columns], rows)}\n\n{own}{peak}"
 
 
 def trimming(result):

@@ -1005,3 +1005,19 @@ def test_too_little_memory_is_said_in_a_line(capsys, error, wanted):
     wanted = f", {wanted} more were wanted" if wanted else ""
     assert err.startswith(f"error: out of memory{wanted}: a smaller model")
     assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_damaged_page_of_parquet_does_not_abort_the_process(run_script, tmp_path, train):
+    """Threads of the reader are still alive then; what they hold must not belong to Python."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({f"c{i}": rng.choice(["one", "two", "three"], 200) for i in range(8)})
+    frame["x"] = rng.normal(size=200)
+    frame.to_parquet(tmp_path / "t.parquet")
+    train(tmp_path / "runs", "a", "--data", tmp_path / "t.parquet", "--epochs", 1, "--threads", 1)
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    content[20:60] = rng.bytes(40)
+    (tmp_path / "t.parquet").write_bytes(content)
+    for _ in range(8):
+        done = run_script("detect", "t.parquet", "--run", "a", "--out", "o.csv", cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

@@ -23,13 +23,15 @@ MOST_LEVELS = 1000  # levels of a dictionary that a run keeps
 BYTES_EACH = 24  # memory of a cell while a table is read
 
 
-def read(file, path):
+def read(path):
     """The Arrow table of a file, and names and cells of its columns without a stored index."""
     import pyarrow as pa
     import pyarrow.parquet
 
-    # pandas' reader would also open folders of partitions and remote files.
-    with pa.parquet.ParquetFile(file) as source:
+    # pandas' reader would also open folders of partitions and remote files. A file of Python's is
+    # not given: after an error a thread of Arrow may free its buffers while Python is ending, and
+    # that aborts the process.
+    with pa.OSFile(str(path)) as file, pa.parquet.ParquetFile(file) as source:
         meta = source.metadata
         n_cells = meta.num_rows * meta.num_columns
         memory.refuse_beyond_memory(f"{path} with {n_cells} cells", n_cells, BYTES_EACH, "cells")

@@ -94,8 +94,7 @@ def _read_parquet(path, config):
 
     from parts.forms.tables import parquet
 
-    with path.open("rb") as file:
-        table, header, columns = parquet.read(file, path)
+    table, header, columns = parquet.read(path)
     names, notes = headers.names_of(header)
     frame = pd.DataFrame(dict(zip(names, columns, strict=True)))
     return File(path, frame, as_written={"table": table, "header": header}, notes=notes)
