@@ -7,9 +7,10 @@
 Each input is one of a few good files, or one file of a run, of which some bytes, cells, nodes or
 arrays were changed; its number and the seed decide it. A command reads it, in a process that many
 inputs share; every twentieth has its own, in which alone faults at the end of a process are seen.
-The right answer is exit code 0, or 2 and one line. What is counted: *faults*, any other code, a traceback, or more than a line on stderr;
-*hangs*, no answer within HANGS_AFTER seconds; *crashes*, a process that died; *leftovers*, an
-output or a part of one although the command failed. The peak is of the memory of the process.
+The right answer is exit code 0, or 2 and one line. What is counted: *faults*, any other code, a
+traceback, or more than a line on stderr; *hangs*, no answer within HANGS_AFTER seconds; *crashes*,
+a process that died; *leftovers*, an output or a part of one although the command failed. The peak
+is of the memory of the process.
 """
 
 import contextlib
