@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError, stage
+from parts.files import shown_path
 from parts.forms import conditions
 from parts.forms.base import Codec, Split
 from parts.forms.builtin import IDX
 from parts.forms.config import DataConfig
 from parts.forms.tables import kinds
+from parts.words import counted
 
 
 @dataclass
@@ -56,8 +58,8 @@ class Data:
         holes = 0 if self.train.mask is None else 1 - self.train.mask.mean()
         constant = sum(np.ptp(self.train.x, 0) == 0) if not holes else 0
         lines = [
-            f"Data: {self.name}, {self.form.describe_shape(codec.shape)}{len(codec.modelled)} "
-            f"columns; rows: {n[0]} train, {n[1]} held out, {n[2]} test"
+            f"Data: {shown_path(self.name)}, {self.form.describe_shape(codec.shape)}"
+            f"{columns_in_words(codec)}; rows: {n[0]} train, {n[1]} held out, {n[2]} test"
             + (f"; {holes:.1%} of cells are missing" if holes else "")
         ]
         lines += self.form.describe(codec)
@@ -68,6 +70,14 @@ class Data:
                 f"{constant} columns are constant over the training rows: they carry no information"
             )
         return "\n".join(lines)
+
+
+def columns_in_words(codec):
+    """How many columns the data have; and how many of them the model sees, if it sees not all."""
+    n_columns = sum(not column.part_of for column in codec.columns)
+    seen = {column.part_of[0] if column.part_of else column.name for column in codec.modelled}
+    less = f", of which {len(seen)} are modelled" if len(seen) != n_columns else ""
+    return counted(n_columns, "column") + less
 
 
 def load(config, codec=None, fingerprint=None):

@@ -21,6 +21,7 @@ from parts.console.flags import Parser, add_device_flags, add_file_flags, add_ki
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.errors import UserError
+from parts.files import shown_path
 from parts.forms import conditions
 from parts.forms.cells import column_of_labels, labels_of
 from parts.options import open_fraction
@@ -34,6 +35,7 @@ from parts.tasks.score import (
     rows_needed,
     top_threshold,
 )
+from parts.words import counted
 
 COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
 N_EXPLAINED = 50  # rows with the highest scores that get an `anomaly_why`, beside flagged ones
@@ -172,7 +174,7 @@ def facts(form, args, scores, threshold, share, flagged, rank, why, what):
         for row in np.argsort(rank)[:N_TOLD]
     ]
     return {
-        "file": str(args.file),
+        "file": shown_path(args.file),
         "labels": args.labels,
         "n_rows": len(scores),
         "n_flagged": int(flagged.sum()),
@@ -181,6 +183,21 @@ def facts(form, args, scores, threshold, share, flagged, rank, why, what):
         "what": what,
         "oddest": rows,
     }
+
+
+def note_on_holes(form, scorer, encoded):
+    """A list with a sentence where the run has too few rows to tell what is usual for rows with
+    holes: fewer than columns.
+    """
+    n_holes, n_columns = int((encoded.mask <= 0).any(1).sum()), encoded.mask.shape[1]
+    n = scorer.n_reference
+    if not n_holes or n >= n_columns:
+        return []
+    return [
+        f"{n} of the run's {form.rows} tell little of what is usual for {form.rows} with holes "
+        f"among {n_columns} columns: the scores of {counted(n_holes, form.row, form.rows)} with "
+        "holes are rough; compare them with each other"
+    ]
 
 
 def notes_on_scores(form, scored, beyond, share, what):
@@ -249,7 +266,10 @@ def detect(args, locks):
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
     report(form, scores, held_scores, threshold, share, flagged, rank, why, what)
-    for note in notes_on_scores(form, scored, scores > threshold, share, what):
+    for note in (
+        *notes_on_scores(form, scored, scores > threshold, share, what),
+        *note_on_holes(form, scorer, encoded),
+    ):
         print(f"Note: {note}")
     told = facts(form, args, scores, threshold, share, flagged, rank, why, what)
     held_scores = held_scores[:0] if what == "scored" else held_scores

@@ -33,7 +33,7 @@ from parts.console.flags import (
 )
 from parts.console.notes import notes_kept
 from parts.errors import UserError
-from parts.files import as_argument
+from parts.files import as_argument, shown_path
 from parts.forms import conditions
 from parts.options import positive_int, seed
 from parts.randomness import fixed_randomness
@@ -99,11 +99,15 @@ def run_of(args):
         return find_run(args.runs_dir, args.run)
     form = forms.form_of(args.file)
     if args.run is not None:
-        raise UserError(f"{args.file} and --run {args.run}: give one, rows to fit to or a run")
+        raise UserError(
+            f"{shown_path(args.file)} and --run {args.run}: give one, rows to fit to or a run"
+        )
     outputs = form.sample_outputs(args.out, args.overwrite)
     named_run(args, "generate", form)
     if args.pixels:
-        raise UserError(f"--pixels goes with pictures, and {args.file} holds {form.rows}")
+        raise UserError(
+            f"--pixels goes with pictures, and {shown_path(args.file)} holds {form.rows}"
+        )
 
     def check(codec):
         from parts.model.likelihoods.ordered import MOST_ORDERED
@@ -111,9 +115,9 @@ def run_of(args):
         n_columns = len(codec.modelled)
         if n_columns > MOST_ORDERED:
             raise UserError(
-                f"{args.file} has {n_columns} columns, of which at most {MOST_ORDERED} can be "
-                "decoded in order; draw from a run of another model: python train.py --data "
-                f"{as_argument(args.file)}, then python generate.py"
+                f"{shown_path(args.file)} has {n_columns} columns, of which at most "
+                f"{MOST_ORDERED} can be decoded in order; draw from a run of another model: "
+                f"python train.py --data {as_argument(args.file)}, then python generate.py"
             )
         form.check_samples(codec, outputs)
         refuse_beyond_memory(args.n, codec, form)
@@ -191,7 +195,12 @@ def generate(args, locks):
     print("\n".join(lines))
     if given is None:
         report(fitted, drawn, x_of, form, run, marginals)
-    told = {"n": args.n, "file": str(outputs[0]), "given": args.given, "relations": kept_relations}
+    told = {
+        "n": args.n,
+        "file": shown_path(outputs[0], output=True),
+        "given": args.given,
+        "relations": kept_relations,
+    }
     run.keep("generate", told | {"notes": notes})
     if args.file is not None:
         print(f"Draw more with: python generate.py {run.flags(args.runs_dir)}")

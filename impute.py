@@ -20,6 +20,7 @@ from parts.console.fitting import messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
+from parts.files import shown_path
 from parts.options import n_draws, open_fraction
 from parts.tasks.fill import CHECKS, STATISTICS, Filler, fill, how_sure, rows_to_check
 
@@ -84,9 +85,11 @@ def fill_file(args, locks):
     lines = form.write_filled(source, codec, holes, todo, filled, outputs, fitted)
     left = form.n_left_empty(source, codec)
     is_filled = holes[todo] & ~np.isnan(filled.values)
-    kept_empty, n_rows = int(holes.sum() - is_filled.sum()), int(is_filled.any(1).sum())
+    n_filled, n_rows = int(is_filled.sum()), int(is_filled.any(1).sum())
+    kept_empty = int(holes.sum()) - n_filled
+    unit = form.cells if n_filled != 1 else form.cells.removesuffix("s")
     print(
-        f"Filled {is_filled.sum()} {form.cells} in {n_rows} of {len(holes)} {form.rows}"
+        f"Filled {n_filled} {unit} in {n_rows} of {len(holes)} {form.rows}"
         + (f"; {left} in columns that are not modelled stay empty" if left else "")
         + (f"; {kept_empty} stay empty as in the training rows" if kept_empty else "")
     )
@@ -104,7 +107,8 @@ def fill_file(args, locks):
     if arrays:
         run.save_result(run.imputed, arrays | {"form": np.array(form.name)})
     sure = how_sure(filler, encoded, holes, todo, fitted.train)
-    told = {"file": str(args.file), "n_rows": len(holes), "n_filled": int(is_filled.sum())}
+    told = {"file": shown_path(args.file), "n_rows": len(holes), "n_filled": n_filled}
+    told |= {"checked": args.check}
     told |= {"n_filled_rows": n_rows, "n_left": left + kept_empty, "n_looked_at": sure.n_rows}
     told["columns"] = form.fills_in_words(codec, is_filled.sum(0), sure)
     run.keep("impute", told | {"notes": notes})

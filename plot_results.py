@@ -90,7 +90,7 @@ def about(run, facts):
     codec = run.codec()
     form = form_named(codec.form)
     return {
-        "data": Path(facts["config"]["data"]["data"]).name,
+        "data": files.shown_path(Path(facts["config"]["data"]["data"]).name),
         "row": form.row,
         "rows": form.rows,
         "cells": form.cells,
@@ -98,6 +98,7 @@ def about(run, facts):
         "n_modelled": len(codec.modelled),
         "columns": form.describe_columns(codec),
         "relations": [relation.text for relation in codec.relations],
+        "epoch": run.last_epoch,
     }
 
 

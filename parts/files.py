@@ -201,6 +201,12 @@ STANDARD = "-"  # standard input, or standard output
 PACKED = (".gz", ".zst")  # endings of compressed files, behind another one
 
 
+def shown_path(path, output=False):
+    """A path in a sentence: that of standard input or output in words."""
+    words = "standard output" if output else "standard input"
+    return words if str(path) == STANDARD else str(path)
+
+
 def ending(path):
     """The ending of a path in lower case: `.csv`, `.csv.gz`, or `-` for standard input or output.
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parts.forms import cells
+from parts.errors import UserError
+from parts.forms import cells, conditions
 from parts.forms.tables import answers, encoding, kinds, samples
 from parts.tasks.fill import Filled
 
@@ -92,7 +93,53 @@ def test_an_unknown_answer_is_said():
     columns = kinds.fit(table())
     frame = pd.DataFrame({"channels": ["email;fax", "web"], "n": ["1", "2"]}, dtype="str")
     (note,) = answers.unread(answers.expanded(frame, columns), columns)
-    assert note == "column 'channels': 1 answers are not known, such as 'fax'"
+    assert note == "column 'channels': 1 answer is not known: 'fax'"
+
+
+def test_an_empty_cell_may_say_that_there_is_no_answer():
+    frame = table()
+    frame.loc[::7, "channels"] = ""
+    columns = kinds.fit(frame, keep=["channels="])
+    wide = answers.expanded(frame, columns)
+    assert (wide.loc[::7, [f"channels: {answer}" for answer in ANSWERS]] == "no").to_numpy().all()
+    _, mask, *_ = encoding.encode(wide, columns)
+    assert mask.all()
+    assert answers.unread(wide, columns) == []
+    pd.testing.assert_frame_equal(answers.folded(wide, columns), frame)
+
+
+def test_answers_are_given_as_a_cell_holds_them():
+    columns = kinds.fit(table())
+    modelled = [column for column in columns if column.kind != "ignore"]
+    (x, mask), given = conditions.given_cells("channels=web;email", modelled)
+    names = [column.name for column in modelled]
+    there = {names[j].removeprefix("channels: "): x[0, j] for j in np.flatnonzero(mask[0])}
+    assert there == {"email": 1, "phone": 0, "shop": 0, "web": 1}
+    assert given == {"channels": "email;web"}
+    for text, said in (
+        ("channels=email;fax", "'fax' is no answer, expected one or several of email, phone, sho"),
+        ("channels=", "'' is no answer"),
+        ("channels=web,channels=shop", "'channels' is given twice"),
+        ("channels: web=yes,channels=shop", "'channels' is given twice"),
+    ):
+        with pytest.raises(UserError, match=said):
+            conditions.given_cells(text, modelled)
+
+
+def test_rows_with_given_answers_are_generated(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(200).to_csv("t.csv", index=False)
+    train = call("train", "--data", "t.csv", "--epochs", 1, "--threads", 1, "--run", "r")
+    assert train.code == 0, train.err
+    assert "Data: t.csv, 2 columns; rows" in train.out
+    flags = ("--run", "r", "--n", 20, "--threads", 1, "--out", "new.csv")
+    made = call("generate", *flags, "--given", "channels=phone;shop")
+    assert made.code == 0, made.err
+    assert "Wrote new.csv: 20 rows, 2 columns" in made.out
+    assert set(pd.read_csv("new.csv")["channels"]) == {"phone;shop"}
+    refused = call("generate", *flags, "--overwrite", "--given", "channels=fax")
+    assert refused.code == 2
+    assert len(refused.err.splitlines()) == 1
 
 
 def test_a_kind_keeps_the_combinations():

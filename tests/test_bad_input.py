@@ -400,14 +400,14 @@ CURVE = "".join(f"{i * i % 17}.5,{i % 7}.25\n" for i in range(20))
 BEYOND = {
     "infinite.csv": (
         "a,b\n1.5,2\n-inf,4\n" + CURVE,
-        "1 cells taken as missing, such as '-inf' in row 2",
+        "1 cell taken as missing: '-inf' in row 2",
     ),
-    "infinite.npy": (npy(np.where(X[4, 1] == X, np.inf, X)), "such as 'inf' in row 5"),
+    "infinite.npy": (npy(np.where(X[4, 1] == X, np.inf, X)), "'inf' in row 5"),
     "infinite.parquet": (
         parquet({"a": [*np.linspace(0, 1, 19), np.inf] * 2, "b": [1.5] * 40}),
         "2 cells taken as missing, such as 'inf' in row 20",
     ),
-    "overflow.csv": ("a,b\n1.5,1e999\n" + CURVE, "such as '1e999' in row 1"),
+    "overflow.csv": ("a,b\n1.5,1e999\n" + CURVE, "'1e999' in row 1"),
 }
 
 
@@ -941,8 +941,8 @@ def test_new_categories_and_unreadable_cells_are_counted_in_a_note(call):
     frame.loc[7, "visits"] = "-2"
     out, result = scored(call, frame)
     assert "column 'city': 2 cells taken as missing, such as 'Rome' in row 4" in out
-    assert "column 'age': 1 cells taken as missing, such as 'old' in row 5" in out
-    assert "column 'visits': 1 cells taken as missing, such as '-2' in row 8, which is imp" in out
+    assert "column 'age': 1 cell taken as missing: 'old' in row 5" in out
+    assert "column 'visits': 1 cell taken as missing: '-2' in row 8, which is imp" in out
     assert result["anomaly_rank"][7] == 1
     assert result["anomaly_why"][7].startswith("visits=-2")
     assert result["city"][3] == "Rome"

@@ -1095,3 +1095,22 @@ def test_a_row_that_overflows_float32_has_a_finite_score_above_all_others():
     assert scorer.estimate(far[:3], np.ones_like(far[:3]), scorer.few)[0] == pytest.approx(
         expected, rel=1e-4
     )
+
+
+@pytest.mark.parametrize(("n", "said"), [(20, 1), (60, 0)])
+def test_too_few_rows_for_holes_are_said(call, tmp_path, monkeypatch, n, said):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(n, 30)).round(3)).add_prefix("c").astype(str)
+    frame.loc[2:6, "c3"] = ""
+    frame.to_csv("t.csv", index=False)
+    train = ("--epochs", 1, "--threads", 1, "--run", "r", "--test-fraction", 0)
+    assert call("train", "--data", "t.csv", *train).code == 0
+    found = call("detect", "t.csv", "--run", "r", "--n-samples", 5, "--threads", 1)
+    assert found.code == 0, found.err
+    note = (
+        "Note: 20 of the run's rows tell little of what is usual for rows with holes among 30 "
+        "columns: the scores of 5 rows with holes are rough; compare them with each other"
+    )
+    assert found.out.count(note) == said
+    assert found.out.count("tell little") == said

@@ -153,7 +153,9 @@ INFERRED = {
     "references": ([f"SO-{v}" for v in RNG.permutation(N)], "ignore"),
     "postcodes of a country": ([f"{v:05d}" for v in RNG.integers(1000, 99_999, N)], "ignore"),
     "constant": (["5"] * 20, "ignore"),
-    "constant text": (["x", ""] * 20, "ignore"),
+    "constant text": (["sold", ""] * 20, "ignore"),
+    "few ticks": (["x"] + [""] * 60, "ignore"),
+    "ticks": (["x", ""] * 20, "binary"),
     "equal numbers": (["1", "1.0", "1e0"] * 9, "ignore"),
     "empty": ([""] * 20, "ignore"),
     "only marks": (["-", "NA", "None"] * 20, "ignore"),
@@ -220,7 +222,8 @@ def test_the_reasons_to_ignore_a_column_are_said():
     why = {
         name: column(INFERRED[name][0]).why for name, (_, k) in INFERRED.items() if k == "ignore"
     }
-    assert why["constant"] == why["constant text"] == "constant"
+    assert why["constant"] == why["few ticks"] == "constant"
+    assert why["constant text"] == ("always 'sold' or empty; if empty says no: --keep x=")
     assert why["empty"] == why["only marks"] == "empty"
     assert why["row numbers"] == "an identifier: numbered without gaps"
     assert why["names"] == "an identifier or free text: every cell is different"
@@ -390,6 +393,22 @@ def test_text_that_is_nearly_a_number_is_said(cell, n, kind):
     said = "83 % look like numbers with kg: --kind weight=real"
     assert said in found.describe()
     assert column(texts, "real", "weight").n_unread == n
+
+
+@pytest.mark.parametrize("name", ["paint_id", "ref", "zone"])
+def test_names_of_things_are_not_said_to_look_like_numbers(name):
+    texts = [f"{i}0" for i in range(60)] * 5 + ["White", "Blue", "Red"] * 20
+    assert "look like" in column(texts, name="weight").describe()
+    assert "look like" not in column(texts, name=name).describe()
+    few = ["1", "2", "3", "White", "Red", "Blue"] * 3 + ["1", "2", "3"] * 40
+    assert "look like" not in column(few, name="shade").describe()
+
+
+def test_durations_are_described_by_a_cell():
+    texts = ["45m", "1h 20m", "2h 05m", "3h"] * 50
+    assert column(texts).describe_cells() == "durations such as 45m"
+    almost = column(texts + ["soon", "late", "never"] * 12)
+    assert "durations such as 45m" in almost.describe() or "look like" not in almost.describe()
 
 
 # Spikes: sentinels, which are no numbers, and what must not be taken for one

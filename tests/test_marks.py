@@ -7,7 +7,7 @@ import pytest
 from parts.errors import UserError
 from parts.forms import cells
 from parts.forms.cells.text import trimmed
-from parts.forms.tables import encoding, kinds
+from parts.forms.tables import declared, encoding, kinds
 
 
 def series(values):
@@ -79,7 +79,7 @@ def test_na_is_a_country_and_none_an_answer_where_no_number_says_otherwise():
     assert found["country"].levels == ["DE", "FR", "NA", "ZA"]
     assert found["pool"].levels == ["Ex", "Gd", "None"]
     *_, notes = encoding.encode(frame, list(found.values()))
-    assert [note for note in notes if "'NA' is one of its answers" in note] == [notes[0]]
+    assert [note for note in notes if "'NA' is taken as an answer" in note] == [notes[0]]
 
 
 def test_na_is_missing_everywhere_where_a_column_of_numbers_has_it():
@@ -88,8 +88,8 @@ def test_na_is_missing_everywhere_where_a_column_of_numbers_has_it():
     assert found["country"].levels == ["DE", "FR", "ZA"]
     *_, notes = encoding.encode(frame, list(found.values()))
     assert notes == [
-        "taken as missing: 'NA' in country (25), x (1) (--keep MARK, or --keep NAME=MARK, if a "
-        "cell says something)"
+        "taken as missing: 'NA' in country (25), x (1); if it is an answer: --keep MARK, or --keep "
+        "NAME=MARK"
     ]
 
 
@@ -132,6 +132,97 @@ def test_a_mark_of_a_column_that_is_not_there_is_refused():
 
 def test_marks_are_added_to_those_of_a_run():
     columns = kinds.fit(table(x=NUMBERS, y=NUMBERS))
-    x, y = kinds.with_marks(columns, ["x=-7"], [])
+    x, y = declared.with_marks(columns, ["x=-7"], [])
     assert x.missing(series(["-7", "-"])).tolist() == [True, True]
     assert y == columns[1]
+
+
+def test_a_mark_that_a_user_declared_is_counted_without_a_hint():
+    frame = table(country=["NA", "DE", "FR", "ZA"] * 25, x=["?", "-7", *NUMBERS[2:]])
+    found = fit(frame, missing=["country=NA", "-7"])
+    *_, notes = encoding.encode(frame, list(found.values()))
+    assert notes == [
+        "taken as missing: '?' in x (1); if it is an answer: --keep MARK, or --keep NAME=MARK",
+        "taken as missing: 'NA' in country (25); '-7' in x (1), as asked",
+    ]
+    found = fit(frame, keep=["country=NA"])
+    *_, notes = encoding.encode(frame, list(found.values()))
+    assert not [note for note in notes if "country" in note]
+
+
+def test_a_mark_that_is_found_nowhere_is_noted_with_cells_like_it():
+    frame = table(state=["on", "off", "n.d.", "n.d."] * 25, x=["-99", *NUMBERS[1:]])
+    assert declared.notes_on_unfound(frame, ["zzz", "state=ND", "x=-99", "99"], ["x=no"]) == [
+        "--missing zzz: no cell of the table is 'zzz'",
+        "--missing state=ND: no cell of 'state' is 'ND'; similar: 'n.d.' in 'state'",
+        "--missing 99: no cell of the table is '99'; similar: '-99' in 'x'",
+        "--keep x=no: no cell of 'x' is 'no'",
+    ]
+    numbers = pd.DataFrame({"x": [-999.0, 1.5, np.nan], "y": [1.0, 2.0, 3.0]})
+    assert declared.notes_on_unfound(numbers, ["-999", "x="], []) == []
+    assert declared.notes_on_unfound(numbers, ["999"], []) == [
+        "--missing 999: no cell of the table is '999'; similar: '-999' in 'x'"
+    ]
+
+
+def test_a_run_does_not_look_in_other_files_for_what_it_was_asked_before():
+    columns = kinds.fit(table(x=["-7", *NUMBERS[1:]], y=NUMBERS), missing=["-7"])
+    other = table(x=NUMBERS, y=NUMBERS)
+    assert declared.notes_on_unfound(other, ["-7"], [], columns) == []
+    assert len(declared.notes_on_unfound(other, ["-8"], [], columns)) == 1
+
+
+def test_a_word_among_numbers_is_a_cell_if_it_is_kept():
+    frame = table(x=["n.v."] * 10 + NUMBERS[:90])
+    assert fit(frame)["x"].missing(frame["x"]).sum() == 10
+    assert fit(frame, keep=["n.v."])["x"].missing(frame["x"]).sum() == 0
+
+
+# Check boxes
+
+
+def boxes(tick="x"):
+    """A column in which a third of the cells are ticked."""
+    return [tick, "", ""] * 30
+
+
+@pytest.mark.parametrize("tick", ["x", "X", "✓", "yes", "ja"])
+def test_an_empty_cell_beside_ticks_says_no(tick):
+    frame = table(box=boxes(tick), gone=["?", *boxes(tick)[1:]], x=NUMBERS[:90])
+    found = fit(frame)
+    for name, n_missing in (("box", 0), ("gone", 1)):
+        assert (found[name].kind, found[name].levels) == ("binary", ["", tick])
+        assert found[name].missing(frame[name]).sum() == n_missing
+    x, mask, _, notes = encoding.encode(frame, list(found.values()))
+    assert x[:3, 0].tolist() == [1, 0, 0]
+    assert mask[:, 0].all()
+    assert found["box"].text(x[:3, 0]) == [tick, "", ""]
+    assert found["box"].describe() == f"(empty), {tick}"
+    assert notes[1] == (
+        f"an empty cell is taken as an answer, beside {tick!r}, in box, gone; if it is missing: "
+        "--missing NAME="
+    )
+
+
+def test_an_empty_cell_is_missing_or_an_answer_as_a_user_says():
+    frame = table(box=boxes(), sold=boxes("sold"), x=NUMBERS[:90])
+    found = fit(frame)
+    assert found["sold"].why == "always 'sold' or empty; if empty says no: --keep sold="
+    found = fit(frame, missing=["box="], keep=["sold="])
+    assert found["box"].why == "always 'x' or empty; if empty says no: --keep box="
+    assert (found["sold"].kind, found["sold"].levels) == ("binary", ["", "sold"])
+    *_, notes = encoding.encode(frame, list(found.values()))
+    assert notes == []
+    assert fit(frame, specs={"sold": "binary"})["sold"].levels == ["", "sold"]
+    assert fit(frame, keep=["x="], specs={"x": "ignore"})["x"].kind == "ignore"
+
+
+@pytest.mark.parametrize("options", [{}, {"specs": {"x": "real"}}])
+def test_an_empty_cell_is_no_number(options):
+    with pytest.raises(UserError, match="--keep x=: the column holds numbers, and an empty cell"):
+        fit(table(x=["", *NUMBERS[1:]], y=NUMBERS), keep=["x="], **options)
+
+
+def test_an_empty_mark_needs_a_column():
+    with pytest.raises(UserError, match="--keep '': an empty mark is the empty cell"):
+        fit(table(x=NUMBERS, y=NUMBERS), keep=[""])

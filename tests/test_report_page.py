@@ -16,6 +16,7 @@ import pytest
 from parts.console.notes import notes_kept
 from parts.plots import report, sections, words
 from parts.runs import Run
+from parts.words import counted
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 TAGS = {
@@ -354,6 +355,26 @@ def test_a_run_keeps_how_sure_fills_are(tmp_path, call, monkeypatch):
     assert 50 <= chances[1] <= 60
 
 
+def test_what_was_found_before_a_run_was_trained_on_is_called_older(trained, tmp_path, call):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    runs = ("--runs-dir", tmp_path / "runs")
+    assert "was found after epoch" not in draw(call, *runs, "--run", "a")
+    log = tmp_path / "runs/a/metrics.jsonl"
+    last = json.loads(log.read_text().splitlines()[-1])
+    with log.open("a") as file:
+        file.write(json.dumps(last | {"epoch": 3}) + "\n")
+    kept = tmp_path / "runs/a/report/impute.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"epoch": 3}))
+    page = draw(call, *runs, "--run", "a")
+    for verb, is_old in (("evaluate", 1), ("detect", 1), ("impute", 0), ("generate", 1)):
+        said = (
+            "This was found after epoch 2, and the run was trained to epoch 3 since: run "
+            f"{verb}.py again to see what it finds now."
+        )
+        assert page.count(said) == is_old
+    assert page.count("This was after epoch 2 of 3.") == 3
+
+
 # Words
 
 
@@ -389,8 +410,8 @@ def test_changes_and_lists_are_in_words():
     assert words.listed(["a"]) == "a"
     assert words.listed("abc") == "a, b and c"
     assert words.listed("abcdefg") == "a, b, c, d and 3 more"
-    assert words.counted(1, "row") == "1 row"
-    assert words.counted(2000, "category", "categories") == "2,000 categories"
+    assert counted(1, "row") == "1 row"
+    assert counted(2000, "category", "categories") == "2,000 categories"
 
 
 METRICS = {

@@ -420,8 +420,30 @@ def test_standard_input_and_output(folder, script):
     table = done.stdout.decode("cp1252").splitlines()
     before = content.decode("cp1252").splitlines()
     assert [i for i, pair in enumerate(zip(before, table, strict=True)) if len({*pair}) > 1] == [2]
-    assert b"Filled 1 cells" in done.stderr
+    assert b"Filled 1 cell in" in done.stderr
+    assert done.stderr.splitlines()[-2] == b"Wrote standard output"
     assert {path.name for path in Path().iterdir()} == {"t.csv", "bare.csv", "runs"}
+
+
+def test_standard_input_is_named_in_words(folder, script):
+    for content, said in ((b"a;b\n1;2;3\n1;2\n", "standard input: "), (b"", "standard input is")):
+        done = subprocess.run(
+            script.command("data", "--data", "-"),
+            input=content,
+            env=script.environment(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.decode().startswith(f"error: {said}")
+    done = subprocess.run(
+        script.command("data", "--data", "-"),
+        input=Path("bare.csv").read_bytes().replace(b"37;", b"a;b\n", 1),
+        env=script.environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert b"- " not in done.stderr
 
 
 def test_a_run_reads_other_files_by_their_own_encoding(folder, call):

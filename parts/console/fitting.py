@@ -17,7 +17,7 @@ from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
 from parts.errors import UserError, stage
-from parts.files import STANDARD
+from parts.files import STANDARD, shown_path
 from parts.forms import form_named
 from parts.forms.config import READING, DataConfig
 from parts.forms.tables import kinds
@@ -264,7 +264,7 @@ def open_run(args, verb, form, run, source, locks, ignored=(), held_out=0.1):
     if args.relations == "off":
         fitted.codec = replace(fitted.codec, relations=[])
     use_threads(choose_threads(args.threads, 2**30))
-    with stage(f"{args.file} cannot be encoded for run {run.name}"):
+    with stage(f"{shown_path(args.file)} cannot be encoded for run {run.name}"):
         if not is_new:
             config = config_for_reading(args, run)
             fitted.codec, notes = form.codec_for(source, fitted.codec, config)
@@ -290,7 +290,9 @@ def named_run(args, verb, form):
     codec = run.config().codec
     if codec.form != form.name:
         other = form_named(codec.form).describe_run(codec)
-        raise UserError(f"{args.file} holds {form.rows}, and run {run.name} was trained on {other}")
+        raise UserError(
+            f"{shown_path(args.file)} holds {form.rows}, and run {run.name} was trained on {other}"
+        )
     return run
 
 

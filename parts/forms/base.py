@@ -537,6 +537,8 @@ def values_in_words(column, x):
     if column.levels:
         counts = np.bincount(np.round(x).astype(int), minlength=len(column.levels))
         most = [j for j in np.argsort(-counts, kind="stable")[:N_FREQUENT] if counts[j]]
-        return ", ".join(f"{column.levels[j]}: {100 * counts[j] / len(x):.0f} %" for j in most)
+        return ", ".join(
+            f"{units.shown_cell(column.levels[j])}: {100 * counts[j] / len(x):.0f} %" for j in most
+        )
     low, middle, high = column.text(np.array([x.min(), np.median(x), x.max()]))
     return f"{low} to {high}, median {middle}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.forms import cells
-from parts.forms.tables import encoding, kinds
+from parts.forms.tables import answers, encoding, kinds
 from parts.model.limits import FARTHEST_SEEN
 
 LABEL = "label"  # the condition that stands for the labels of a data set
@@ -212,13 +212,23 @@ def given_cells(text, columns):
     import pandas as pd
 
     names = {column.name: j for j, column in enumerate(columns)}
+    split = {column.part_of[0] for column in columns if column.part_of}
     x, mask = np.zeros((1, len(columns)), np.float32), np.zeros((1, len(columns)), np.float32)
     cells = {}
     for pair in next(csv.reader([text], skipinitialspace=True), []):
-        name = next((n for n in names if pair.startswith(f"{n}=")), None)
+        name = next((n for n in (*names, *split) if pair.startswith(f"{n}=")), None)
         if name is None:
             raise UserError(unknown_name_message(pair, columns))
-        j, cell = names[name], pair[len(name) + 1 :]
+        cell = pair[len(name) + 1 :]
+        if name in split:
+            parts = [(j, c) for j, c in enumerate(columns) if c.part_of and c.part_of[0] == name]
+            at, several = zip(*parts, strict=True)
+            if mask[0, at].any():
+                raise UserError(f"--given {text!r}: {name!r} is given twice")
+            x[0, at], cells[name] = answers.given(pair, cell, several)
+            mask[0, at] = 1
+            continue
+        j = names[name]
         column = columns[j]
         if mask[0, j]:
             raise UserError(f"--given {text!r}: {name!r} is given twice")

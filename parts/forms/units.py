@@ -14,6 +14,7 @@ from parts.forms.cells import LARGEST
 from parts.model.limits import AT_LIMIT, FARTHEST_SEEN
 
 DISCRETE = ("binary", "categorical", "ordinal")
+EPOCHS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 MAX_SCALED = 1e15  # largest linearly scaled cell, in standard deviations from the mean
 KNEE = 5.0  # robust standard deviations from the median beyond which a real column is compressed
 
@@ -42,6 +43,7 @@ class Column:
     below: float | None = None  # the limit of cells such as <0.5, which lie below it
     above: float | None = None  # that of cells such as >100
     marks: list | None = None  # of missing cells, in lower case; None: cells.MISSING
+    asked: list = field(default_factory=list)  # marks of which the user said what they are
     spikes: list = field(default_factory=list)  # values far outside, each with its share of cells
     n_seen: int = 0  # training cells that are not missing
     n_unread: int = 0  # and those among them that could not be read
@@ -178,7 +180,13 @@ class Column:
 
     def missing(self, series):
         """True where a cell of the column is missing, [N]."""
-        return cells.missing(series, self.own_marks)
+        found = cells.missing(series, self.own_marks)
+        return found & ~cells.missing(series, ()) if self.empty_is_cell else found
+
+    @property
+    def empty_is_cell(self):
+        """Whether an empty cell is an answer, as in a column of check boxes."""
+        return "" not in self.own_marks and ("" in self.levels or "" in self.asked)
 
     def read(self, series):
         """The cells of a column of numbers: values [N], NaN where a cell is none, and sides [N].
@@ -231,7 +239,7 @@ class Column:
         if self.kind == "ignore":
             return self.why
         if self.levels:
-            shown = ", ".join(self.levels[:6])
+            shown = ", ".join(map(shown_cell, self.levels[:6]))
             shown += f", ... {len(self.levels)} levels" if len(self.levels) > 6 else ""
             return f"{shown}; {self.why}" if self.why else shown
         scaled = {"asinh": ", robustly scaled", "log": ", in logarithms"}
@@ -246,12 +254,17 @@ class Column:
         if "date" in style or "clock" in style:
             return style.get("date") or f"{style['clock']}, a time of day"
         if "duration" in style:
-            return f"durations such as {cells.texts([1.3], style)[0]}"
+            return f"durations such as {style['example']}" if "example" in style else "durations"
         if "epoch" in style:
-            return f"times in {style['epoch']} since 1970"
+            return f"{EPOCHS[style['epoch']]} since 1970"
         words = "whole numbers" if self.whole else "numbers"
         unit = (style.get("prefix") or style.get("suffix") or "").strip()
         return f"{words} with {unit}" if unit else words
+
+
+def shown_cell(cell):
+    """A cell in words: what is empty has to be seen."""
+    return cell or "(empty)"
 
 
 def modelled(columns):
@@ -348,6 +361,6 @@ def column_arrays(columns):
         "columns": np.array([column.name for column in columns], dtype=str),
         "kinds": np.array([column.kind for column in columns], dtype=str),
         "n_levels": np.array([len(column.levels) for column in columns], dtype=int),
-        "levels": np.array(["\x1f".join(column.levels) for column in columns], dtype=str),
+        "levels": np.array(["\x1f".join(map(shown_cell, c.levels)) for c in columns], dtype=str),
         "dates": np.array([column.is_date for column in columns], dtype=bool),
     }

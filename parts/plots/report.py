@@ -23,6 +23,10 @@ COMMANDS = {
 }
 
 
+# The command that writes each of these files.
+VERBS = {file: text.partition(".")[0] for file, (text, _) in COMMANDS.items()}
+
+
 class Figure(NamedTuple):
     """A figure of the page: a PNG file, what it shows in a sentence, and how to read it."""
 
@@ -60,7 +64,11 @@ def page(name, facts, about, figures, flags):
     drawn = {file: figures.get(file, []) for file in SECTIONS}
     facts = facts | {"about": about, "drawn": drawn}
     sections = [(file, make(facts), drawn[file]) for file, make in SECTIONS.items()]
-    sections = [part for part in sections if part[1] is not None]
+    sections = [
+        (file, with_age(section, facts, file), pictures)
+        for file, section, pictures in sections
+        if section is not None
+    ]
     there = {file for file, *_ in sections}
     missing = [
         (text.format(flags=flags), adds)
@@ -84,6 +92,19 @@ def page(name, facts, about, figures, flags):
         flags=flags,
         versions=facts["config"]["versions"],
     )
+
+
+def with_age(section, facts, file):
+    """A Section of the results in `file`, which says so if the run was trained on since."""
+    if (verb := VERBS.get(file)) is None:
+        return section
+    found, now = facts[verb].get("epoch"), facts["about"].get("epoch")
+    if found is None or now is None or found >= now:
+        return section
+    said = f"This was found after epoch {found}, and the run was trained to epoch {now} since"
+    gist = f"{section.gist} This was after epoch {found} of {now}." if section.gist else ""
+    sentences = [f"{said}: run {verb}.py again to see what it finds now.", *section.sentences]
+    return section._replace(sentences=sentences, gist=gist)
 
 
 def finalize(value):

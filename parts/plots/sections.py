@@ -7,7 +7,8 @@ missing, because a run holds only what commands have written into it.
 import math
 from typing import NamedTuple
 
-from parts.plots.words import counted, listed, name_in_words, percent, short
+from parts.plots.words import listed, name_in_words, percent, short
+from parts.words import counted
 
 MOST_ROWS = 200  # rows of a table of columns
 CLEARLY = 2  # standard errors by which a difference is clear
@@ -272,6 +273,8 @@ def imputation_section(facts):
     for check, in_words in (("imputation", hidden_cells), ("quadrants", hidden_quarters)):
         if facts[check]:
             said, found = in_words(facts[check])
+            if not told.get("checked", True):
+                sentences.append("What follows was measured by an earlier use of impute.py.")
             sentences.append(said)
             tables.append(found)
             gist = f"{gist} {said}".strip()

@@ -42,11 +42,6 @@ def percent(share):
     return f"{percents:.{decimals}f}\u00a0%"
 
 
-def counted(n, one, several=None):
-    """A count and its noun: 1 row, 2000 rows."""
-    return f"{n:,} {one if n == 1 else several or one + 's'}"
-
-
 def listed(names, most=5):
     """Names in a sentence: a, b and c; of many the first ones and how many more there are."""
     names = [name_in_words(name) for name in names]

@@ -100,8 +100,16 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8"))
 
     def keep(self, verb, facts):
-        """Keep what `verb` found and no other file holds, as plain values for report.html."""
-        self.save_result(self.kept / f"{verb}.json", facts)
+        """Keep what `verb` found and no other file holds, as plain values for report.html; and the
+        epoch after which it was found.
+        """
+        self.save_result(self.kept / f"{verb}.json", facts | {"epoch": self.last_epoch})
+
+    @property
+    def last_epoch(self):
+        """The last epoch that is finished, 0 for none."""
+        log = self.read_log()
+        return log[-1]["epoch"] if log else 0
 
     def save_result(self, path, value):
         """Write a result of a verb, a dict of arrays (.npz) or plain values (.json), into the run.

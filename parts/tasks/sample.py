@@ -16,6 +16,7 @@ from parts.measure import closeness
 from parts.model.covariance import MIN_RATIO, fit_gaussian
 from parts.model.importance import resample
 from parts.randomness import fixed_randomness
+from parts.words import counted
 
 N_DRAWN_AT_A_TIME = 50_000  # rows that are drawn at a time
 PROPOSALS = (10_000, 100_000)  # fewest and most importance samples for rows with given cells
@@ -241,7 +242,8 @@ def keep_relations(drawn, mask, fitted, given, again, rng):
     )
     if found.n_broken:
         worst = int(found.broken.argmax())
-        report += f"\nWorst relation as drawn: {texts[worst]}, broken in {found.broken[worst]} rows"
+        n_broken = counted(int(found.broken[worst]), "row")
+        report += f"\nWorst relation as drawn: {texts[worst]}, broken in {n_broken}"
     whole = found.mask if drawn.has_holes else np.where(mask > 0, found.mask, 1)
     kept = drawn._replace(x=found.x, y=found.y, mask=whole)
     return Kept(kept, found.mask, found.cells, report)

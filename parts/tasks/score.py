@@ -158,6 +158,11 @@ class Scorer:
         """Nats [N] of rows with a mask [N, D] on the scale of rows without holes; see `Usual`."""
         return nats if (mask > 0).all() else self.usual.place(nats, mask)
 
+    @property
+    def n_reference(self):
+        """The number of the run's rows that tell what is usual for rows with holes."""
+        return min(N_REFERENCE, len(self.rows.x))
+
     @cached_property
     def usual(self):
         """The Usual of a sample of the run's rows."""

@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 
+from parts.errors import UserError
 from parts.forms import cells
 from parts.forms.units import Column
 
@@ -96,7 +97,8 @@ def expanded(frame, columns):
 def folded(frame, columns):
     """The table without the columns of answers, which fill the empty cells of their own column.
 
-    A cell in which every answer is no gets the first one, unless no answer is known.
+    A cell in which every answer is no gets the first one, unless no answer is known, or an empty
+    cell says that there is none.
     """
     groups = {}
     for column in columns:
@@ -106,16 +108,30 @@ def folded(frame, columns):
         separator = several[0].part_of[1]
         answers = np.array([column.part_of[2] for column in several], dtype=object)
         given = np.column_stack([frame[column.name].to_numpy(dtype=object) for column in several])
+        none = "" if several[0].empty_is_cell else answers[0]
         joined = np.array(
-            [separator.join(answers[row == YES]) or answers[0] for row in given], dtype=object
+            [separator.join(answers[row == YES]) or none for row in given], dtype=object
         )
         joined[(given == "").all(1)] = ""
         cell = frame[name].to_numpy(dtype=object, copy=True)
-        empty = several[0].missing(frame[name])
+        empty = several[0].missing(frame[name]) | (frame[name] == "").to_numpy()
         cell[empty] = np.where(joined[empty] == "", cell[empty], joined[empty])
         frame = frame.assign(**{name: cell.astype(str)})
         frame = frame.drop(columns=[column.name for column in several])
     return frame
+
+
+def given(pair, cell, columns):
+    """The codes [n] of the Columns of answers, and the cell, for a `pair` NAME=CELL of --given."""
+    _, separator, _ = columns[0].part_of
+    known = [column.part_of[2] for column in columns]
+    wanted = [part for part in parts_of(cell, separator) if part]
+    unknown = [part for part in wanted if part not in known]
+    if unknown or not (wanted or columns[0].empty_is_cell):
+        shown = f"expected one or several of {', '.join(known)} with {separator.strip()} between"
+        raise UserError(f"--given {pair!r}: {(unknown or [cell])[0]!r} is no answer, {shown}")
+    codes = [columns[0].levels.index(YES if answer in wanted else NO) for answer in known]
+    return codes, separator.join(answer for answer in known if answer in wanted)
 
 
 def unread(frame, columns):
@@ -126,7 +142,10 @@ def unread(frame, columns):
         known = {column.part_of[2] for column in several}
         text = frame[name][~several[0].missing(frame[name])].astype("str").str.strip().unique()
         found = {part for cell in text for part in parts_of(cell, several[0].part_of[1])} - known
+        found -= {""}  # an empty cell, where it says that there is no answer
         if found:
             shown = ", ".join(map(repr, sorted(found)[:3]))
-            notes.append(f"column {name!r}: {len(found)} answers are not known, such as {shown}")
+            n = f"{len(found)} answers are" if len(found) > 1 else "1 answer is"
+            such_as = ", such as" if len(found) > 3 else ":"
+            notes.append(f"column {name!r}: {n} not known{such_as} {shown}")
     return notes

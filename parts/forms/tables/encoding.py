@@ -12,6 +12,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms import cells, units
 from parts.forms.tables import answers
+from parts.words import counted
 
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 MOST_COPIES = 10  # equal rows that are copies of one another
@@ -36,6 +37,7 @@ class Strange(NamedTuple):
     note: str
     certain: bool = False
     spike: str = ""  # the cell, where all of these cells are one spike
+    value: float | str = ""  # and its value
 
 
 def encode(frame, columns, dtype=np.float32):
@@ -46,7 +48,7 @@ def encode(frame, columns, dtype=np.float32):
     n, kept = len(frame), units.modelled(columns)
     x = np.zeros((n, len(kept)), dtype)
     mask = np.zeros((n, len(kept)), np.float32)
-    odd, notes, marks = [], [], {}
+    odd, notes, marks = [], [], {False: {}, True: {}}  # by whether the user declared them
     for j, column in enumerate(kept):
         if column.name not in frame.columns:
             notes.append(f"column {column.name!r} is not in the file: taken as missing")
@@ -58,7 +60,8 @@ def encode(frame, columns, dtype=np.float32):
         mask[:, j] = there
         x[there, j] = np.clip(values[there], -FARTHEST, FARTHEST)
         for mark, count in cells.counts(series, column.own_marks).items():
-            marks.setdefault(mark, {})[column.name] = count
+            is_asked = mark.lower() in column.asked
+            marks[is_asked].setdefault(mark, {})[column.name] = count
     odd += changed_constants(frame, columns)
     notes += [one.note for one in odd if one.note] + notes_on_spikes(odd)
     return x, mask, odd, [*notes_on_marks(marks, kept), *notes]
@@ -102,9 +105,10 @@ def strange(series, column, where, nats, why, certain=False):
     note = ""
     if len(rows):
         cell = str(series.iloc[rows[0]]).strip()[:40]
+        such_as = ", such as" if len(rows) > 1 else ":"
         note = (
-            f"column {column.name!r}: {len(rows)} cells taken as missing, such as {cell!r} in row "
-            f"{rows[0] + 1}, which {why}"
+            f"column {column.name!r}: {counted(len(rows), 'cell')} taken as missing{such_as} "
+            f"{cell!r} in row {rows[0] + 1}, which {why}"
         )
     return Strange(column.name, rows, float(nats), why, note, certain)
 
@@ -138,7 +142,7 @@ def spike(series, column, value, share, rows):
     """The Strange cells of a spike: it counts by its share, and says nothing of the others."""
     why = "has no place in the order" if column.levels else "lies far outside the others"
     cell = str(series.iloc[rows[0]]).strip() if len(rows) else ""
-    return Strange(column.name, rows, float(-np.log(share)), why, "", spike=cell)
+    return Strange(column.name, rows, float(-np.log(share)), why, "", spike=cell, value=value)
 
 
 def notes_on_spikes(odd):
@@ -146,15 +150,16 @@ def notes_on_spikes(odd):
     columns, notes = {}, []
     for one in odd:
         if one.spike:
-            columns.setdefault((one.spike, one.why), []).append(one)
-    for (cell, why), several in columns.items():
-        names = [f"{one.name!r} ({len(one.rows)} cells)" for one in several[:N_SHOWN]]
+            columns.setdefault((one.value, one.why), []).append(one)
+    for (_, why), several in columns.items():
+        cell = several[0].spike
+        names = [f"{one.name!r} ({counted(len(one.rows), 'cell')})" for one in several[:N_SHOWN]]
         more = f" and {len(several) - N_SHOWN} more" if len(several) > N_SHOWN else ""
-        own = f"{several[0].name}={cell}"
-        flag = shlex.quote(own) if len(several) == 1 else f"{shlex.quote(cell)}, or {own} for one"
+        own = shlex.quote(f"{several[0].name}={cell}")
+        flag = own if len(several) == 1 else f"{shlex.quote(cell)}, or {own} for one column"
         notes.append(
-            f"{cell} in {', '.join(names)}{more} {why}, so it says nothing of them; if it stands "
-            f"for a missing cell: --missing {flag}"
+            f"{cell} in {', '.join(names)}{more} {why}: such cells are kept, not filled; if they "
+            f"are missing: --missing {flag}"
         )
     return notes
 
@@ -221,27 +226,46 @@ def notes_on_rows(source, empty):
 
 
 def notes_on_marks(marks, columns):
-    """Notes on the marks that were taken as missing, {mark: {column: count}}, and as answers."""
+    """Notes on the marks that were taken as missing, and as answers.
+
+    `marks` are {mark: {column: count}} for those that the user did not declare, False, and those
+    that he did, True: these need no hint.
+    """
     notes = []
-    if marks:
-        shown = []
-        for mark, found in list(marks.items())[:N_SHOWN]:
-            names = [f"{name} ({count})" for name, count in list(found.items())[:N_SHOWN]]
-            more = f" and {len(found) - N_SHOWN} more" if len(found) > N_SHOWN else ""
-            shown.append(f"{mark!r} in {', '.join(names)}{more}")
-        more = f"; and {len(marks) - N_SHOWN} other marks" if len(marks) > N_SHOWN else ""
+    hint = "; if it is an answer: --keep MARK, or --keep NAME=MARK"
+    for is_asked, words in ((False, hint), (True, ", as asked")):
+        if marks[is_asked]:
+            notes.append(f"taken as missing: {marks_in_words(marks[is_asked])}{words}")
+    ticks = [c for c in columns if "" in c.levels and c.empty_is_cell and "" not in c.asked]
+    if ticks:
+        names = [c.name for c in ticks[:N_SHOWN]]
+        more = f" and {len(ticks) - N_SHOWN} more" if len(ticks) > N_SHOWN else ""
+        tick = next(filter(None, ticks[0].levels))
+        name = names[0] if len(ticks) == 1 else "NAME"
         notes.append(
-            f"taken as missing: {'; '.join(shown)}{more} (--keep MARK, or --keep NAME=MARK, if a "
-            "cell says something)"
+            f"an empty cell is taken as an answer, beside {tick!r}, in {', '.join(names)}{more}; "
+            f"if it is missing: --missing {shlex.quote(f'{name}=')}"
         )
     for column in columns:
         for level in column.levels if column.marks is not None else ():
-            if level.lower() in cells.WORDS and level.lower() not in column.marks:
+            is_asked = level.lower() in column.asked
+            if level.lower() in cells.WORDS and level.lower() not in column.marks and not is_asked:
                 notes.append(
-                    f"column {column.name!r}: {level!r} is one of its answers (--missing "
-                    f"{shlex.quote(f'{column.name}={level}')} if it stands for a missing cell)"
+                    f"column {column.name!r}: {level!r} is taken as an answer; if it is missing: "
+                    f"--missing {shlex.quote(f'{column.name}={level}')}"
                 )
     return notes
+
+
+def marks_in_words(marks):
+    """Marks with the number of their cells in each column, {mark: {column: count}}, in words."""
+    shown = []
+    for mark, found in list(marks.items())[:N_SHOWN]:
+        names = [f"{name} ({count})" for name, count in list(found.items())[:N_SHOWN]]
+        more = f" and {len(found) - N_SHOWN} more" if len(found) > N_SHOWN else ""
+        shown.append(f"{mark!r} in {', '.join(names)}{more}")
+    more = f"; and {len(marks) - N_SHOWN} other marks" if len(marks) > N_SHOWN else ""
+    return "; ".join(shown) + more
 
 
 def holes(frame, column):
@@ -260,6 +284,7 @@ def codes_of_levels(series, column):
         found = pd.Index(known).get_indexer(column.read(series)[0])
     else:
         text = series.astype("str") if not cells.is_text(series) else series.str.strip()
+        text = text.fillna("")
         levels = pd.Index(column.levels, dtype="str")
         if TRUTH.issuperset(levels.str.lower()):  # True and true are equal
             text, levels = text.str.lower(), levels.str.lower()

@@ -3,6 +3,7 @@
 import numpy as np
 
 from parts.forms import cells
+from parts.forms.units import shown_cell
 
 FAR_OUT, MOST_FAR = 50.0, 2  # nats of a cell that is far out, and most such cells of a row
 BESIDE = 3.0  # nats beyond NOTABLE of another cell beside such a one
@@ -29,6 +30,7 @@ def explain(scorer, frame, encoded, chosen, typical):
         row, place = np.nonzero((order == j) & odd)
         if len(row):
             seen = as_written(frame[column.name]).iloc[chosen[row]].astype(str).str.strip()
+            seen = seen.map(shown_cell)
             given = None if y is None else y[row]
             wanted = expectations(column, *scorer.expected(x[row], mask[row], j, given))
             words[row, place] = [
@@ -99,7 +101,8 @@ def expectations(column, mean, draws):
     """Describe draws [M, n] of a column: 41±12, with half the 68 % interval, or F (97%)."""
     if column.levels:
         shares = (draws == mean).mean(0)  # [n]
-        return [f"{text} ({s:.0%})" for text, s in zip(column.text(mean), shares, strict=True)]
+        texts = map(shown_cell, column.text(mean))
+        return [f"{text} ({s:.0%})" for text, s in zip(texts, shares, strict=True)]
     low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
     widths = widths_in_words(column, (column.to_user(high) - column.to_user(low)) / 2)
     texts = (

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import STANDARD, as_argument, ending, output_of
+from parts.files import STANDARD, as_argument, ending, output_of, shown_path
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import Encoded, Form, Source, Split
 from parts.forms.tables import (
     answers,
+    declared,
     encoding,
     kinds,
     relation_search,
@@ -140,6 +141,8 @@ class Tables(Form):
         own = [*source.notes, *own]
         if isinstance(source, TableSource):
             own = [*encoding.notes_on_rows(source, source.empty), *own]
+        marks = config.missing or (), config.keep or ()
+        own += declared.notes_on_unfound(frame_of(source), *marks)
         values = codec.rules.values(frame) if codec.rules else None
         if isinstance(source, TableSource):  # scripts that fit a run to a file need all rows
             source.encoded = codec, Encoded(x, mask, y, strange, [*own, *notes], values)
@@ -159,18 +162,24 @@ class Tables(Form):
         ]
         encoding.name_columns(file, own)
         frame = answers.expanded(file.frame, own)
-        x, mask, strange, notes = encoding.encode_file(frame, own, file.path)
+        x, mask, strange, notes = encoding.encode_file(frame, own, shown_path(file.path))
         notes = [*file.notes, *encoding.notes_on_rows(source, source.empty), *notes]
         frame = frame.assign(**{label: file.labels}) if labelled else frame
-        y, more = conditions.conditions_of_file(frame, file.path, codec.columns, y_train)
+        y, more = conditions.conditions_of_file(
+            frame, shown_path(file.path), codec.columns, y_train
+        )
         values = codec.rules.values(frame) if codec.rules else None
         return Encoded(x, mask, y, strange, [*notes, *more], values)
 
     def codec_for(self, source, codec, config):
         marks = config.missing or (), config.keep or ()
-        columns = kinds.with_marks(codec.columns, *marks) if any(marks) else codec.columns
-        columns, notes = encoding.in_own_style(source.file.frame, columns)
-        return (codec if columns == codec.columns else replace(codec, columns=columns)), notes
+        columns, notes = codec.columns, []
+        if any(marks):
+            notes = declared.notes_on_unfound(source.file.frame, *marks, columns)
+            columns = declared.with_marks(columns, *marks)
+        columns, more = encoding.in_own_style(source.file.frame, columns)
+        codec = codec if columns == codec.columns else replace(codec, columns=columns)
+        return codec, [*notes, *more]
 
     # Describe
 
@@ -214,7 +223,7 @@ class Tables(Form):
     def refuse_scoring(self, source, names):
         for name in names:
             if name in source.file.frame:
-                raise UserError(f"{source.path} has a column named {name!r} already; rename it")
+                raise UserError(has_already(source, name))
 
     def explain(self, scorer, source, encoded, chosen, typical):
         from parts.forms.tables import explanations
@@ -229,7 +238,7 @@ class Tables(Form):
     def write_scores(self, source, codec, scored, outputs, fitted):
         (out,), file = outputs, source.file
         table_files.write(file.frame.assign(**scored), out, file, codec.columns)
-        return [f"Wrote {out}"]
+        return [f"Wrote {shown_path(out, output=True)}"]
 
     # Fill
 
@@ -248,7 +257,7 @@ class Tables(Form):
         for column in codec.modelled if interval else ():
             for name in (f"{column.name}_{word}" for word in samples.SURE[bool(column.levels)]):
                 if name in source.file.frame:
-                    raise UserError(f"{source.path} has a column named {name!r} already; rename it")
+                    raise UserError(has_already(source, name))
 
     def holes(self, source, codec):
         frame = answers.expanded(source.file.frame, codec.columns)
@@ -281,7 +290,7 @@ class Tables(Form):
             if filled.bounds is not None and i == 0:
                 samples.add_bounds(frame, source.file.frame, codec.modelled, holes, todo, filled)
             table_files.write(frame, path, source.file, codec.columns)
-        return [f"Wrote {path}" for path in outputs]
+        return [f"Wrote {shown_path(path, output=True)}" for path in outputs]
 
     # Generate
 
@@ -307,6 +316,11 @@ class Tables(Form):
         frame = answers.folded(frame.assign(**given), codec.columns)
         has_header = not fitted.config.data.no_header  # rows are written like those of the data
         return [samples.write(frame, codec.columns, out, has_header)]
+
+
+def has_already(source, name):
+    """The error for a file that has the name of a new column."""
+    return f"{shown_path(source.path)} has a column named {name!r} already; rename it"
 
 
 def frame_of(source):

@@ -1,6 +1,7 @@
 """Infer the kinds of the columns of a table, and fit their scaling to the training cells."""
 
 import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.files import read_json
 from parts.forms import cells
-from parts.forms.tables import answers
+from parts.forms.tables import answers, declared
 from parts.forms.tables.orders import known_order
 from parts.forms.units import DISCRETE, KNEE, Column, modelled, standardize
 
@@ -66,6 +67,10 @@ LONG_DIGITS = 9  # fewest of the numbers that are identifiers for their length
 # a column of at least SPIKE_VALUES different ones; what most cells hold has to look like a mark.
 SPIKE_STEPS, SPIKE_NEAR, SPIKE_CELLS, SPIKE_SHARE, SPIKE_VALUES = 3, 10, 3, 0.002, 20
 MOST_SPIKES = 2
+# In a column of these, and of cells that are empty, an empty cell says no; both are no accidents.
+TICKS = {"x", "[x]", "(x)", "✓", "✔", "☑", "☒", "✗", "✘", "checked", "ticked", "selected"}
+TICKS |= {"yes", "y", "true", "ja", "j", "oui", "sí", "si", "sim", "wahr"}
+CHECKED_SHARE = 0.02
 MOST_WORDS = 2  # different words among numbers that are marks of missing cells
 # Numbers that programs write where nothing was measured, beside rows of nines and negative numbers;
 # as days, 0 is 1970-01-01 and -25567 is 1900-01-01.
@@ -84,7 +89,7 @@ def fit(frame, specs=None, missing=(), keep=()):
     if unknown := sorted(set(specs) - set(frame.columns)):
         names = ", ".join(map(str, frame.columns[:20]))
         raise UserError(f"a kind is given for {unknown[0]!r}, but the columns are {names}")
-    marks = marks_of(frame, specs, missing, keep)
+    marks, asked = marks_of(frame, specs, missing, keep)
     hints = hints_of(frame, marks)
     columns = []
     for name in frame.columns:
@@ -93,9 +98,10 @@ def fit(frame, specs=None, missing=(), keep=()):
         if spec is None:
             several = several_answers(name, frame[name], marks[name] or cells.MISSING)
         if several is not None:
-            columns += answers.columns_of(name, *several, marks[name], len(frame))
+            made = answers.columns_of(name, *several, marks[name], len(frame))
+            columns += [replace(column, asked=asked[name]) for column in made]
         else:
-            columns.append(fit_column(name, frame[name], spec, marks[name], hints))
+            columns.append(fit_column(name, frame[name], spec, marks[name], hints, asked[name]))
     if all(column.kind == "ignore" for column in columns):
         reasons = "; ".join(f"{c.name!r}: {c.why}" for c in columns[:3])
         raise UserError(
@@ -118,45 +124,30 @@ def several_answers(name, series, marks):
 
 
 def marks_of(frame, specs, missing=(), keep=()):
-    """The marks of missing cells of each column, a dict of lists in lower case, None: the usual.
+    """The marks of missing cells of each column, and those of which the user says what they are:
+    two dicts of lists in lower case, in the first None for the usual marks.
 
     Levels that the user gives are cells. NA, None and nil are answers of a column of text with few
     of them, unless a column of numbers shows that the file marks missing cells so.
     """
-    own = marks_given(frame.columns, missing, keep)
+    own = declared.marks_given(frame.columns, missing, keep)
     words = {name: set(map(str.lower, cells.counts(frame[name], cells.WORDS))) for name in frame}
     # A word in a column of numbers marks missing cells, there and in the other columns.
     kept_words = {name: holds_words(frame[name]) if words[name] else None for name in frame}
     marking = set().union(*(words[name] for name in frame if kept_words[name] == "numbers"))
-    found = {}
+    found, asked = {}, {}
     for name in frame.columns:
         added, kept = own[name]
         spec = specs.get(name)
         if isinstance(spec, dict):
             kept = kept | {str(level).strip().lower() for level in spec.get("levels") or ()}
+        asked[name] = sorted(added | kept)
         if kept_words[name] == "answers":
             kept = kept | (words[name] - marking - added)
         marks = [mark for mark in cells.MISSING if mark not in kept - added]
         marks += sorted(added - set(marks))
         found[name] = None if marks == list(cells.MISSING) else marks
-    return found
-
-
-def marks_given(names, missing, keep):
-    """The marks in --missing and in --keep for each column, two sets in lower case."""
-    found = {name: (set(), set()) for name in names}
-    for place, flag, given in ((0, "--missing", missing), (1, "--keep", keep)):
-        for text in given or ():
-            name, equals, mark = text.partition("=")
-            if equals and name in found:
-                found[name][place].add(mark.strip().lower())
-            elif equals and name:
-                shown = ", ".join(map(str, names[:20]))
-                raise UserError(f"{flag} {text}: no column is named {name!r}, they are {shown}")
-            else:
-                for marks in found.values():
-                    marks[place].add(text.strip().lower())
-    return found
+    return found, asked
 
 
 def holds_words(series):
@@ -167,19 +158,6 @@ def holds_words(series):
     others = series[~cells.missing(series)].str.strip()
     few = 1 <= others.nunique() <= min(MAX_LEVELS, len(others) / 5)
     return "answers" if few else ""
-
-
-def with_marks(columns, missing, keep):
-    """The Columns of a run with further marks of missing cells, and with marks that are cells."""
-    own = marks_given([column.name for column in columns], missing, keep)
-    found = []
-    for column in columns:
-        added, kept = own[column.name]
-        marks = [mark for mark in column.own_marks if mark not in kept - added]
-        marks += sorted(added - set(marks))
-        same = marks == list(column.own_marks)
-        found.append(column if same else replace(column, marks=marks))
-    return found
 
 
 def hints_of(frame, marks):
@@ -201,17 +179,22 @@ def hints_of(frame, marks):
 # The kind of a column
 
 
-def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
+def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS, asked=()):
     """Fit one Column to its training cells; `spec` is a kind, a dict or None.
 
-    `marks` are those of missing cells in lower case, None for the usual ones.
+    `marks` are those of missing cells in lower case, None for the usual ones, and `asked` those of
+    which the user says what they are.
     """
     spec = spec if isinstance(spec, dict) else {"kind": spec}
     kind, levels = spec.get("kind"), spec.get("levels")
     if kind == "ignore":
         return Column(name, kind="ignore", why="as asked")
-    blank = Column(name, kind="ignore", marks=marks)
+    blank = Column(name, kind="ignore", marks=marks, asked=list(asked))
     gone = blank.missing(series)
+    is_cell = blank.empty_is_cell or is_check_box(series, gone, kind, blank)
+    if is_cell and cells.is_text(series):
+        series = series.fillna("")
+        gone = gone & ~cells.missing(series, ())
     if levels is not None and kind not in DISCRETE:
         raise UserError(f"column {name!r}: levels are for {', '.join(DISCRETE)}, not {kind!r}")
     nested = cells.is_text(series) and series.str.startswith(cells.NESTED).any()
@@ -221,13 +204,23 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
             raise UserError(f"column {name!r} is {why}, so it cannot be {kind!r}")
         return replace(blank, why=why)
     reading = cells.reading_of(series, str(name), blank.own_marks, hints)
+    if is_cell:
+        if kind in NUMBERS or is_many_numbers(reading):
+            raise UserError(
+                f"--keep {name}=: the column holds numbers, and an empty cell is none; expected "
+                "a column of few answers"
+            )
+        reading = None
+    elif reading is not None and "duration" in reading.style:
+        reading = replace(reading, style=reading.style | {"example": example_of(reading, series)})
     seen = series[~gone]
     n_seen = len(seen)
     is_number = reading is not None and is_read(reading, series, n_seen, kind)
     if not is_number and reading is not None and kind is None:
         words = words_among_numbers(reading, series, gone)
-        if words:  # such as n.v. in one cell of ten: a mark of missing cells
-            return fit_column(name, series, spec, [*blank.own_marks, *words], hints)
+        # Such as n.v. in one cell of ten: a mark of missing cells.
+        if words and not set(words) & set(blank.asked):
+            return fit_column(name, series, spec, [*blank.own_marks, *words], hints, asked)
     if is_number and kind is None and (reading.sides != 0).sum() > n_seen / 2:
         is_number = False  # such as <18, 18-65, >65: ranges
     may_be_codes = is_number and kind not in NUMBERS and not reading.style.get("decimals")
@@ -235,7 +228,7 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
         is_number, reading = False, None
     column = replace(blank, n_seen=n_seen)
     if not is_number:
-        return fit_text(column, seen, kind, levels, reading)
+        return told_of_empty(fit_text(column, seen, kind, levels, reading), gone)
     values = reading.values
     known = values[~np.isnan(values)]
     column = replace(column, style=reading.style, n_unread=n_seen - len(known))
@@ -254,7 +247,7 @@ def fit_column(name, series, spec=None, marks=None, hints=cells.NO_HINTS):
         kind, why = infer(str(name), values[~gone], found, counts, column)
         if kind == "ignore":
             constant = [str(seen.iloc[0]).strip()] if len(found) == 1 else []
-            return replace(column, kind="ignore", why=why, levels=constant)
+            return told_of_empty(replace(column, kind="ignore", why=why, levels=constant), gone)
     if kind in DISCRETE and (reading.sides != 0).any():  # 10+ is a level beside 10
         return fit_text(replace(blank, n_seen=n_seen), seen, spec.get("kind"), levels, reading)
     if kind in DISCRETE:
@@ -292,6 +285,47 @@ def words_among_numbers(reading, series, gone):
     return [] if any(re.search(r"^[^#].*\d|^\d", word) for word in words) else words
 
 
+def is_many_numbers(reading):
+    """Whether a reading of a column takes most cells for numbers, of which there are many."""
+    if reading is None or reading.share < cells.MOSTLY:
+        return False
+    return len(np.unique(reading.values[~np.isnan(reading.values)])) > MAX_RANK
+
+
+def is_check_box(series, gone, kind, column):
+    """Whether an empty cell of a column says no: the others hold a tick, such as x.
+
+    Where the user says that a column of one value is binary, any value is a tick.
+    """
+    if "" in column.asked or not cells.is_text(series) or kind not in (None, "binary"):
+        return False
+    ticks = series[~gone].str.strip().unique()
+    is_tick = len(ticks) == 1 and (kind == "binary" or ticks[0].lower() in TICKS)
+    return bool(is_tick and (kind == "binary" or are_both_common(~gone)))
+
+
+def are_both_common(filled):
+    """Whether neither the cells that are filled, True in [N], nor the others are accidents."""
+    fewest = max(CODE_CELLS, CHECKED_SHARE * len(filled))
+    return min(filled.sum(), (~filled).sum()) >= fewest
+
+
+def told_of_empty(column, gone):
+    """The Column; where it has one value and many empty cells, its reason says what to do if an
+    empty cell says no.
+    """
+    if column.why != "constant" or not are_both_common(~gone):
+        return column
+    flag = shlex.quote(f"{column.name}=")
+    why = f"always {column.levels[0]!r} or empty; if empty says no: --keep {flag}"
+    return replace(column, why=why)
+
+
+def example_of(reading, series):
+    """A cell that a reading of a column takes for a number."""
+    return str(series.iloc[int(np.flatnonzero(~np.isnan(reading.values))[0])]).strip()
+
+
 def limits_of(reading):
     """The limit below which and that above which most censored cells of a column lie."""
     found = {}
@@ -319,7 +353,7 @@ def fit_text(column, seen, kind, levels, reading):
     found = text.unique().astype(object)
     found = np.sort(found) if len(found) <= 10 * MAX_LEVELS else found  # more are no levels
     almost = ""
-    if reading is not None and reading.share >= cells.AT_LEAST:
+    if reading is not None and may_be_numbers(name, reading):
         like = replace(column, style=reading.style).describe_cells()
         almost = f"{100 * reading.share:.0f} % look like {like}: --kind {name}=real"
     if levels is None and kind in (None, "ordinal") and (order := known_order(found)):
@@ -347,6 +381,14 @@ def fit_text(column, seen, kind, levels, reading):
         f"column {name!r} holds text such as {str(found[0])[:40]!r}, so it cannot be {kind!r}; "
         f"expected categorical, binary, ordinal or ignore{shown}"
     )
+
+
+def may_be_numbers(name, reading):
+    """Whether to say that text looks like numbers: many do, and they are no names of things."""
+    if reading.share < cells.AT_LEAST or IDENTIFIER.search(str(name)) or CODE.search(str(name)):
+        return False
+    values = reading.values[~np.isnan(reading.values)]
+    return len(np.unique(values)) > MAX_RANK
 
 
 def are_codes(name, seen):

@@ -87,7 +87,7 @@ class Relation:
         if self.kind == "function":
             return f"{others[0]} -> {first}"
         if self.kind == "empty":
-            where = f"= {' or '.join(self.levels)}" if self.levels else "is empty"
+            where = f"= {' or '.join(self.levels)}" if any(self.levels) else "is empty"
             return f"{first} is empty {'exactly ' if self.only else ''}where {others[0]} {where}"
         return f"{first} = {self.expression}"
 

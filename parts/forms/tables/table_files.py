@@ -48,10 +48,11 @@ def read(path, config=None):
     file = parse(path, READERS, config or DataConfig())
     n_rows, n_columns = file.frame.shape
     if not n_rows and file.as_written.get("header"):
-        raise UserError(f"{path} has a header but no rows")
+        raise UserError(f"{files.shown_path(path)} has a header but no rows")
     if not n_rows or not n_columns:
         raise UserError(
-            f"{path}: {n_rows} rows and {n_columns} columns, expected at least one of each"
+            f"{files.shown_path(path)}: {n_rows} rows and {n_columns} columns, expected at least "
+            "one of each"
         )
     return file
 
@@ -71,7 +72,8 @@ def parse(path, readers, *options):
     """Read a path by the reader of its ending; errors of the reader become a UserError."""
     refuse_unreadable(path, readers)
     path = Path(path)
-    with stage(f"{path} cannot be read as {ending(path)}"), warnings.catch_warnings():
+    form = "text" if str(path) == STANDARD else ending(path)
+    with stage(f"{files.shown_path(path)} cannot be read as {form}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries warn of what is refused or read all the same
         return readers[ending(path)](path, *options)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parts.errors import UserError
+from parts.files import shown_path
 from parts.forms.tables import encodings, headers, streams
 from parts.forms.tables.grid import BLANKS, COMMENTS, Grid, delimiter_of
 from parts.forms.tables.layout import Lines, Table
@@ -42,7 +43,7 @@ def read(path, ending, config):
     """The cells of a text file as an Arrow table, its Text, its header or None, and notes."""
     import pyarrow as pa
 
-    content = streams.read_bytes(path)
+    content, path = streams.read_bytes(path), shown_path(path)
     content, encoding, notes = encodings.decode(
         content, path, config.encoding, config.other_encoding
     )
