@@ -12,6 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -27,6 +30,7 @@ PRINTED_COMMANDS = (
     "python plot_results.py",
     "python data.py --example survey.csv",
     "python data.py --data survey.csv",
+    "python data.py --data lab.csv",
     "python detect.py survey.csv --labels odd",
     "python impute.py survey.csv --kind odd=ignore --check",
     "python train.py --data survey.csv --kind odd=ignore --run survey",
@@ -40,6 +44,28 @@ PRINTED_COMMANDS = (
     "python train.py --data sprites --epochs 20 --run shapes",
     "python evaluate.py --run shapes --factors",
 )
+
+
+def write_lab(path, n=400):
+    """A sheet of a laboratory, in which cells are missing in several ways."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(18, 95, n)
+    crp = np.exp(rng.normal(age / 80, 1.2))
+    frame = pd.DataFrame(
+        {
+            "patient": [f"P{i:04d}" for i in range(n)],
+            "age": age,
+            "crp": ["<0.5" if value < 0.5 else f"{value:.1f}" for value in crp],
+            "hb": [f"{value:.1f} g/dL" for value in rng.normal(13.5, 1.2, n)],
+            "temp": [f"{value:.1f}" for value in rng.normal(37.2, 0.6, n)],
+            "smoker": np.where(rng.random(n) < 0.3, "x", ""),
+            "signs": rng.choice(["cough", "fever", "cough;fever", "pain", "fever;pain"], n),
+            "seen": [f"{1 + i % 28}.{1 + i // 28 % 12}.2024" for i in range(n)],
+        }
+    )
+    frame.loc[rng.random(n) < 0.05, "hb"] = "n.d."
+    frame.loc[rng.random(n) < 0.05, "temp"] = "-999"
+    frame.to_csv(path, index=False)
 
 
 def printed(command, folder):
@@ -60,6 +86,7 @@ def main(argv=None):
     parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         lines = {}
+        write_lab(Path(name) / "lab.csv")
         for command in PRINTED_COMMANDS:
             lines[command] = printed(command, Path(name))
             print(f"{command}: {len(lines[command])} lines")

@@ -565,6 +565,7 @@ TABLES = {
     "example": ("survey.json", example),
     "comparison": (" ".join(f"{name}.json" for name in MANY), comparison),
     "print_data": page_output("python data.py --data survey.csv", first=17),
+    "print_lab": page_output("python data.py --data lab.csv", first=17, last=6),
     "print_detect": page_output("python detect.py survey.csv --labels odd", first=0, last=21),
     "print_impute": page_output(
         "python impute.py survey.csv --kind odd=ignore --check", first=0, last=17

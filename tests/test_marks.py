@@ -197,7 +197,7 @@ def test_an_empty_cell_beside_ticks_says_no(tick):
     assert x[:3, 0].tolist() == [1, 0, 0]
     assert mask[:, 0].all()
     assert found["box"].text(x[:3, 0]) == [tick, "", ""]
-    assert found["box"].describe() == f"(empty), {tick}"
+    assert found["box"].describe() == f"empty, {tick}"
     assert notes[1] == (
         f"an empty cell is taken as an answer, beside {tick!r}, in box, gone; if it is missing: "
         "--missing NAME="

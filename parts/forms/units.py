@@ -245,7 +245,8 @@ class Column:
         scaled = {"asinh": ", robustly scaled", "log": ", in logarithms"}
         ends = {"below": self.below, "above": self.above}
         limits = [self.style[name] for name, end in ends.items() if end is not None]
-        words = f", limits {' and '.join(limits)}" if limits else ""
+        limit = "limits" if len(limits) > 1 else "limit"
+        words = f", {limit} {' and '.join(limits)}" if limits else ""
         return self.describe_cells() + scaled.get(self.curve, "") + words
 
     def describe_cells(self):
@@ -264,7 +265,7 @@ class Column:
 
 def shown_cell(cell):
     """A cell in words: what is empty has to be seen."""
-    return cell or "(empty)"
+    return cell or "empty"
 
 
 def modelled(columns):
