@@ -67,7 +67,8 @@ class Data:
         lines += [f"Note: {note}" for note in self.notes]
         if constant:
             lines.append(
-                f"{constant} columns are constant over the training rows: they carry no information"
+                f"{counted(constant, 'column')} {'is' if constant == 1 else 'are'} constant over "
+                "the training rows, and of no use"
             )
         return "\n".join(lines)
 
@@ -125,8 +126,9 @@ def split_rows(n, config, n_official=None, copies=None):
     n_test = n_official if official else int(np.ceil(n * config.test_fraction))
     n_val = int(np.ceil((n - n_test) * config.val_fraction))
     if n - n_test - n_val < 2:
+        counted_rows = "1 row leaves" if n == 1 else f"{n} rows leave"
         raise UserError(
-            f"{n} rows leave {max(0, n - n_test - n_val)} to train on, expected at least 2; "
+            f"{counted_rows} {max(0, n - n_test - n_val)} to train on, expected at least 2; "
             "give more rows, or smaller --test-fraction and --val-fraction"
         )
     every = np.arange(n)

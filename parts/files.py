@@ -207,6 +207,11 @@ def shown_path(path, output=False):
     return words if str(path) == STANDARD else str(path)
 
 
+def wrote(path):
+    """A line that says where an output is."""
+    return "Wrote to standard output" if str(path) == STANDARD else f"Wrote {path}"
+
+
 def ending(path):
     """The ending of a path in lower case: `.csv`, `.csv.gz`, or `-` for standard input or output.
 

@@ -117,7 +117,10 @@ def test_answers_are_given_as_a_cell_holds_them():
     assert there == {"email": 1, "phone": 0, "shop": 0, "web": 1}
     assert given == {"channels": "email;web"}
     for text, said in (
-        ("channels=email;fax", "'fax' is no answer, expected one or several of email, phone, sho"),
+        (
+            "channels=email;fax",
+            "'fax' is no answer, expected one or several of email, phone, shop, ",
+        ),
         ("channels=", "'' is no answer"),
         ("channels=web,channels=shop", "'channels' is given twice"),
         ("channels: web=yes,channels=shop", "'channels' is given twice"),

@@ -130,7 +130,7 @@ FLAGS = [
     ("train --val-fraction 1", "--val-fraction: '1'"),
     ("train --test-fraction 0.9999", "1000 rows leave 0"),
     ("train --val-fraction 0.9999", "1000 rows leave 0"),
-    ("train --n-rows 1", "1 rows leave 0"),
+    ("train --n-rows 1", "1 row leaves 0"),
     ("train --n-rows 0", "--n-rows: '0'"),
     ("train --n-columns 0", "--n-columns: '0'"),
     ("train --n-informative 21", "--n-informative 21"),
@@ -297,7 +297,7 @@ FILES = [
     ("more_first.csv", "a,b\n1,2,3\n" + ROWS, "more_first.csv"),
     ("more_all.csv", "a,b\n" + ROWS.replace("\n", ",9\n"), "more_all.csv"),
     ("hole_first.csv", "1,,3\n" + "4,5,6\n" * 20, "'1,,3', which looks like a row"),
-    ("one_row.csv", "a,b\n1,2\n", "1 rows leave 0"),
+    ("one_row.csv", "a,b\n1,2\n", "1 row leaves 0"),
     ("two_rows.csv", "a,b\n1,2\n3,4\n", "2 rows leave 0"),
     ("quote.csv", 'a,b\n1,"2\n' + ROWS, "quote.csv"),
     ("garbage.csv", np.random.default_rng(0).bytes(3000), "garbage.csv"),
@@ -363,7 +363,7 @@ FILES = [
     ("identifiers.csv", "id\n" + "".join(f"u{i}\n" for i in range(40)), "every cell is different"),
     ("numbered.csv", "n\n" + "".join(f"{i}\n" for i in range(99)), "numbered without gaps"),
 ]
-TOO_FEW = ("1 rows leave 0", "2 rows leave 0")
+TOO_FEW = ("1 row leaves 0", "2 rows leave 0")
 
 
 @pytest.mark.parametrize(("name", "content", "fragment"), FILES, ids=[f[0] for f in FILES])

@@ -58,7 +58,10 @@ def test_a_limit_inside_the_range_is_unknown_and_odd(cell):
     assert mask[:, 0].tolist() == [1, 0]
     assert odd[0].rows.tolist() == [1]
     assert odd[0].nats == pytest.approx(np.log(401))
-    assert f"such as '{cell}' in row 2, which is a limit that the training rows" in notes[-1]
+    assert (
+        f"1 cell taken as missing: '{cell}' in row 2, which is a limit that the training rows"
+        in notes[-1]
+    )
 
 
 def test_a_limit_where_training_had_none_is_unknown():

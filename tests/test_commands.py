@@ -470,7 +470,7 @@ def test_data_describes_a_table(tmp_path, call):
     rows = (f"{150 + i * i % 37},{50 + i % 7},x{i},{'ab'[i % 2]}\n" for i in range(40))
     table.write_text("height,weight,name,side\n" + "".join(rows))
     out = call("data", "--data", table).out
-    assert "3 columns; rows: 28 train, 4 held out, 8 test" in out
+    assert "4 columns, of which 3 are modelled; rows: 28 train, 4 held out, 8 test" in out
     assert re.search(r"^  height +real +whole numbers", out, re.M)
     assert re.search(r"^  side +binary +a, b$", out, re.M)
     assert "Kept but not modelled: name (an identifier or free text" in out

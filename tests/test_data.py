@@ -509,7 +509,7 @@ def test_describe_counts_constant_columns(tmp_path):
     x[:, 1] = 0.1
     text = load(save_npz(tmp_path / "t.npz", x)).describe()
     assert "3 columns; rows: 21 train, 3 held out, 6 test" in text
-    assert "1 columns are constant" in text
+    assert "1 column is constant" in text
 
 
 # Factors

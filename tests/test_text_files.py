@@ -421,7 +421,7 @@ def test_standard_input_and_output(folder, script):
     before = content.decode("cp1252").splitlines()
     assert [i for i, pair in enumerate(zip(before, table, strict=True)) if len({*pair}) > 1] == [2]
     assert b"Filled 1 cell in" in done.stderr
-    assert done.stderr.splitlines()[-2] == b"Wrote standard output"
+    assert done.stderr.splitlines()[-2] == b"Wrote to standard output"
     assert {path.name for path in Path().iterdir()} == {"t.csv", "bare.csv", "runs"}
 
 

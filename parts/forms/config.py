@@ -110,7 +110,10 @@ class DataConfig:
         metavar="MARK",
     )
     keep: list | None = option(
-        None, "a usual mark that is a cell here, or NAME=MARK", append=True, metavar="MARK"
+        None,
+        "a usual mark that is an answer here, or NAME=MARK; NAME= for the empty cell of a column",
+        append=True,
+        metavar="MARK",
     )
     other_encoding: str | None = None  # that of the run's own file: if a file is not in UTF-8
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind

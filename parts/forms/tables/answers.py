@@ -128,7 +128,8 @@ def given(pair, cell, columns):
     wanted = [part for part in parts_of(cell, separator) if part]
     unknown = [part for part in wanted if part not in known]
     if unknown or not (wanted or columns[0].empty_is_cell):
-        shown = f"expected one or several of {', '.join(known)} with {separator.strip()} between"
+        example = f"{columns[0].part_of[0]}={separator.join(known[:2])}"
+        shown = f"expected one or several of {', '.join(known)}, as in {example!r}"
         raise UserError(f"--given {pair!r}: {(unknown or [cell])[0]!r} is no answer, {shown}")
     codes = [columns[0].levels.index(YES if answer in wanted else NO) for answer in known]
     return codes, separator.join(answer for answer in known if answer in wanted)

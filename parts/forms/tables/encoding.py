@@ -217,11 +217,15 @@ def notes_on_rows(source, empty):
     if empty.any():
         some = ", ".join(str(row + 1) for row in np.flatnonzero(empty)[:N_SHOWN])
         more = ", ..." if empty.sum() > N_SHOWN else ""
-        notes.append(f"{empty.sum()} rows without a cell stay as they are: {some}{more}")
+        left = "1 row without a cell stays as it is"
+        if empty.sum() > 1:
+            left = f"{empty.sum()} rows without a cell stay as they are"
+        notes.append(f"{left}: {some}{more}")
     if source.copies is not None:
         n = len(empty) - len(np.unique(source.copies)) - max(0, int(empty.sum()) - 1)
         if n > 0:
-            notes.append(f"{n} rows are copies of other rows; copies stay on one side of a split")
+            are = "1 row is a copy of another" if n == 1 else f"{n} rows are copies of other rows"
+            notes.append(f"{are}; copies stay on one side of a split")
     return notes
 
 

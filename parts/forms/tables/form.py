@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import STANDARD, as_argument, ending, output_of, shown_path
+from parts.files import STANDARD, as_argument, ending, output_of, shown_path, wrote
 from parts.forms import arrays, conditions, scaling, units
 from parts.forms.base import Encoded, Form, Source, Split
 from parts.forms.tables import (
@@ -238,7 +238,7 @@ class Tables(Form):
     def write_scores(self, source, codec, scored, outputs, fitted):
         (out,), file = outputs, source.file
         table_files.write(file.frame.assign(**scored), out, file, codec.columns)
-        return [f"Wrote {shown_path(out, output=True)}"]
+        return [wrote(out)]
 
     # Fill
 
@@ -290,7 +290,7 @@ class Tables(Form):
             if filled.bounds is not None and i == 0:
                 samples.add_bounds(frame, source.file.frame, codec.modelled, holes, todo, filled)
             table_files.write(frame, path, source.file, codec.columns)
-        return [f"Wrote {shown_path(path, output=True)}" for path in outputs]
+        return [wrote(path) for path in outputs]
 
     # Generate
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import ending, shown_path
+from parts.files import ending, wrote
 from parts.forms import arrays, conditions, units
 from parts.forms.tables import table_files
 from parts.model.limits import AT_LIMIT
@@ -87,8 +87,7 @@ def write(frame, columns, out, has_header=True):
     like = table_files.File(out, frame.iloc[:0], as_written=as_written)
     table_files.write(frame, out, like, columns)
     named = " and y" if others else ""
-    written = shown_path(out, output=True)
-    return f"Wrote {written}: {len(frame)} rows, {len(frame.columns)} columns{named}"
+    return f"{wrote(out)}: {len(frame)} rows, {len(frame.columns)} columns{named}"
 
 
 def with_cells(frame, columns, holes, todo, values):
