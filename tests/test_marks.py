@@ -226,3 +226,14 @@ def test_an_empty_cell_is_no_number(options):
 def test_an_empty_mark_needs_a_column():
     with pytest.raises(UserError, match="--keep '': an empty mark is the empty cell"):
         fit(table(x=NUMBERS, y=NUMBERS), keep=[""])
+
+
+def test_an_empty_cell_is_to_a_run_what_it_was_in_training():
+    columns = kinds.fit(table(box=boxes(), word=["a", "b", ""] * 30))
+    assert len(declared.with_marks(columns, ["word="], ["box="])) == 2
+    for flags, said in (
+        ((["box="], []), "--missing box=: to the run an empty cell of 'box' is an answer; train"),
+        (([], ["word="]), "--keep word=: to the run an empty cell of 'word' is missing; train"),
+    ):
+        with pytest.raises(UserError, match=said):
+            declared.with_marks(columns, *flags)

@@ -52,12 +52,26 @@ def with_marks(columns, missing, keep):
     found = []
     for column in columns:
         added, kept = own[column.part_of[0] if column.part_of else column.name]
+        refuse_other_use(column, added, kept)
         marks = [mark for mark in column.own_marks if mark not in kept - added]
         marks += sorted(added - set(marks))
         asked = sorted({*column.asked, *added, *kept})
         marks = column.marks if marks == list(column.own_marks) else marks
         found.append(replace(column, marks=marks, asked=asked))
     return found
+
+
+def refuse_other_use(column, added, kept):
+    """Raise UserError if an empty cell, which is an answer or none to a run, is to be the other."""
+    flag = next((flag for flag, marks in zip(FLAGS, (added, kept), strict=True) if "" in marks), "")
+    is_answer = "" in column.levels
+    splits = column.part_of or column.kind == "ignore"
+    if flag and not splits and is_answer == (flag == "--missing"):
+        taken = "an answer" if is_answer else "missing"
+        raise UserError(
+            f"{flag} {column.name}=: to the run an empty cell of {column.name!r} is {taken}; train "
+            "another run with this flag"
+        )
 
 
 def notes_on_unfound(frame, missing, keep, columns=()):

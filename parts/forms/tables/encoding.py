@@ -59,7 +59,7 @@ def encode(frame, columns, dtype=np.float32):
         there = ~np.isnan(values)
         mask[:, j] = there
         x[there, j] = np.clip(values[there], -FARTHEST, FARTHEST)
-        for mark, count in cells.counts(series, column.own_marks).items():
+        for mark, count in cells.counts(series, filter(None, column.own_marks)).items():
             is_asked = mark.lower() in column.asked
             marks[is_asked].setdefault(mark, {})[column.name] = count
     odd += changed_constants(frame, columns)
