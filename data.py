@@ -74,8 +74,12 @@ class Data:
 
 
 def columns_in_words(codec):
-    """How many columns the data have; and how many of them the model sees, if it sees not all."""
-    n_columns = sum(not column.part_of for column in codec.columns)
+    """How many columns the data have; and how many of them the model sees, if it sees not all.
+
+    Labels are no column.
+    """
+    labels = [c for c in codec.conditions if c.name == conditions.LABEL]
+    n_columns = sum(not column.part_of for column in codec.columns) - len(labels)
     seen = {column.part_of[0] if column.part_of else column.name for column in codec.modelled}
     less = f", of which {len(seen)} are modelled" if len(seen) != n_columns else ""
     return counted(n_columns, "column") + less
