@@ -150,7 +150,7 @@ def test_holes_in_columns_that_are_not_modelled_stay(filled):
     found = filled(frame)
     assert (found["id"] == frame["id"]).all()
     assert (found["note"] == "").all()
-    assert "Filled 1 cells in 1 of 30 rows; 5 in columns that are not modelled" in filled.out
+    assert "Filled 1 cell in 1 of 30 rows; 5 in columns that are not modelled" in filled.out
 
 
 def test_cells_that_the_run_cannot_read_stay_and_are_not_filled(filled):
@@ -162,7 +162,7 @@ def test_cells_that_the_run_cannot_read_stay_and_are_not_filled(filled):
     assert found["job"][0] == "wizard"
     assert found["b"][1] == "about 2"
     assert found["visits"][2] == "-4"
-    assert "Filled 1 cells in 1 of 20 rows" in filled.out
+    assert "Filled 1 cell in 1 of 20 rows" in filled.out
     assert "'wizard' in row 1, which is no level of the training rows" in filled.out
     # To the model they are missing: what is filled beside them is the same.
     assert found["a"][0] == filled(frame.assign(job=frame["job"].replace("wizard", "")))["a"][0]
