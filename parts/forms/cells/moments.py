@@ -1,7 +1,7 @@
 """Dates, times of day, durations and epochs as people write them; all are numbers of days.
 
 A style is a dict with one of these keys:
-    date      a format of strptime; numbers are days since 1970-01-01
+    date      a format of strptime, or with %q for quarters; numbers are days since 1970-01-01
     clock     a format of strptime; numbers are days from `cut` to `cut` + 1, see `unrolled`
     duration  a key of DURATIONS
     epoch     s, ms, us or ns since 1970-01-01; decimals as in numerals.py
@@ -11,7 +11,10 @@ and, with a date or a clock:
     century   the first of the hundred years that two digits stand for
     digits    of a fraction of a second
     half      how PM is written, where that is not PM
+    language  of these names, where that is not English
     case      "upper" or "lower": how names of months and weekdays are written
+    months    how the column spells single months, a dict of "1" to "12", where it is unusual
+    first     True: the first day of a month is written 1er
     unpadded, short_hour   True: days and months, or hours, are written without a leading 0
 and, with a duration:
     digits    of a fraction of a second
@@ -34,6 +37,7 @@ N_WRITTEN = 50  # cells that tell how a style is written
 # First and last day that every date format can write, in the years 1 and 9999.
 DAYS = (-719_162, 2_932_896)
 DURATION_NAME = re.compile(r"(?i:durat|elapsed|length|lap|split|runtime|took|spent|pace)")
+NEAREST = 0.45  # of 31, 92 or 7 days: half of the shortest month or quarter, or of a week
 MOST = 0.95  # share of numbers that must be moments
 
 # Numbers that count from 1970
@@ -105,7 +109,10 @@ def completed(style, sample, last_year=None):
         found |= durations.words_of(sample)
     elif "duration" in style and not any(part.get("S") for part in parts):
         found["seconds"] = False
-    return found | way_of(found, sample[:N_WRITTEN])
+    found |= way_of(found, sample[:N_WRITTEN])
+    if months := dates.unusual_months(found, [part["b"] for part in parts if part.get("b")]):
+        found["months"] = months
+    return found
 
 
 def way_of(style, sample):
@@ -115,6 +122,8 @@ def way_of(style, sample):
         options = {"padded": (True,), "zeros": (True,)}
     elif any(directive in (style.get("date") or "") for directive in ("%b", "%B", "%a", "%A")):
         options["case"] = ("upper", "lower")
+    if style.get("language") == "fr":
+        options["first"] = (True,)
     choices = [[{}, *({key: value} for value in values)] for key, values in options.items()]
     values = read(as_text(sample), style)
     best, most = {}, -1
@@ -170,7 +179,7 @@ def read(text, style):
         return durations.read(text, kind)
     if form := style.get("clock"):
         return dates.unrolled(dates.read_clock(text, form), style.get("cut", 0.0))
-    days = dates.read(text, pattern_of_style(style))
+    days = dates.read(text, pattern_of_style(style), style.get("language", "en"))
     if zone := style.get("zone"):
         days = days + dates.offset(zone)
     if first := style.get("century"):
@@ -184,7 +193,7 @@ def pattern_of_style(style):
         return durations.DURATIONS[kind]
     if style.get("mixed"):
         return dates.ISO_8601
-    return dates.pattern_of(style.get("clock") or style["date"])
+    return dates.pattern_of(style.get("clock") or style["date"], style.get("language", "en"))
 
 
 # Write
@@ -197,8 +206,13 @@ def texts(values, style, whole=False):
         days = np.round(values) if whole else values
         return [durations.text_of(value, style) for value in days.tolist()]
     form = style.get("clock") or style["date"]
-    days = values % 1 if "clock" in style else np.clip(values, *DAYS)
-    step = 1.0 if whole else min(step_of(style), 1.0)  # months are written by their days
+    step = step_of(style)
+    days = values % 1 if "clock" in style else values
+    if step > 1:  # the nearest first day of a month, a quarter or a week
+        days = np.floor(days + NEAREST * step)
+    if "clock" not in style:
+        days = np.clip(days, *DAYS)
+    step = 1.0 if whole else min(step, 1.0)
     decimals = style.get("decimals")  # of numbers that write dates, such as 20240131.0
     return dates.texts(days, f"{form}.{'0' * decimals}" if decimals else form, style, step)
 
