@@ -517,6 +517,18 @@ def test_a_column_that_is_not_there_is_missing():
     assert not x[:, 1].any()
 
 
+def test_both_decimal_marks_are_counted():
+    texts = [f"{k % 50},{k % 7}5" if k % 4 else f"{k % 50}.25" for k in range(100)]
+    column = fit(texts)
+    assert column.describe().startswith("numbers with decimal points and commas")
+    x, mask, strange, notes = encode([*texts, "1,234"], column)
+    assert notes[0] == (
+        "column 'x': cells 25 with a point and 76 with a comma before their decimals are read as "
+        "numbers"
+    )
+    assert mask.sum() == 100
+
+
 def test_levels_that_are_numbers_are_matched_as_numbers():
     column = fit(["1", "2", "30"] * 5, "ordinal")
     x, mask, _, notes = encode(["1.0", " 2", "3e1", "30.5", "", "x"], column)

@@ -496,6 +496,35 @@ def test_text_is_no_moment(texts):
     assert reading is None or reading.share < cells.MOSTLY
 
 
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [("%Y-%m-%d %H:%M:%S", 60), ("%H:%M:%S", 900), ("%Y-%m-%dT%H:%M:%S.000Z", 5)]
+    + [("%d/%m/%Y %H:%M", 3600), ("%Y-%m-%d %H:%M:%S", DAY)],
+)
+def test_times_are_written_in_the_steps_of_their_column(form, step):
+    texts = times_from("2024-01-02", YEAR, step).dt.strftime(form).tolist()
+    reading = reading_of(texts)
+    assert reading.style["step"] == step
+    moved = reading.values + np.random.default_rng(0).uniform(-0.49, 0.49, len(texts)) * step / DAY
+    assert cells.texts(moved, reading.style) == texts
+
+
+def test_durations_and_numbers_of_seconds_keep_their_steps():
+    minutes = np.random.default_rng(0).integers(1, 500, 60)
+    texts = [f"{m // 60:02d}:{m % 60:02d}:00" for m in minutes + 1440]
+    reading = reading_of(texts, "duration")
+    assert cells.texts(reading.values + 25 / DAY, reading.style) == texts
+    texts = [str(1_700_000_040 + 60 * m) for m in minutes]
+    reading = reading_of(texts, "created_at")
+    assert cells.texts(reading.values + 25 / DAY, reading.style) == texts
+
+
+def test_a_few_times_on_the_minute_may_be_so_by_chance():
+    assert "step" not in reading_of(["2024-01-05 10:20:00", "2024-01-06 11:30:00"]).style
+    texts = [f"2024-01-05 10:{m:02d}:{s:02d}" for m in range(60) for s in (0, 20, 31)]
+    assert "step" not in reading_of(texts).style
+
+
 # Months of other languages, in full and short
 MONTHS = {
     "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",

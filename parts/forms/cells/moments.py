@@ -5,6 +5,8 @@ A style is a dict with one of these keys:
     clock     a format of strptime; numbers are days from `cut` to `cut` + 1, see `unrolled`
     duration  a key of DURATIONS
     epoch     s, ms, us or ns since 1970-01-01; decimals as in numerals.py
+and, with each of them:
+    step      seconds of which all cells are multiples, where that is more than they are written in
 and, with a date or a clock:
     mixed     True: cells may have any ISO 8601 form; `date` is how they are written
     zone      the offset that most cells have, as they write it; times are those of this zone
@@ -37,6 +39,10 @@ N_WRITTEN = 50  # cells that tell how a style is written
 # First and last day that every date format can write, in the years 1 and 9999.
 DAYS = (-719_162, 2_932_896)
 DURATION_NAME = re.compile(r"(?i:durat|elapsed|length|lap|split|runtime|took|spent|pace)")
+# Seconds of which times may be multiples, and how many times tell that beside the usual units
+UNITS = (1, 60, 3600, 86_400)
+STEPS, MANY = (*UNITS, 5, 10, 15, 30, 300, 600, 900, 1800), 20
+CHANCE, TICKS = 1e-6, 2  # probability of an accident; microseconds by which float64 may be off
 NEAREST = 0.45  # of 31, 92 or 7 days: half of the shortest month or quarter, or of a week
 MOST = 0.95  # share of numbers that must be moments
 
@@ -109,10 +115,26 @@ def completed(style, sample, last_year=None):
         found |= durations.words_of(sample)
     elif "duration" in style and not any(part.get("S") for part in parts):
         found["seconds"] = False
+    if step := coarser_step(read(as_text(sample), style), style):
+        found["step"] = step
     found |= way_of(found, sample[:N_WRITTEN])
     if months := dates.unusual_months(found, [part["b"] for part in parts if part.get("b")]):
         found["months"] = months
     return found
+
+
+def coarser_step(days, style):
+    """The largest of STEPS of which all `days` are multiples, None if it is not above `step_of`.
+
+    Fewer than MANY times tell only minutes, hours and days, and very few of them nothing.
+    """
+    ticks = np.unique(np.round(1e6 * 86_400 * days[~np.isnan(days)]))
+    written = 86_400 * step_of(style)
+    for step in sorted(STEPS if len(ticks) >= MANY else UNITS, reverse=True):
+        off = np.abs(ticks - np.round(ticks / (1e6 * step)) * (1e6 * step))
+        if step > written and (off <= TICKS).all() and (written / step) ** len(ticks) < CHANCE:
+            return step
+    return None
 
 
 def way_of(style, sample):
@@ -204,7 +226,7 @@ def texts(values, style, whole=False):
     values = np.asarray(values, float)
     if "duration" in style:
         days = np.round(values) if whole else values
-        return [durations.text_of(value, style) for value in days.tolist()]
+        return [durations.text_of(value, style) for value in rounded(days, style).tolist()]
     form = style.get("clock") or style["date"]
     step = step_of(style)
     days = values % 1 if "clock" in style else values
@@ -220,8 +242,16 @@ def texts(values, style, whole=False):
 def step_of(style):
     """The step between two cells as they are written, in days."""
     if unit := style.get("epoch"):
-        return 10.0 ** -(style.get("decimals") or 0) / (EPOCHS[unit] * 86_400)
-    if "duration" in style:
-        return durations.step_of(style) / 86_400
-    form = style.get("clock") or style["date"]
-    return dates.step_of(form, style.get("digits", 6)) / 86_400
+        seconds = 10.0 ** -(style.get("decimals") or 0) / EPOCHS[unit]
+    elif "duration" in style:
+        seconds = durations.step_of(style)
+    else:
+        form = style.get("clock") or style["date"]
+        seconds = dates.step_of(form, style.get("digits", 6))
+    return max(seconds, style.get("step", 0)) / 86_400
+
+
+def rounded(days, style):
+    """Days [N] in the steps of a style."""
+    step = step_of(style)
+    return np.round(np.round(days / step) * step * 86_400 * 1e9) / (86_400 * 1e9)

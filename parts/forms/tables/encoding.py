@@ -16,6 +16,7 @@ from parts.forms.tables import answers
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 MOST_COPIES = 10  # equal rows that are copies of one another
 TRUTH = {"true", "false"}  # words that files write in several ways
+DECIMALS = {"point": r"\d*\.\d*[^.,]*$", "comma": r"\d*,\d*[^.,]*$"}  # cells by decimal mark
 TOLD = 3.0  # nats from which a Strange cell is a reason
 N_SHOWN = 5  # columns or marks that a note lists
 FARTHEST = 1e30  # model units from 0, near the end of float32
@@ -57,6 +58,7 @@ def encode(frame, columns, dtype=np.float32):
         there = ~np.isnan(values)
         mask[:, j] = there
         x[there, j] = np.clip(values[there], -FARTHEST, FARTHEST)
+        notes += notes_on_decimals(series, column)
         for mark, count in cells.counts(series, column.own_marks).items():
             marks.setdefault(mark, {})[column.name] = count
     odd += changed_constants(frame, columns)
@@ -242,6 +244,15 @@ def notes_on_marks(marks, columns):
                     f"{shlex.quote(f'{column.name}={level}')} if it stands for a missing cell)"
                 )
     return notes
+
+
+def notes_on_decimals(series, column):
+    """A note, in a list, on a column in which points and commas both stand before decimals."""
+    if not column.style.get("either") or not cells.is_text(series):
+        return []
+    n = {mark: round(len(series) * cells.share_of(series, p)) for mark, p in DECIMALS.items()}
+    some = " and ".join(f"{n[mark]} with a {mark}" for mark in n)
+    return [f"column {column.name!r}: cells {some} before their decimals are read as numbers"]
 
 
 def holes(frame, column):
