@@ -173,9 +173,12 @@ def main(argv=None):
         raise UserError(f"--kind and --columns do not go with --likelihood {likelihood}")
     if config.relations and scaling != "kinds":
         raise UserError(f"--relations does not go with --likelihood {likelihood}")
-    data = load(replace(config, scaling=scaling))
+    config = replace(config, scaling=scaling)
+    form, source = forms.open_source(config)
+    data = split_and_encode(form, source, config)
     print(data.describe())
-    for line in data.form.describe_ranges(data):
+    rows = split_rows(len(source), config, source.n_test, source.copies)[0]
+    for line in form.describe_ranges(data, source, rows):
         print(line)
     return 0
 

@@ -1,6 +1,8 @@
 """Text files in all forms: what is read, what is said, and that only changed cells change."""
 
 import gzip
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import pyarrow as pa
 import pytest
 
 from parts.errors import UserError
+from parts.forms import codec_from
 from parts.forms.config import DataConfig
 from parts.forms.tables import grid, headers, streams, table_files
+from parts.forms.tables.text_files import Dialect
+from parts.options import from_plain
 
 ROWS = "".join(f"{i * 37 % 100 / 100:.2f},x{i % 3},{i}\n" for i in range(20))
 
@@ -444,6 +449,43 @@ def test_a_run_without_a_header_reads_and_writes_rows_without(folder, call):
     made = call("generate", "--run", "bare", "--n", 7, "--out", "new.csv")
     assert made.code == 0, made.err
     assert len(Path("new.csv").read_text("utf-8").splitlines()) == 7
+
+
+def test_new_rows_are_written_as_those_of_the_run(folder, call):
+    assert call("generate", "--run", "t", "--n", 7, "--out", "new.csv").code == 0
+    lines = Path("new.csv").read_bytes().decode("cp1252").splitlines()
+    assert lines[0] == "größe;art"
+    assert all(re.fullmatch(r"\d+;[äöü][01]", line) for line in lines[1:])
+    assert call("generate", "--run", "t", "--n", 7, "--out", "new.tsv").code == 0
+    assert Path("new.tsv").read_text("utf-8").startswith("größe\tart\n")
+    codec = json.loads(Path("runs/t/config.json").read_text("utf-8"))["codec"]
+    assert codec_from(codec).dialect.delimiter == ";"
+    del codec["dialect"]  # as of an older version
+    assert codec_from(codec).dialect is None
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (b'"a";"b ";"c"\r\n"1,5";"";x\r\n"2,5";"y";"z;"\r\n', {}),
+        ("\ufeffä|ä\n1|2\n".encode("utf-16-le"), {}),
+        (b"a b c\n1 2 3\n4 5 6\n", {}),
+        (b"1,2\n3,4\n", {"no_header": True}),
+    ],
+)
+def test_a_dialect_writes_the_file_again(read, content, options):
+    file = read(content, **options)
+    dialect = from_plain(Dialect, json.loads(json.dumps(vars(table_files.dialect_of(file)))))
+    found = dialect.written(file.frame, has_header=not options)
+    assert found.replace(b'""', b"") == content.replace(b'""', b"")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"delimiter": "x"}, {"newline": ""}, {"encoding": "none"}, {"renamed": {"a": 1}}]
+)
+def test_a_damaged_dialect_is_refused(wrong):
+    with pytest.raises(ValueError, match="no text file"):
+        from_plain(Dialect, wrong)
 
 
 def test_flags_of_reading_are_refused_where_nothing_is_read(folder, call):
