@@ -52,6 +52,15 @@ AROUND = {
     "names behind a hash": ("#x,y,n\n" + ROWS, 20, None),
     "names in a comment": ("# rows\n# x,y,n\n" + ROWS, 20, "1 line of comments"),
     "remarks": ("x,y,n\n" + ROWS + "\nSource: none\n", 20, "1 line below the table"),
+    "padded title": (
+        "Report 2024,,\n,,\nx,y,n\n" + ROWS,
+        20,
+        "2 lines above the header, such as",
+    ),
+    "padded titles": ("Sales,,\n,,\nYear:,,\n,,\nx,y,n\n" + ROWS, 20, "4 lines above the header"),
+    "sum behind bars": ("x,y,n\n" + ROWS + ",,\nTotal,,190\n", 20, "2 lines below the table"),
+    "full sum": ("x,y,n\n" + ROWS + "\nMean,x1,9.5\n,,\n", 20, "such as 'Mean,x1,9.5'"),
+    "padded source": ("x,y,n\n" + ROWS + ",,\nMade on 1 May,,\n", 20, "2 lines below the table"),
     "sum": ("x,y,n\n" + ROWS + "\nTotal,,190\n", 20, "1 line below the table"),
     "titles": ("Sales, 2024\nby me\n\nx,y,n\n" + ROWS, 20, "2 lines above the header"),
     "title in a cell": ("Sales of 2024,,\nx,y,n\n" + ROWS, 20, "1 line above the header"),
@@ -75,6 +84,32 @@ def test_what_is_around_a_table_is_said_and_stays(read, name):
     assert list(again.frame.columns) == ["x", "y", "n", "score"]
     assert again.frame["score"].tolist() == [str(i) for i in range(n_rows)]
     assert len(file.notes) == len(again.notes)
+
+
+def test_a_title_above_names_of_text(read):
+    file = read("List,,\n,,\nfirst,last,town\n" + "ann,lee,ulm\nbo,ray,bern\n" * 9)
+    assert first(file) == (["first", "last", "town"], ["ann", "lee", "ulm"])
+    file = read("name,,\nann,lee,ulm\n" + "bo,lee,bern\nann,ray,ulm\n" * 9)  # no title
+    assert len(file.frame) == 19
+
+
+@pytest.mark.parametrize(
+    ("below", "n"),
+    [
+        (",,\n,,\n", 22),  # rows without a cell
+        (",,\n0.5,x1,3\n", 22),
+        (",,\n0.5,,3\n", 22),
+        ("\n0.5,x1,3\n0.7,x2,4\n", 22),
+        ("\n" + "Total,,5\n" * 6, 26),
+    ],
+)
+def test_rows_behind_an_empty_line_are_kept(read, below, n):
+    assert len(read("x,y,n\n" + ROWS + below).frame) == n
+
+
+def test_a_word_that_other_rows_begin_with_is_no_sum(read):
+    rows = "Total,x,1\nParts,x,2\n" * 9
+    assert len(read(f"item,y,n\n{rows},,\nTotal,x,9\n").frame) == 20
 
 
 def test_an_empty_line_of_one_column_is_a_missing_cell(read):
