@@ -21,6 +21,7 @@ from parts.forms.base import Codec, Split
 from parts.forms.builtin import IDX
 from parts.forms.config import DataConfig
 from parts.forms.tables import kinds
+from parts.plots.words import number_of
 
 
 @dataclass
@@ -116,7 +117,8 @@ def split_rows(n, config, n_official=None, copies=None):
     n_val = int(np.ceil((n - n_test) * config.val_fraction))
     if n - n_test - n_val < 2:
         raise UserError(
-            f"{n} rows leave {max(0, n - n_test - n_val)} to train on, expected at least 2; "
+            f"{number_of(n, 'row leaves', 'rows leave')} {max(0, n - n_test - n_val)} to train "
+            "on, expected at least 2; "
             "give more rows, or smaller --test-fraction and --val-fraction"
         )
     every = np.arange(n)

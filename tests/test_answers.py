@@ -92,7 +92,7 @@ def test_an_unknown_answer_is_said():
     columns = kinds.fit(table())
     frame = pd.DataFrame({"channels": ["email;fax", "web"], "n": ["1", "2"]}, dtype="str")
     (note,) = answers.unread(answers.expanded(frame, columns), columns)
-    assert note == "column 'channels': 1 answers are not known, such as 'fax'"
+    assert note == "column 'channels': 1 answer is not known, such as 'fax'"
 
 
 def test_a_kind_keeps_the_combinations():

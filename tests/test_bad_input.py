@@ -130,7 +130,7 @@ FLAGS = [
     ("train --val-fraction 1", "--val-fraction: '1'"),
     ("train --test-fraction 0.9999", "1000 rows leave 0"),
     ("train --val-fraction 0.9999", "1000 rows leave 0"),
-    ("train --n-rows 1", "1 rows leave 0"),
+    ("train --n-rows 1", "1 row leaves 0"),
     ("train --n-rows 0", "--n-rows: '0'"),
     ("train --n-columns 0", "--n-columns: '0'"),
     ("train --n-informative 21", "--n-informative 21"),
@@ -273,7 +273,7 @@ NUMERIC = [
     ("nan.npy", npy(np.where(X[4, 1] == X, np.nan, X)), "row 5, column 'c1' is missing"),
     ("infinite.npy", npy(np.where(X[4, 1] == X, np.inf, X)), "row 5, column 'c1' holds 'inf'"),
     ("long_double.npy", npy(np.full((20, 3), np.longdouble("1e4000"))), "column 'c0' holds 'inf'"),
-    ("fewer.csv", GOOD + "1\n", "row 21 (line 22) has 1 cells, and the header 2"),
+    ("fewer.csv", GOOD + "1\n", "row 21 (line 22) has 1 cell, and the header 2"),
     ("newline_in_name.csv", '"a\nb",c\nx,1\n' + ROWS, "column 'a\\nb' holds 'x'"),
 ]
 # Arrays of more than two axes, where pictures are taken: not by the verbs for tables.
@@ -297,7 +297,7 @@ FILES = [
     ("more_first.csv", "a,b\n1,2,3\n" + ROWS, "more_first.csv"),
     ("more_all.csv", "a,b\n" + ROWS.replace("\n", ",9\n"), "more_all.csv"),
     ("hole_first.csv", "1,,3\n" + "4,5,6\n" * 20, "'1,,3', which looks like a row"),
-    ("one_row.csv", "a,b\n1,2\n", "1 rows leave 0"),
+    ("one_row.csv", "a,b\n1,2\n", "1 row leaves 0"),
     ("two_rows.csv", "a,b\n1,2\n3,4\n", "2 rows leave 0"),
     ("quote.csv", 'a,b\n1,"2\n' + ROWS, "quote.csv"),
     ("garbage.csv", np.random.default_rng(0).bytes(3000), "garbage.csv"),
@@ -363,7 +363,7 @@ FILES = [
     ("identifiers.csv", "id\n" + "".join(f"u{i}\n" for i in range(40)), "every cell is different"),
     ("numbered.csv", "n\n" + "".join(f"{i}\n" for i in range(99)), "numbered without gaps"),
 ]
-TOO_FEW = ("1 rows leave 0", "2 rows leave 0")
+TOO_FEW = ("1 row leaves 0", "2 rows leave 0")
 
 
 @pytest.mark.parametrize(("name", "content", "fragment"), FILES, ids=[f[0] for f in FILES])
@@ -400,7 +400,7 @@ CURVE = "".join(f"{i * i % 17}.5,{i % 7}.25\n" for i in range(20))
 BEYOND = {
     "infinite.csv": (
         "a,b\n1.5,2\n-inf,4\n" + CURVE,
-        "1 cells taken as missing, such as '-inf' in row 2",
+        "1 cell taken as missing, such as '-inf' in row 2",
     ),
     "infinite.npy": (npy(np.where(X[4, 1] == X, np.inf, X)), "such as 'inf' in row 5"),
     "infinite.parquet": (
@@ -941,8 +941,8 @@ def test_new_categories_and_unreadable_cells_are_counted_in_a_note(call):
     frame.loc[7, "visits"] = "-2"
     out, result = scored(call, frame)
     assert "column 'city': 2 cells taken as missing, such as 'Rome' in row 4" in out
-    assert "column 'age': 1 cells taken as missing, such as 'old' in row 5" in out
-    assert "column 'visits': 1 cells taken as missing, such as '-2' in row 8, which is imp" in out
+    assert "column 'age': 1 cell taken as missing, such as 'old' in row 5" in out
+    assert "column 'visits': 1 cell taken as missing, such as '-2' in row 8, which is imp" in out
     assert result["anomaly_rank"][7] == 1
     assert result["anomaly_why"][7].startswith("visits=-2")
     assert result["city"][3] == "Rome"

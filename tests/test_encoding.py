@@ -359,7 +359,7 @@ def test_encode_gives_the_modelled_columns_in_their_order():
         np.testing.assert_array_equal(a, b)
 
 
-TAKEN = "1 cells taken as missing, such as"
+TAKEN = "1 cell taken as missing, such as"
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_spikes_are_strange_by_their_share_and_noted_once_for_all_columns():
     assert [one.rows.tolist() for one in strange] == [[1, 2], [0]]
     assert [one.nats for one in strange] == pytest.approx([-np.log(0.05)] * 2)
     assert notes == [
-        "-999 in 'a' (2 cells), 'b' (1 cells) lies far outside the others, so it says nothing of "
+        "-999 in 'a' (2 cells), 'b' (1 cell) lies far outside the others, so it says nothing of "
         "them; if it stands for a missing cell: --missing -999, or a=-999 for one"
     ]
 

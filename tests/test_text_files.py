@@ -338,7 +338,7 @@ def test_the_encoding_of_a_runs_own_file_is_tried_before_others(read):
         (b"# nothing\n", {}, "is empty"),
         (b"a,b\n", {}, "a header but no rows"),
         (b'a,b\n1,"2\n3,4\n', {}, "line 2 begins with a quote, and none ends it"),
-        (b"a,b\n1,2\n3\n4,5\n", {}, r"row 2 \(line 3\) has 1 cells, and the header 2"),
+        (b"a,b\n1,2\n3\n4,5\n", {}, r"row 2 \(line 3\) has 1 cell, and the header 2"),
         (b"a,b\n1,2\n3,4,5\n", {}, r"row 2 \(line 3\) has 3 cells, and the header 2"),
         (b"a,b,c\n1,2\n3,4\n", {}, r"row 1 \(line 2\) has 2 cells, and the header 3"),
         (b"a,b\n" + b"1.5,2.5,3\n" * 5, {}, r"row 1 \(line 2\) has 3 cells, and the header 2"),

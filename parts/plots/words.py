@@ -43,8 +43,17 @@ def percent(share):
 
 
 def counted(n, one, several=None):
-    """A count and its noun: 1 row, 2000 rows."""
-    return f"{n:,} {one if n == 1 else several or one + 's'}"
+    """A count and its noun as the page writes them: 1 row, 2,000 rows."""
+    return f"{n:,} {noun(n, one, several)}"
+
+
+def number_of(n, one, several=None):
+    """A count and its noun as commands print them: 1 row, 2000 rows."""
+    return f"{n} {noun(n, one, several)}"
+
+
+def noun(n, one, several=None):
+    return one if n == 1 else several or one + "s"
 
 
 def listed(names, most=5):

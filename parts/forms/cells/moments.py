@@ -43,6 +43,7 @@ DURATION_NAME = re.compile(r"(?i:durat|elapsed|length|lap|split|runtime|took|spe
 UNITS = (1, 60, 3600, 86_400)
 STEPS, MANY = (*UNITS, 5, 10, 15, 30, 300, 600, 900, 1800), 20
 CHANCE, TICKS = 1e-6, 2  # probability of an accident; microseconds by which float64 may be off
+UTC = re.compile(r"(?:%[A-Za-z]|[^A-Za-z%])(?:Z|UTC|GMT)(?![A-Za-z])")  # in a format
 NEAREST = 0.45  # of 31, 92 or 7 days: half of the shortest month or quarter, or of a week
 MOST = 0.95  # share of numbers that must be moments
 
@@ -249,6 +250,19 @@ def step_of(style):
         form = style.get("clock") or style["date"]
         seconds = dates.step_of(form, style.get("digits", 6))
     return max(seconds, style.get("step", 0)) / 86_400
+
+
+def ahead_of_utc(style):
+    """The days that the times of a style are ahead of UTC; 0 where nothing is known of their zone.
+
+    Seconds since 1970 are in UTC.
+    """
+    return dates.offset(style.get("zone", "Z"))
+
+
+def is_instant(style):
+    """Whether values of a style say when something was in every zone."""
+    return bool("zone" in style or "epoch" in style or UTC.search(style.get("date", "")))
 
 
 def rounded(days, style):

@@ -10,6 +10,7 @@ import numpy as np
 
 from parts.forms import cells
 from parts.forms.units import Column
+from parts.plots.words import number_of
 
 SEPARATORS = (";", "|", ",")
 N_SEEN = 2000  # first cells of which one has to hold a separator
@@ -128,5 +129,6 @@ def unread(frame, columns):
         found = {part for cell in text for part in parts_of(cell, several[0].part_of[1])} - known
         if found:
             shown = ", ".join(map(repr, sorted(found)[:3]))
-            notes.append(f"column {name!r}: {len(found)} answers are not known, such as {shown}")
+            unknown = number_of(len(found), "answer is", "answers are")
+            notes.append(f"column {name!r}: {unknown} not known, such as {shown}")
     return notes

@@ -12,6 +12,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms import cells, units
 from parts.forms.tables import answers
+from parts.plots.words import number_of
 
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 MOST_COPIES = 10  # equal rows that are copies of one another
@@ -105,8 +106,8 @@ def strange(series, column, where, nats, why, certain=False):
     if len(rows):
         cell = str(series.iloc[rows[0]]).strip()[:40]
         note = (
-            f"column {column.name!r}: {len(rows)} cells taken as missing, such as {cell!r} in row "
-            f"{rows[0] + 1}, which {why}"
+            f"column {column.name!r}: {number_of(len(rows), 'cell')} taken as missing, such as "
+            f"{cell!r} in row {rows[0] + 1}, which {why}"
         )
     return Strange(column.name, rows, float(nats), why, note, certain)
 
@@ -150,7 +151,7 @@ def notes_on_spikes(odd):
         if one.spike:
             columns.setdefault((one.spike, one.why), []).append(one)
     for (cell, why), several in columns.items():
-        names = [f"{one.name!r} ({len(one.rows)} cells)" for one in several[:N_SHOWN]]
+        names = [f"{one.name!r} ({number_of(len(one.rows), 'cell')})" for one in several[:N_SHOWN]]
         more = f" and {len(several) - N_SHOWN} more" if len(several) > N_SHOWN else ""
         own = f"{several[0].name}={cell}"
         flag = shlex.quote(own) if len(several) == 1 else f"{shlex.quote(cell)}, or {own} for one"
@@ -214,11 +215,13 @@ def notes_on_rows(source, empty):
     if empty.any():
         some = ", ".join(str(row + 1) for row in np.flatnonzero(empty)[:N_SHOWN])
         more = ", ..." if empty.sum() > N_SHOWN else ""
-        notes.append(f"{empty.sum()} rows without a cell stay as they are: {some}{more}")
+        stay = "row without a cell stays as it is", "rows without a cell stay as they are"
+        notes.append(f"{number_of(empty.sum(), *stay)}: {some}{more}")
     if source.copies is not None:
         n = len(empty) - len(np.unique(source.copies)) - max(0, int(empty.sum()) - 1)
         if n > 0:
-            notes.append(f"{n} rows are copies of other rows; copies stay on one side of a split")
+            copies = number_of(n, "row is a copy of another", "rows are copies of other rows")
+            notes.append(f"{copies}; copies stay on one side of a split")
     return notes
 
 
@@ -231,7 +234,8 @@ def notes_on_marks(marks, columns):
             names = [f"{name} ({count})" for name, count in list(found.items())[:N_SHOWN]]
             more = f" and {len(found) - N_SHOWN} more" if len(found) > N_SHOWN else ""
             shown.append(f"{mark!r} in {', '.join(names)}{more}")
-        more = f"; and {len(marks) - N_SHOWN} other marks" if len(marks) > N_SHOWN else ""
+        n_more = len(marks) - N_SHOWN
+        more = f"; and {number_of(n_more, 'other mark')}" if n_more > 0 else ""
         notes.append(
             f"taken as missing: {'; '.join(shown)}{more} (--keep MARK, or --keep NAME=MARK, if a "
             "cell says something)"

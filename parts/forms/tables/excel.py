@@ -14,7 +14,7 @@ import numpy as np
 from parts import memory
 from parts.errors import UserError
 from parts.forms.tables import headers
-from parts.plots.words import counted
+from parts.plots.words import number_of
 
 SMALL = 2**24  # bytes of an unpacked workbook, up to which its growth is not looked at
 MOST_GROWTH = 200  # times that a workbook grows at most when it is unpacked
@@ -60,7 +60,7 @@ def read(path, config):
     if n_left := _remarks(numbers[at:], table[at:]):
         shown = next(filter(None, table[-n_left]))[: headers.N_SHOWN]
         notes.append(
-            f"{path}: left out {counted(n_left, 'row')} below the table, such as {shown!r}"
+            f"{path}: left out {number_of(n_left, 'row')} below the table, such as {shown!r}"
         )
         numbers, table = numbers[:-n_left], table[:-n_left]
     rows, n_columns = table[at:], len(table[0])

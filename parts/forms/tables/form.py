@@ -19,6 +19,7 @@ from parts.forms.tables import (
     streams,
     table_files,
 )
+from parts.plots.words import number_of
 
 PRESETS_OF_VERBS = ("detect", "impute", "generate")
 
@@ -271,11 +272,12 @@ class Tables(Form):
 
     def notes_on_filling(self, encoded, codec, fitted):
         far = units.is_far_out(encoded.x, codec.modelled) & (encoded.mask > 0)
+        n_far = far.sum(0).tolist()
         return [
-            f"column {column.name!r}: {far[:, j].sum()} cells lie so far out that the holes of "
-            "their rows are filled without them"
-            for j, column in enumerate(codec.modelled)
-            if far[:, j].any()
+            f"column {column.name!r}: {number_of(n, 'cell lies', 'cells lie')} so far out that "
+            "holes in such a row are filled without it"
+            for column, n in zip(codec.modelled, n_far, strict=True)
+            if n
         ]
 
     def write_filled(self, source, codec, holes, todo, filled, outputs, fitted):

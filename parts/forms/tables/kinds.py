@@ -322,6 +322,9 @@ def fit_text(column, seen, kind, levels, reading):
     if reading is not None and reading.share >= cells.AT_LEAST:
         like = replace(column, style=reading.style).describe_cells()
         almost = f"{100 * reading.share:.0f} % look like {like}: --kind {name}=real"
+    few = min(MAX_LEVELS, max(5, n_seen / 2))  # levels, beyond which text is none
+    if kind in (None, *NUMBERS) and not levels and len(found) > (2 if kind else few):
+        almost = "; ".join(filter(None, [hint_of(text), almost]))
     if levels is None and kind in (None, "ordinal") and (order := known_order(found)):
         levels, beside = order
         shares = [[str(level), float((text == level).mean())] for level in beside]
@@ -335,7 +338,7 @@ def fit_text(column, seen, kind, levels, reading):
             different = "every cell" if len(found) == n_seen else "nearly every cell"
             why = almost or f"an identifier or free text: {different} is different"
             return replace(column, why=why)
-        elif len(found) > min(MAX_LEVELS, max(5, n_seen / 2)):
+        elif len(found) > few:
             return replace(column, why=almost or f"free text or too many categories: {len(found)}")
         else:
             kind = "categorical"
@@ -347,6 +350,12 @@ def fit_text(column, seen, kind, levels, reading):
         f"column {name!r} holds text such as {str(found[0])[:40]!r}, so it cannot be {kind!r}; "
         f"expected categorical, binary, ordinal or ignore{shown}"
     )
+
+
+def hint_of(text):
+    """What most cells of a column of text look like that is no number, and what to do with it."""
+    counts = text.value_counts()
+    return cells.hint_of(counts.index.tolist(), counts.tolist())
 
 
 def are_codes(name, seen):

@@ -10,7 +10,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms.tables import grid, headers
 from parts.forms.tables.grid import BLANKS, COMMENTS
-from parts.plots.words import counted
+from parts.plots.words import number_of
 
 BLANK = b" \t\x0c\x1a\r"  # letters of a line without cells; 26 ends the files of DOS
 
@@ -160,7 +160,7 @@ class Lines:
             left = [k for k in rows[-n_left:] if not self._is_bare(k)]
             table.rows = rows = rows[:-n_left]
             table.notes.append(
-                f"{self.path}: left out {counted(n_left, 'line')} below the table, which "
+                f"{self.path}: left out {number_of(n_left, 'line')} below the table, which "
                 f"{'is no row' if n_left == 1 else 'are no rows'}{self._shown(left[0])}"
             )
         last = np.minimum(self.grid.first[rows] + width, len(self.grid.ends)) - 1
@@ -172,8 +172,8 @@ class Lines:
                 line = self.text[:start].count(self.grid.newline) + 1
                 of = "other rows" if table.names is None else "the header"
                 raise UserError(
-                    f"{self.path}: row {i + 1} (line {line}) has {n[rows[i]]} cells, and {of} "
-                    f"{width}; mend or delete it"
+                    f"{self.path}: row {i + 1} (line {line}) has {number_of(n[rows[i]], 'cell')}, "
+                    f"and {of} {width}; mend or delete it"
                 )
 
     def _remarks(self, rows, width):
@@ -226,7 +226,7 @@ class Lines:
             if lines.any():
                 shown = self._shown(np.flatnonzero(lines)[0])
                 table.notes.append(
-                    f"{self.path}: left out {counted(lines.sum(), 'line')} {what}{shown}"
+                    f"{self.path}: left out {number_of(lines.sum(), 'line')} {what}{shown}"
                 )
         if table.units is not None:
             shown = ",".join(self.cells(table.units))[: headers.N_SHOWN]
@@ -250,5 +250,5 @@ def _are_names(below, first_row):
     """Whether the first cells of rows are names of rows: all different, and no measured numbers."""
     cells = [row[0] for row in (first_row, *below)]
     values = [headers.number(cell) for cell in cells]
-    counted = values[:3] == [float(i + 1) for i in range(len(values[:3]))]
-    return len(set(cells)) == len(cells) and (counted or all(value is None for value in values))
+    number_of = values[:3] == [float(i + 1) for i in range(len(values[:3]))]
+    return len(set(cells)) == len(cells) and (number_of or all(value is None for value in values))
