@@ -489,6 +489,37 @@ def test_a_file_of_which_most_cannot_be_read_is_refused(n_words):
         encoding.in_own_style(frame, columns)
 
 
+@pytest.mark.parametrize(
+    ("known", "cells_", "stops"),
+    [
+        (["yes", "no"], ["ja", "nein"], True),
+        (["yes", "no"], ["ja"], False),  # one new level
+        (["Bern", "Oslo", "Rome"], ["Bern", "Ulm", "Kiel"], True),
+        (["Bern", "Oslo", "Rome"], ["Bern", "Oslo", "Ulm", "Kiel"], False),  # half of them
+        (["200", "404", "500"], ["301", "302", "307"], True),
+        (["low", "medium", "high"], ["low", "niedrig", "hoch"], True),
+        (["low", "medium", "high", "don't know"], ["low", "don't know", "don't know"], False),
+        (["mg"], ["g", "kg"], False),  # a constant is not modelled
+    ],
+)
+def test_a_category_in_other_words_is_refused(known, cells_, stops):
+    columns = kinds.fit(frame_of(x=known * 60, n=[f"{i}.5" for i in range(60 * len(known))]))
+    frame = frame_of(x=cells_ * 10, n=["7.5"] * (10 * len(cells_)))
+    if stops:
+        with pytest.raises(UserError, match=f"column 'x': .* of .* cells .*{cells_[-1]}.*remove"):
+            encoding.in_own_style(frame, columns)
+    else:
+        encoding.in_own_style(frame, columns)
+    encoding.in_own_style(frame.iloc[:6], columns)  # too few to tell
+
+
+def test_one_new_level_in_all_cells_is_said():
+    columns = kinds.fit(frame_of(x=["a", "b", "c"] * 20, unit=["mg"] * 60))
+    notes = encoding.encode(frame_of(x=["z"] * 12, unit=["g"] * 12), columns)[3]
+    assert notes[0].startswith("column 'x': all 12 cells taken as missing, such as 'z' in row 1")
+    assert "'unit': all 12 cells taken as missing, such as 'g' in row 1, which was al" in notes[1]
+
+
 def test_several_unreadable_cells_are_one_note():
     frame = TABLE.assign(word=["u", "v", "x", "w", ""])
     (note,) = encoding.encode(frame, COLUMNS)[3]

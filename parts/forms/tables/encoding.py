@@ -16,6 +16,7 @@ from parts.plots.words import number_of
 
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 MOST_COPIES = 10  # equal rows that are copies of one another
+FEW_CELLS = 10  # fewest that say how a file writes a column
 TRUTH = {"true", "false"}  # words that files write in several ways
 DECIMALS = {"point": r"\d*\.\d*[^.,]*$", "comma": r"\d*,\d*[^.,]*$"}  # cells by decimal mark
 TOLD = 3.0  # nats from which a Strange cell is a reason
@@ -105,9 +106,12 @@ def strange(series, column, where, nats, why, certain=False):
     note = ""
     if len(rows):
         cell = str(series.iloc[rows[0]]).strip()[:40]
+        n_there = (~column.missing(series)).sum()
+        count = "all " if len(rows) == n_there >= FEW_CELLS else ""
+        count += number_of(len(rows), "cell")
         note = (
-            f"column {column.name!r}: {number_of(len(rows), 'cell')} taken as missing, such as "
-            f"{cell!r} in row {rows[0] + 1}, which {why}"
+            f"column {column.name!r}: {count} taken as missing, such as {cell!r} in row "
+            f"{rows[0] + 1}, which {why}"
         )
     return Strange(column.name, rows, float(nats), why, note, certain)
 
@@ -286,10 +290,13 @@ def in_own_style(frame, columns):
     """The columns of a run, each of numbers in the style of the file where it has one; and notes.
 
     A file may have other separators or dates than the rows of the run. Where the run's style reads
-    less than half of a column's cells, and no other style reads them, UserError is raised.
+    less than half of a column's cells, and no other style reads them, UserError is raised, and so
+    it is where most cells of a category are other words than those of the training rows.
     """
     found, notes = [], []
     for column in columns:
+        if column.levels and column.kind != "ignore" and column.name in frame:
+            refuse_other_levels(frame[column.name], column)
         own = other_style(frame[column.name], column) if column.name in frame else None
         if own is not None:
             shown = str(frame[column.name][~column.missing(frame[column.name])].iloc[0])[:40]
@@ -322,6 +329,28 @@ def other_style(series, column):
             "remove it if its cells are missing"
         )
     return None
+
+
+def refuse_other_levels(series, column):
+    """Raise UserError if most cells of a category hold several levels that the run does not know.
+
+    They may be other words for its levels, such as yes for ja. One new level, as of a new plant or
+    a new month, may be all that a file holds: the model sees nothing of it, and a note says so.
+    """
+    there = ~column.missing(series)
+    new = np.isnan(codes_of_levels(series, column)) & there
+    for _, _, at in spikes_of(series, column):
+        new[at] = False
+    n, n_new = int(there.sum()), int(new.sum())
+    words = series[new].astype("str").str.strip().unique()
+    if n < FEW_CELLS or 2 * n_new <= n or len(words) < 2:
+        return
+    seen, shown = (", ".join(map(repr, some[:3])) for some in (column.levels, words))
+    raise UserError(
+        f"column {column.name!r}: {n_new} of {n} cells are none of the {len(column.levels)} levels "
+        f"that the run was trained on (such as {seen}), but {shown}; write them as the training "
+        f"rows do, or remove the column, and the rows are scored without it"
+    )
 
 
 def have_one_unit(one, other):
