@@ -1,6 +1,7 @@
 """data.py and parts/forms: the synthetic recipe, splits without leakage, scaling, every format."""
 
 import contextlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -552,3 +553,15 @@ def test_static_pictures_are_drawn_once_with_their_grey_values():
         np.testing.assert_array_equal(drawn[certain], x[certain])
         error = (drawn - x).mean()
         assert abs(error) < 5 * np.sqrt((x * (1 - x)).sum()) / x.size
+
+
+def test_the_printed_ends_of_a_column_are_cells_of_the_file(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    seconds, amounts = rng.integers(1_700_000_000, 1_710_000_000, 300), rng.lognormal(12, 2, 300)
+    rows = "".join(f"{s},{a:.2f},{a:.9g}e3\n" for s, a in zip(seconds, amounts, strict=True))
+    path = write(tmp_path / "t.csv", f"created_at,amount,large\n{rows}")
+    assert datasets.main(["--data", str(path)]) == 0
+    found = re.findall(r"^  (\w+): from (\S+) to (\S+), median", capsys.readouterr().out, re.M)
+    assert [name for name, *_ in found] == ["created_at", "amount", "large"]
+    for j, (_, *ends) in enumerate(found):
+        assert set(ends) <= {row.split(",")[j] for row in rows.split()}

@@ -38,6 +38,7 @@ CODE_CELLS, CODE_SHARE = 3, 0.01  # fewest cells of each of few numbers that are
 # are codes such as 200 and 404. Amounts are rather multiples of ROUND.
 MAX_SPARSE, SPARSE, ROUND = 30, 0.2, 5
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
+N_HINTED = 20_000  # cells of free text of which one looks at the shape
 FEW_CELLS = 10  # fewest among which one odd cell is an accident
 ALMOST = 0.8  # share of numbers in a column of text from which it is said
 NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
@@ -354,7 +355,8 @@ def fit_text(column, seen, kind, levels, reading):
 
 def hint_of(text):
     """What most cells of a column of text look like that is no number, and what to do with it."""
-    counts = text.value_counts()
+    some = text if len(text) <= N_HINTED else text.sample(N_HINTED, random_state=0)
+    counts = some.value_counts()
     return cells.hint_of(counts.index.tolist(), counts.tolist())
 
 
