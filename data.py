@@ -130,9 +130,9 @@ def split_rows(n, config, n_official=None, copies=None):
     n_test = n_official if official else int(np.ceil(n * config.test_fraction))
     n_val = int(np.ceil((n - n_test) * config.val_fraction))
     if n - n_test - n_val < 2:
-        counted_rows = "1 row leaves" if n == 1 else f"{n} rows leave"
         raise UserError(
-            f"{counted_rows} {max(0, n - n_test - n_val)} to train on, expected at least 2; "
+            f"{counted(n, 'row leaves', 'rows leave')} {max(0, n - n_test - n_val)} to train "
+            "on, expected at least 2; "
             "give more rows, or smaller --test-fraction and --val-fraction"
         )
     every = np.arange(n)
@@ -189,9 +189,12 @@ def main(argv=None):
         raise UserError(f"--kind and --columns do not go with --likelihood {likelihood}")
     if config.relations and scaling != "kinds":
         raise UserError(f"--relations does not go with --likelihood {likelihood}")
-    data = load(replace(config, scaling=scaling))
+    config = replace(config, scaling=scaling)
+    form, source = forms.open_source(config)
+    data = split_and_encode(form, source, config)
     print(data.describe())
-    for line in data.form.describe_ranges(data):
+    rows = split_rows(len(source), config, source.n_test, source.copies)[0]
+    for line in form.describe_ranges(data, source, rows):
         print(line)
     return 0
 

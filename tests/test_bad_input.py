@@ -273,7 +273,7 @@ NUMERIC = [
     ("nan.npy", npy(np.where(X[4, 1] == X, np.nan, X)), "row 5, column 'c1' is missing"),
     ("infinite.npy", npy(np.where(X[4, 1] == X, np.inf, X)), "row 5, column 'c1' holds 'inf'"),
     ("long_double.npy", npy(np.full((20, 3), np.longdouble("1e4000"))), "column 'c0' holds 'inf'"),
-    ("fewer.csv", GOOD + "1\n", "row 21 (line 22) has 1 cells, and the header 2"),
+    ("fewer.csv", GOOD + "1\n", "row 21 (line 22) has 1 cell, and the header 2"),
     ("newline_in_name.csv", '"a\nb",c\nx,1\n' + ROWS, "column 'a\\nb' holds 'x'"),
 ]
 # Arrays of more than two axes, where pictures are taken: not by the verbs for tables.

@@ -104,7 +104,7 @@ def test_missing_pixels_are_filled_by_the_label(bars, said):
     y[-1] = np.nan
     np.savez("holes.npz", X=x, y=y)
     out = said("impute", "holes.npz", "--run", "b", "--draws", 1, "--check")
-    assert "condition 'label': 1 cells are not known" in out
+    assert "condition 'label': 1 cell is not known" in out
     assert "was known in every training row: rely on no row without it" in out
     for name in ("holes.imputed.npz", "holes.imputed.1.npz"):
         with np.load(name) as arrays:

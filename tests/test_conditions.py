@@ -118,7 +118,7 @@ def test_levels_are_one_hot_numbers_scaled_with_a_1_and_the_unknown_0():
     said = "\n".join(notes)
     assert "'pilot' in row 4, which is no level of the training rows" in said
     assert "condition 'job': 2 cells are not known" in said
-    assert "condition 'member': 1 cells" in said
+    assert "condition 'member': 1 cell " in said
 
 
 def test_y_is_turned_back_into_the_same_cells():
@@ -455,8 +455,8 @@ def test_detect_reads_y_from_the_file(said, folder):
     frame.to_csv("new.csv", index=False)
     out = said("detect", "new.csv", "--run", "r")
     assert "'zebra' in row 3, which is no level" in out
-    assert "condition 'group': 1 cells are not known" in out
-    assert "condition 'size': 1 cells are not known" in out
+    assert "condition 'group': 1 cell is not known" in out
+    assert "condition 'size': 1 cell is not known" in out
     assert "rely on no row" not in out  # training rows had such holes
     assert "does not know" not in out
     scored = pd.read_csv("new.scored.csv", dtype=str, na_filter=False)

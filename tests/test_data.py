@@ -1,6 +1,8 @@
 """data.py and parts/forms: the synthetic recipe, splits without leakage, scaling, every format."""
 
 import contextlib
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -301,7 +303,8 @@ def write(path, text, encoding="utf-8", newline="\n"):
 
 
 def assert_same(a, b):
-    assert a.codec == b.codec
+    codecs = [replace(data.codec, dialect=None) for data in (a, b)]  # how text is written
+    assert codecs[0] == codecs[1]
     for part in ("train", "val", "test"):
         np.testing.assert_array_equal(getattr(a, part).x, getattr(b, part).x)
 
@@ -378,6 +381,10 @@ def test_copies_and_empty_rows_are_noted(tmp_path):
     assert "3 rows without a cell stay as they are: 121" not in data.notes[0]
     assert data.notes[0] == "3 rows without a cell stay as they are: 125, 126, 127"
     assert data.notes[1] == "4 rows are copies of other rows; copies stay on one side of a split"
+    path = write(tmp_path / "one.csv", f"a,b,c\n{rows}0.5,0,k0\n,,\n")
+    data = load(path, "kinds")
+    assert data.notes[0] == "1 row without a cell stays as it is: 122"
+    assert data.notes[1].startswith("1 row is a copy of another; copies stay")
 
 
 def test_column_names_are_kept(tmp_path):
@@ -546,3 +553,15 @@ def test_static_pictures_are_drawn_once_with_their_grey_values():
         np.testing.assert_array_equal(drawn[certain], x[certain])
         error = (drawn - x).mean()
         assert abs(error) < 5 * np.sqrt((x * (1 - x)).sum()) / x.size
+
+
+def test_the_printed_ends_of_a_column_are_cells_of_the_file(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    seconds, amounts = rng.integers(1_700_000_000, 1_710_000_000, 300), rng.lognormal(12, 2, 300)
+    rows = "".join(f"{s},{a:.2f},{a:.9g}e3\n" for s, a in zip(seconds, amounts, strict=True))
+    path = write(tmp_path / "t.csv", f"created_at,amount,large\n{rows}")
+    assert datasets.main(["--data", str(path)]) == 0
+    found = re.findall(r"^  (\w+): from (\S+) to (\S+), median", capsys.readouterr().out, re.M)
+    assert [name for name, *_ in found] == ["created_at", "amount", "large"]
+    for j, (_, *ends) in enumerate(found):
+        assert set(ends) <= {row.split(",")[j] for row in rows.split()}

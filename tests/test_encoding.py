@@ -489,6 +489,37 @@ def test_a_file_of_which_most_cannot_be_read_is_refused(n_words):
         encoding.in_own_style(frame, columns)
 
 
+@pytest.mark.parametrize(
+    ("known", "cells_", "stops"),
+    [
+        (["yes", "no"], ["ja", "nein"], True),
+        (["yes", "no"], ["ja"], False),  # one new level
+        (["Bern", "Oslo", "Rome"], ["Bern", "Ulm", "Kiel"], True),
+        (["Bern", "Oslo", "Rome"], ["Bern", "Oslo", "Ulm", "Kiel"], False),  # half of them
+        (["200", "404", "500"], ["301", "302", "307"], True),
+        (["low", "medium", "high"], ["low", "niedrig", "hoch"], True),
+        (["low", "medium", "high", "don't know"], ["low", "don't know", "don't know"], False),
+        (["mg"], ["g", "kg"], False),  # a constant is not modelled
+    ],
+)
+def test_a_category_in_other_words_is_refused(known, cells_, stops):
+    columns = kinds.fit(frame_of(x=known * 60, n=[f"{i}.5" for i in range(60 * len(known))]))
+    frame = frame_of(x=cells_ * 10, n=["7.5"] * (10 * len(cells_)))
+    if stops:
+        with pytest.raises(UserError, match=f"column 'x': .* of .* cells .*{cells_[-1]}.*remove"):
+            encoding.in_own_style(frame, columns)
+    else:
+        encoding.in_own_style(frame, columns)
+    encoding.in_own_style(frame.iloc[:6], columns)  # too few to tell
+
+
+def test_one_new_level_in_all_cells_is_said():
+    columns = kinds.fit(frame_of(x=["a", "b", "c"] * 20, unit=["mg"] * 60))
+    notes = encoding.encode(frame_of(x=["z"] * 12, unit=["g"] * 12), columns)[3]
+    assert notes[0].startswith("column 'x': all 12 cells taken as missing, such as 'z' in row 1")
+    assert "'unit': all 12 cells taken as missing, such as 'g' in row 1, which was al" in notes[1]
+
+
 def test_several_unreadable_cells_are_one_note():
     frame = TABLE.assign(word=["u", "v", "x", "w", ""])
     (note,) = encoding.encode(frame, COLUMNS)[3]
@@ -515,6 +546,18 @@ def test_a_column_that_is_not_there_is_missing():
     assert notes == ["column 'word' is not in the file: taken as missing"]
     assert not mask[:, 1].any()
     assert not x[:, 1].any()
+
+
+def test_both_decimal_marks_are_counted():
+    texts = [f"{k % 50},{k % 7}5" if k % 4 else f"{k % 50}.25" for k in range(100)]
+    column = fit(texts)
+    assert column.describe().startswith("numbers with decimal points and commas")
+    x, mask, strange, notes = encode([*texts, "1,234"], column)
+    assert notes[0] == (
+        "column 'x': cells 25 with a point and 76 with a comma before their decimals are read as "
+        "numbers"
+    )
+    assert mask.sum() == 100
 
 
 def test_levels_that_are_numbers_are_matched_as_numbers():

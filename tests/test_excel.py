@@ -57,6 +57,20 @@ def test_a_workbook_keeps_all_but_its_changed_cells(book):
     assert again.frame["x"].tolist() == frame["x"].tolist()
 
 
+@pytest.mark.parametrize("last", [["Total", 7, 66], [None, None, 66], ["Source: us", None, None]])
+def test_sums_behind_an_empty_row_are_left_out(tmp_path, last):
+    made = openpyxl.Workbook()
+    for row in [["name", "x", "n"], *([f"a{i}", i / 4, i] for i in range(12)), [None] * 3, last]:
+        made.active.append(row)
+    made.save(tmp_path / "t.xlsx")
+    file = table_files.read(tmp_path / "t.xlsx")
+    assert len(file.frame) == 12
+    assert "left out 1 row below the table, such as" in file.notes[0]
+    table_files.write(file.frame.assign(score="1"), tmp_path / "out.xlsx", file)
+    page = openpyxl.load_workbook(tmp_path / "out.xlsx").worksheets[0]
+    assert [cell.value for cell in page[15]][:3] == last
+
+
 def test_other_files_become_workbooks_to_the_last_digit(tmp_path):
     frame = pd.DataFrame(
         {

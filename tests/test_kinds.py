@@ -447,6 +447,47 @@ SPIKES = {
 }
 
 
+SHAPES = {
+    "pressure": ("{0}/{1}", "two numbers with '/' between, such as {}: split the column into two "),
+    "size": ("{0}x{1}", "two numbers with 'x' between, such as {}: split the column into two col"),
+    "volume": (
+        "{0} x {1} x {0} cm",
+        "three numbers with 'x' between, such as {}: split the column",
+    ),
+    "place": ("4{1}.{0}, 1{0}.{1}", "two numbers with ',' between, such as {}: split the column"),
+    "angle": ("{1}°{2:02d}'N", "angles, such as {}: write them as numbers of degrees"),
+    "half": ("1{0}H{3}", "a year and a part of it, such as {}: split the column in two"),
+    "day": ("{2} maart 1{0}", "dates with names of months, such as {}: write them as 2021-03-31"),
+    "price": (
+        "{4} {0}",
+        "numbers with several units (60 % USD, 40 % EUR): convert them to one, or",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_cells_of_more_than_a_number_are_told_by_their_shape(name):
+    form, said = SHAPES[name]
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(900, 999, 200), rng.integers(10, 90, 200), rng.integers(1, 29, 200)]
+    parts += [rng.integers(1, 3, 200), np.where(np.arange(200) % 5 < 2, "EUR", "USD")]
+    texts = [form.format(*row) for row in zip(*parts, strict=True)]
+    column = kinds.fit_column(name, pd.Series([*texts, *["none at all"] * 4], dtype="str"))
+    usual = pd.Series(texts).value_counts().index[0]
+    assert column.kind == "ignore"
+    assert column.why.startswith("98 % look like " + said.format(usual))
+
+
+@pytest.mark.parametrize(
+    "form", ["{0}-{1}-{0}", "0{0}/{1}{0}", "{0}-{1}{0}", "{0}.{1}.{1}.9", "{1} Elm"]
+)
+def test_names_of_digits_are_told_as_before(form):
+    rng = np.random.default_rng(0)
+    pairs = zip(rng.integers(100, 999, 200), rng.integers(10, 99, 200), strict=True)
+    column = kinds.fit_column("x", pd.Series([form.format(*pair) for pair in pairs], dtype="str"))
+    assert "look like" not in column.why
+
+
 @pytest.mark.parametrize("name", SPIKES)
 def test_spikes_far_outside_are_no_numbers(name):
     values, expected = SPIKES[name]

@@ -478,7 +478,10 @@ def test_numbers_that_write_dates_may_have_a_decimal():
         ["120/80", "135/90"],
         ["2010-11", "2011-12", "2012-13"],  # seasons
         ["2019/20", "2020/21"],
-        ["2024Q1", "2024Q2"],
+        ["2000-1", "2000-2", "2001-1"],  # half-years
+        ["1988:1", "1988:2", "1989:3"],
+        ["2024Q5", "2024Q1"],
+        ["1 marzo 2021", "1 mars 2021"],  # no language
         ["April", "May", "Sun"],
         ["May", "Sun", "Rose"],
         ["May 2021 May", "May 2022 Jun"],
@@ -491,6 +494,103 @@ def test_numbers_that_write_dates_may_have_a_decimal():
 def test_text_is_no_moment(texts):
     reading = reading_of(texts)
     assert reading is None or reading.share < cells.MOSTLY
+
+
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [("%Y-%m-%d %H:%M:%S", 60), ("%H:%M:%S", 900), ("%Y-%m-%dT%H:%M:%S.000Z", 5)]
+    + [("%d/%m/%Y %H:%M", 3600), ("%Y-%m-%d %H:%M:%S", DAY)],
+)
+def test_times_are_written_in_the_steps_of_their_column(form, step):
+    texts = times_from("2024-01-02", YEAR, step).dt.strftime(form).tolist()
+    reading = reading_of(texts)
+    assert reading.style["step"] == step
+    moved = reading.values + np.random.default_rng(0).uniform(-0.49, 0.49, len(texts)) * step / DAY
+    assert cells.texts(moved, reading.style) == texts
+
+
+def test_durations_and_numbers_of_seconds_keep_their_steps():
+    minutes = np.random.default_rng(0).integers(1, 500, 60)
+    texts = [f"{m // 60:02d}:{m % 60:02d}:00" for m in minutes + 1440]
+    reading = reading_of(texts, "duration")
+    assert cells.texts(reading.values + 25 / DAY, reading.style) == texts
+    texts = [str(1_700_000_040 + 60 * m) for m in minutes]
+    reading = reading_of(texts, "created_at")
+    assert cells.texts(reading.values + 25 / DAY, reading.style) == texts
+
+
+def test_a_few_times_on_the_minute_may_be_so_by_chance():
+    assert "step" not in reading_of(["2024-01-05 10:20:00", "2024-01-06 11:30:00"]).style
+    texts = [f"2024-01-05 10:{m:02d}:{s:02d}" for m in range(60) for s in (0, 20, 31)]
+    assert "step" not in reading_of(texts).style
+
+
+# Months of other languages, in full and short
+MONTHS = {
+    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    "de short": "Jan Feb Mrz Apr Mai Jun Jul Aug Sep Okt Nov Dez",
+    "de points": "Jan. Feb. März Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez.",
+    "de Mär": "Jan Feb Mär Apr Mai Jun Jul Aug Sep Okt Nov Dez",
+    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "fr points": "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre "
+    "diciembre",
+    "es short": "ene feb mar abr may jun jul ago sep oct nov dic",
+    "it": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre "
+    "dicembre",
+    "en points": "Jan. Feb. March April May June July Aug. Sept. Oct. Nov. Dec.",
+}
+
+
+@pytest.mark.parametrize("names", MONTHS)
+@pytest.mark.parametrize("form", ["{d}. {b} {Y}", "{d} de {b} de {Y}", "{b} {d}, {Y}", "{b} {Y}"])
+def test_months_in_other_languages(names, form):
+    times = times_from("2021-01-01", 4 * YEAR, DAY)
+    months = MONTHS[names].split()
+    texts = [form.format(d=t.day, b=months[t.month - 1], Y=t.year) for t in times]
+    reading = reading_of(texts)
+    firsts = times if "{d}" in form else times.dt.to_period("M").dt.start_time
+    np.testing.assert_array_equal(reading.values, days_of(firsts))
+    assert reading.style.get("language", "en") == names[:2]
+    assert cells.texts(reading.values, reading.style) == texts
+
+
+def test_the_first_of_a_month_in_french():
+    texts = [f"{'1er' if d == 1 else d} mars 2021" for d in range(1, 32)] + ["2 mai 2021"]
+    reading = reading_of(texts)
+    assert cells.texts(reading.values, reading.style) == texts
+
+
+@pytest.mark.parametrize(
+    ("form", "unit"),
+    [("{G}-W{V:02d}", "W"), ("{G}W{V:02d}", "W"), ("{G}-W{V:02d}-{u}", "D"), ("{Y}Q{q}", "Q")]
+    + [("{Y}-Q{q}", "Q"), ("Q{q} {Y}", "Q"), ("q{q}/{Y}", "Q"), ("{Y}:{q}", "Q")],
+)
+def test_weeks_and_quarters_are_their_first_days(form, unit):
+    times = times_from("2015-01-01", 9 * YEAR, DAY)
+    weeks = times.dt.isocalendar()
+    parts = {"G": weeks.year, "V": weeks.week, "u": weeks.day, "Y": times.dt.year}
+    parts["q"] = times.dt.quarter
+    texts = [form.format(**row) for row in pd.DataFrame(parts).to_dict("records")]
+    reading = reading_of(texts)
+    firsts = times.dt.to_period(unit).dt.start_time
+    np.testing.assert_array_equal(reading.values, days_of(firsts))
+    size = {"W": 7, "D": 1, "Q": 90}[unit]
+    assert cells.texts(reading.values + 0.4 * size, reading.style) == texts
+    assert cells.texts(reading.values - 0.4 * size, reading.style) == texts
+
+
+def test_years_without_a_week_53_have_none():
+    style = {"date": "%G-W%V"}
+    values = cells.numbers(series(["2020-W53", "2021-W53", "2021-W00", "2021-W54"]), style)
+    np.testing.assert_array_equal(np.isnan(values), [False, True, True, True])
+
+
+def test_a_number_beside_a_year_is_a_month_where_it_shows_that():
+    half_years = [f"{year}-{half}" for year in range(1980, 2020) for half in (1, 2)]
+    assert reading_of(half_years) is None
+    assert reading_of([*half_years, "2020-5"]).style["date"] == "%Y-%m"
+    assert reading_of([text.replace("-", "-0") for text in half_years]).style["date"] == "%Y-%m"
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,26 @@ def test_a_plus_or_a_sign_elsewhere_is_no_limit(cell):
 # What must not be taken for a number
 
 
+@pytest.mark.parametrize("affix", ["{}", "{} kg", "-{} €", "${}"])
+@pytest.mark.parametrize("decimals", [1, 2, 4])
+def test_both_decimal_marks_in_one_column(affix, decimals):
+    numbers = np.round(np.random.default_rng(0).uniform(1, 5000, 90), decimals)
+    texts = [affix.format(f"{number:.{decimals}f}") for number in numbers]
+    mixed = [text.replace(".", ",") if i % 3 else text for i, text in enumerate(texts)]
+    style, values = style_of(mixed)
+    np.testing.assert_allclose(np.abs(values), numbers, rtol=1e-12)
+    assert cells.texts(values, style) == [text.replace(".", ",") for text in texts]
+
+
+def test_three_digits_behind_one_of_two_decimal_marks_are_not_guessed():
+    style, values = style_of(["12.34", "12,34", "5,5", "0,125", "1,234.5", "1.234.567,8"] * 9)
+    np.testing.assert_array_equal(values[:6], [12.34, 12.34, 5.5, 0.125, 1234.5, 1234567.8])
+    assert np.isnan(cells.numbers(series(["1,234", "1.234"]), style)).all()
+    style, values = style_of(["1,234", "12.34"] * 20)  # here commas separate thousands
+    assert values[0] == 1234
+    assert "either" not in style
+
+
 @pytest.mark.parametrize(
     "texts",
     [
@@ -414,7 +434,7 @@ def test_unreadable_cells_are_counted_and_hide_none_of_the_others(n_bad):
 
 def test_the_style_is_the_one_that_reads_most_cells():
     """And not the first that reads some."""
-    reading = cells.reading_of(series(["1.234,5"] + [f"{i},5" for i in range(40)] + ["1.5"] * 5))
+    reading = cells.reading_of(series(["1.234,5"] + [f"{i},5" for i in range(40)] + ["1O.5"] * 5))
     assert reading.values[0] == 1234.5
     assert reading.share == pytest.approx(41 / 46)
 

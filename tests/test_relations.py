@@ -90,6 +90,41 @@ def test_an_order_is_found_where_columns_overlap_and_strict_without_ties():
     assert texts_of(pd.DataFrame({"low": low, "tied": tied.round(1)})) == {"low <= tied"}
 
 
+def zones(n=200):
+    """One time in two zones, the clock of one with the other's zone, a later time, and one in
+    an unknown zone."""
+    rng = np.random.default_rng(0)
+    utc = pd.Timestamp("2024-03-01") + pd.to_timedelta(rng.integers(0, 90 * 86_400, n), unit="s")
+    later = utc + pd.to_timedelta(rng.integers(1, 3000, n), unit="s")
+    local, two = "%Y-%m-%d %H:%M:%S", pd.Timedelta(hours=2)
+    made = {"utc": utc.strftime(f"{local}Z"), "here": (utc + two).strftime(f"{local}+02:00")}
+    made |= {"clock": utc.strftime(f"{local}+02:00"), "later": (later + two).strftime(local)}
+    made["later"] += "+02:00"
+    return pd.DataFrame(made | {"naive": (later + pd.Timedelta(days=1)).strftime(local)})
+
+
+def test_times_of_several_zones_are_compared_as_instants():
+    frame = zones().drop(columns="naive")
+    of_clock = {"clock = utc - 0.08333", "clock < later"}
+    assert texts_of(frame) == {"here = utc", "utc < later"} | of_clock
+    assert texts_of(frame[["later", "clock"]]) == {"clock < later"}
+    assert texts_of(zones()[["utc", "naive"]]) == set()  # in which zone is the second?
+
+
+def test_times_of_a_zone_are_written_in_it():
+    frame = zones().drop(columns="naive")
+    relations, columns = found_in(frame)
+    rules = Rules(columns, relations)
+    values = rules.values(text(frame))
+    at = {name: j for j, name in enumerate(rules.names)}
+    np.testing.assert_array_equal(values[:, at["here"]], values[:, at["utc"]])
+    for j, (name, column) in enumerate(zip(rules.names, rules.columns, strict=True)):
+        user = rules.to_units(values[:, j], j)
+        assert column.text_of(user) == frame[name].tolist()
+        again = rules.of_units(user[:, None], [name])[:, j]
+        np.testing.assert_array_equal(again, values[:, j])
+
+
 def test_a_chain_is_told_without_what_follows_from_it():
     rng = np.random.default_rng(1)
     a = rng.normal(0, 10, N).round(1)

@@ -1,6 +1,8 @@
 """Text files in all forms: what is read, what is said, and that only changed cells change."""
 
 import gzip
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import pyarrow as pa
 import pytest
 
 from parts.errors import UserError
+from parts.forms import codec_from
 from parts.forms.config import DataConfig
 from parts.forms.tables import grid, headers, streams, table_files
+from parts.forms.tables.text_files import Dialect
+from parts.options import from_plain
 
 ROWS = "".join(f"{i * 37 % 100 / 100:.2f},x{i % 3},{i}\n" for i in range(20))
 
@@ -47,6 +52,15 @@ AROUND = {
     "names behind a hash": ("#x,y,n\n" + ROWS, 20, None),
     "names in a comment": ("# rows\n# x,y,n\n" + ROWS, 20, "1 line of comments"),
     "remarks": ("x,y,n\n" + ROWS + "\nSource: none\n", 20, "1 line below the table"),
+    "padded title": (
+        "Report 2024,,\n,,\nx,y,n\n" + ROWS,
+        20,
+        "2 lines above the header, such as",
+    ),
+    "padded titles": ("Sales,,\n,,\nYear:,,\n,,\nx,y,n\n" + ROWS, 20, "4 lines above the header"),
+    "sum behind bars": ("x,y,n\n" + ROWS + ",,\nTotal,,190\n", 20, "2 lines below the table"),
+    "full sum": ("x,y,n\n" + ROWS + "\nMean,x1,9.5\n,,\n", 20, "such as 'Mean,x1,9.5'"),
+    "padded source": ("x,y,n\n" + ROWS + ",,\nMade on 1 May,,\n", 20, "2 lines below the table"),
     "sum": ("x,y,n\n" + ROWS + "\nTotal,,190\n", 20, "1 line below the table"),
     "titles": ("Sales, 2024\nby me\n\nx,y,n\n" + ROWS, 20, "2 lines above the header"),
     "title in a cell": ("Sales of 2024,,\nx,y,n\n" + ROWS, 20, "1 line above the header"),
@@ -70,6 +84,32 @@ def test_what_is_around_a_table_is_said_and_stays(read, name):
     assert list(again.frame.columns) == ["x", "y", "n", "score"]
     assert again.frame["score"].tolist() == [str(i) for i in range(n_rows)]
     assert len(file.notes) == len(again.notes)
+
+
+def test_a_title_above_names_of_text(read):
+    file = read("List,,\n,,\nfirst,last,town\n" + "ann,lee,ulm\nbo,ray,bern\n" * 9)
+    assert first(file) == (["first", "last", "town"], ["ann", "lee", "ulm"])
+    file = read("name,,\nann,lee,ulm\n" + "bo,lee,bern\nann,ray,ulm\n" * 9)  # no title
+    assert len(file.frame) == 19
+
+
+@pytest.mark.parametrize(
+    ("below", "n"),
+    [
+        (",,\n,,\n", 22),  # rows without a cell
+        (",,\n0.5,x1,3\n", 22),
+        (",,\n0.5,,3\n", 22),
+        ("\n0.5,x1,3\n0.7,x2,4\n", 22),
+        ("\n" + "Total,,5\n" * 6, 26),
+    ],
+)
+def test_rows_behind_an_empty_line_are_kept(read, below, n):
+    assert len(read("x,y,n\n" + ROWS + below).frame) == n
+
+
+def test_a_word_that_other_rows_begin_with_is_no_sum(read):
+    rows = "Total,x,1\nParts,x,2\n" * 9
+    assert len(read(f"item,y,n\n{rows},,\nTotal,x,9\n").frame) == 20
 
 
 def test_an_empty_line_of_one_column_is_a_missing_cell(read):
@@ -298,7 +338,7 @@ def test_the_encoding_of_a_runs_own_file_is_tried_before_others(read):
         (b"# nothing\n", {}, "is empty"),
         (b"a,b\n", {}, "a header but no rows"),
         (b'a,b\n1,"2\n3,4\n', {}, "line 2 begins with a quote, and none ends it"),
-        (b"a,b\n1,2\n3\n4,5\n", {}, r"row 2 \(line 3\) has 1 cells, and the header 2"),
+        (b"a,b\n1,2\n3\n4,5\n", {}, r"row 2 \(line 3\) has 1 cell, and the header 2"),
         (b"a,b\n1,2\n3,4,5\n", {}, r"row 2 \(line 3\) has 3 cells, and the header 2"),
         (b"a,b,c\n1,2\n3,4\n", {}, r"row 1 \(line 2\) has 2 cells, and the header 3"),
         (b"a,b\n" + b"1.5,2.5,3\n" * 5, {}, r"row 1 \(line 2\) has 3 cells, and the header 2"),
@@ -466,6 +506,43 @@ def test_a_run_without_a_header_reads_and_writes_rows_without(folder, call):
     made = call("generate", "--run", "bare", "--n", 7, "--out", "new.csv")
     assert made.code == 0, made.err
     assert len(Path("new.csv").read_text("utf-8").splitlines()) == 7
+
+
+def test_new_rows_are_written_as_those_of_the_run(folder, call):
+    assert call("generate", "--run", "t", "--n", 7, "--out", "new.csv").code == 0
+    lines = Path("new.csv").read_bytes().decode("cp1252").splitlines()
+    assert lines[0] == "größe;art"
+    assert all(re.fullmatch(r"\d+;[äöü][01]", line) for line in lines[1:])
+    assert call("generate", "--run", "t", "--n", 7, "--out", "new.tsv").code == 0
+    assert Path("new.tsv").read_text("utf-8").startswith("größe\tart\n")
+    codec = json.loads(Path("runs/t/config.json").read_text("utf-8"))["codec"]
+    assert codec_from(codec).dialect.delimiter == ";"
+    del codec["dialect"]  # as of an older version
+    assert codec_from(codec).dialect is None
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (b'"a";"b ";"c"\r\n"1,5";"";x\r\n"2,5";"y";"z;"\r\n', {}),
+        ("\ufeffä|ä\n1|2\n".encode("utf-16-le"), {}),
+        (b"a b c\n1 2 3\n4 5 6\n", {}),
+        (b"1,2\n3,4\n", {"no_header": True}),
+    ],
+)
+def test_a_dialect_writes_the_file_again(read, content, options):
+    file = read(content, **options)
+    dialect = from_plain(Dialect, json.loads(json.dumps(vars(table_files.dialect_of(file)))))
+    found = dialect.written(file.frame, has_header=not options)
+    assert found.replace(b'""', b"") == content.replace(b'""', b"")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"delimiter": "x"}, {"newline": ""}, {"encoding": "none"}, {"renamed": {"a": 1}}]
+)
+def test_a_damaged_dialect_is_refused(wrong):
+    with pytest.raises(ValueError, match="no text file"):
+        from_plain(Dialect, wrong)
 
 
 def test_flags_of_reading_are_refused_where_nothing_is_read(folder, call):

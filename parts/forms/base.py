@@ -159,6 +159,7 @@ class Codec:
     columns: list
     shape: tuple
     relations: list = field(default_factory=list)  # of the training rows, see forms/tables
+    dialect: object | None = None  # how their text file is written, see tables/text_files.py
 
     @cached_property
     def modelled(self):
@@ -194,15 +195,19 @@ class Codec:
         plain = {"form": self.form, "columns": columns, "shape": list(self.shape)}
         if self.relations:
             plain["relations"] = [relation.to_dict() for relation in self.relations]
+        if self.dialect is not None:
+            plain["dialect"] = vars(self.dialect)
         return plain
 
     @classmethod
     def from_dict(cls, plain):
         columns = [from_plain(units.Column, column) for column in plain["columns"]]
         from parts.forms.tables.relations import Relation
+        from parts.forms.tables.text_files import Dialect
 
         relations = [from_plain(Relation, relation) for relation in plain.get("relations", [])]
-        return cls(plain["form"], columns, tuple(plain["shape"]), relations)
+        dialect = from_plain(Dialect, plain["dialect"]) if "dialect" in plain else None
+        return cls(plain["form"], columns, tuple(plain["shape"]), relations, dialect)
 
 
 class Form:
@@ -329,8 +334,11 @@ class Form:
         """Words for the shape of a row, with a comma at the end, or \"\"."""
         return ""
 
-    def describe_ranges(self, data):
-        """Lines on the ranges of the training rows, which `data.py` prints."""
+    def describe_ranges(self, data, source, rows):
+        """Lines on the ranges of the training rows, which `data.py` prints.
+
+        `rows` are their numbers in the Source of the data.
+        """
         return []
 
     def column_facts(self, data):

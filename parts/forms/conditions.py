@@ -13,6 +13,7 @@ from parts.errors import UserError
 from parts.forms import cells
 from parts.forms.tables import answers, encoding, kinds
 from parts.model.limits import FARTHEST_SEEN
+from parts.words import counted
 
 LABEL = "label"  # the condition that stands for the labels of a data set
 N_NAMED_COLUMNS = 12  # most columns that an error lists
@@ -112,7 +113,8 @@ def encode(frame, columns):
     x, mask, _, notes = encoding.encode(frame, [replace(c, condition=False) for c in columns])
     for column, n in zip(columns, (mask == 0).sum(0), strict=True):
         if n:
-            notes.append(f"condition {column.name!r}: {n} cells are not known, and y is 0 there")
+            unknown = counted(n, "cell is", "cells are")
+            notes.append(f"condition {column.name!r}: {unknown} not known, and y is 0 there")
     return to_y(x, mask, columns), notes
 
 

@@ -259,8 +259,10 @@ class Column:
         if "epoch" in style:
             return f"{EPOCHS[style['epoch']]} since 1970"
         words = "whole numbers" if self.whole else "numbers"
+        words += " with decimal points and commas" if style.get("either") else ""
         unit = (style.get("prefix") or style.get("suffix") or "").strip()
-        return f"{words} with {unit}" if unit else words
+        joint = "and" if " with " in words else "with"
+        return f"{words} {joint} {unit}" if unit else words
 
 
 def shown_cell(cell):

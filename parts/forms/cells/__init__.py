@@ -2,8 +2,9 @@
 
 from parts.forms.cells.labels import Labels, column_of_labels, labels_of
 from parts.forms.cells.marks import MISSING, WORDS, counts, may_tell, missing
-from parts.forms.cells.moments import is_moment, step_of
+from parts.forms.cells.moments import ahead_of_utc, is_instant, is_moment, step_of
 from parts.forms.cells.numerals import same_unit
+from parts.forms.cells.shapes import hint_of
 from parts.forms.cells.styles import (
     AT_LEAST,
     LARGEST,
@@ -29,9 +30,12 @@ __all__ = [
     "WORDS",
     "Hints",
     "Labels",
+    "ahead_of_utc",
     "column_of_labels",
     "counts",
+    "hint_of",
     "hints_of",
+    "is_instant",
     "is_moment",
     "is_text",
     "joined",

@@ -5,27 +5,17 @@ See moments.py for the styles of cells.
 
 import itertools
 import re
+from collections import Counter
 from datetime import date
 
 import numpy as np
 
+from parts.forms.cells import calendar_names
 from parts.forms.cells.text import as_flags, as_numbers, as_text, parts_of
 
 N_TEMPLATES = 200  # distinct cells from which formats are derived
 N_FORMATS = 8  # most of these formats that are tried on the other cells
 DAY = 86_400_000_000  # microseconds
-MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-MONTH = f"(?:{'|'.join(MONTHS)})"
-REST_OF_MONTH = "(?:uary|ruary|ch|il|e|y|ust|t|tember|ober|ember)"
-WEEKDAY = "(?:mon|tue|wed|thu|fri|sat|sun)"
-REST_OF_WEEKDAY = "(?:day|sday|nesday|rsday|urday)"
-MONTH_NAMES = [
-    *("january", "february", "march", "april", "may", "june", "july", "august"),
-    *("september", "october", "november", "december"),
-]
-WEEKDAY_NAMES = [
-    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
-]
 HALF = r"[AaPp]\.?[Mm]\.?"
 OFFSET = r"[+-][0-9]{2}(?::?[0-9]{2})?"
 # How the directives of a format are read, in Python and in RE2, which is linear.
@@ -34,10 +24,6 @@ DIRECTIVES = {
     "%y": "(?P<y>[0-9]{2})",
     "%m": "(?P<m>[0-9]{1,2})",
     "%d": "(?P<d>[0-9]{1,2})",
-    "%b": f"(?i:(?P<b>{MONTH})t?)",
-    "%B": f"(?i:(?P<b>{MONTH}){REST_OF_MONTH}?)",
-    "%a": f"(?i:{WEEKDAY})",
-    "%A": f"(?i:{WEEKDAY}{REST_OF_WEEKDAY}?)",
     "%H": "(?P<H>[0-9]{1,2})",
     "%I": "(?P<I>0?[1-9]|1[0-2])",
     "%M": "(?P<M>[0-9]{2})",
@@ -45,10 +31,24 @@ DIRECTIVES = {
     "%f": "(?P<f>[0-9]{1,9})",
     "%p": f"(?P<p>{HALF})",
     "%z": f"(?P<z>Z|{OFFSET})",
-    "th": "(?:st|nd|rd|th)",  # no directive of strptime, but English days have it
+    "%G": "(?P<G>[0-9]{4})",  # the year of a week
+    "%V": "(?P<V>[0-9]{2})",
+    "%u": "(?P<u>[1-7])",
+    # What strptime does not have: quarters, and the letters behind English days.
+    "%q": "(?P<q>[1-4])",
+    "th": "(?:st|nd|rd|th)",
 }
-BESIDE = ("t", "at", "um", "uhr", "h")  # words that may stand beside a time
-PARTS_OF_FORMAT = re.compile(r"%%|%[A-Za-z]|(?<=%d)th|[^%]")
+# Of names, see calendar_names.py; a point behind a short one is left out where the name is whole.
+NAMES = {"%b": calendar_names.MONTHS, "%B": calendar_names.MONTHS}
+NAMES |= {"%a": calendar_names.WEEKDAYS, "%A": calendar_names.WEEKDAYS}
+SHORT = ("%b", "%a")
+# Words that may stand beside a time, or between the parts of a date.
+BESIDE = ("t", "at", "um", "uhr", "h", "de", "del")
+PARTS_OF_FORMAT = re.compile(r"%%|%[ab]\.|%[A-Za-z]|(?<=%d)th|[^%]")
+WEEK = re.compile(r"\d{4}(-?)W\d{2}(-?[1-7])?")
+QUARTER = re.compile(r"(?P<year>\d{4})?(?P<gap>[ /.-]?)(?P<q>[Qq])[1-4](?:(?P<mark>[ /.-]?)\d{4})?")
+FIRST = "er"  # behind the first day of a month in French
+FEW_PARTS = 4  # parts of a year that are numbered with one digit, and are no months
 ISO_8601 = (
     "(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})(?:-(?P<d>[0-9]{2})(?:[T ](?P<H>[0-9]{2}):(?P<M>[0-9]{2})"
     rf"(?::(?P<S>[0-9]{{2}})(?:[.,](?P<f>[0-9]{{1,9}}))?)? ?(?P<z>Z|{OFFSET})?)?)?"
@@ -87,13 +87,31 @@ def date_styles(sample, day_first=None):
     """
     n_cells = {}
     for cell in sample[:N_TEMPLATES]:
-        for form in formats(cell):
-            n_cells[form] = n_cells.get(form, 0) + 1
-    forms = sorted(n_cells, key=lambda form: (-n_cells[form], is_second(form, day_first)))
-    found = [{"date": form} for form in forms[:N_FORMATS]]
+        for key in formats(cell):
+            n_cells[key] = n_cells.get(key, 0) + 1
+    ranked = sorted(n_cells, key=lambda key: (-n_cells[key], is_second(key[0], day_first)))
+    forms = [form for form, _ in ranked]
+    found = []
+    for form, language in ranked[:N_FORMATS]:
+        if form := with_parts_of_years(form, sample):
+            found.append({"date": form} | ({"language": language} if language != "en" else {}))
     if len(forms) > 1 and any(form.startswith("%Y-%m-%d") for form in forms):
         found.append({"date": forms[0], "mixed": True})
     return found
+
+
+def with_parts_of_years(form, sample):
+    """A format of year and month as it is; of year and quarter where the cells show no months.
+
+    Months show by two digits or a number above FEW_PARTS. Years have quarters 1 to 4, each of them
+    there; other numbers, such as 2000-1 and 2000-2 of half-years, are no dates, and give None.
+    """
+    if "%m" not in form or "%d" in form or "%Y%m" in form:
+        return form
+    found = [match["m"] for match in map(re.compile(pattern_of(form)).fullmatch, sample) if match]
+    if any(len(number) > 1 or int(number) > FEW_PARTS for number in found):
+        return form
+    return form.replace("%m", "%q") if set(found) == set("1234") else None
 
 
 def clock_styles(sample):
@@ -123,10 +141,21 @@ def is_second(form, day_first):
 
 
 def formats(cell):
-    """The formats of strptime that a cell may have, a list; most have one, some two."""
+    """Pairs of a format that a cell may have and the language of its names, a list; most have one.
+
+    A cell without names is in English.
+    """
     if found := BASIC.fullmatch(cell):
         time = "%H%M%S" if len(found["time"]) == 6 else "%H%M"
-        return [f"%Y%m%d{found['gap']}{time}{found['zone']}"]
+        return [(f"%Y%m%d{found['gap']}{time}{found['zone']}", "en")]
+    if found := WEEK.fullmatch(cell):
+        day = "-%u" if "-" in (found[2] or "") else "%u" if found[2] else ""
+        return [(f"%G{found[1]}W%V{day}", "en")]
+    if (found := QUARTER.fullmatch(cell)) and (found["year"] is None) != (found["mark"] is None):
+        quarter = f"{found['q']}%q"
+        before = found["year"] is not None
+        form = f"%Y{found['gap']}{quarter}" if before else f"{quarter}{found['mark']}%Y"
+        return [(form, "en")] if before or not found["gap"] else []
     rest, time = cell, ""
     if found := TIME.search(cell) or HOUR.search(cell):
         time, end = time_format(found), found.end()
@@ -134,7 +163,17 @@ def formats(cell):
             gap, zone = place.groups()
             time, end = time + gap + ("%z" if zone[0] in "+-" else zone), place.end()
         rest = f"{cell[: found.start()]}\0{cell[end:]}"
-    return [form.replace("\0", time, 1) for form in date_formats(rest)]
+    return [
+        (form.replace("\0", time, 1), language)
+        for language in languages_of(rest)
+        for form in date_formats(rest, language)
+    ]
+
+
+def languages_of(text):
+    """The languages of which the words of a date may be; only English without a word."""
+    words = [word for word in re.findall(r"[^\W\d_]+", text.lower()) if word not in BESIDE]
+    return calendar_names.LANGUAGES if words else ("en",)
 
 
 def time_format(found):
@@ -147,8 +186,12 @@ def time_format(found):
     return form + (parts["gap"] + "%p" if parts["half"] else "")
 
 
-def date_formats(text):
-    """The formats of the date in a cell, whose time of day is \\0."""
+def date_formats(text, language="en"):
+    """The formats of the date in a cell, whose time of day is \\0, with names of a language."""
+    months, weekdays = (
+        calendar_names.places(calendar, language)
+        for calendar in (calendar_names.MONTHS, calendar_names.WEEKDAYS)
+    )
     made, places = [], []  # the parts of the format, and where numbers are among them
     month = None  # where the name of a month is
     for part in re.findall(r"\d+|[^\W\d_]+|[\W_]", text):
@@ -156,15 +199,19 @@ def date_formats(text):
         if part.isdigit():
             places.append(len(made))
             made.append(part)
-        elif lower == "sept" or re.fullmatch(DIRECTIVES["%B"], part):
+        elif lower in months:
             if month is not None:
                 return []
             month = len(made)
-            made.append("%B" if len(part) > 4 or lower in ("june", "july") else "%b")
-        elif re.fullmatch(DIRECTIVES["%A"], part):
-            made.append("%A" if len(part) > 3 else "%a")
-        elif re.fullmatch(DIRECTIVES["th"], lower) and places:
+            is_full = calendar_names.is_full(calendar_names.MONTHS, language, lower)
+            made.append("%B" if is_full else "%b")
+        elif lower in weekdays:
+            is_full = calendar_names.is_full(calendar_names.WEEKDAYS, language, lower)
+            made.append("%A" if is_full else "%a")
+        elif re.fullmatch(DIRECTIVES["th"], lower) and places and language == "en":
             made.append("th")
+        elif lower == FIRST and language == "fr" and made and made[-1] == "1":
+            continue
         elif lower in BESIDE or not part.isalnum():
             made.append(part.replace("%", "%%"))
         else:
@@ -247,24 +294,34 @@ def years_of(days):
 # Read
 
 
-def pattern_of(form):
-    """A format of strptime as a regular expression, in Python and in RE2."""
+def pattern_of(form, language="en"):
+    """A format as a regular expression, in Python and in RE2."""
     parts = re.findall(PARTS_OF_FORMAT, form)
     made = []
     for i, part in enumerate(parts):
+        if (name := part.rstrip(".")) in NAMES:
+            is_short = name in SHORT and part == name  # Aug. stands beside May and June
+            texts = calendar_names.pattern(NAMES[name], language, is_short)
+            texts = f"(?:{texts})" + (r"\.?" if part != name else "")
+            group = "P<b>" if NAMES[name] == calendar_names.MONTHS else ":"
+            made.append(f"(?i:(?{group}{texts}))")
+            continue
         if part not in DIRECTIVES:
             made.append(re.escape(part.replace("%%", "%")))
             continue
         # Numbers without a mark between them have all of their digits: 20240131.
         beside = "".join(parts[max(i - 1, 0) : i] + parts[i + 1 : i + 2])
         made.append(DIRECTIVES[part].replace("{1,2}", "{2}" if "%" in beside else "{1,2}"))
+        if part == "%d" and language == "fr":
+            made.append(f"(?:{FIRST})?")
     return "".join(made) + (r"(?:\.0*)?" if form in COMPACT else "")
 
 
-def read(text, pattern):
+def read(text, pattern, language="en"):
     """Days since 1970 of the cells that match a pattern of DIRECTIVES, [N], NaN for the others.
 
-    They are in UTC where cells have offsets; without a date they are of 1970-01-01.
+    They are in UTC where cells have offsets; without a date they are of 1970-01-01. Weeks and
+    quarters are their first days.
     """
     import pyarrow.compute as pc
 
@@ -273,13 +330,23 @@ def read(text, pattern):
     if "y" in parts:
         found["Y"] = 2000 + as_numbers(parts["y"])
     if "b" in parts:
-        found["m"] = 1 + as_numbers(pc.index_in(pc.utf8_lower(parts["b"]), as_text(MONTHS)))
+        places = calendar_names.places(calendar_names.MONTHS, language)
+        names = pc.utf8_rtrim(pc.utf8_lower(parts["b"]), ".")
+        at = as_numbers(pc.index_in(names, as_text(list(places))))
+        months = 1.0 + np.array(list(places.values()))
+        found["m"] = np.where(np.isnan(at), np.nan, months[np.nan_to_num(at).astype(int)])
+    if "q" in parts:
+        found["m"] = 3 * as_numbers(parts["q"]) - 2
     if "I" in parts:
         found["H"] = as_numbers(parts["I"]) % 12 + 12 * as_flags(parts["p"], "^[Pp]")
     if "f" in parts:
         digits = pc.fill_null(parts["f"], "0")
         found["f"] = as_numbers(digits) / 10.0 ** pc.binary_length(digits).to_numpy()
-    days = np.where(fits, days_of(found), np.nan)
+    days = days_of(found) if found else np.zeros(len(text))
+    if "V" in parts:
+        weekday = as_numbers(parts["u"]) if "u" in parts else 1.0
+        days = days_of_weeks(as_numbers(parts["G"]), as_numbers(parts["V"]), weekday)
+    days = np.where(fits, days, np.nan)
     if "z" in parts:
         codes = pc.dictionary_encode(parts["z"], null_encoding="encode")
         offsets = np.array([offset(zone or "Z") for zone in codes.dictionary.to_pylist()])
@@ -318,6 +385,21 @@ def days_of(numbers):
     if "f" in numbers:
         micro += np.round(1e6 * numbers["f"]).astype(np.int64)
     return np.where(valid, micro / DAY, np.nan)
+
+
+def days_of_weeks(years, weeks, weekdays):
+    """Days since 1970 of weekdays in the weeks of ISO 8601, [N], NaN where a year has no such week.
+
+    The first week of a year is that of 4 January.
+    """
+    n = len(years)
+    fourth = {"m": np.ones(n), "d": np.full(n, 4.0)}
+    starts = []
+    for some in (years, years + 1):
+        day = days_of({"Y": some} | fourth)
+        starts.append(day - (day + 3) % 7)  # its Monday; 1970-01-01 was a Thursday
+    days = starts[0] + 7 * (weeks - 1) + weekdays - 1
+    return np.where((weeks >= 1) & (days < starts[1]), days, np.nan)
 
 
 def days_of_compact(values, form):
@@ -385,7 +467,8 @@ def unrolled(times, cut):
 def step_of(form, digits):
     """The step between two times in a format, with so many digits of a second, in seconds."""
     if not ("%H" in form or "%I" in form):
-        return 86_400 if "%d" in form else 31 * 86_400
+        sizes = {"%d": 1, "%u": 1, "%V": 7, "%q": 92}
+        return 86_400 * next((size for mark, size in sizes.items() if mark in form), 31)
     if "%f" in form:
         return 10.0**-digits
     return next((step for mark, step in (("%S", 1), ("%M", 60)) if mark in form), 3600)
@@ -400,11 +483,18 @@ def texts(days, form, style, step):
     years, months, days = (micro.astype(f"datetime64[{unit}]") for unit in "YMD")
     since_midnight = (micro - days).astype(np.int64)
     seconds, parts = np.divmod(since_midnight, 1_000_000)
+    weekdays = (days.astype(int) + 3) % 7  # 1970-01-01 was a Thursday
+    thursdays = days + (3 - weekdays)  # the year of a week is that of its Thursday
+    years_of_weeks = thursdays.astype("datetime64[Y]")
     numbers = {
         "Y": years.astype(int) + 1970,
         "m": (months - years).astype(int) + 1,
         "d": (days - months).astype(int) + 1,
-        "a": (days.astype(int) + 3) % 7,  # 1970-01-01 was a Thursday
+        "q": (months - years).astype(int) // 3 + 1,
+        "a": weekdays,
+        "u": weekdays + 1,
+        "G": years_of_weeks.astype(int) + 1970,
+        "V": (thursdays - years_of_weeks.astype("datetime64[D]")).astype(int) // 7 + 1,
         "H": seconds // 3600,
         "M": seconds // 60 % 60,
         "S": seconds % 60,
@@ -412,7 +502,7 @@ def texts(days, form, style, step):
     }
     pieces = []
     for part in re.findall(PARTS_OF_FORMAT, form):
-        if part in DIRECTIVES:
+        if part in DIRECTIVES or part.rstrip(".") in NAMES:
             of, write = writer(part, style)
             pieces.append(map(write, numbers[of].tolist()))
         else:
@@ -426,18 +516,21 @@ def writer(directive, style):
     hour = "{}" if style.get("short_hour") else "{:02d}"
     digits, half = style.get("digits", 6), style.get("half", "PM")
     halves = half.replace("p", "a").replace("P", "A"), half
-    case = {"upper": str.upper, "lower": str.lower}.get(style.get("case"), str.title)
-    months, weekdays = ([case(name) for name in names] for names in (MONTH_NAMES, WEEKDAY_NAMES))
+    name = directive.rstrip(".")
+    if name in NAMES:
+        is_month = NAMES[name] == calendar_names.MONTHS
+        words = names_written(name, style, directive[len(name) :])
+        return ("m", lambda month: words[month - 1]) if is_month else ("a", words.__getitem__)
     return {
         "%Y": ("Y", "{:04d}".format),
         "%y": ("Y", lambda year: f"{year % 100:02d}"),
         "%m": ("m", day.format),
-        "%d": ("d", day.format),
+        "%d": ("d", lambda d: day.format(d) + (FIRST if d == 1 and style.get("first") else "")),
+        "%G": ("G", "{:04d}".format),
+        "%V": ("V", "{:02d}".format),
+        "%u": ("u", "{}".format),
+        "%q": ("q", "{}".format),
         "th": ("d", lambda day: {1: "st", 2: "nd", 3: "rd"}.get(day % 10 * (day // 10 != 1), "th")),
-        "%b": ("m", lambda month: months[month - 1][:3]),
-        "%B": ("m", lambda month: months[month - 1]),
-        "%a": ("a", lambda weekday: weekdays[weekday][:3]),
-        "%A": ("a", lambda weekday: weekdays[weekday]),
         "%H": ("H", hour.format),
         "%I": ("H", lambda h: hour.format((h - 1) % 12 + 1)),
         "%p": ("H", lambda h: halves[h // 12]),
@@ -446,3 +539,34 @@ def writer(directive, style):
         "%f": ("f", lambda part: f"{part:06d}"[:digits].ljust(digits, "0")),
         "%z": ("f", lambda _: style.get("zone", "Z")),
     }[directive]
+
+
+def names_written(directive, style, point):
+    """The months or weekdays as a directive of NAMES writes them, with a point behind short ones.
+
+    The style may say how the column spells single months.
+    """
+    case = {"upper": str.upper, "lower": str.lower}.get(style.get("case"), str.title)
+    calendar, is_short = NAMES[directive], directive in SHORT
+    unusual = style.get("months", {}) if calendar == calendar_names.MONTHS else {}
+    words = []
+    for i, spelled in enumerate(calendar_names.spellings(calendar, style.get("language", "en"))):
+        full = calendar_names.full(spelled)
+        text = case(calendar_names.short(spelled) if is_short else full)
+        text = text if text.lower() == full else text + point
+        words.append(unusual.get(str(i + 1), text))
+    return words
+
+
+def unusual_months(style, texts):
+    """The months that most cells spell in another way than the style: "1" to "12" -> text."""
+    places = calendar_names.places(calendar_names.MONTHS, style.get("language", "en"))
+    counts = Counter(texts)
+    found = {}
+    for text, _ in reversed(counts.most_common()):
+        found[str(places[text.lower().rstrip(".")] + 1)] = text
+    if not found:
+        return {}
+    directive = re.search(r"(%[bB])(\.?)", style["date"])
+    written = names_written(directive[1], style, directive[2])
+    return {month: text for month, text in found.items() if text != written[int(month) - 1]}

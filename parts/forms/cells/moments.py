@@ -1,17 +1,22 @@
 """Dates, times of day, durations and epochs as people write them; all are numbers of days.
 
 A style is a dict with one of these keys:
-    date      a format of strptime; numbers are days since 1970-01-01
+    date      a format of strptime, or with %q for quarters; numbers are days since 1970-01-01
     clock     a format of strptime; numbers are days from `cut` to `cut` + 1, see `unrolled`
     duration  a key of DURATIONS
     epoch     s, ms, us or ns since 1970-01-01; decimals as in numerals.py
+and, with each of them:
+    step      seconds of which all cells are multiples, where that is more than they are written in
 and, with a date or a clock:
     mixed     True: cells may have any ISO 8601 form; `date` is how they are written
     zone      the offset that most cells have, as they write it; times are those of this zone
     century   the first of the hundred years that two digits stand for
     digits    of a fraction of a second
     half      how PM is written, where that is not PM
+    language  of these names, where that is not English
     case      "upper" or "lower": how names of months and weekdays are written
+    months    how the column spells single months, a dict of "1" to "12", where it is unusual
+    first     True: the first day of a month is written 1er
     unpadded, short_hour   True: days and months, or hours, are written without a leading 0
 and, with a duration:
     digits    of a fraction of a second
@@ -34,6 +39,12 @@ N_WRITTEN = 50  # cells that tell how a style is written
 # First and last day that every date format can write, in the years 1 and 9999.
 DAYS = (-719_162, 2_932_896)
 DURATION_NAME = re.compile(r"(?i:durat|elapsed|length|lap|split|runtime|took|spent|pace)")
+# Seconds of which times may be multiples, and how many times tell that beside the usual units
+UNITS = (1, 60, 3600, 86_400)
+STEPS, MANY = (*UNITS, 5, 10, 15, 30, 300, 600, 900, 1800), 20
+CHANCE, TICKS = 1e-6, 2  # probability of an accident; microseconds by which float64 may be off
+UTC = re.compile(r"(?:%[A-Za-z]|[^A-Za-z%])(?:Z|UTC|GMT)(?![A-Za-z])")  # in a format
+NEAREST = 0.45  # of 31, 92 or 7 days: half of the shortest month or quarter, or of a week
 MOST = 0.95  # share of numbers that must be moments
 
 # Numbers that count from 1970
@@ -105,7 +116,26 @@ def completed(style, sample, last_year=None):
         found |= durations.words_of(sample)
     elif "duration" in style and not any(part.get("S") for part in parts):
         found["seconds"] = False
-    return found | way_of(found, sample[:N_WRITTEN])
+    if step := coarser_step(read(as_text(sample), style), style):
+        found["step"] = step
+    found |= way_of(found, sample[:N_WRITTEN])
+    if months := dates.unusual_months(found, [part["b"] for part in parts if part.get("b")]):
+        found["months"] = months
+    return found
+
+
+def coarser_step(days, style):
+    """The largest of STEPS of which all `days` are multiples, None if it is not above `step_of`.
+
+    Fewer than MANY times tell only minutes, hours and days, and very few of them nothing.
+    """
+    ticks = np.unique(np.round(1e6 * 86_400 * days[~np.isnan(days)]))
+    written = 86_400 * step_of(style)
+    for step in sorted(STEPS if len(ticks) >= MANY else UNITS, reverse=True):
+        off = np.abs(ticks - np.round(ticks / (1e6 * step)) * (1e6 * step))
+        if step > written and (off <= TICKS).all() and (written / step) ** len(ticks) < CHANCE:
+            return step
+    return None
 
 
 def way_of(style, sample):
@@ -115,6 +145,8 @@ def way_of(style, sample):
         options = {"padded": (True,), "zeros": (True,)}
     elif any(directive in (style.get("date") or "") for directive in ("%b", "%B", "%a", "%A")):
         options["case"] = ("upper", "lower")
+    if style.get("language") == "fr":
+        options["first"] = (True,)
     choices = [[{}, *({key: value} for value in values)] for key, values in options.items()]
     values = read(as_text(sample), style)
     best, most = {}, -1
@@ -170,7 +202,7 @@ def read(text, style):
         return durations.read(text, kind)
     if form := style.get("clock"):
         return dates.unrolled(dates.read_clock(text, form), style.get("cut", 0.0))
-    days = dates.read(text, pattern_of_style(style))
+    days = dates.read(text, pattern_of_style(style), style.get("language", "en"))
     if zone := style.get("zone"):
         days = days + dates.offset(zone)
     if first := style.get("century"):
@@ -184,7 +216,7 @@ def pattern_of_style(style):
         return durations.DURATIONS[kind]
     if style.get("mixed"):
         return dates.ISO_8601
-    return dates.pattern_of(style.get("clock") or style["date"])
+    return dates.pattern_of(style.get("clock") or style["date"], style.get("language", "en"))
 
 
 # Write
@@ -195,10 +227,15 @@ def texts(values, style, whole=False):
     values = np.asarray(values, float)
     if "duration" in style:
         days = np.round(values) if whole else values
-        return [durations.text_of(value, style) for value in days.tolist()]
+        return [durations.text_of(value, style) for value in rounded(days, style).tolist()]
     form = style.get("clock") or style["date"]
-    days = values % 1 if "clock" in style else np.clip(values, *DAYS)
-    step = 1.0 if whole else min(step_of(style), 1.0)  # months are written by their days
+    step = step_of(style)
+    days = values % 1 if "clock" in style else values
+    if step > 1:  # the nearest first day of a month, a quarter or a week
+        days = np.floor(days + NEAREST * step)
+    if "clock" not in style:
+        days = np.clip(days, *DAYS)
+    step = 1.0 if whole else min(step, 1.0)
     decimals = style.get("decimals")  # of numbers that write dates, such as 20240131.0
     return dates.texts(days, f"{form}.{'0' * decimals}" if decimals else form, style, step)
 
@@ -206,8 +243,29 @@ def texts(values, style, whole=False):
 def step_of(style):
     """The step between two cells as they are written, in days."""
     if unit := style.get("epoch"):
-        return 10.0 ** -(style.get("decimals") or 0) / (EPOCHS[unit] * 86_400)
-    if "duration" in style:
-        return durations.step_of(style) / 86_400
-    form = style.get("clock") or style["date"]
-    return dates.step_of(form, style.get("digits", 6)) / 86_400
+        seconds = 10.0 ** -(style.get("decimals") or 0) / EPOCHS[unit]
+    elif "duration" in style:
+        seconds = durations.step_of(style)
+    else:
+        form = style.get("clock") or style["date"]
+        seconds = dates.step_of(form, style.get("digits", 6))
+    return max(seconds, style.get("step", 0)) / 86_400
+
+
+def ahead_of_utc(style):
+    """The days that the times of a style are ahead of UTC; 0 where nothing is known of their zone.
+
+    Seconds since 1970 are in UTC.
+    """
+    return dates.offset(style.get("zone", "Z"))
+
+
+def is_instant(style):
+    """Whether values of a style say when something was in every zone."""
+    return bool("zone" in style or "epoch" in style or UTC.search(style.get("date", "")))
+
+
+def rounded(days, style):
+    """Days [N] in the steps of a style."""
+    step = step_of(style)
+    return np.round(np.round(days / step) * step * 86_400 * 1e9) / (86_400 * 1e9)

@@ -7,6 +7,7 @@ A style is a dict. {} is a number without anything around it; the keys are:
     always           True: every cell has one of these suffixes
     thousands, decimal, grouping ("indian")
     grouped          False: marks of thousands are read, but most cells are written without them
+    either           True: points and commas are both decimal marks, and cells are written with most
     decimals         digits behind the decimal mark; None: as many as there are
     least            fewest digits there, where zeros at the end are left out: 5.01, 5.4, 5
     zero             how 0 is written, where it has no decimals and the others have
@@ -114,6 +115,16 @@ SEPARATORS = (
 )
 
 
+# A number with a point or a comma before its decimals, where no other number can be meant: three
+# digits behind a single mark may be thousands. Of two marks the second stands before decimals.
+EITHER = "either"
+MOST_READ = 0.95  # share of cells that one decimal mark reads, beside which there is no other
+EITHER_MARK = (
+    r"(?:\d+|\d*[.,](?:\d{1,2}|\d{4,})|0?[.,]\d*|\d+[.,]|"
+    r"[1-9]\d{0,2}(?:,\d{3})+\.\d*|[1-9]\d{0,2}(?:\.\d{3})+,\d*)"
+)
+
+
 class Numerals(NamedTuple):
     """Cells read in a style: values [N], NaN where a cell is no number; sides [N].
 
@@ -145,7 +156,9 @@ def style_of(sample, weights, commas=False):
     thousands, decimal, grouping = best
     if best != PLAIN:
         style |= {"thousands": thousands, "decimal": decimal}
-    if grouping:
+    if grouping == EITHER:
+        style["either"] = True
+    elif grouping:
         style["grouping"] = grouping
     return style
 
@@ -266,7 +279,15 @@ def best_separators(bodies, commas):
         return POINTS
     if best == COMMAS and commas and shares[COMMA] >= shares[COMMAS] - 1e-12:
         return COMMA
-    return None if best == POINTS and are_addresses(texts) else best
+    if best == POINTS and are_addresses(texts):
+        return None
+    if shares[best] < MOST_READ * sum(weight for _, _, weight in bodies):
+        either = [(share_read(bodies, "", d, EITHER), d) for d in ".,"]
+        if either[0][0] > shares[best] + 1e-12:
+            commas = sum(weight for body, _, weight in bodies if "," in body)
+            points = sum(weight for body, _, weight in bodies if "." in body)
+            return "", "," if commas > points else ".", EITHER
+    return best
 
 
 def share_read(bodies, thousands, decimal, grouping=""):
@@ -278,6 +299,8 @@ def share_read(bodies, thousands, decimal, grouping=""):
 
 def body_pattern(thousands, decimal, grouping=""):
     """A regular expression for the digits of a number with these separators."""
+    if grouping == EITHER:
+        return EITHER_MARK
     mark, point = re.escape(thousands), re.escape(decimal)
     whole = r"\d+"
     if thousands:
@@ -317,13 +340,21 @@ def completed(style, sample):
     matched = [m for m in map(NUMERAL.fullmatch, sample) if m]
     if any(m["exponent"] for m in matched):
         return style | {"decimals": None}
-    numbers = [m["body"].partition(style.get("decimal", ".")) for m in matched]
+    numbers = [partition(m["body"], style) for m in matched]
     style = style | decimals_of(numbers)
     if mark := style.get("thousands"):
         large = [whole for whole, _, _ in numbers if sum(map(str.isdigit, whole)) > 3]
         if sum(mark not in whole for whole in large) > len(large) / 2:
             style["grouped"] = False
     return style
+
+
+def partition(body, style):
+    """The digits of a number before its decimal mark, the mark, and the digits behind it."""
+    if style.get("either"):
+        body = re.sub(r"[.,](?=.*[.,])", "", body).replace(",", ".")
+        return body.partition(".")
+    return body.partition(style.get("decimal", "."))
 
 
 def decimals_of(numbers):
@@ -350,7 +381,9 @@ def read(text, style):
 
     values = np.full(len(text), np.nan)
     sides = np.zeros(len(text), np.int8)
-    if style.get("decimal", ".") == ".":  # plain numbers are most of what there is, and cheap
+    if style.get("decimal", ".") == "." and not style.get(
+        "either"
+    ):  # plain numbers are most of what there is, and cheap
         values = plain_numbers(text)
     left = np.isnan(values) & pc.not_equal(text, "").to_numpy(zero_copy_only=False)
     at = np.flatnonzero(left)
@@ -370,7 +403,11 @@ def read_styled(text, style):
     body, point = pc.struct_field(parts, "body"), style.get("decimal", ".")
     if mark := style.get("thousands"):
         body = pc.replace_substring(body, mark, "")
-    if point != ".":
+    if style.get("either"):
+        body = pc.replace_substring_regex(body, "^(.*)[.,]([^.,]*)$", r"\1_\2")  # the last mark
+        body = pc.replace_substring_regex(body, "[.,]", "")
+        body = pc.replace_substring(body, "_", ".")
+    elif point != ".":
         body = pc.replace_substring(body, point, ".")
     if powers := style.get("powers"):  # 1.7M is 1.7e6, which is exact where 1.7 x 1000000 is not
         suffix = pc.fill_null(pc.struct_field(parts, "suffix"), "")
@@ -394,7 +431,8 @@ def pattern(style):
     if powers := style.get("powers"):
         names = "|".join(map(re.escape, sorted(powers, key=len, reverse=True)))
         suffix, exponent = f"(?:{BLANKS}(?P<suffix>{names}))?", ""
-    marks = style.get("thousands", ""), style.get("decimal", "."), style.get("grouping", "")
+    grouping = EITHER if style.get("either") else style.get("grouping", "")
+    marks = style.get("thousands", ""), style.get("decimal", "."), grouping
     signs = f"(?:[{MINUS}{PLUS}]{BLANKS})?"
     trail = f"[{MINUS}]?" if style.get("minus") == "1-" else ""
     start = rf"^(?:(?:[<>]=?|[≤≥]){BLANKS})?(?:{before}\({BLANKS})?{signs}{before}"

@@ -96,8 +96,10 @@ def as_moments(style, values, name):
     if epoch := moments.epoch_style(values, name):
         if not np.nanmax(values % 1):
             style = style | {"decimals": 0}
-        unit = moments.EPOCHS[epoch["epoch"]]
-        return style | epoch, values / (unit * 86_400)
+        days = values / (moments.EPOCHS[epoch["epoch"]] * 86_400)
+        style = style | epoch
+        step = moments.coarser_step(days, style)
+        return style | ({"step": step} if step else {}), days
     return style, values
 
 
@@ -222,6 +224,7 @@ def texts(values, style, whole=False, exact=False):
     """
     values = np.asarray(values, np.float64)
     if unit := style.get("epoch"):
+        values = moments.rounded(values, style) if "step" in style else values
         values, exact = values * (moments.EPOCHS[unit] * 86_400), True
         values = np.round(values, 6 if style.get("decimals") is None else style["decimals"])
     elif moments.is_moment(style):

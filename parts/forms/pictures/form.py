@@ -101,7 +101,7 @@ class Pictures(Form):
     def describe_shape(self, shape):
         return f"{shapes.describe(shape)}, "
 
-    def describe_ranges(self, data):
+    def describe_ranges(self, data, source, rows):
         return [f"  pixels: from {data.train.x.min():g} to {data.train.x.max():g}"]
 
     def column_facts(self, data):

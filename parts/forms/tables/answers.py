@@ -11,6 +11,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms import cells
 from parts.forms.units import Column
+from parts.words import counted
 
 SEPARATORS = (";", "|", ",")
 N_SEEN = 2000  # first cells of which one has to hold a separator
@@ -146,7 +147,7 @@ def unread(frame, columns):
         found -= {""}  # an empty cell, where it says that there is no answer
         if found:
             shown = ", ".join(map(repr, sorted(found)[:3]))
-            n = f"{len(found)} answers are" if len(found) > 1 else "1 answer is"
+            n = counted(len(found), "answer is", "answers are")
             such_as = ", such as" if len(found) > 3 else ":"
             notes.append(f"column {name!r}: {n} not known{such_as} {shown}")
     return notes

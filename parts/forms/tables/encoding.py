@@ -16,7 +16,9 @@ from parts.words import counted
 
 IMPOSSIBLE = 100.0  # nats of a number outside its column's support, such as a negative count
 MOST_COPIES = 10  # equal rows that are copies of one another
+FEW_CELLS = 10  # fewest that say how a file writes a column
 TRUTH = {"true", "false"}  # words that files write in several ways
+DECIMALS = {"point": r"\d*\.\d*[^.,]*$", "comma": r"\d*,\d*[^.,]*$"}  # cells by decimal mark
 TOLD = 3.0  # nats from which a Strange cell is a reason
 N_SHOWN = 5  # columns or marks that a note lists
 FARTHEST = 1e30  # model units from 0, near the end of float32
@@ -59,6 +61,7 @@ def encode(frame, columns, dtype=np.float32):
         there = ~np.isnan(values)
         mask[:, j] = there
         x[there, j] = np.clip(values[there], -FARTHEST, FARTHEST)
+        notes += notes_on_decimals(series, column)
         for mark, count in cells.counts(series, filter(None, column.own_marks)).items():
             is_asked = mark.lower() in column.asked
             marks[is_asked].setdefault(mark, {})[column.name] = count
@@ -106,8 +109,11 @@ def strange(series, column, where, nats, why, certain=False):
     if len(rows):
         cell = str(series.iloc[rows[0]]).strip()[:40]
         such_as = ", such as" if len(rows) > 1 else ":"
+        n_there = (~column.missing(series)).sum()
+        count = "all " if len(rows) == n_there >= FEW_CELLS else ""
+        count += counted(len(rows), "cell")
         note = (
-            f"column {column.name!r}: {counted(len(rows), 'cell')} taken as missing{such_as} "
+            f"column {column.name!r}: {count} taken as missing{such_as} "
             f"{cell!r} in row {rows[0] + 1}, which {why}"
         )
     return Strange(column.name, rows, float(nats), why, note, certain)
@@ -217,15 +223,13 @@ def notes_on_rows(source, empty):
     if empty.any():
         some = ", ".join(str(row + 1) for row in np.flatnonzero(empty)[:N_SHOWN])
         more = ", ..." if empty.sum() > N_SHOWN else ""
-        left = "1 row without a cell stays as it is"
-        if empty.sum() > 1:
-            left = f"{empty.sum()} rows without a cell stay as they are"
-        notes.append(f"{left}: {some}{more}")
+        stay = "row without a cell stays as it is", "rows without a cell stay as they are"
+        notes.append(f"{counted(empty.sum(), *stay)}: {some}{more}")
     if source.copies is not None:
         n = len(empty) - len(np.unique(source.copies)) - max(0, int(empty.sum()) - 1)
         if n > 0:
-            are = "1 row is a copy of another" if n == 1 else f"{n} rows are copies of other rows"
-            notes.append(f"{are}; copies stay on one side of a split")
+            copies = counted(n, "row is a copy of another", "rows are copies of other rows")
+            notes.append(f"{copies}; copies stay on one side of a split")
     return notes
 
 
@@ -268,8 +272,17 @@ def marks_in_words(marks):
         names = [f"{name} ({count})" for name, count in list(found.items())[:N_SHOWN]]
         more = f" and {len(found) - N_SHOWN} more" if len(found) > N_SHOWN else ""
         shown.append(f"{mark!r} in {', '.join(names)}{more}")
-    more = f"; and {len(marks) - N_SHOWN} other marks" if len(marks) > N_SHOWN else ""
+    more = f"; and {counted(len(marks) - N_SHOWN, 'other mark')}" if len(marks) > N_SHOWN else ""
     return "; ".join(shown) + more
+
+
+def notes_on_decimals(series, column):
+    """A note, in a list, on a column in which points and commas both stand before decimals."""
+    if not column.style.get("either") or not cells.is_text(series):
+        return []
+    n = {mark: round(len(series) * cells.share_of(series, p)) for mark, p in DECIMALS.items()}
+    some = " and ".join(f"{n[mark]} with a {mark}" for mark in n)
+    return [f"column {column.name!r}: cells {some} before their decimals are read as numbers"]
 
 
 def holes(frame, column):
@@ -300,10 +313,13 @@ def in_own_style(frame, columns):
     """The columns of a run, each of numbers in the style of the file where it has one; and notes.
 
     A file may have other separators or dates than the rows of the run. Where the run's style reads
-    less than half of a column's cells, and no other style reads them, UserError is raised.
+    less than half of a column's cells, and no other style reads them, UserError is raised, and so
+    it is where most cells of a category are other words than those of the training rows.
     """
     found, notes = [], []
     for column in columns:
+        if column.levels and column.kind != "ignore" and column.name in frame:
+            refuse_other_levels(frame[column.name], column)
         own = other_style(frame[column.name], column) if column.name in frame else None
         if own is not None:
             shown = str(frame[column.name][~column.missing(frame[column.name])].iloc[0])[:40]
@@ -336,6 +352,28 @@ def other_style(series, column):
             "remove it if its cells are missing"
         )
     return None
+
+
+def refuse_other_levels(series, column):
+    """Raise UserError if most cells of a category hold several levels that the run does not know.
+
+    They may be other words for its levels, such as yes for ja. One new level, as of a new plant or
+    a new month, may be all that a file holds: the model sees nothing of it, and a note says so.
+    """
+    there = ~column.missing(series)
+    new = np.isnan(codes_of_levels(series, column)) & there
+    for _, _, at in spikes_of(series, column):
+        new[at] = False
+    n, n_new = int(there.sum()), int(new.sum())
+    words = series[new].astype("str").str.strip().unique()
+    if n < FEW_CELLS or 2 * n_new <= n or len(words) < 2:
+        return
+    seen, shown = (", ".join(map(repr, some[:3])) for some in (column.levels, words))
+    raise UserError(
+        f"column {column.name!r}: {n_new} of {n} cells are none of the {len(column.levels)} levels "
+        f"that the run was trained on (such as {seen}), but {shown}; write them as the training "
+        f"rows do, or remove the column, and the rows are scored without it"
+    )
 
 
 def have_one_unit(one, other):

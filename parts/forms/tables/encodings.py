@@ -87,6 +87,19 @@ def decode(content, path, asked=None, other=None):
     raise AssertionError("latin-1 has a letter for each byte")
 
 
+def name_of(text):
+    """The name of an encoding in Python, None if it has none of that name."""
+    try:
+        return codecs.lookup(text).name
+    except (LookupError, ValueError):
+        return None
+
+
+def mark_of(name):
+    """The byte order mark of an encoding, b"" for one without."""
+    return next((mark for mark, own in MARKS.items() if own == name), b"")
+
+
 def _decoded(content, mark, name, path):
     """The content behind its mark in UTF-8."""
     body = content[len(mark) :]

@@ -14,6 +14,7 @@ import numpy as np
 from parts import memory
 from parts.errors import UserError
 from parts.forms.tables import headers
+from parts.words import counted
 
 SMALL = 2**24  # bytes of an unpacked workbook, up to which its growth is not looked at
 MOST_GROWTH = 200  # times that a workbook grows at most when it is unpacked
@@ -56,6 +57,12 @@ def read(path, config):
     if not table:
         raise UserError(f"{path}: sheet {sheet.title!r} is empty, expected a header and rows")
     at, names = _header(table, path, config.no_header, notes)
+    if n_left := _remarks(numbers[at:], table[at:]):
+        shown = next(filter(None, table[-n_left]))[: headers.N_SHOWN]
+        notes.append(
+            f"{path}: left out {counted(n_left, 'row')} below the table, such as {shown!r}"
+        )
+        numbers, table = numbers[:-n_left], table[:-n_left]
     rows, n_columns = table[at:], len(table[0])
     names_at, header = None, None
     if names is None:
@@ -109,6 +116,17 @@ def _header(table, path, no_header, notes):
     seems = headers.judge(table[at], below) if below else "names"
     notes += headers.notes_on(seems, ",".join(table[at]), path)
     return at + 1, table[at]
+
+
+def _remarks(numbers, rows):
+    """How many last rows are none, but sums or remarks behind an empty row; see `Lines` in
+    layout.py."""
+    behind = [i for i in range(1, len(rows)) if numbers[i] > numbers[i - 1] + 1]
+    n_left = len(rows) - behind[-1] if behind else 0
+    if not 0 < n_left <= headers.MOST_REMARKS:
+        return 0
+    above = rows[:-n_left][-headers.N_JUDGED :]
+    return n_left if all(headers.is_remark(row, above) for row in rows[-n_left:]) else 0
 
 
 # Cells

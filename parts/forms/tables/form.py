@@ -8,7 +8,7 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.files import STANDARD, as_argument, ending, output_of, shown_path, wrote
-from parts.forms import arrays, conditions, scaling, units
+from parts.forms import arrays, cells, conditions, scaling, units
 from parts.forms.base import Encoded, Form, Source, Split
 from parts.forms.tables import (
     answers,
@@ -20,6 +20,7 @@ from parts.forms.tables import (
     streams,
     table_files,
 )
+from parts.words import counted
 
 PRESETS_OF_VERBS = ("detect", "impute", "generate")
 
@@ -117,7 +118,7 @@ class Tables(Form):
 
     def fit(self, source, rows, config):
         if config.scaling != "kinds":
-            return super().fit(source, rows, config)
+            return replace(super().fit(source, rows, config), dialect=dialect_of(source))
         given = conditions.fit(config, source.names, source, rows)
         names = {column.name for column in given}
         frame = frame_of(source)
@@ -130,7 +131,8 @@ class Tables(Form):
             ordered = [replace(column, stored=stored[column.name]) for column in ordered]
         frame = answers.expanded(frame.iloc[np.sort(rows)], ordered)
         found = relation_search.find(frame, ordered, config.relations)
-        return self.codec(self.name, ordered, (len(units.modelled(columns)),), found)
+        shape = (len(units.modelled(columns)),)
+        return self.codec(self.name, ordered, shape, found, dialect_of(source))
 
     def encode(self, source, codec, parts, config):
         if config.scaling != "kinds":
@@ -192,16 +194,23 @@ class Tables(Form):
     def describe_run(self, codec):
         return "a table"
 
-    def describe_ranges(self, data):
-        lines, x = [], data.train.x
-        seen = np.ones_like(x) if data.train.mask is None else data.train.mask
-        for j, column in enumerate(data.codec.modelled[:30]):
-            values = x[seen[:, j] > 0, j]
-            if column.levels or not len(values):
+    def describe_ranges(self, data, source, rows):
+        lines = []
+        frame = answers.expanded(frame_of(source).iloc[rows], data.codec.columns)
+        for column in data.codec.modelled[:30]:
+            if column.levels:
                 continue
-            low, middle, high = (
-                column.text([value])[0] for value in (values.min(), np.median(values), values.max())
+            series = frame[column.name]
+            values, _ = column.read(series)
+            values[column.impossible(values)] = np.nan
+            if np.isnan(values).all():
+                continue
+            # The ends are cells of the file, and the median may lie between two of them.
+            low, high = (
+                str(series.iloc[at]).strip() if cells.is_text(series) else f"{values[at]:.10g}"
+                for at in (np.nanargmin(values), np.nanargmax(values))
             )
+            middle = column.text_of([np.nanmedian(values)])[0]
             lines.append(f"  {column.name}: from {low} to {high}, median {middle}")
         return lines
 
@@ -272,11 +281,12 @@ class Tables(Form):
 
     def notes_on_filling(self, encoded, codec, fitted):
         far = units.is_far_out(encoded.x, codec.modelled) & (encoded.mask > 0)
+        n_far = far.sum(0).tolist()
         return [
-            f"column {column.name!r}: {far[:, j].sum()} cells lie so far out that the holes of "
-            "their rows are filled without them"
-            for j, column in enumerate(codec.modelled)
-            if far[:, j].any()
+            f"column {column.name!r}: {counted(n, 'cell lies', 'cells lie')} so far out that "
+            "holes in such a row are filled without it"
+            for column, n in zip(codec.modelled, n_far, strict=True)
+            if n
         ]
 
     def write_filled(self, source, codec, holes, todo, filled, outputs, fitted):
@@ -315,7 +325,8 @@ class Tables(Form):
             frame[name] = np.where((frame[name] != "").to_numpy(), text, "")
         frame = answers.folded(frame.assign(**given), codec.columns)
         has_header = not fitted.config.data.no_header  # rows are written like those of the data
-        return [samples.write(frame, codec.columns, out, has_header)]
+        source = fitted.config.data.data
+        return [samples.write(frame, codec.columns, out, has_header, codec.dialect, source)]
 
 
 def has_already(source, name):
@@ -330,6 +341,11 @@ def frame_of(source):
 
         return pd.DataFrame(source.x, columns=source.names)
     return source.file.frame
+
+
+def dialect_of(source):
+    """How the text file of a source is written, None where it is none."""
+    return table_files.dialect_of(source.file) if isinstance(source, TableSource) else None
 
 
 def source_types(source):

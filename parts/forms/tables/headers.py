@@ -8,10 +8,15 @@ from parts.forms import cells
 
 N_JUDGED = 200  # rows beneath a line, and columns, by which it is judged
 MOSTLY = 0.9  # share of a column's cells that are numbers in a column of numbers
+MOST_REMARKS = 5  # lines below a table
 FEW = 8  # rows beneath a line of units
 N_SHOWN = 40  # letters of a line that a message shows
 LONGEST_NUMBER, LONGEST_UNIT = 40, 15  # letters
 YEARS = (1800, 2200)
+TOTAL = re.compile(  # how a line of sums or means begins
+    r"(?i:(grand |sub-?)?totals?|sums?|summen?|gesamt\w*|insgesamt|zwischensumme|total\w*|somme|"
+    r"moyenne|suma|promedio|somma|mean|average|avg|mittelwert|durchschnitt|count|anzahl|overall)\b"
+)
 NUMBER = re.compile(r"[-+]?(?:\d[\d.,' ]*|[.,]\d+)(?:[eE][-+]?\d+)?%?")
 
 
@@ -68,6 +73,41 @@ def is_units(line, below):
     return len(words) > 1 and all(
         number(unit) is None and len(unit) <= LONGEST_UNIT for unit in words
     )
+
+
+def are_names(line, below):
+    """Whether a line below a title holds a name for each column, and no cell that is found again.
+
+    `below` are the rows beneath, as lists of cells. Where a word stands above numbers, some columns
+    may lack a name.
+    """
+    seems = judge(line, below)
+    names = [name.strip() for name in line]
+    again = any(name in seen for name, seen in observed(line, below))
+    return seems == "words" or (
+        seems != "row" and all(names) and len(set(names)) == len(names) and not again
+    )
+
+
+def is_title(cells):
+    """Whether a line holds fewer than half of its cells, as titles in spreadsheets do."""
+    return len(cells) > 2 and 2 * sum(map(bool, map(str.strip, cells))) < len(cells)
+
+
+def is_remark(cells, above):
+    """Whether a line below a table is no row: it is a sum, or holds few cells, as a source does.
+
+    `above` are the last rows. A sum says so in its first cell, by a word that no row has there; a
+    remark holds at most half as many cells as the rows, of which none has so few.
+    """
+    filled = [j for j, cell in enumerate(cells) if cell.strip()]
+    if not filled or not above:
+        return True
+    first = filled[0]
+    is_sum = TOTAL.match(cells[first].strip())
+    if is_sum and not any(TOTAL.match(row[first].strip()) for row in above):
+        return True
+    return 2 * len(filled) <= min(sum(map(bool, map(str.strip, row))) for row in above)
 
 
 def observed(line, below):

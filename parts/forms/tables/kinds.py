@@ -39,6 +39,7 @@ CODE_CELLS, CODE_SHARE = 3, 0.01  # fewest cells of each of few numbers that are
 # are codes such as 200 and 404. Amounts are rather multiples of ROUND.
 MAX_SPARSE, SPARSE, ROUND = 30, 0.2, 5
 MAX_LEVELS = 100  # most levels of text that is inferred to be a category
+N_HINTED = 20_000  # cells of free text of which one looks at the shape
 FEW_CELLS = 10  # fewest among which one odd cell is an accident
 ALMOST = 0.8  # share of numbers in a column of text from which it is said
 NEARLY_ALL = 0.9  # share of different cells in a column of identifiers
@@ -356,6 +357,9 @@ def fit_text(column, seen, kind, levels, reading):
     if reading is not None and may_be_numbers(name, reading):
         like = replace(column, style=reading.style).describe_cells()
         almost = f"{100 * reading.share:.0f} % look like {like}: --kind {name}=real"
+    few = min(MAX_LEVELS, max(5, n_seen / 2))  # levels, beyond which text is none
+    if kind in (None, *NUMBERS) and not levels and len(found) > (2 if kind else few):
+        almost = "; ".join(filter(None, [hint_of(text), almost]))
     if levels is None and kind in (None, "ordinal") and (order := known_order(found)):
         levels, beside = order
         shares = [[str(level), float((text == level).mean())] for level in beside]
@@ -369,7 +373,7 @@ def fit_text(column, seen, kind, levels, reading):
             different = "every cell" if len(found) == n_seen else "nearly every cell"
             why = almost or f"an identifier or free text: {different} is different"
             return replace(column, why=why)
-        elif len(found) > min(MAX_LEVELS, max(5, n_seen / 2)):
+        elif len(found) > few:
             return replace(column, why=almost or f"free text or too many categories: {len(found)}")
         else:
             kind = "categorical"
@@ -389,6 +393,13 @@ def may_be_numbers(name, reading):
         return False
     values = reading.values[~np.isnan(reading.values)]
     return len(np.unique(values)) > MAX_RANK
+
+
+def hint_of(text):
+    """What most cells of a column of text look like that is no number, and what to do with it."""
+    some = text if len(text) <= N_HINTED else text.sample(N_HINTED, random_state=0)
+    counts = some.value_counts()
+    return cells.hint_of(counts.index.tolist(), counts.tolist())
 
 
 def are_codes(name, seen):

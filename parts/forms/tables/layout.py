@@ -10,8 +10,8 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms.tables import grid, headers
 from parts.forms.tables.grid import BLANKS, COMMENTS
+from parts.words import counted
 
-MOST_REMARKS = 5  # lines below a table
 BLANK = b" \t\x0c\x1a\r"  # letters of a line without cells; 26 ends the files of DOS
 
 
@@ -83,11 +83,10 @@ class Lines:
         if not below:
             return Table(len(names), with_cells[at + 1 :], line, names)
         seems = headers.judge(names, below)
-        while _is_title(names) and at + 1 < len(with_cells):
-            under = self.cells(with_cells[at + 1])
-            if len(under) != width or headers.judge(under, below[1:]) != "words":
-                break
-            at, line, names, below, seems = at + 1, with_cells[at + 1], under, below[1:], "words"
+        if found := self._below_titles(with_cells, at, width):
+            at, line = found, with_cells[found]
+            names, below = self.cells(line), self._below(with_cells[at + 1 :], width)
+            seems = headers.judge(names, below)
         notes = []
         if seems == "row" and at == 0 and (found := self._names_in_comment(line, names, below)):
             k, names = found
@@ -109,6 +108,19 @@ class Lines:
         if below[1:] and n[rows[0]] == width and headers.is_units(below[0], below[1:]):
             table.units, table.rows = int(rows[0]), rows[1:]
         return table
+
+    def _below_titles(self, with_cells, at, width):
+        """The place of the header where lines of titles, filled up with separators, stand above it.
+
+        It is None where there are none.
+        """
+        for place in range(at, len(with_cells) - 1):
+            names = self.cells(with_cells[place])
+            if not headers.is_title(names):
+                below = self._below(with_cells[place + 1 :], width)
+                fits = place > at and len(names) == width and below
+                return place if fits and headers.are_names(names, below) else None
+        return None
 
     def _without_empty_ends(self, with_cells, width):
         """The number of cells of the first line, where those behind are empty in the rows below."""
@@ -145,9 +157,11 @@ class Lines:
             inside = np.arange(rows[0], rows[-1] + 1)
             table.rows = rows = inside[~(self.comment | self.skipped)[inside]]
         elif n_left := self._remarks(rows, width):
+            left = [k for k in rows[-n_left:] if not self._is_bare(k)]
             table.rows = rows = rows[:-n_left]
             table.notes.append(
-                f"{self.path}: left out {_lines(n_left)} below the table, which are no rows"
+                f"{self.path}: left out {counted(n_left, 'line')} below the table, which "
+                f"{'is no row' if n_left == 1 else 'are no rows'}{self._shown(left[0])}"
             )
         last = np.minimum(self.grid.first[rows] + width, len(self.grid.ends)) - 1
         behind = self.grid.line_ends[rows] - self.grid.ends[last]
@@ -158,21 +172,43 @@ class Lines:
                 line = self.text[:start].count(self.grid.newline) + 1
                 of = "other rows" if table.names is None else "the header"
                 raise UserError(
-                    f"{self.path}: row {i + 1} (line {line}) has {n[rows[i]]} cells, and {of} "
-                    f"{width}; mend or delete it"
+                    f"{self.path}: row {i + 1} (line {line}) has {counted(n[rows[i]], 'cell')}, "
+                    f"and {of} {width}; mend or delete it"
                 )
 
     def _remarks(self, rows, width):
-        """The number of last rows, behind a blank line, that are none: sums, sources, counts."""
-        behind = np.flatnonzero(self.blank[: rows[-1]]) if len(rows) else []
-        n_left = int((rows > behind[-1]).sum()) if len(behind) else 0
-        if not 0 < n_left <= min(MOST_REMARKS, len(rows) - 1):
+        """The number of last rows that are none: sums, sources, counts, and empty lines there.
+
+        They stand behind a blank line, or behind a line that holds nothing but separators.
+        """
+        end = len(rows)
+        while end > 0 and self._is_bare(rows[end - 1]):
+            end -= 1
+        start = end - 1
+        while start > 0 and end - start <= headers.MOST_REMARKS and not self._is_gap(rows, start):
+            start -= 1
+        last = start
+        while last > 0 and self._is_bare(rows[last - 1]):
+            last -= 1
+        if last <= 0 or end - start > headers.MOST_REMARKS:
             return 0
-        above = self._below(rows[-n_left - headers.N_JUDGED : -n_left], width)
-        for k in rows[-n_left:]:
-            if self.grid.n[k] >= width and headers.judge(self.cells(k), above) != "words":
+        behind_blank = self.blank[rows[start - 1] : rows[start]].any()
+        above = self._below(rows[max(0, last - headers.N_JUDGED) : last], width)
+        for k in rows[start:end]:
+            if self.grid.n[k] < width or headers.is_remark(self.cells(k), above):
+                continue
+            if not behind_blank or headers.judge(self.cells(k), above) != "words":
                 return 0
-        return n_left
+        return len(rows) - last
+
+    def _is_gap(self, rows, i):
+        """Whether a blank line, or one of separators, precedes the row at place i."""
+        above = rows[i - 1]
+        return bool(self.blank[above : rows[i]].any()) or self._is_bare(above)
+
+    def _is_bare(self, k):
+        """Whether a line holds nothing but separators."""
+        return not any(cell.strip() for cell in self.cells(k))
 
     def _leave_out(self, table):
         """Add notes on the lines that are no part of a Table."""
@@ -188,17 +224,20 @@ class Lines:
             (blanks if table.n_columns > 1 else blanks & False, "without a cell"),
         ):
             if lines.any():
-                first = int(np.flatnonzero(lines)[0])
-                text = self.text[self.grid.line_starts[first] : self.grid.line_ends[first]]
-                shown = (
-                    f", such as {text[: headers.N_SHOWN].decode(errors='ignore')!r}" if text else ""
+                shown = self._shown(np.flatnonzero(lines)[0])
+                table.notes.append(
+                    f"{self.path}: left out {counted(lines.sum(), 'line')} {what}{shown}"
                 )
-                table.notes.append(f"{self.path}: left out {_lines(lines.sum())} {what}{shown}")
         if table.units is not None:
             shown = ",".join(self.cells(table.units))[: headers.N_SHOWN]
             table.notes.append(
                 f"{self.path}: the line below the header is taken for units: {shown!r}"
             )
+
+    def _shown(self, k):
+        """Words that show a line, "" for an empty one."""
+        text = self.text[self.grid.line_starts[k] : self.grid.line_ends[k]]
+        return f", such as {text[: headers.N_SHOWN].decode(errors='ignore')!r}" if text else ""
 
 
 def usual_width(n):
@@ -207,18 +246,9 @@ def usual_width(n):
     return width if width > 1 else max(width, int(n[-1]))
 
 
-def _lines(n):
-    return "1 line" if n == 1 else f"{n} lines"
-
-
-def _is_title(cells):
-    """Whether a line holds nothing but its first cell, as titles of spreadsheets do."""
-    return len(cells) > 2 and bool(cells[0].strip()) and not any(c.strip() for c in cells[1:])
-
-
 def _are_names(below, first_row):
     """Whether the first cells of rows are names of rows: all different, and no measured numbers."""
     cells = [row[0] for row in (first_row, *below)]
     values = [headers.number(cell) for cell in cells]
-    counted = values[:3] == [float(i + 1) for i in range(len(values[:3]))]
-    return len(set(cells)) == len(cells) and (counted or all(value is None for value in values))
+    number_of = values[:3] == [float(i + 1) for i in range(len(values[:3]))]
+    return len(set(cells)) == len(cells) and (number_of or all(value is None for value in values))

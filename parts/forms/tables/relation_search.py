@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 
 from parts.errors import UserError
+from parts.forms import cells
 from parts.forms.tables.relations import (
     KINDS,
     Relation,
@@ -95,6 +96,8 @@ class Search:
         self.n_values = np.array([len(np.unique(v[~np.isnan(v)])) for v in self.x.T])
         self.number = np.array([is_number(column) for column in columns], bool)
         self.date = np.array([is_date(column) for column in columns], bool)
+        # Times of an unknown zone are neither before nor after instants.
+        self.instant = np.array([cells.is_instant(column.style) for column in columns], bool)
         self.n_tested = max(1, self.count_tests())
 
     def count_tests(self):
@@ -151,6 +154,7 @@ class Search:
             # Below MIN_SHUFFLED, because so few quantiles do not tell the share exactly.
             overlap = (quantiles[:, a, None, None] > quantiles).mean((0, 1))
             good = (overlap >= LEAST_OVERLAP) & (self.date[usable] == self.date[j])
+            good &= self.instant[usable] == self.instant[j]
             good[a] = False
             others = usable[good]
             with np.errstate(invalid="ignore"):

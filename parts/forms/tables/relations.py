@@ -8,7 +8,8 @@
 
 relation_search.py finds them in the training rows, and rules.py keeps them in new rows. Values
 [N, R] are those of R columns in the user's units, with the number of a level that is one and the
-code of another level; NaN where a cell is empty.
+code of another level; NaN where a cell is empty. Times of a zone are those of UTC, so that they are
+compared as instants.
 """
 
 import math
@@ -22,6 +23,7 @@ from parts.forms import cells
 from parts.forms.tables import encoding
 
 N_SHOWN = 12  # most relations that are listed
+MICROSECONDS = 86_400e6  # in a day
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def related(columns):
 
 
 def values_of(frame, columns):
-    """Values [N, len(columns)] of the cells of a table."""
+    """Values [N, len(columns)] of the cells of a table; times of a zone are those of UTC."""
     found = np.full((len(frame), len(columns)), np.nan)
     for j, column in enumerate(columns):
         if column.name not in frame:
@@ -142,7 +144,7 @@ def values_of(frame, columns):
             found[:, j] = encoding.codes_of_levels(series, column)
         else:
             values, sides = column.read(series)
-            found[:, j] = np.where(sides != 0, np.nan, values)
+            found[:, j] = in_utc(np.where(sides != 0, np.nan, values), column)
     return found
 
 
@@ -152,7 +154,16 @@ def level_values(column):
 
     if not column.style:
         return np.arange(float(len(column.levels)))
-    return cells.numbers(pd.Series(column.levels, dtype="str"), column.style, column.own_marks)
+    found = cells.numbers(pd.Series(column.levels, dtype="str"), column.style, column.own_marks)
+    return in_utc(found, column)
+
+
+def in_utc(values, column):
+    """Numbers [N] of a column in the user's units as values: times of a zone are those of UTC."""
+    if not column.is_moment:
+        return values
+    # Rounded, so that equal times are equal numbers
+    return np.round((values - cells.ahead_of_utc(column.style)) * MICROSECONDS) / MICROSECONDS
 
 
 def is_number(column):
@@ -173,12 +184,13 @@ def unit_of(column):
 
 
 def rounded(values, column):
-    """Numbers [N] in the steps of their column, as they are read again after they were written."""
+    """Values [N] in the steps of their column, as they are read again after they were written."""
     step = unit_of(column)
     if column.levels or not step or step > 1:
         return values
     if is_date(column):
-        return np.round(values / step) * step
+        ahead = cells.ahead_of_utc(column.style)  # midnight is that of the column
+        return in_utc(np.round((values + ahead) / step) * step, column)
     return np.round(values, max(0, round(-math.log10(step))))
 
 

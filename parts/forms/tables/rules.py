@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parts.forms import conditions, units
+from parts.forms import cells, conditions, units
 from parts.forms.tables.relations import (
     breaks,
     codes_of_cells,
     groups_of,
+    in_utc,
     is_date,
     is_number,
     level_values,
@@ -71,7 +72,7 @@ class Rules:
                 code = np.clip(np.nan_to_num(np.round(own)), 0, len(levels) - 1).astype(int)
                 found[:, j] = np.where(np.isnan(own), np.nan, levels[code])
             else:
-                found[:, j] = rounded(own, column)
+                found[:, j] = rounded(in_utc(own, column), column)
         return found
 
     def of_rows(self, x, mask, y, codec):
@@ -111,7 +112,7 @@ class Rules:
         """User units or codes of the values [N] of column j."""
         levels = self.levels[j]
         if levels is None:
-            return values
+            return values + cells.ahead_of_utc(self.columns[j].style)
         distance = np.abs(values[:, None] - levels)
         return np.where(np.isnan(values), np.nan, np.argmin(distance, 1).astype(float))
 

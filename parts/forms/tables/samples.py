@@ -77,14 +77,17 @@ def check_array(columns, out):
         raise UserError(f"--out {out}: an array holds numbers only; write .csv or .parquet")
 
 
-def write(frame, columns, out, has_header=True):
-    """Write generated rows, with labels as the array y of an .npz; returns a line to print."""
+def write(frame, columns, out, has_header=True, dialect=None, source=None):
+    """Write generated rows, with labels as the array y of an .npz; returns a line to print.
+
+    A text file gets the Dialect of the run's data, which are those at the path `source`.
+    """
     others = {}
     if ending(out) in arrays.ARRAY_READERS and conditions.LABEL in conditions.names(columns):
         others = {"y": conditions.as_labels(frame.pop(conditions.LABEL))}
         columns = [c for c in columns if c.name != conditions.LABEL]
-    as_written = {"others": others} | ({} if has_header else {"header": None})
-    like = table_files.File(out, frame.iloc[:0], as_written=as_written)
+    as_written = {"others": others, "dialect": dialect} | ({} if has_header else {"header": None})
+    like = table_files.File(source or out, frame.iloc[:0], as_written=as_written)
     table_files.write(frame, out, like, columns)
     named = " and y" if others else ""
     return f"{wrote(out)}: {len(frame)} rows, {len(frame.columns)} columns{named}"

@@ -124,6 +124,14 @@ def _matrix(array, path):
     return pd.DataFrame(array, columns=headers.numbered(array.shape[1]))
 
 
+def dialect_of(file):
+    """The Dialect of a text file, None for another file."""
+    text = file.as_written.get("text")
+    if text is None:
+        return None
+    return text_files.Dialect.of(text, file.as_written["header"], list(file.frame.columns))
+
+
 def stored_as(file):
     """How a Parquet file stores its columns, as plain values by name; {} for other files."""
     if "table" not in file.as_written:
@@ -166,11 +174,20 @@ def _write_text(frame, like, path, columns, file):
     own = text is not None and _is_table_of(frame, like)
     if own and _is_same_form(path, like.path, text.grid.delimiter):
         content = text.encoding.encode(text_files.edited(text, frame, like.frame))
+    elif _is_same_dialect(path, like):
+        has_header = like.as_written.get("header", ()) is not None
+        content = like.as_written["dialect"].written(frame, has_header)
     else:
         names = _header_as_written(frame, like)
         delimiter = "\t" if ending(path).startswith(".tsv") else ","
         content = text_files.fresh(_exact(frame, like), names, delimiter)
     file.write(streams.packed_as(content, path))
+
+
+def _is_same_dialect(path, like):
+    """Whether new rows may be written to a path as the text file of the rows of a run is."""
+    dialect = like.as_written.get("dialect")
+    return dialect is not None and _is_same_form(path, like.path, dialect.delimiter)
 
 
 def _is_table_of(frame, like):

@@ -7,14 +7,14 @@ N rows, D columns.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from parts.errors import UserError
 from parts.files import shown_path
 from parts.forms.tables import encodings, headers, streams
-from parts.forms.tables.grid import BLANKS, COMMENTS, Grid, delimiter_of
+from parts.forms.tables.grid import BLANKS, COMMENTS, DELIMITERS, Grid, delimiter_of
 from parts.forms.tables.layout import Lines, Table
 
 N_JUDGED = 1000  # rows by which it is judged whether a column has quotes
@@ -36,6 +36,49 @@ class Text:
         return "\r\n" if newline == "\n" and b"\r\n" in self.grid.text[:N_SNIFFED] else newline
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How a text file is written, as plain values, by which new files are written so."""
+
+    delimiter: str = ","
+    newline: str = "\n"
+    encoding: str = "utf-8"
+    mark: bool = False  # whether it begins with a byte order mark
+    renamed: dict = field(default_factory=dict)  # names of columns -> what its header writes
+    quoted: list = field(default_factory=list)  # names of columns whose cells stand in quotes
+    names_quoted: bool = False
+
+    def __post_init__(self):
+        known = self.delimiter in (*DELIMITERS, BLANKS) and self.newline in NEWLINES
+        known = known and encodings.name_of(self.encoding) is not None
+        if not known or not all(isinstance(name, str) for name in self.renamed.values()):
+            raise ValueError(f"no text file is written so: {vars(self)}")
+
+    @classmethod
+    def of(cls, text, header, names):
+        """The Dialect of a Text with a header, or None, whose columns have these names."""
+        first = text.grid.first[text.table.header] if header is not None else 0
+        return cls(
+            text.grid.delimiter,
+            text.newline,
+            text.encoding.name,
+            bool(text.encoding.mark),
+            {n: as_is for n, as_is in zip(names, header or names, strict=True) if n != as_is},
+            [name for j, name in enumerate(names) if _is_quoted(text, j)],
+            header is not None
+            and _starts_with_quotes(text, text.grid.starts[first : first + len(names)]),
+        )
+
+    def written(self, frame, has_header):
+        """The bytes of a new text file with the cells of a frame."""
+        names = [self.renamed.get(name, name) for name in frame] if has_header else None
+        quoted = [name in self.quoted for name in frame]
+        content = fresh(frame, names, self.delimiter, self.newline, quoted, self.names_quoted)
+        mark = encodings.mark_of(self.encoding) if self.mark else b""
+        return encodings.Encoding(self.encoding, mark).encode(content)
+
+
+NEWLINES = ("\n", "\r\n", "\r")
 N_SNIFFED = 2**16  # bytes that tell how lines end
 
 
@@ -143,13 +186,25 @@ def _starts_with_quotes(text, starts):
     return bool(len(starts)) and bool((text.grid.letters[starts] == ord('"')).all())
 
 
-def fresh(frame, names, delimiter=",", newline="\n"):
-    """The content of a new text file, in UTF-8; without `names` it has no header."""
+def fresh(frame, names, delimiter=",", newline="\n", quoted=None, names_quoted=False):
+    """The content of a new text file, in UTF-8; without `names` it has no header.
+
+    `quoted` tells for each column whether its cells stand in quotes where they need not.
+    """
     n = frame.shape[1]
     columns = [
-        _column(frame.iloc[:, j], delimiter, is_first=j == 0, alone=n == 1) for j in range(n)
+        _column(
+            frame.iloc[:, j],
+            delimiter,
+            all_quoted=bool(quoted and quoted[j]),
+            is_first=j == 0,
+            alone=n == 1,
+        )
+        for j in range(n)
     ]
-    lines = [] if names is None else [delimiter.join(_names_written(names, delimiter))]
+    lines = []
+    if names is not None:
+        lines.append(delimiter.join(_names_written(names, delimiter, names_quoted)))
     lines += map(delimiter.join, zip(*columns, strict=True))
     return (newline.join(lines) + newline).encode()
 
@@ -184,9 +239,9 @@ def written(cell, delimiter, quoted=False, is_first=False, alone=False):
     return in_quotes(cell) if must else cell
 
 
-def _names_written(names, delimiter):
+def _names_written(names, delimiter, quoted=False):
     return [
-        written(name, delimiter, False, j == 0, len(names) == 1) for j, name in enumerate(names)
+        written(name, delimiter, quoted, j == 0, len(names) == 1) for j, name in enumerate(names)
     ]
 
 
