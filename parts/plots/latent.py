@@ -5,8 +5,7 @@ import numpy as np
 from parts.errors import UserError
 from parts.plots import style
 from parts.plots.style import BLUE, CLASS_COLORS, CLASS_MARKERS, GREY, subplots, tell
-from parts.plots.words import name_in_words, percent, short
-from parts.words import counted
+from parts.plots.words import counted, name_in_words, percent, short
 
 UNUSED = 0.01  # nats below which a latent dimension carries nothing
 SPACE_READING = (

@@ -7,8 +7,7 @@ missing, because a run holds only what commands have written into it.
 import math
 from typing import NamedTuple
 
-from parts.plots.words import listed, name_in_words, percent, short
-from parts.words import counted
+from parts.plots.words import counted, listed, name_in_words, percent, short
 
 MOST_ROWS = 200  # rows of a table of columns
 CLEARLY = 2  # standard errors by which a difference is clear

@@ -3,8 +3,7 @@
 import numpy as np
 
 from parts.plots.style import BLUE, ORANGE, legend_below, subplots, tell
-from parts.plots.words import change, short
-from parts.words import counted
+from parts.plots.words import change, counted, short
 
 READING = (
     "Each panel shows nats per row against the epoch. Lower is better for the loss and for −ELBO, "

@@ -3,6 +3,8 @@
 import math
 import re
 
+from parts.words import noun
+
 # Characters that cannot be seen or that reorder the text around them, and lone surrogates, which
 # stand in names of files that are no UTF-8.
 HIDDEN = re.compile(
@@ -40,6 +42,11 @@ def percent(share):
         return "over 99.9\u00a0%"
     decimals = 0 if percents in (0, 100) or 9.95 <= percents <= 99 or percents > 100 else 1
     return f"{percents:.{decimals}f}\u00a0%"
+
+
+def counted(n, one, several=None):
+    """A count and its noun as the page writes them: 1 row, 2,000 rows."""
+    return f"{n:,} {noun(n, one, several)}"
 
 
 def listed(names, most=5):

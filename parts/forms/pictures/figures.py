@@ -11,8 +11,7 @@ import numpy as np
 from parts.forms.pictures import shapes
 from parts.forms.pictures.sheets import as_colour, rows_of, sheet
 from parts.plots.style import subplots, tell
-from parts.plots.words import short
-from parts.words import counted
+from parts.plots.words import counted, short
 
 FINE = 64  # smaller pictures are enlarged to this many pixels
 N_RECONSTRUCTED = 12

@@ -16,8 +16,7 @@ from parts.plots.style import (
     subplots,
     tell,
 )
-from parts.plots.words import listed, name_in_words, percent, short
-from parts.words import counted
+from parts.plots.words import counted, listed, name_in_words, percent, short
 
 N_PROFILES = 6  # most test rows with a panel each
 N_PANEL_ROWS = 12  # most test rows in the panel of a column
