@@ -15,8 +15,8 @@ import pytest
 
 from parts.console.notes import notes_kept
 from parts.plots import report, sections, words
+from parts.plots.words import counted
 from parts.runs import Run
-from parts.words import counted
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 TAGS = {
