@@ -799,3 +799,13 @@ def test_names_of_identifiers_in_other_languages(name):
     numbers = np.random.default_rng(0).permutation(900_000)[:100] + 100_000
     assert column(numbers.astype(str), name=name).kind == "ignore"
     assert column(numbers.astype(str), name="Anzahl").kind != "ignore"
+
+
+def test_the_ends_of_a_column_are_written_to_the_last_digit():
+    """With seven digits the end is -0.8564718, above the cells that it came from."""
+    texts = ["-0.856471824489096"] * 40 + [f"{-0.85 + 0.0312345678 * i:.12f}" for i in range(60)]
+    (column,) = kinds.fit(pd.DataFrame({"slag": texts}, dtype="str"))
+    assert column.low == -0.856471824489096
+    assert column.style["decimals"] is None
+    written = column.text_of(column.bounded(np.array([-3.0, 0.5])))
+    assert written == ["-0.856471824489096", "0.5"]

@@ -232,7 +232,12 @@ class Column:
         if self.kind == "positive" and self.offset == 0:  # rounding must not make it 0
             decimals = 0 if self.whole else self.style.get("decimals")
             values = values if decimals is None else np.maximum(values, 10.0**-decimals)
-        return cells.texts(values, self.style, self.whole)
+        texts = cells.texts(values, self.style, self.whole)
+        if self.style.get("decimals") is None:  # seven digits might lie beyond the column's ends
+            for end in (self.low, self.high):
+                for i in [] if end is None else np.flatnonzero(np.asarray(values) == end):
+                    (texts[i],) = cells.texts([end], self.style, self.whole, exact=True)
+        return texts
 
     def describe(self):
         """Words for the levels or the scaling of the column."""
