@@ -673,6 +673,13 @@ def test_expectations_have_the_closed_forms_width_on_average(scorer):
     assert half.mean() == pytest.approx(sd, rel=0.45)
 
 
+def test_expectations_of_numbers_with_any_number_of_digits_have_four():
+    column = units.Column("x", scale=1.0, style={"decimals": None})
+    draws = np.linspace(-0.9, 1.0, 1001)[:, None] + 0.0435575213
+    (words,) = explanations.expectations(column, None, draws)
+    assert words.startswith("0.09356±")
+
+
 def test_expectations_in_the_columns_own_words():
     draws = norm.ppf(np.linspace(0.0005, 0.9995, 2001))[:, None]
     column = units.Column("a", shift=41.0, scale=12.0, style={"decimals": 0}, whole=True)

@@ -105,9 +105,8 @@ def expectations(column, mean, draws):
         return [f"{text} ({s:.0%})" for text, s in zip(texts, shares, strict=True)]
     low, middle, high = np.quantile(draws, (0.16, 0.5, 0.84), axis=0)
     widths = widths_in_words(column, (column.to_user(high) - column.to_user(low)) / 2)
-    texts = (
-        [f"{v:.4g}" for v in column.to_user(middle)] if not column.style else column.text(middle)
-    )
+    is_plain = column.style in ({}, {"decimals": None})  # seven digits would say more than is known
+    texts = [f"{v:.4g}" for v in column.to_user(middle)] if is_plain else column.text(middle)
     return [f"{text}±{width}" for text, width in zip(texts, widths, strict=True)]
 
 
