@@ -89,6 +89,12 @@ def output(result, command, first=8, last=4, width=300):
     return "\n".join(["```", command, *lines, "```"])
 
 
+def without(line, column):
+    """A line of a CSV file without one of its columns, before which no cell holds a comma."""
+    cells = line.split(",")
+    return ",".join(cells[:column] + cells[column + 1 :])
+
+
 def middle_cut(line, n_first=3, n_last=4, width=100):
     """A line of a CSV file without its middle columns, and not longer than `width`."""
     cells = line.split(",", n_first)
@@ -104,7 +110,8 @@ def example(result):
         step = steps[name]
         lines = [step["lines"][0], step["lines"][row]]
         if name == "survey.scored.csv":
-            lines = [middle_cut(line) for line in lines]
+            left_out = lines[0].split(",").index("anomaly_nats")  # the README has plain words
+            lines = [middle_cut(without(line, left_out)) for line in lines]
         head = f"{step['command']}  # {step['seconds']:.0f} s"
         blocks.append("\n".join([head, *lines]))
     make = steps["survey.csv"]

@@ -170,7 +170,8 @@ def introduce(session):
     with notes_kept() as notes:
         print_introduction(session)
     model = session.training.model.describe()
-    session.run.keep("train", session.data.facts() | {"model": model, "notes": notes})
+    facts = session.data.facts() | {"model": model, "notes": notes}
+    session.run.keep("train", facts, dated=False)
 
 
 def print_introduction(session):

@@ -99,11 +99,12 @@ class Run:
         with stage(f"{path} is damaged: it is not JSON"):
             return json.loads(path.read_text(encoding="utf-8"))
 
-    def keep(self, verb, facts):
+    def keep(self, verb, facts, dated=True):
         """Keep what `verb` found and no other file holds, as plain values for report.html; and the
-        epoch after which it was found.
+        epoch after which it was found, if it depends on that.
         """
-        self.save_result(self.kept / f"{verb}.json", facts | {"epoch": self.last_epoch})
+        epoch = {"epoch": self.last_epoch} if dated else {}
+        self.save_result(self.kept / f"{verb}.json", facts | epoch)
 
     @property
     def last_epoch(self):
