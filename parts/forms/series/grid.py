@@ -141,11 +141,11 @@ def notes_on(grid, seconds, groups, missing):
         found.append("the rows run from the newest to the oldest: sorted for the model")
     elif n_back:
         found.append(f"{counted(n_back, 'row')} earlier than the row above: sorted for the model")
-    n_equal = len(rows) - len(np.unique(grid.slot[rows]))
+    n_equal = len(rows) - int(grid.filled.sum())
     if n_equal:
         found.append(
-            f"{counted(n_equal, 'row')} in the slot of another: averaged for the model, kept in "
-            "the output"
+            f"{counted(n_equal, 'row')} in the slot of another row: averaged for the model, kept "
+            "in the output"
         )
     gaps = missing[missing > 0]
     if not step.regular:

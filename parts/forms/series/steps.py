@@ -35,6 +35,7 @@ NICE = [
     *(3600, 7200, 10_800, 21_600, 43_200, 86_400, 7 * 86_400),
 ]
 GIVEN = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?|\.\d+)?\s*(?P<unit>[A-Za-z]*)\s*")
+SAME_DAY = 4 * DAY  # from most stamps, as the last working day of a month may be
 LONG_MONTH = 27 * DAY  # from here on a step may be one of months
 
 
@@ -182,7 +183,7 @@ def months_step(seconds, groups):
     is_multiple = np.mean(gaps % n_months == 0) >= MOSTLY
     for behind, at_end in ((behind_end, True), (behind_start, False)):
         offset = float(np.median(behind))
-        if np.mean(np.abs(behind - offset) < DAY) >= MOSTLY and is_multiple:
+        if is_multiple and np.mean(np.abs(behind - offset) <= SAME_DAY) >= MOSTLY:
             if at_end and offset < 0:
                 continue
             return Step(n_months * YEAR / 12, months=n_months, offset=offset, at_end=at_end)

@@ -318,6 +318,7 @@ EQUAL = 0.01  # share of rows that may have the stamp of another one
 SAME_STEP = 0.7  # share of differences that are one step
 DEPENDS = 0.25  # correlation of ranks between a row and the one before
 MOST_GROUP_COLUMNS, MOST_NUMBER_COLUMNS = 8, 30
+MOST_CANDIDATES = 4  # time columns, or several together, that are tried
 MEASURED = 10  # different numbers of a column that is measured
 
 
@@ -338,7 +339,7 @@ def find(frame, groups=None):
     if len(frame) < FEWEST_ROWS:
         return None
     head = frame.iloc[:N_JUDGED]
-    for names in candidates(head):
+    for names in candidates(head)[:MOST_CANDIDATES]:
         try:
             clock = given(head, names)
             clock = clock if len(head) == len(frame) else given(frame, names)
@@ -354,7 +355,6 @@ def find(frame, groups=None):
             step = plain_step(seconds, codes)
             if step is not None and depends(frame, [*names, *columns], seconds, codes):
                 return Found(clock, list(columns), in_words(names, step, columns, labels))
-        return None
     return None
 
 
@@ -439,10 +439,17 @@ def group_columns(frame, names, seconds, given_groups):
         if not cells.is_text(series) and series.dtype.kind not in "iub":
             continue
         n = series.nunique()
-        if 2 <= n <= len(frame) / FEWEST_ROWS:
+        if 2 <= n <= len(frame) / FEWEST_ROWS and not tells_time(series.iloc[:N_JUDGED], str(name)):
             few.append(name)
     pairs = itertools.combinations(few, 2)
     return [c for c in itertools.chain(([n] for n in few), map(list, pairs))]
+
+
+def tells_time(series, name):
+    """Whether a column holds dates, times or parts of them, and no names of groups."""
+    reading = cells.reading_of(series, name)
+    is_moment = reading is not None and reading.share >= cells.MOSTLY
+    return named_part(name) is not None or (is_moment and moments.is_moment(reading.style))
 
 
 def is_unique(seconds, codes):
