@@ -4,13 +4,13 @@ N rows of a file, S slots of the grid, D columns, L slots of a window, n windows
 group lie side by side in the order of time. A *segment* is a run of slots without a long gap.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from parts.errors import UserError
-from parts.forms.series.steps import NEAR, in_words
+from parts.forms.series.steps import NEAR
 
 MOST_SLOTS = 100  # most slots for each row, where the user gives a step
 FULL = 0.25  # share of `least` slots from which a short segment is made longer
@@ -154,7 +154,8 @@ def notes_on(grid, seconds, groups, missing):
             "slots for each row"
         )
     elif len(gaps):
-        longest = in_words((int(gaps.max()) + 1) * step.seconds, step.timed)
+        n = int(gaps.max()) + 1
+        longest = replace(step, seconds=n * step.seconds, months=n * step.months)
         found.append(f"{counted(len(gaps), 'gap')}, the longest {longest}")
     if step.regular and not step.months:
         away = np.abs(seconds[rows] - grid.seconds[grid.slot[rows]])
@@ -280,7 +281,9 @@ def _cut_groups(grid, begin, end, length, test_fraction, val_fraction):
 
 LAGS = (8, 400)
 SHORTEST, LONGEST, USUAL = 16, 128, 32  # lengths of windows in slots
-PEAK, RISE = 0.1, 0.05  # least autocorrelation of a peak, and above the lowest one before it
+PEAK = 0.1  # least autocorrelation of a peak
+RISE = 0.01  # by which a peak is above the lowest autocorrelation before it
+AS_HIGH = 0.95  # part of the highest peak from which another one is about as high
 FEWEST_WINDOWS, FEWEST_SLOTS = 200, 4
 MOST_USED, MOST_COLUMNS = 200_000, 32  # slots and columns of which autocorrelations are taken
 
@@ -300,15 +303,22 @@ def window_of(x, mask, segment):
 
 
 def period_of(x, mask, segment):
-    """The lag of the highest peak of the autocorrelation, None without one; see `window_of`."""
+    """The lag of the highest peak of the autocorrelation, None without one; see `window_of`.
+
+    Where it is a multiple of the lag of a peak about as high, that one is taken.
+    """
     correlation = autocorrelation(x, mask, segment, LAGS[1] + 1)
-    lags = np.arange(LAGS[0], min(LAGS[1] + 1, len(correlation) - 1))
-    if not len(lags):
-        return None
+    lags = np.arange(LAGS[0], LAGS[1] + 1)
     value, lowest = correlation[lags], np.minimum.accumulate(correlation)[lags]
     is_peak = (value > PEAK) & (value >= lowest + RISE)
     is_peak &= (value >= correlation[lags - 1]) & (value >= correlation[lags + 1])
-    return int(lags[is_peak][value[is_peak].argmax()]) if is_peak.any() else None
+    if not is_peak.any():
+        return None
+    peaks, value = lags[is_peak], value[is_peak]
+    highest = peaks[value.argmax()]
+    n_times = np.rint(highest / peaks)
+    is_multiple = np.abs(highest - n_times * peaks) <= n_times
+    return int(peaks[is_multiple & (value >= AS_HIGH * value.max())][0])
 
 
 def autocorrelation(x, mask, segment, n_lags):

@@ -14,6 +14,7 @@ from parts.errors import UserError
 NEAR = 0.1  # part of a step by which a difference may miss a multiple of it
 MOSTLY = 0.9  # share of differences near a multiple, from which a series is regular
 MOST_CELLS = 20  # most slots for each row on a grid that is chosen for irregular stamps
+N_ROUNDS = 3  # in which a step is refined
 DRIFT = 0.25  # part of a step that a series may drift from it in all
 DAY, YEAR = 86_400.0, 365.2425 * 86_400
 UNITS = {
@@ -143,14 +144,22 @@ def step_of(seconds, groups=None, calendar=True, timed=True):
 
 
 def refined(gaps, middle):
-    """The mean step of differences near multiples of `middle`, which is kept where it fits.
+    """The step of differences near multiples of `middle`: a round one where it fits, or their mean.
 
-    Stamps in whole seconds, 60, 60, 61, ..., may have a step between them.
+    Stamps in whole seconds, 60, 60, 61, ..., may have a step between them. A step fits where the
+    whole series drifts from it by less than a part of a step.
     """
-    near = is_near(gaps, middle)
-    counts = np.rint(gaps[near] / middle)
-    mean = gaps[near].sum() / counts.sum()
-    return middle if abs(mean - middle) * counts.sum() < DRIFT * middle else float(mean)
+    mean = middle
+    for _ in range(N_ROUNDS):
+        near = np.abs(gaps / mean - np.rint(gaps / mean)) <= DRIFT
+        counts = np.rint(gaps[near] / mean)
+        mean = gaps[near].sum() / max(counts.sum(), 1)
+    nearest = min(NICE, key=lambda step: abs(step - mean))
+    exact = (gaps == middle).mean() > 0.5
+    for step in (middle, nearest) if exact else (nearest,):
+        if abs(mean - step) * counts.sum() < DRIFT * step:
+            return float(step)
+    return float(mean)
 
 
 def irregular_step(gaps, middle, n_rows, timed):
