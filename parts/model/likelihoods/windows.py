@@ -78,6 +78,7 @@ class Conditioned(NamedTuple):
 class Windows(Likelihood):
     """Windows of `shape` (L, D) whose innovations are scaled by z; y has `y_dim` numbers."""
 
+    scaling = "kinds"
     needs_marginals = False
     preset = "series"
     baseline_names = {"gaussian": "Gaussian of windows", "diagonal": "independent cells"}
