@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from parts import forms
-from parts.console.fitting import messages_for, open_file, open_run
+from parts.console.fitting import form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
@@ -215,7 +215,7 @@ def main(argv=None):
 
 def detect(args, locks):
     """Score the rows of a file, and write the scores; `locks` keep the run from being replaced."""
-    form = forms.form_of(args.file, args)
+    form = form_for(args)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
     locks.enter_context(messages_for(outputs))
     notes = locks.enter_context(notes_kept())

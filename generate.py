@@ -19,6 +19,7 @@ from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.fitting import (
     config_for_reading,
     fitted_run,
+    form_for,
     given_for_reading,
     messages_for,
     named_run,
@@ -97,7 +98,7 @@ def run_of(args):
             flag = min(given).replace("_", "-")
             raise UserError(f"--{flag} says how a file is read: name the file of the rows")
         return find_run(args.runs_dir, args.run)
-    form = forms.form_of(args.file, args)
+    form = form_for(args)
     if args.run is not None:
         raise UserError(f"{args.file} and --run {args.run}: give one, rows to fit to or a run")
     outputs = form.sample_outputs(args.out, args.overwrite)

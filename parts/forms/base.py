@@ -219,6 +219,7 @@ class Form:
     codec = Codec
     columns_may_be_given = False  # whether a column may be a condition, as labels may
     explains = False  # whether `explain` explains odd rows
+    scores = fills = "rows"  # keys of SCORERS and FILLERS in parts.tasks: what is scored and filled
     check = "cells"  # a key of parts.tasks.fill.CHECKS: what `impute.py --check` hides
     compares = "columns"  # a key of parts.tasks.sample.COMPARISONS
     walks = False  # whether figures show walks through latent space

@@ -102,6 +102,7 @@ class ModelConfig:
         parse=non_negative,
         of="vaegan",
     )
+    robust: bool = False  # windows: whether odd ones may be among those of training
     mask_features: bool = False  # whether the encoder is told which cells are there
 
 

@@ -29,17 +29,22 @@ class WindowVAE(VAE):
     def decode(self, z, y=None):
         params, n = super().decode(z, y), self.likelihood.n_columns
         usual = self.likelihood.usual(y).expand(*params.shape[:-1], n)
-        return torch.cat([params[..., :n] + usual, params[..., n:]], -1)
+        parts = [params[..., :n] + usual, params[..., n:]]
+        if self.members > 1:  # the likelihood's noise is of members
+            member = torch.arange(self.members, device=params.device).to(params)
+            parts.append(member.reshape(-1, *[1] * (params.dim() - 1)).expand(*params.shape[:-1], 1))
+        return torch.cat(parts, -1)
 
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):
         """Start at the Gaussian of the windows x [n, L D], in which no cell is missing."""
-        self.likelihood.start(fit_windows(x, y))
+        likelihood = self.likelihood
+        self.likelihood.start(fit_windows(x, y, likelihood.ridge, likelihood.trim))
         *_, last = self.decoder
         n = self.likelihood.n_columns
-        for weight in (last.weight,) if last.weight.dim() == 2 else (last.weight.mT,):
-            weight[..., :n, :] *= START_OF_MEAN
-            weight[..., n:, :] *= START_OF_SCALE
+        weight = last.weight if self.members == 1 else last.weight.mT  # [..., out, in]
+        weight[..., :n, :] *= START_OF_MEAN
+        weight[..., n:, :] *= START_OF_SCALE
         last.bias.zero_()
 
     def in_training(self, batch, hide_rate):

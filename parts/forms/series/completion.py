@@ -95,7 +95,7 @@ def interpolated(x, mask, segments):
 def windows_at(x, starts, n_steps):
     """The windows of x [S, D] that begin at `starts` [n], as rows [n, L D]."""
     view = np.lib.stride_tricks.sliding_window_view(x, n_steps, axis=0)
-    return view[starts].transpose(0, 2, 1).reshape(len(starts), -1)
+    return view[starts].transpose(0, 2, 1).reshape(len(starts), n_steps * x.shape[1])
 
 
 def complete(x, mask, y, segments, starts, n_steps, seed=0, rounds=ROUNDS):

@@ -95,6 +95,11 @@ class SeriesCodec(Codec):
     def modelled(self):
         return self.measured * self.shape[0]
 
+    @cached_property
+    def of_rows(self):
+        """The Codec of single rows of the file."""
+        return Codec(self.form, self.columns, (len(self.measured),), self.relations)
+
     @property
     def y_dim(self):
         return len(calendar.names(self.calendar))
@@ -319,6 +324,26 @@ class Series(Tables):
         notes = [*source.file.notes, *layout.notes]
         mask = layout.mask.astype(np.float32)
         return Encoded(layout.x * mask, mask, layout.y, layout.strange, notes, None, layout)
+
+    # Fill
+
+    def check_filling(self, source, codec, interval):
+        super().check_filling(source, codec.of_rows, interval)
+
+    def holes(self, source, codec):
+        return super().holes(source, codec.of_rows)
+
+    def n_left_empty(self, source, codec):
+        return super().n_left_empty(source, codec.of_rows)
+
+    def notes_on_filling(self, encoded, codec, fitted):
+        return []
+
+    def write_filled(self, source, codec, *filled):
+        return super().write_filled(source, codec.of_rows, *filled)
+
+    def fills_in_words(self, codec, n_filled, sure):
+        return super().fills_in_words(codec.of_rows, n_filled, sure)
 
     # Describe
 

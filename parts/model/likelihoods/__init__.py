@@ -1,6 +1,7 @@
 """p(x|z): the likelihoods by their names on the command line."""
 
 from parts.model.likelihoods.discrete import Bernoulli
+from parts.model.likelihoods.factors import FactorWindows
 from parts.model.likelihoods.gaussian import Gaussian, StudentT
 from parts.model.likelihoods.mixed import Mixed
 from parts.model.likelihoods.ordered import Ordered
@@ -15,5 +16,6 @@ LIKELIHOODS = {
     "mixed": Mixed,
     "ordered": Ordered,
     "windows": Windows,
+    "factors": FactorWindows,
 }
 LIKELIHOOD_OPTIONS = set().union(*(likelihood.options for likelihood in LIKELIHOODS.values()))

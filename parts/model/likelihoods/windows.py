@@ -20,6 +20,7 @@ from parts.model.likelihoods.base import Likelihood
 from parts.model.normal import LOG_2PI, log_normal
 from parts.model.precision import to_float64
 
+N_CONCENTRATIONS = 5
 RIDGE = 3e-4  # added to the windows' covariance, in variances of a cell
 SHRINK = 1e-3  # of the calendar's weights, a ridge in variances of y
 STEPS_PER_KNOT = 3  # g is linear in time between its knots
@@ -38,10 +39,26 @@ class WindowGaussian(NamedTuple):
     covariance: torch.Tensor
 
 
-def fit_windows(x, y=None):
-    """The WindowGaussian of complete windows x [n, L D] and y [n, C], in float64."""
+def fit_windows(x, y=None, ridge=RIDGE, trim=0.0):
+    """The WindowGaussian of complete windows x [n, L D] and y [n, C], in float64.
+
+    With `trim` it is that of all but this share of the windows, those farthest from it, found in
+    some steps of concentration as of the MCD (Rousseeuw & Van Driessen 1999).
+    """
     x = to_float64(x)
     y = x.new_zeros(len(x), 0) if y is None else to_float64(y)
+    found = fit_all(x, y, ridge)
+    for _ in range(N_CONCENTRATIONS if trim else 0):
+        root = torch.linalg.cholesky(found.covariance)
+        r = x - found.mean - y @ found.weights
+        far = torch.linalg.solve_triangular(root, r.mT, upper=False).square().sum(0)
+        near = far.argsort(stable=True)[: math.ceil((1 - trim) * len(x))]
+        found = fit_all(x[near], y[near], ridge)
+    return found
+
+
+def fit_all(x, y, ridge):
+    """`fit_windows` of all windows."""
     x_mean, y_mean = x.mean(0), y.mean(0)
     r, c = x - x_mean, y - y_mean
     square = c.mT @ c
@@ -50,7 +67,7 @@ def fit_windows(x, y=None):
     r = r - c @ weights
     covariance = r.mT @ r / len(x)
     own = covariance.diagonal()
-    covariance.diagonal().add_(RIDGE * own.clamp(min=RIDGE))
+    covariance.diagonal().add_(ridge * own.clamp(min=ridge))
     return WindowGaussian(x_mean - y_mean @ weights, weights, covariance)
 
 
@@ -75,35 +92,29 @@ class Conditioned(NamedTuple):
     mask: torch.Tensor
 
 
-class Windows(Likelihood):
-    """Windows of `shape` (L, D) whose innovations are scaled by z; y has `y_dim` numbers."""
+class OfWindows(Likelihood):
+    """A likelihood of windows of `shape` (L, D) around m(y); y has `y_dim` numbers.
+
+    T0 whitens the training windows.
+    """
 
     scaling = "kinds"
     needs_marginals = False
-    preset = "series"
-    baseline_names = {"gaussian": "Gaussian of windows", "diagonal": "independent cells"}
     n_start = 20_000
+    ridge = RIDGE
+    trim = 0.0  # share of windows that are left out of the Gaussian at the start
 
-    def __init__(self, n_columns, shape, y_dim=0):
-        self.shape = n_steps, n_each = tuple(shape)
-        n_knots = math.ceil((n_steps - 1) / STEPS_PER_KNOT) + 1
-        super().__init__(n_columns, n_columns + n_knots * n_each)
-        self.n_features = 3 * n_columns + 2 * n_each + 2
-        at = torch.arange(n_steps) / max(1, n_steps - 1) * (n_knots - 1)
-        between = (1 - (at.unsqueeze(-1) - torch.arange(n_knots)).abs()).clamp(min=0)
-        self.register_buffer("between", between)  # [L, knots]
+    def __init__(self, n_columns, n_params, shape, y_dim=0):
+        super().__init__(n_columns, n_params)
+        self.shape = tuple(shape)
+        self.n_features = 3 * n_columns + 2 * self.shape[1] + 2
         self.register_buffer("mean0", torch.zeros(n_columns))
         self.register_buffer("weights", torch.zeros(y_dim, n_columns))
         self.register_buffer("T0", torch.eye(n_columns))
-        self.low = nn.Parameter(torch.zeros(n_columns, n_columns))
-        self.log_scale = nn.Parameter(torch.zeros(n_columns))
 
     @classmethod
     def of_space(cls, space, **options):
         return cls(len(space.columns), space.shape, space.y_dim, **options)
-
-    def describe(self):
-        return f"Gaussian of windows of {self.shape[0]} x {self.shape[1]}, scaled by z"
 
     @torch.no_grad()
     def start(self, found):
@@ -130,6 +141,26 @@ class Windows(Likelihood):
         parts += [(each.mean(-2) + TINY).log() for each in (squares, sizes)]
         parts += [(each.mean((-2, -1)) + TINY).log().unsqueeze(-1) for each in (squares, sizes)]
         return torch.cat(parts, -1)
+
+
+class Windows(OfWindows):
+    """Windows whose noise has a full covariance, its innovations scaled by z."""
+
+    preset = "series"
+    baseline_names = {"gaussian": "Gaussian of windows", "diagonal": "independent cells"}
+
+    def __init__(self, n_columns, shape, y_dim=0):
+        n_steps, n_each = shape
+        n_knots = math.ceil((n_steps - 1) / STEPS_PER_KNOT) + 1
+        super().__init__(n_columns, n_columns + n_knots * n_each, shape, y_dim)
+        at = torch.arange(n_steps) / max(1, n_steps - 1) * (n_knots - 1)
+        between = (1 - (at.unsqueeze(-1) - torch.arange(n_knots)).abs()).clamp(min=0)
+        self.register_buffer("between", between)  # [L, knots]
+        self.low = nn.Parameter(torch.zeros(n_columns, n_columns))
+        self.log_scale = nn.Parameter(torch.zeros(n_columns))
+
+    def describe(self):
+        return f"Gaussian of windows of {self.shape[0]} x {self.shape[1]}, scaled by z"
 
     # Parameters
 
