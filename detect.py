@@ -215,7 +215,7 @@ def main(argv=None):
 
 def detect(args, locks):
     """Score the rows of a file, and write the scores; `locks` keep the run from being replaced."""
-    form = forms.form_of(args.file)
+    form = forms.form_of(args.file, args)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
     locks.enter_context(messages_for(outputs))
     notes = locks.enter_context(notes_kept())

@@ -97,7 +97,7 @@ def run_of(args):
             flag = min(given).replace("_", "-")
             raise UserError(f"--{flag} says how a file is read: name the file of the rows")
         return find_run(args.runs_dir, args.run)
-    form = forms.form_of(args.file)
+    form = forms.form_of(args.file, args)
     if args.run is not None:
         raise UserError(f"{args.file} and --run {args.run}: give one, rows to fit to or a run")
     outputs = form.sample_outputs(args.out, args.overwrite)

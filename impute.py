@@ -58,7 +58,7 @@ def main(argv=None):
 
 def fill_file(args, locks):
     """Fill the holes of a file, and write it; `locks` keep the run from being replaced."""
-    form = forms.form_of(args.file)
+    form = forms.form_of(args.file, args)
     outputs = form.fill_outputs(args.file, args.out, args.draws, args.overwrite)
     locks.enter_context(messages_for(outputs))
     notes = locks.enter_context(notes_kept())

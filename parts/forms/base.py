@@ -102,6 +102,7 @@ class Encoded(NamedTuple):
     strange: list
     notes: list
     values: np.ndarray | None = None
+    layout: object = None
 
 
 @dataclass
@@ -229,8 +230,8 @@ class Form:
 
     # Recognise and read
 
-    def recognises(self, path):
-        """Whether this form reads `path`; only the header of an array is read."""
+    def recognises(self, path, config=None):
+        """Whether this form reads `path`, by the options of reading in `config`."""
         raise NotImplementedError
 
     def read(self, path, config=None, holes=False):
@@ -249,6 +250,10 @@ class Form:
         """Raise UserError for options of the data that this form does not take."""
 
     # Fit and encode
+
+    def split(self, source, config):
+        """Row numbers of the training, held-out and test rows, three arrays; None: at random."""
+        return None
 
     def fit(self, source, rows, config):
         """The Codec fitted to the training rows numbered `rows`."""
@@ -324,6 +329,13 @@ class Form:
     def describe_run(self, codec):
         """Words for the data of a run of this form."""
         return f"{self.rows} of {self.name}"
+
+    def describe_size(self, codec, n):
+        """Words for the columns and for the numbers n of training, held-out and test rows."""
+        return (
+            f"{self.describe_shape(codec.shape)}{len(codec.modelled)} columns; rows: {n[0]} train, "
+            f"{n[1]} held out, {n[2]} test"
+        )
 
     def describe_shape(self, shape):
         """Words for the shape of a row, with a comma at the end, or \"\"."""

@@ -15,6 +15,7 @@ MODELS = {
     "vae": "vae:VAE",
     "vqvae": "parts.model.vqvae:VQVAE",
     "vaegan": "parts.model.vaegan:VAEGAN",
+    "windows": "parts.model.windowvae:WindowVAE",
 }
 
 

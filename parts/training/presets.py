@@ -36,6 +36,16 @@ PRESETS = {
         "members": None,
         "hide_rate": None,
     },
+    # Windows of a series.
+    "series": {
+        "model": "windows",
+        "hidden_dims": [128, 128],
+        "latent_dim": 16,
+        "batch_size": 128,
+        "epochs": None,
+        "lr": 4e-3,
+        "schedule": "onecycle",
+    },
     # The network of Burda et al. 2016, for `--data mnist`.
     "mnist": {
         "hidden_dims": [200, 200],

@@ -5,6 +5,7 @@ from parts.model.likelihoods.gaussian import Gaussian, StudentT
 from parts.model.likelihoods.mixed import Mixed
 from parts.model.likelihoods.ordered import Ordered
 from parts.model.likelihoods.pixels import DiscretizedLogistic
+from parts.model.likelihoods.windows import Windows
 
 LIKELIHOODS = {
     "bernoulli": Bernoulli,
@@ -13,5 +14,6 @@ LIKELIHOODS = {
     "student": StudentT,
     "mixed": Mixed,
     "ordered": Ordered,
+    "windows": Windows,
 }
 LIKELIHOOD_OPTIONS = set().union(*(likelihood.options for likelihood in LIKELIHOODS.values()))

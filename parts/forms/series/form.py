@@ -1,0 +1,344 @@
+"""Time series: rows of a table in the order of their stamps, in groups, on a grid of equal steps.
+
+A window of L steps and D columns of numbers is a row of the model. N rows of a file, S slots of its
+grid, n windows, C numbers of the calendar.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.files import as_argument
+from parts.forms import units
+from parts.forms.base import Codec, Encoded, Split, random_rows
+from parts.forms.series import calendar, completion, grid, steps, times
+from parts.forms.tables import encoding, kinds, relations, table_files
+from parts.forms.tables.form import PRESETS_OF_VERBS, Tables, TableSource, source_types
+from parts.options import from_plain
+
+MOST_WINDOW_CELLS = 1000  # in a window, whose covariance is modelled in full
+MOST_CELLS = 2**26  # of the windows that training sees
+FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
+
+
+@dataclass
+class Layout:
+    """A series on its grid: columns of the file [D modelled ones among them], cells of slots."""
+
+    clock: times.Clock
+    groups: list  # the names of the columns that tell groups
+    grid: grid.Grid
+    part: np.ndarray  # of each slot [S]: grid.TRAIN, VAL, TEST or APART
+    columns: list
+    length: int
+    x: np.ndarray  # [S, D] in model units, 0 where missing
+    mask: np.ndarray  # [S, D] bool
+    calendar: list
+    strange: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+    @cached_property
+    def y(self):
+        """The calendar of windows that begin at each slot, [S, C]."""
+        return calendar.features(self.grid.seconds, self.calendar)
+
+    @property
+    def observed(self):
+        return self.mask.any(1)
+
+    def starts(self, part=None, stride=1):
+        """First slots of windows, of one part of the slots, or over all of them."""
+        parts = None if part is None else self.part
+        found = grid.starts(self.grid, self.length, stride, parts, self.observed)
+        return found if part is None else found[self.part[found] == part]
+
+    def windows(self, starts, x=None):
+        """The windows that begin at `starts` [n] as x, y and mask, float32; x may be other cells."""
+        x = self.x if x is None else x
+        found, mask = (
+            completion.windows_at(cells, starts, self.length).astype(np.float32)
+            for cells in (x, self.mask)
+        )
+        return found, self.y[starts], mask
+
+    def segments(self, part):
+        """First slots and ends of the stretches of one part, a list of pairs."""
+        block = np.cumsum(
+            (np.diff(self.grid.segment, prepend=-1) != 0) | (np.diff(self.part, prepend=-9) != 0)
+        )
+        first = np.flatnonzero(np.diff(block, prepend=-1))
+        end = np.append(first[1:], len(block))
+        return [(a, b) for a, b in zip(first, end, strict=True) if self.part[a] == part]
+
+
+@dataclass(frozen=True)
+class SeriesCodec(Codec):
+    """The codec of a series; `shape` is (L, D), and `columns` are those of the file.
+
+    x has the D modelled columns at each step of a window, and y the calendar at its first step.
+    """
+
+    clock: times.Clock = None
+    groups: list = field(default_factory=list)
+    step: steps.Step = None
+    calendar: list = field(default_factory=list)
+
+    @cached_property
+    def measured(self):
+        """The D modelled columns."""
+        return units.modelled(self.columns)
+
+    @cached_property
+    def modelled(self):
+        return self.measured * self.shape[0]
+
+    @property
+    def y_dim(self):
+        return len(calendar.names(self.calendar))
+
+    def to_dict(self):
+        own = {"clock": self.clock.to_dict(), "groups": self.groups}
+        return super().to_dict() | own | {"step": vars(self.step), "calendar": self.calendar}
+
+    @classmethod
+    def from_dict(cls, plain):
+        read = Codec.from_dict(plain)
+        clock, step = from_plain(times.Clock, plain["clock"]), from_plain(steps.Step, plain["step"])
+        own = clock, plain["groups"], step, plain["calendar"]
+        return cls(read.form, read.columns, read.shape, read.relations, *own)
+
+
+@dataclass
+class SeriesSource(TableSource):
+    """The table of a file, the options by which it is a series, and its Layout once it is known."""
+
+    config: object = None
+    codec: object = None
+    n_test = shape = mask = copies = None
+
+    @cached_property
+    def layout(self):
+        return lay_out(self, self.config)
+
+
+def lay_out(source, config, codec=None):
+    """The Layout of a SeriesSource; with the clock, step, columns and window of a run's `codec`."""
+    frame = source.file.frame
+    clock, names, found = clock_of(frame, config, codec)
+    codes, labels = times.groups_of(frame, names)
+    seconds = clock.read(frame, codes)
+    step = codec.step if codec else step_of(config, clock, seconds, codes)
+    length = codec.shape[0] if codec else window_given(config, step)
+    longest = length or grid.LONGEST
+    laid = grid.lay(seconds, codes, step, longest, least=length or grid.SHORTEST)
+    notes = [*found, *laid.notes]
+    fractions = config.test_fraction or 0.0, config.val_fraction or 0.0
+    if codec:
+        columns = codec.columns
+    else:
+        part = grid.parts_of(laid, grid.SHORTEST, *fractions)
+        trained = (part[laid.slot] == grid.TRAIN) & (laid.slot >= 0)
+        columns = fit_columns(source, frame.iloc[np.flatnonzero(trained)], config, clock, names)
+    x, mask, strange, own = encoding.encode(frame, columns)
+    notes += own
+    cells, there = laid.gather(x, mask)
+    there = there.astype(bool)
+    if not length:
+        length = grid.window_of(cells, there, laid.segment)
+        length = max(2, min(length, MOST_WINDOW_CELLS // max(1, x.shape[1])))
+        laid = grid.lay(seconds, codes, step, length, least=length)
+        cells, there = laid.gather(x, mask)
+        there = there.astype(bool)
+    part = grid.parts_of(laid, length, *fractions)
+    known = laid.seconds[part == grid.TRAIN]
+    spans = codec.calendar if codec else calendar_of(config, known, step, clock)
+    shown = clock, names, laid, part, columns, length, cells, there, spans
+    return Layout(*shown, strange, notes)
+
+
+def clock_of(frame, config, codec):
+    """The Clock of a series, the names of its group columns, and sentences on what was found."""
+    if codec:
+        missing = [n for n in (*codec.clock.names, *codec.groups) if n not in frame]
+        if missing:
+            raise UserError(f"no column is named {missing[0]!r}, which tells the time or the group")
+        return codec.clock, codec.groups, []
+    groups = named(config.group)
+    if config.time is None:
+        found = times.find(frame, groups or None)
+        if found is None:
+            raise UserError("no column tells the time plainly; name it by --time")
+        note = f"read as {found.words} (--table: as rows without order)"
+        return found.clock, list(found.groups), [note]
+    codes, _ = times.groups_of(frame, groups)
+    return times.given(frame, named(config.time), codes), groups, []
+
+
+def named(option):
+    """The names of columns in an option such as "year,month" or several of these."""
+    return [name.strip() for text in option or () for name in text.split(",")]
+
+
+def step_of(config, clock, seconds, codes):
+    if config.step is None:
+        return steps.step_of(seconds, codes, clock.calendar, clock.timed)
+    step = steps.parse_step(config.step, clock.calendar, clock.timed)
+    return steps.placed(step, seconds)
+
+
+def window_given(config, step):
+    """The steps of --window, 0 where it is not given."""
+    if config.window is None:
+        return 0
+    length = steps.n_slots(config.window, step)
+    if length < 2:
+        raise UserError(f"--window {config.window}: {length} step, expected at least 2 of {step}")
+    return length
+
+
+def calendar_of(config, seconds, step, clock):
+    return calendar.fit(seconds, step, clock.periods) if clock.periods else []
+
+
+def fit_columns(source, frame, config, clock, groups):
+    """The Columns of all of the file's columns, fitted to training rows; numbers are scaled as they
+    are, by mean and standard deviation.
+    """
+    own = [*clock.names, *groups]
+    left = frame.drop(columns=own)
+    wanted = {name: kind for name, kind in config.kinds.items() if name not in own}
+    marks = config.missing or (), config.keep or ()
+    fitted = {column.name: column for column in kinds.fit(left, wanted, *marks)}
+    found = []
+    for name in frame.columns:
+        if name in clock.names:
+            found.append(units.Column(name, kind="ignore", why="tells the time"))
+        elif name in groups:
+            found.append(units.Column(name, kind="ignore", why="tells the group"))
+        else:
+            found.append(measured(fitted[name], left[name]))
+    found += [column for column in fitted.values() if column.name not in frame.columns]
+    if stored := source_types(source):
+        found = [replace(c, stored=stored.get(c.name, {})) for c in found]
+    if not units.modelled(found):
+        raise UserError(
+            f"{source.path} has no column of numbers with at least {FEWEST_VALUES} values beside "
+            f"{', '.join(own)}: there is nothing to model"
+        )
+    return found
+
+
+def measured(column, series):
+    """The column as one of a series: a number in standard deviations, or a state, ignored."""
+    if column.kind == "ignore":
+        return column
+    if column.levels:
+        return replace(column, kind="ignore", levels=[], why="a state, which is not modelled")
+    values, _ = replace(column, below=None, above=None).read(series)
+    values = values[~np.isnan(values)]
+    if len(np.unique(values)) < FEWEST_VALUES:
+        return replace(column, kind="ignore", why="a state, which is not modelled")
+    scale = {"shift": float(values.mean()), "scale": float(values.std())}
+    return replace(
+        column, kind="real", curve="linear", offset=0.0, below=None, above=None, **scale
+    )
+
+
+class Series(Tables):
+    """Rows in the order of their stamps; windows of them are the model's rows."""
+
+    name = "series"
+    codec = SeriesCodec
+    columns_may_be_given = False
+    explains = False
+    marginals = False
+    scores = fills = "windows"
+    check = "series"
+    compares = "series"
+
+    def recognises(self, path, config=None):
+        """Whether `path` holds a series by the given options, or plainly is one."""
+        if config is None or config.table or not super().recognises(path):
+            return False
+        if config.time is not None:
+            return True
+        try:
+            source = super().read(path, config)
+        except UserError:
+            return False  # reading the table reports what is wrong
+        return times.find(source.file.frame, named(config.group) or None) is not None
+
+    def read(self, path, config=None, holes=False):
+        return SeriesSource(table_files.read(path, config), config=config)
+
+    def default_likelihood(self, path):
+        return "windows"
+
+    def settings_of(self, verb, path):
+        return {"likelihood": "windows", "preset": "series"}
+
+    def split(self, source, config):
+        """Row numbers of three parts, by time."""
+        source.config = config
+        layout = source.layout
+        slot = layout.grid.slot
+        part = np.where(slot >= 0, layout.part[slot], grid.APART)
+        return [np.flatnonzero(part == which) for which in (grid.TRAIN, grid.VAL, grid.TEST)]
+
+    def fit(self, source, rows, config):
+        layout = source.layout
+        shape = layout.length, len(units.modelled(layout.columns))
+        own = layout.clock, layout.groups, layout.grid.step, layout.calendar
+        return self.codec(self.name, layout.columns, shape, [], *own)
+
+    def encode(self, source, codec, parts, config):
+        layout = source.layout if source.codec is None else lay_out(source, config, codec)
+        starts = layout.starts(grid.TRAIN)
+        if len(starts) < 2:
+            raise UserError(
+                f"{config.data} has {len(starts)} windows of {layout.length} steps to train on, "
+                "expected at least 2: give more rows, or a shorter --window"
+            )
+        most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
+        x = layout.x
+        if not layout.mask.all():
+            segments = layout.segments(grid.TRAIN)
+            options = layout.mask, layout.y, segments, starts, layout.length
+            x = completion.complete(layout.x, *options, config.split_seed)
+        some = np.sort(starts[random_rows(len(starts), most)])
+        found = [split_of(*layout.windows(some, x))]
+        for which in (grid.VAL, grid.TEST):
+            found.append(split_of(*layout.windows(layout.starts(which, layout.length))))
+        return found, [*source.notes, *layout.notes]
+
+    def encode_for(self, source, codec, config, y_train=None):
+        layout = lay_out(source, config, codec)
+        notes = [*source.file.notes, *layout.notes]
+        mask = layout.mask.astype(np.float32)
+        return Encoded(layout.x * mask, mask, layout.y, layout.strange, notes, None, layout)
+
+    # Describe
+
+    def describe_run(self, codec):
+        return "a series"
+
+    def describe_size(self, codec, n):
+        """Words for the numbers n of training, held-out and test windows."""
+        n_steps, n_columns = codec.shape
+        return (
+            f"{n_columns} columns, every {codec.step}; windows of {n_steps} steps: {n[0]} train, "
+            f"{n[1]} held out, {n[2]} test"
+        )
+
+    def describe(self, codec):
+        return [*kinds.describe(codec.columns), *relations.describe(codec.relations)]
+
+
+def split_of(x, y, mask):
+    return Split(x, y if y.shape[1] else None, None if mask.all() else mask)
+
+
+SERIES = Series()
