@@ -47,6 +47,23 @@ def test_a_step_between_whole_seconds():
     assert len(found) == 5000
 
 
+@pytest.mark.parametrize("size", [0.001, 0.0125, 1 / 12, 7.0])
+def test_steps_below_a_second_and_of_plain_numbers(size):
+    seconds = 1.7e9 + size * np.arange(3000)
+    step = steps.step_of(seconds)
+    assert step.seconds == pytest.approx(size, abs=size / 12_000)
+    found = laid(seconds, step=step)
+    assert len(found) == 3000
+    np.testing.assert_allclose(found.seconds[found.slot], seconds, atol=0.3 * size)
+
+
+def test_one_wild_stamp_is_a_segment_of_its_own():
+    numbers = np.arange(300.0)
+    numbers[7] = 1e300
+    found = laid(numbers, step=steps.step_of(numbers, calendar=False, timed=False))
+    assert np.bincount(found.segment).tolist() == [300, 1]
+
+
 def test_irregular_stamps_get_a_round_step_and_a_bounded_grid():
     rng = np.random.default_rng(0)
     seconds = START + np.cumsum(rng.exponential(400, 2000))
@@ -181,7 +198,7 @@ def test_newest_first_and_rows_off_the_grid_are_told():
     seconds[50] += 900
     assert laid(seconds).notes == [
         "the rows run from the newest to the oldest: sorted for the model",
-        "1 row off the grid of 1 hour: moved to the next slot",
+        "1 row off the grid of 1 hour: moved to the nearest slot",
     ]
 
 

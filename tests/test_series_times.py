@@ -152,6 +152,44 @@ def test_names_of_months():
     assert clock.write(seconds) == {name: frame[name].tolist() for name in frame}
 
 
+def test_quarters_of_a_year():
+    quarters = pd.date_range("1990-01-01", periods=100, freq="QS")
+    frame = frame_of(year=quarters.year, qtr=quarters.quarter)
+    clock = times.given(frame, ["year", "qtr"])
+    seconds = clock.read(frame)
+    assert pd.to_datetime(seconds, unit="s").equals(quarters)
+    assert clock.write(seconds) == {name: frame[name].tolist() for name in frame}
+    assert times.find(frame.assign(x=wavy(100))).words.endswith("in steps of 3 months")
+
+
+def test_days_without_a_year_are_counted():
+    hours = np.arange(24 * 60)
+    frame = frame_of(day=hours // 24 + 1, hour=hours % 24)
+    clock = times.given(frame, ["day", "hour"])
+    seconds = clock.read(frame)
+    np.testing.assert_array_equal(seconds, 86_400.0 + 3600.0 * hours)
+    assert (clock.calendar, clock.periods) == (False, ["day"])
+    assert clock.write(seconds) == {name: frame[name].tolist() for name in frame}
+
+
+def test_a_date_beyond_all_calendars_is_nan():
+    cells = [f"{1_700_000_000 + 60 * i}" for i in range(100)]
+    cells[3] = "1e300"
+    seconds = times.given(frame_of(time=cells), ["time"]).read(frame_of(time=cells))
+    assert np.flatnonzero(np.isnan(seconds)).tolist() == [3]
+
+
+def test_columns_of_numbers_come_last_as_groups():
+    """Many columns of rounded numbers stand before that of the stations."""
+    one = frame_of(t=stamps("%Y-%m-%d %H:%M"))
+    rng = np.random.default_rng(0)
+    parts = []
+    for station in "ABC":
+        numbers = {f"x{j}": rng.integers(0, 8, 300).astype(str) for j in range(12)}
+        parts.append(one.assign(**numbers, y=wavy(), station=f"s{station}"))
+    assert times.find(pd.concat(parts, ignore_index=True)).groups == ["station"]
+
+
 def test_a_cell_that_cannot_be_read_is_nan():
     frame = frame_of(t=stamps("%Y-%m-%d %H:%M:%S"))
     frame.loc[3, "t"] = "broken"
@@ -195,6 +233,21 @@ def test_a_series_is_found_unsorted_with_gaps_and_late_columns():
     frame = frame.drop(index=[*range(40, 60), 100, 170])
     found = times.find(frame.sample(frac=1, random_state=0).reset_index(drop=True))
     assert found.clock.names == ["Timestamp"]
+
+
+def test_a_series_is_found_without_a_third_of_its_rows_and_with_jitter():
+    rng = np.random.default_rng(0)
+    late = SECONDS + rng.integers(-20, 21, 300)
+    frame = frame_of(t=stamps("%Y-%m-%d %H:%M:%S", late), x=wavy())[rng.random(300) < 0.67]
+    found = times.find(frame.reset_index(drop=True))
+    assert found.words == "a series: t rises in steps of 10 minutes"
+
+
+def test_a_diary_is_no_series():
+    """Days of which a third is left out at will."""
+    rng = np.random.default_rng(0)
+    days = np.datetime64("2023-01-01") + np.flatnonzero(rng.random(600) < 0.6)
+    assert times.find(frame_of(date=days, miles=wavy(len(days)))) is None
 
 
 def test_the_columns_of_groups_are_found():

@@ -161,7 +161,9 @@ def notes_on(grid, seconds, groups, missing):
         away = np.abs(seconds[rows] - grid.seconds[grid.slot[rows]])
         n_off = int((away > NEAR * step.seconds).sum())
         if n_off:
-            found.append(f"{counted(n_off, 'row')} off the grid of {step}: moved to the next slot")
+            found.append(
+                f"{counted(n_off, 'row')} off the grid of {step}: moved to the nearest slot"
+            )
     return found
 
 

@@ -14,6 +14,7 @@ from parts.errors import UserError
 NEAR = 0.1  # part of a step by which a difference may miss a multiple of it
 MOSTLY = 0.9  # share of differences near a multiple, from which a series is regular
 MOST_CELLS = 20  # most slots for each row on a grid that is chosen for irregular stamps
+FARTHEST = 2.0**53  # most slots from another one; a stamp beyond is a mistake
 N_ROUNDS = 3  # in which a step is refined
 DRIFT = 0.25  # part of a step that a series may drift from it in all
 DAY, YEAR = 86_400.0, 365.2425 * 86_400
@@ -81,7 +82,8 @@ class Step:
         origin = np.zeros(n_groups)
         nearest = np.flatnonzero(away == least[group])[::-1]  # the first of equals is set last
         origin[group[nearest]] = seconds[nearest]
-        return np.rint((seconds - origin[group]) / self.seconds).astype(np.int64), origin
+        number = np.rint((seconds - origin[group]) / self.seconds)
+        return np.clip(number, -FARTHEST, FARTHEST).astype(np.int64), origin
 
     def times(self, numbers, origin):
         """The seconds of slots by their numbers [S] and the `origin` of their groups [S]."""
@@ -155,8 +157,9 @@ def refined(gaps, middle):
         counts = np.rint(gaps[near] / mean)
         mean = gaps[near].sum() / max(counts.sum(), 1)
     nearest = min(NICE, key=lambda step: abs(step - mean))
-    exact = (gaps == middle).mean() > 0.5
-    for step in (middle, nearest) if exact else (nearest,):
+    rounded = [float(f"{mean:.{digits}g}") for digits in (1, 2, 3)]
+    usual = [middle] if (gaps == middle).mean() > 0.5 else []
+    for step in (*usual, nearest, *rounded):
         if abs(mean - step) * counts.sum() < DRIFT * step:
             return float(step)
     return float(mean)

@@ -1,8 +1,8 @@
 """The clock of a series: which columns hold its stamps, how they are read, and how written.
 
 A *part* is what a column tells: stamp (a date, with or without a time, or an epoch), clock (a time
-of day), duration, number (without a unit), or Y, m, d, j (day of the year), H, k (hours
-from 1 to 24), M, S of a stamp in several columns. D are days without a year.
+of day), duration, number (without a unit), or Y, q, m, d, j (day of the year), H, k
+(hours from 1 to 24), M, S of a stamp in several columns. D are days without a year.
 N rows; seconds count from 1970, in UTC where stamps have a zone.
 """
 
@@ -29,6 +29,7 @@ ORDER = ("Y", "m", "d", "H", "M", "S")
 NAMES = {
     "Y": r"y|yr|yyyy|years?|jahr|ann[ée]e|a[nñ]o|anno",
     "m": r"mo|mon|mm|months?|monat|mois|mes|mese",
+    "q": r"q|qtr|quarter|quartal|trimestr?e?",
     "d": r"d|dd|days?|dom|mday|day_?of_?month|tag|jour|d[ií]a|giorno",
     "j": r"doy|yday|day_?of_?year|julian(_day)?|jday",
     "H": r"h|hh|hr|hrs|hours?|stunde|heure|hora|ora",
@@ -36,7 +37,7 @@ NAMES = {
     "S": r"s|ss|secs?|seconds?|sekunde",
 }
 RANGES = {"Y": (1000, 3000), "m": (1, 12), "d": (1, 31), "j": (1, 366), "H": (0, 24)}
-RANGES |= {"k": (1, 24), "M": (0, 59), "S": (0, 60)}
+RANGES |= {"q": (1, 4), "D": (0, 1_000_000), "k": (1, 24), "M": (0, 59), "S": (0, 60)}
 SOME_YEAR = " 2000"  # behind the name of a month, which then is a date
 N_SHOWN, N_LETTERS = 3, 30  # cells in a message, and letters of one
 
@@ -85,7 +86,9 @@ class Clock:
         for name, part, style in zip(self.names, self.parts, self.styles, strict=True):
             values = read_part(frame[name], part, style)
             gone |= np.isnan(values)
-            if part in ("Y", "m", "d", "j"):
+            if part == "q":
+                dated["m"] = 3 * values - 2
+            elif part in ("Y", "m", "d", "j"):
                 dated[part] = values
             else:
                 total += values
@@ -93,6 +96,8 @@ class Clock:
             behind = dated.pop("j", 1.0) - 1.0
             total += (dates.days_of(dated) + behind) * DAY
         total[gone] = np.nan
+        if self.calendar:  # there is no such date
+            total[(total < moments.DAYS[0] * DAY) | (total > moments.DAYS[1] * DAY)] = np.nan
         return unrolled(total, groups) if self.parts == ["clock"] else total
 
     def write(self, seconds):
@@ -149,6 +154,7 @@ def write_part(local, part, style, split):
     since_midnight = np.round(local - whole * DAY, 6)
     values = {
         "Y": lambda: dates.years_of(whole),
+        "q": lambda: month.astype(int) % 12 // 3 + 1,
         "m": lambda: month.astype(int) % 12 + 1,
         "d": lambda: (day - month).astype(int) + 1,
         "j": lambda: (day - day.astype("datetime64[Y]").astype("datetime64[D]")).astype(int) + 1,
@@ -209,10 +215,10 @@ def given(frame, names, groups=None):
         parts.append(part)
         styles.append(style)
     clock = Clock(list(names), parts, styles)
-    if not clock.calendar and "m" in parts:
+    if not clock.calendar and not {"m", "q"}.isdisjoint(parts):
         raise UserError(f"the time columns {', '.join(names)} hold months without a year")
     if not clock.calendar:  # days without a year are counted
-        clock = Clock(clock.names, ["D" if part in "dj" else part for part in parts], styles)
+        clock = Clock(clock.names, ["D" if p in "dj" else p for p in parts], styles)
     seconds = clock.read(frame, groups)
     there = ~np.any([cells.missing(frame[name]) for name in names], axis=0)
     if np.isnan(seconds[there]).sum() > (1 - cells.AT_LEAST) * max(there.sum(), 1):
@@ -254,6 +260,8 @@ def part_of(series, name, hints, i, before, several):
     known = reading.values[~np.isnan(reading.values)]
     if not several:
         return ("Y" if part == "Y" and fits("Y", known) else "number"), style
+    if part == "d" and not fits("d", known):  # days of a year, or days since the start
+        part = "j" if "Y" in before else "D"
     if part is None or part in before or not fits(part, known):
         left = [p for p in ORDER if p not in before and ("stamp" not in before or p in "HMS")]
         if i < len(ORDER) and "stamp" not in before and ORDER[i] in left:
@@ -276,6 +284,11 @@ def named_part(name):
         if re.fullmatch(pattern, name.strip(), re.IGNORECASE):
             return part
     return None
+
+
+def telling_part(name):
+    """The part that a name tells without a doubt: y may be anything."""
+    return named_part(name) if len(name.strip()) > 1 else None
 
 
 def fits(part, values):
@@ -315,7 +328,9 @@ N_JUDGED = 1000  # rows from which it is told which columns may be stamps or gro
 N_COMPARED = 5000  # rows of which numbers are compared with those of the row before
 FEWEST_ROWS = 96  # of most groups: three windows
 EQUAL = 0.01  # share of rows that may have the stamp of another one
-SAME_STEP = 0.7  # share of differences that are one step
+# Share of differences that are one step, where it is below a day, and for the days of diaries and
+# orders.
+SAME_STEP, SAME_DAYS, SHORT_OF_A_DAY = 0.5, 0.7, 0.9 * DAY
 DEPENDS = 0.25  # correlation of ranks between a row and the one before
 MOST_GROUP_COLUMNS, MOST_NUMBER_COLUMNS = 8, 30
 MOST_CANDIDATES = 4  # time columns, or several together, that are tried
@@ -351,6 +366,8 @@ def find(frame, groups=None):
         if np.isnan(seconds).mean() > 1 - cells.MOSTLY:
             continue
         for columns in group_columns(frame, names, seconds, groups):
+            if columns and not may_be_unique(frame, seconds, columns):
+                continue
             codes, labels = groups_of(frame, columns)
             step = plain_step(seconds, codes)
             if step is not None and depends(frame, [*names, *columns], seconds, codes):
@@ -375,11 +392,11 @@ def candidates(head):
             continue
         reading = cells.reading_of(series, str(name))
         if reading is None or reading.share < cells.MOSTLY:
-            if named_part(str(name)) == "m":
+            if telling_part(str(name)) == "m":
                 parts[name] = "m"
             continue
         style = reading.style
-        by_name = named_part(str(name))
+        by_name = telling_part(str(name))
         known = reading.values[~np.isnan(reading.values)]
         if "date" in style or "epoch" in style:
             parts[name] = "stamp" if moments.step_of(style) < 1 else "date"
@@ -401,18 +418,18 @@ def candidates(head):
             found += [[name, *hours]] if hours else []
             found.append([name])
         elif part == "Y" and first["Y"] == name:
-            days = ["m", "d"] if "d" in first and "m" in first else ["j"]
-            if not all(p in first for p in days):
-                days = ["m"] if "m" in first else []
+            choices = (["m", "d"], ["j"], ["m"], ["q"], [])
+            days = next(c for c in choices if all(p in first for p in c))
             hours = ["clock"] if "clock" in first else ["H", "M", "S"]
-            hours = list(itertools.takewhile(first.get, hours)) if days and days != ["m"] else []
+            has_days = "d" in days or "j" in days
+            hours = list(itertools.takewhile(first.get, hours)) if has_days else []
             found.append([name, *(first[p] for p in [*days, *hours])])
     return found
 
 
 def may_tell(series, name):
     """Whether a column may be one of stamps; plain numbers rarely are, and this is told fast."""
-    if named_part(name) is not None:
+    if telling_part(name) is not None:
         return True
     if not cells.is_text(series):
         return bool((series >= SMALLEST_STAMP).any())
@@ -431,25 +448,40 @@ def group_columns(frame, names, seconds, given_groups):
         return [list(given_groups)]
     if is_unique(seconds, None):
         return [[]]
-    few = []
+    found = {}
     for name in frame.columns:
-        if name in names or len(few) == MOST_GROUP_COLUMNS:
-            continue
         series = frame[name]
-        if not cells.is_text(series) and series.dtype.kind not in "iub":
+        if name in names or not (cells.is_text(series) or series.dtype.kind in "iub"):
             continue
         n = series.nunique()
-        if 2 <= n <= len(frame) / FEWEST_ROWS and not tells_time(series.iloc[:N_JUDGED], str(name)):
-            few.append(name)
+        if 2 <= n <= len(frame) / FEWEST_ROWS:
+            # Names of things come first, then numbers of things, and then other numbers.
+            found[name] = not of_things(series.iloc[:N_JUDGED], str(name)), n
+    few = sorted(found, key=found.get)[:MOST_GROUP_COLUMNS]
+    few = [name for name in few if not tells_time(frame[name].iloc[:N_JUDGED], str(name))]
     pairs = itertools.combinations(few, 2)
     return [c for c in itertools.chain(([n] for n in few), map(list, pairs))]
+
+
+def of_things(series, name):
+    """Whether a column holds words, or numbers under a name such as store or machine id."""
+    if kinds.CODE.search(name) or kinds.IDENTIFIER.search(name):
+        return True
+    reading = cells.reading_of(series, name) if cells.is_text(series) else None
+    return cells.is_text(series) and (reading is None or reading.share < cells.AT_LEAST)
 
 
 def tells_time(series, name):
     """Whether a column holds dates, times or parts of them, and no names of groups."""
     reading = cells.reading_of(series, name)
     is_moment = reading is not None and reading.share >= cells.MOSTLY
-    return named_part(name) is not None or (is_moment and moments.is_moment(reading.style))
+    return telling_part(name) is not None or (is_moment and moments.is_moment(reading.style))
+
+
+def may_be_unique(frame, seconds, columns):
+    """Whether stamps are unique by columns among the first rows in time, which is told fast."""
+    first = np.argpartition(seconds, min(N_COMPARED, len(seconds) - 1))[:N_COMPARED]
+    return is_unique(seconds[first], groups_of(frame.iloc[first], columns)[0])
 
 
 def is_unique(seconds, codes):
@@ -480,7 +512,8 @@ def plain_step(seconds, codes):
         same = gaps == step.months
     else:
         same = np.abs(gaps / step.seconds - 1) <= steps.NEAR
-    return step if step.regular and same.mean() >= SAME_STEP else None
+    least = SAME_STEP if step.seconds < SHORT_OF_A_DAY else SAME_DAYS
+    return step if step.regular and same.mean() >= least else None
 
 
 def depends(frame, without, seconds, codes):
@@ -493,7 +526,7 @@ def depends(frame, without, seconds, codes):
     order = np.lexsort((seconds, group))
     order = order[~np.isnan(seconds[order])][:N_COMPARED]
     same = np.diff(group[order]) == 0
-    names = [n for n in frame.columns if n not in without and named_part(str(n)) is None]
+    names = [n for n in frame.columns if n not in without and telling_part(str(n)) is None]
     for name in names[:MOST_NUMBER_COLUMNS]:
         series = frame[name].iloc[order]
         if cells.is_text(series) and series.str.startswith(cells.NESTED).any():
