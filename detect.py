@@ -23,16 +23,15 @@ from parts.console.progress import progress_bar
 from parts.errors import UserError
 from parts.forms import conditions
 from parts.forms.cells import column_of_labels, labels_of
+from parts.lazy import member
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
 from parts.tasks.score import (
+    SCORERS,
     UNSURE_ESS,
-    Scorer,
     compare,
-    conformal_threshold,
     ranks,
     rows_needed,
-    top_threshold,
 )
 
 COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
@@ -228,14 +227,14 @@ def detect(args, locks):
     if labels is not None and labels.said:
         print(labels.said)
     run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
-    scorer = Scorer(fitted, args.n_samples, args.seed)
+    scorer = member(SCORERS, form.scores)(fitted, args.n_samples, args.seed)
     with progress_bar(len(encoded.x), 0) as bar:
         scored = scorer.scored(encoded, bar.update)
     scores = scored.score
     is_own = run.config().fingerprint == source.fingerprint
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or CONTAMINATION[fitted.in_question]
-    threshold = (top_threshold if what == "scored" else conformal_threshold)(held_scores, share)
+    threshold = scorer.threshold(held_scores, share, what)
     certain = np.zeros(len(scores), bool)
     for strange in encoded.strange:
         certain[strange.rows] |= strange.certain

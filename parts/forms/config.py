@@ -131,6 +131,7 @@ class DataConfig:
         "a series: what the model sees at once, such as 24h or 48 steps (default: the period)",
         metavar="TIME",
     )
+    long_windows: bool = False  # whether the windows of a series are to be scored, not filled
     other_encoding: str | None = None  # that of the run's own file: if a file is not in UTF-8
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind
     scaling: str = "standard"  # the likelihood's: standard, none or kinds

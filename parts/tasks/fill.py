@@ -271,4 +271,4 @@ def rows_to_check(fitted, encoded, is_own):
 CHECKS = {"cells": check_cells, "quarters": check_quarters}
 
 # Form.fills -> what fills its holes, imported where it is used
-FILLERS = {"rows": "parts.tasks.fill:Filler", "windows": "parts.tasks.windows:WindowFiller"}
+FILLERS = {"rows": "parts.tasks.fill:Filler", "windows": "parts.tasks.fill_windows:WindowFiller"}

@@ -19,7 +19,8 @@ from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import PRESETS_OF_VERBS, Tables, TableSource, source_types
 from parts.options import from_plain
 
-MOST_WINDOW_CELLS = 1000  # in a window, whose covariance is modelled in full
+# Shortest and longest window, the length without a period, and most cells; windows hold two periods.
+FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 384)
 MOST_CELLS = 2**26  # of the windows that training sees
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
 
@@ -152,8 +153,9 @@ def lay_out(source, config, codec=None):
     cells, there = laid.gather(x, mask)
     there = there.astype(bool)
     if not length:
-        length = grid.window_of(cells, there, laid.segment)
-        length = max(2, min(length, MOST_WINDOW_CELLS // max(1, x.shape[1])))
+        limits = SCORED if config.long_windows else FILLED
+        length = grid.window_of(cells, there, laid.segment, *limits[:3])
+        length = max(2, min(length, max(8, limits[3] // max(1, x.shape[1]))))
         laid = grid.lay(seconds, codes, step, length, least=length)
         cells, there = laid.gather(x, mask)
         there = there.astype(bool)
@@ -283,6 +285,8 @@ class Series(Tables):
         return "windows"
 
     def settings_of(self, verb, path):
+        if verb == "detect":
+            return {"likelihood": "factors", "preset": "series-detect"}
         return {"likelihood": "windows", "preset": "series"}
 
     def split(self, source, config):

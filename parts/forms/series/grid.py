@@ -282,6 +282,7 @@ def _cut_groups(grid, begin, end, length, test_fraction, val_fraction):
 # The length of a window
 
 LAGS = (8, 400)
+N_PERIODS = 2  # in a window
 SHORTEST, LONGEST, USUAL = 16, 128, 32  # lengths of windows in slots
 PEAK = 0.1  # least autocorrelation of a peak
 RISE = 0.01  # by which a peak is above the lowest autocorrelation before it
@@ -290,15 +291,16 @@ FEWEST_WINDOWS, FEWEST_SLOTS = 200, 4
 MOST_USED, MOST_COLUMNS = 200_000, 32  # slots and columns of which autocorrelations are taken
 
 
-def window_of(x, mask, segment):
-    """The length of a window for cells x, mask [S, D] of slots: the lag of the highest peak.
+def window_of(x, mask, segment, shortest=SHORTEST, longest=LONGEST, usual=USUAL):
+    """The length of a window for cells x, mask [S, D] of slots: N_PERIODS times the lag of the
+    highest peak of the autocorrelation.
 
-    The autocorrelation is the mean over the columns; lags are cut to SHORTEST and LONGEST. It is
-    USUAL without a peak, and less where fewer than FEWEST_WINDOWS windows would be left.
+    It is the mean over the columns; lengths are cut to `shortest` and `longest`. It is `usual`
+    without a peak, and less where fewer than FEWEST_WINDOWS windows would be left.
     """
     sizes = np.bincount(segment - segment.min()) if len(segment) else np.zeros(1, int)
-    length = period_of(x, mask, segment) or USUAL
-    length = min(max(length, SHORTEST), LONGEST)
+    length = N_PERIODS * (period_of(x, mask, segment) or 0) or usual
+    length = min(max(length, shortest), longest)
     while length > FEWEST_SLOTS and np.maximum(sizes - length + 1, 0).sum() < FEWEST_WINDOWS:
         length -= 1
     return int(length)
