@@ -85,7 +85,7 @@ def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
     why = np.full(len(scores), "", dtype=object)
     typical = scorer.typical_surprise(held)
     explained = np.flatnonzero((ranks(scores) <= N_EXPLAINED) | flagged)
-    explained = in_order_of_cells(encoded, explained)
+    explained = explained if encoded.layout else in_order_of_cells(encoded, explained)
     for start in range(0, len(explained), N_EXPLAINED_AT_A_TIME):
         some = explained[start : start + N_EXPLAINED_AT_A_TIME]
         with fixed_randomness(seed):

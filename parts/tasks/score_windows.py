@@ -20,6 +20,8 @@ from parts.tasks.score import Scored
 N_SAMPLES = 4  # of z for each window and member
 MOST_WINDOWS = 200_000  # that are scored; beyond, not every window is
 SMALLEST = 1e-6  # spread of surprises, in nats per cell
+N_BAND, N_EXPECTED_AT_A_TIME = 40, 64  # draws of what is expected, windows at a time
+MOST_EXPECTED = 5000  # windows for which it is found
 FARTHEST = 1e12  # score of a window that float32 cannot tell
 
 
@@ -86,6 +88,43 @@ class WindowScorer:
             return np.zeros(0)
         return finite("scores", self.in_deviations(self.surprise(*windows_of(rows))).max(0))
 
+    def typical_surprise(self, rows):
+        """Nothing: what is expected of a cell has its own spread."""
+
+    def expected(self, layout):
+        """What is expected of each cell given the series around it, mean and std [S, D] in model
+        units, NaN where no window covers it.
+
+        Of each stretch of a quarter of a window all cells are hidden from the windows that have
+        it in their middle.
+        """
+        length, n_each = self.length, len(self.columns)
+        block = max(1, length // 4)
+        starts = layout.starts(stride=block)
+        starts = starts if len(starts) <= MOST_EXPECTED else starts[:MOST_EXPECTED]
+        middle = (length - block) // 2
+        mean, std = np.full((2, *layout.x.shape), np.nan)
+        for i in range(0, len(starts), N_EXPECTED_AT_A_TIME):
+            some = starts[i : i + N_EXPECTED_AT_A_TIME]
+            # The first and the last window of a segment have no stretch before or behind theirs.
+            at = np.full(len(some), middle)
+            at[~has_before(layout, some)] = 0
+            end = at + block
+            end[~has_behind(layout, some + length)] = length
+            at, end = np.where(end == length, np.maximum(at, middle), at), end
+            x, y, mask = layout.windows(some)
+            steps = np.arange(length)
+            inside = (steps >= at[:, None]) & (steps < end[:, None])  # [n, L]
+            left = mask * ~np.repeat(inside, n_each, axis=1)
+            batch = Batch.on(self.device, x, y if self.has_y else None, left)
+            draws = self.model.impute(batch.x, batch.mask, batch.y, N_SAMPLES, N_BAND).draws
+            draws = draws.cpu().double().numpy().reshape(N_BAND, len(some), length, n_each)
+            for b, start in enumerate(some):
+                own = slice(at[b], end[b])
+                slots = slice(start + at[b], start + end[b])
+                mean[slots], std[slots] = draws[:, b, own].mean(0), draws[:, b, own].std(0)
+        return mean, std
+
     def threshold(self, scores, share, what):
         """The score that the tail of ordinary scores exceeds with the probability `share`.
 
@@ -97,6 +136,18 @@ class WindowScorer:
             return math.inf
         middle, upper = np.quantile(scores, [0.5, 0.75])
         return float(upper + (upper - middle) / math.log(2) * math.log(0.25 / share))
+
+
+def has_before(layout, slots):
+    """Whether the slot before is of the same segment, [n]."""
+    segment = layout.grid.segment
+    return (slots > 0) & (segment[np.maximum(slots - 1, 0)] == segment[slots])
+
+
+def has_behind(layout, ends):
+    """Whether the slot at the end of a window is of its segment, [n]."""
+    segment = layout.grid.segment
+    return (ends < len(segment)) & (segment[np.minimum(ends, len(segment) - 1)] == segment[ends - 1])
 
 
 def windows_of(rows):

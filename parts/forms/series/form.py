@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from parts.errors import UserError
-from parts.files import as_argument
+from parts.files import STANDARD
 from parts.forms import units
 from parts.forms.base import Codec, Encoded, Split, random_rows
-from parts.forms.series import calendar, completion, grid, steps, times
+from parts.forms.series import calendar, completion, events, grid, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import PRESETS_OF_VERBS, Tables, TableSource, source_types
 from parts.options import from_plain
@@ -122,12 +122,20 @@ class SeriesSource(TableSource):
     """The table of a file, the options by which it is a series, and its Layout once it is known."""
 
     config: object = None
-    codec: object = None
+    known: tuple | None = field(default=None, repr=False)  # a codec, and the Layout by it
+    expected: object = field(default=None, repr=False)  # an Expected, once rows are explained
     n_test = shape = mask = copies = None
 
     @cached_property
     def layout(self):
+        """The Layout that is found in the file."""
         return lay_out(self, self.config)
+
+    def layout_for(self, codec, config):
+        """The Layout by a run's codec."""
+        if self.known is None or self.known[0] != codec:
+            self.known = codec, lay_out(self, config, codec)
+        return self.known[1]
 
 
 def lay_out(source, config, codec=None):
@@ -260,7 +268,6 @@ class Series(Tables):
     name = "series"
     codec = SeriesCodec
     columns_may_be_given = False
-    explains = False
     marginals = False
     scores = fills = "windows"
     check = "series"
@@ -301,10 +308,12 @@ class Series(Tables):
         layout = source.layout
         shape = layout.length, len(units.modelled(layout.columns))
         own = layout.clock, layout.groups, layout.grid.step, layout.calendar
-        return self.codec(self.name, layout.columns, shape, [], *own)
+        codec = self.codec(self.name, layout.columns, shape, [], *own)
+        source.known = codec, layout
+        return codec
 
     def encode(self, source, codec, parts, config):
-        layout = source.layout if source.codec is None else lay_out(source, config, codec)
+        layout = source.layout_for(codec, config)
         starts = layout.starts(grid.TRAIN)
         if len(starts) < 2:
             raise UserError(
@@ -324,10 +333,44 @@ class Series(Tables):
         return found, [*source.notes, *layout.notes]
 
     def encode_for(self, source, codec, config, y_train=None):
-        layout = lay_out(source, config, codec)
+        layout = source.layout_for(codec, config)
         notes = [*source.file.notes, *layout.notes]
         mask = layout.mask.astype(np.float32)
         return Encoded(layout.x * mask, mask, layout.y, layout.strange, notes, None, layout)
+
+    # Score
+
+    def score_outputs(self, path, out, overwrite):
+        (out,) = super().score_outputs(path, out, overwrite)
+        if str(out) == STANDARD:
+            return [out]
+        of_events = out.with_name(f"{out.name.split('.')[0]}.events.csv")
+        table_files.refuse_output(of_events, overwrite, path, text=True)
+        return [out, of_events]
+
+    def explain(self, scorer, source, encoded, chosen, typical):
+        layout = encoded.layout
+        if source.expected is None:
+            source.expected = events.Expected(*scorer.expected(layout))
+        expected, slots = source.expected, layout.grid.slot[chosen]
+        deviations = expected.deviations(layout.x, layout.mask)
+        known = scorer.columns, layout.x, expected
+        return [
+            events.why(*known, slot, deviations) if slot >= 0 else "" for slot in slots
+        ]
+
+    def write_scores(self, source, codec, scored, outputs, fitted):
+        layout, frame = source.known[1], source.file.frame
+        found = events.found(layout, codec.measured, source.expected, scored)
+        scored = scored | {"anomaly_event": events.of_rows(found, layout.grid.slot)}
+        scored = {name: events.blank(cells) for name, cells in scored.items()}
+        table_files.write(frame.assign(**scored), outputs[0], source.file, codec.columns)
+        lines = [*events.in_words(found, layout, codec.clock), f"Wrote {outputs[0]}"]
+        if len(outputs) > 1:
+            table = events.table(found, layout, codec, frame)
+            table_files.write(table, outputs[1], table_files.File(outputs[1], table.iloc[:0]))
+            lines.append(f"Wrote {outputs[1]}: {len(found)} events")
+        return lines
 
     # Fill
 
