@@ -16,7 +16,7 @@ import numpy as np
 
 import data as datasets
 from parts import forms, memory
-from parts.console.fitting import form_for, messages_for, open_file, open_run
+from parts.console.fitting import config_for_reading, form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
@@ -47,6 +47,9 @@ def make_parser():
     parser.add_argument(
         "--check", action="store_true", help="hide some cells, of pictures quarters, and measure"
     )
+    parser.add_argument(
+        "--grid", action="store_true", help="add the rows of a series whose times are missing"
+    )
     add_kind_flags(parser)
     add_device_flags(parser)
     return parser
@@ -64,6 +67,9 @@ def fill_file(args, locks):
     locks.enter_context(messages_for(outputs))
     notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "impute", form, holes=True)
+    if args.grid:
+        codec = None if run is None else run.config().codec
+        source = form.with_missing_rows(source, codec, config_for_reading(args, run))
     form.refuse_filling(source, outputs, args.statistic, args.interval)
     held_out = 0.1 if args.check else 0.0
     run, fitted, encoded = open_run(args, "impute", form, run, source, locks, held_out=held_out)

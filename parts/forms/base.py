@@ -402,6 +402,10 @@ class Form:
             refuse_output(each, overwrite, path, endings)
         return [out, *drawn]
 
+    def with_missing_rows(self, source, codec, config):
+        """The source with the rows that a series lacks."""
+        raise UserError(f"--grid goes with a series, and {source.path} holds {self.rows}")
+
     def refuse_filling(self, source, outputs, statistic, interval):
         """Raise UserError for options of filling that this form does not take."""
 
@@ -484,6 +488,12 @@ class Form:
         """Write generated rows x [n, D] in model units; returns lines to print."""
         self.write_rows(outputs[0], codec.decode(x), codec)
         return [f"Wrote {outputs[0]}: {len(x)} {self.rows}"]
+
+    def stretches(self, codec, config, length, start, future):
+        """What is to be drawn where a length, or what follows the data, is asked for."""
+        raise UserError(
+            f"--length, --start and --future go with a series, and the run is of {self.rows}"
+        )
 
     def sample_arrays(self, x, codec, fitted):
         """Arrays for figures of generated rows x [n, D] in model units."""

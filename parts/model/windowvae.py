@@ -32,7 +32,9 @@ class WindowVAE(VAE):
         parts = [params[..., :n] + usual, params[..., n:]]
         if self.members > 1:  # the likelihood's noise is of members
             member = torch.arange(self.members, device=params.device).to(params)
-            parts.append(member.reshape(-1, *[1] * (params.dim() - 1)).expand(*params.shape[:-1], 1))
+            parts.append(
+                member.reshape(-1, *[1] * (params.dim() - 1)).expand(*params.shape[:-1], 1)
+            )
         return torch.cat(parts, -1)
 
     @torch.no_grad()

@@ -49,7 +49,7 @@ class WindowFiller:
 
     def covering(self, layout, stride):
         """First slots of the windows that cover the series and have a hole that a row lies in."""
-        starts = layout.starts(stride=stride)
+        starts = layout.starts(stride=stride, empty=True)
         holes = np.concatenate([[0], np.cumsum(~layout.mask.all(1))])
         return starts[holes[starts + self.length] > holes[starts]]
 
@@ -115,7 +115,9 @@ class WindowFiller:
         rows = todo[random_rows(len(todo), 300)]
         slots = layout.grid.slot[rows]
         starts = self.covering(layout, max(1, self.length // 2))
-        near = np.clip(np.searchsorted(starts, slots - self.length // 2), 0, max(0, len(starts) - 1))
+        near = np.clip(
+            np.searchsorted(starts, slots - self.length // 2), 0, max(0, len(starts) - 1)
+        )
         sure = np.full((len(rows), len(self.columns)), np.nan)
         if len(starts) and len(rows):
             some = np.unique(starts[near])
@@ -125,7 +127,9 @@ class WindowFiller:
                 step = slot - some[b]
                 if 0 <= step < self.length:
                     cells = draws[:, b].reshape(len(draws), self.length, -1)[:, step]
-                    cells = np.stack([c.to_user(cells[:, j]) for j, c in enumerate(self.columns)], 1)
+                    cells = np.stack(
+                        [c.to_user(cells[:, j]) for j, c in enumerate(self.columns)], 1
+                    )
                     low, high = np.quantile(cells, [0.05, 0.95], axis=0)
                     sure[i] = (high - low) / 2
         sure[~holes[rows]] = np.nan

@@ -415,5 +415,6 @@ def compare(labels, scores, scorer, encoded, train):
     scores = {"VAE (this run)": scores[known]} | others
     return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
 
+
 # Form.scores -> what scores its rows, imported where it is used
 SCORERS = {"rows": "parts.tasks.score:Scorer", "windows": "parts.tasks.score_windows:WindowScorer"}

@@ -147,7 +147,9 @@ def has_before(layout, slots):
 def has_behind(layout, ends):
     """Whether the slot at the end of a window is of its segment, [n]."""
     segment = layout.grid.segment
-    return (ends < len(segment)) & (segment[np.minimum(ends, len(segment) - 1)] == segment[ends - 1])
+    return (ends < len(segment)) & (
+        segment[np.minimum(ends, len(segment) - 1)] == segment[ends - 1]
+    )
 
 
 def windows_of(rows):

@@ -28,7 +28,9 @@ def conditional(precision, covariance, x, seen):
         mean = -torch.cholesky_solve(u.unsqueeze(-1), root).squeeze(-1)
 
         def draw(eps):
-            return mean + torch.linalg.solve_triangular(root.mT, eps.unsqueeze(-1), upper=True)[:, 0]
+            return (
+                mean + torch.linalg.solve_triangular(root.mT, eps.unsqueeze(-1), upper=True)[:, 0]
+            )
 
         return mean, draw
     root = torch.linalg.cholesky(covariance[seen][:, seen])

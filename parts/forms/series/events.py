@@ -77,7 +77,9 @@ def why(columns, x, expected, slot, deviations):
 def by_share(columns, shares):
     """The columns of an event by their shares, in words."""
     order = np.argsort(-shares, kind="stable")[:MOST_NAMED]
-    return ", ".join(f"{columns[j].name} {100 * shares[j]:.0f} %" for j in order if shares[j] > 0.05)
+    return ", ".join(
+        f"{columns[j].name} {100 * shares[j]:.0f} %" for j in order if shares[j] > 0.05
+    )
 
 
 def found(layout, columns, expected, scored):
@@ -165,5 +167,7 @@ def in_words(events, layout, clock):
     lines = [f"{len(events)} event{'s' * (len(events) > 1)}" + (", the largest:" if best else "")]
     for event in best:
         start, end = stamps(np.array([event.first, event.end - 1]), layout, clock)
-        lines.append(f"  {start} to {end}  {event.score:8.2f}  {event.columns}  {event.why}".rstrip())
+        lines.append(
+            f"  {start} to {end}  {event.score:8.2f}  {event.columns}  {event.why}".rstrip()
+        )
     return lines

@@ -6,7 +6,7 @@ grid, n windows, C numbers of the calendar.
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,10 +50,13 @@ class Layout:
     def observed(self):
         return self.mask.any(1)
 
-    def starts(self, part=None, stride=1):
-        """First slots of windows, of one part of the slots, or over all of them."""
+    def starts(self, part=None, stride=1, empty=False):
+        """First slots of windows, of one part of the slots, or over all of them; with `empty` also
+        of those with rows that hold nothing.
+        """
         parts = None if part is None else self.part
-        found = grid.starts(self.grid, self.length, stride, parts, self.observed)
+        observed = self.grid.filled if empty else self.observed
+        found = grid.starts(self.grid, self.length, stride, parts, observed)
         return found if part is None else found[self.part[found] == part]
 
     def windows(self, starts, x=None):
@@ -86,6 +89,7 @@ class SeriesCodec(Codec):
     groups: list = field(default_factory=list)
     step: steps.Step = None
     calendar: list = field(default_factory=list)
+    ends: list = field(default_factory=list)  # first and last stamp, in seconds
 
     @cached_property
     def measured(self):
@@ -107,13 +111,14 @@ class SeriesCodec(Codec):
 
     def to_dict(self):
         own = {"clock": self.clock.to_dict(), "groups": self.groups}
-        return super().to_dict() | own | {"step": vars(self.step), "calendar": self.calendar}
+        own |= {"calendar": self.calendar, "ends": self.ends}
+        return super().to_dict() | own | {"step": vars(self.step)}
 
     @classmethod
     def from_dict(cls, plain):
         read = Codec.from_dict(plain)
         clock, step = from_plain(times.Clock, plain["clock"]), from_plain(steps.Step, plain["step"])
-        own = clock, plain["groups"], step, plain["calendar"]
+        own = clock, plain["groups"], step, plain["calendar"], plain["ends"]
         return cls(read.form, read.columns, read.shape, read.relations, *own)
 
 
@@ -257,9 +262,7 @@ def measured(column, series):
     if len(np.unique(values)) < FEWEST_VALUES:
         return replace(column, kind="ignore", why="a state, which is not modelled")
     scale = {"shift": float(values.mean()), "scale": float(values.std())}
-    return replace(
-        column, kind="real", curve="linear", offset=0.0, below=None, above=None, **scale
-    )
+    return replace(column, kind="real", curve="linear", offset=0.0, below=None, above=None, **scale)
 
 
 class Series(Tables):
@@ -307,7 +310,9 @@ class Series(Tables):
     def fit(self, source, rows, config):
         layout = source.layout
         shape = layout.length, len(units.modelled(layout.columns))
-        own = layout.clock, layout.groups, layout.grid.step, layout.calendar
+        seconds = layout.grid.seconds
+        ends = [float(seconds.min()), float(seconds.max())]
+        own = layout.clock, layout.groups, layout.grid.step, layout.calendar, ends
         codec = self.codec(self.name, layout.columns, shape, [], *own)
         source.known = codec, layout
         return codec
@@ -355,9 +360,7 @@ class Series(Tables):
         expected, slots = source.expected, layout.grid.slot[chosen]
         deviations = expected.deviations(layout.x, layout.mask)
         known = scorer.columns, layout.x, expected
-        return [
-            events.why(*known, slot, deviations) if slot >= 0 else "" for slot in slots
-        ]
+        return [events.why(*known, slot, deviations) if slot >= 0 else "" for slot in slots]
 
     def write_scores(self, source, codec, scored, outputs, fitted):
         layout, frame = source.known[1], source.file.frame
@@ -373,6 +376,24 @@ class Series(Tables):
         return lines
 
     # Fill
+
+    def with_missing_rows(self, source, codec, config):
+        """The source with a row for each stamp that is missing between two of its group."""
+        if codec is None:
+            layout = source.layout
+            clock, names, step = layout.clock, layout.groups, layout.grid.step
+        else:
+            clock, names, step = codec.clock, codec.groups, codec.step
+        frame = source.file.frame
+        codes, _ = times.groups_of(frame, names)
+        laid = grid.lay(clock.read(frame, codes), codes, step, len(frame) * grid.MOST_SLOTS)
+        frame, n_added = with_slots(frame, laid, clock, names)
+        as_written = {"header": source.file.as_written.get("header", ())}
+        source = SeriesSource(
+            replace(source.file, frame=frame, as_written=as_written), config=config
+        )
+        source.file.notes.append(f"{grid.counted(n_added, 'row')} added for missing stamps")
+        return source
 
     def check_filling(self, source, codec, interval):
         super().check_filling(source, codec.of_rows, interval)
@@ -392,6 +413,77 @@ class Series(Tables):
     def fills_in_words(self, codec, n_filled, sure):
         return super().fills_in_words(codec.of_rows, n_filled, sure)
 
+    # Generate
+
+    default_samples = "generated.csv"
+
+    def write_samples(self, x, mask, y, codec, given, outputs, fitted):
+        """Write windows one below the other, with the numbers of the window and of the step."""
+        length = codec.shape[0]
+        rows = x.reshape(len(x) * length, -1)
+        series = [str(i + 1) for i in range(len(x)) for _ in range(length)]
+        step = [str(i + 1) for _ in range(len(x)) for i in range(length)]
+        frame = frame_of_cells(codec.measured, rows)
+        for name, cells in (("step", step), ("series", series)):
+            frame.insert(0, name, cells)
+        write_like(frame, outputs[0], codec)
+        return [f"Wrote {outputs[0]}: {len(x)} windows of {length} steps, {len(rows)} rows"]
+
+    def stretches(self, codec, config, length, start, future):
+        """The Stretches to be drawn: one of a length, or what follows the end of each group."""
+        if future is not None:
+            if length is not None or start is not None:
+                raise UserError("--future follows the end of the data: give no --length or --start")
+            return self.futures(codec, config, steps.n_slots(future, codec.step))
+        if length is None:
+            raise UserError("--start goes with --length")
+        first = codec.ends[0]
+        if start is not None:
+            first = start_of(codec.clock, start)
+        n_slots = steps.n_slots(length, codec.step)
+        seconds = following(codec.step, first, np.arange(n_slots))
+        return [Stretch(seconds, calendar.features(seconds, codec.calendar), None, [])]
+
+    def futures(self, codec, config, n_slots):
+        source = self.read(config.data, config)
+        layout = source.layout_for(codec, config)
+        found = []
+        for number in np.unique(layout.grid.group):
+            slots = np.flatnonzero(layout.grid.group == number)
+            past = slots[layout.grid.segment[slots] == layout.grid.segment[slots[-1]]]
+            has_row = np.flatnonzero(layout.observed[past])
+            past = past[: has_row[-1] + 1][-codec.shape[0] :]
+            last = layout.grid.seconds[past[-1]]
+            seconds = following(codec.step, last, np.arange(1, n_slots + 1))
+            known = layout.x[past], layout.mask[past], layout.y[past]
+            row = int(np.flatnonzero(layout.grid.slot == past[-1])[0])
+            cells = [str(source.file.frame[name].iloc[row]) for name in codec.groups]
+            y = calendar.features(seconds, codec.calendar)
+            found.append(Stretch(seconds, y, known, cells))
+        return found
+
+    def write_stretches(self, codec, stretches, drawn, outputs):
+        """Write drawn stretches [M, S, D]; of several draws the median and the bounds of 90 %."""
+        import pandas as pd
+
+        frames = []
+        for each, x in zip(stretches, drawn, strict=True):
+            times_of = codec.clock.write(each.seconds)
+            groups = dict(zip(codec.groups, each.group, strict=False))
+            frame = pd.DataFrame(groups | times_of, index=range(len(each.seconds)), dtype="str")
+            parts = {"": x[0]} if len(x) == 1 else quantiles(x)
+            for j, column in enumerate(codec.measured):
+                for word, cells in parts.items():
+                    frame[column.name + word] = column.text(cells[:, j])
+            frames.append(frame)
+        frame = pd.concat(frames, ignore_index=True)
+        names = [column.name for column in codec.columns]
+        order = [name for name in frame if name in names]
+        frame = frame[sorted(order, key=names.index) + [n for n in frame if n not in names]]
+        write_like(frame, outputs[0], codec)
+        of = f" in {len(frames)} groups" if len(frames) > 1 else ""
+        return [f"Wrote {outputs[0]}: {len(frame)} rows{of}, every {codec.step}"]
+
     # Describe
 
     def describe_run(self, codec):
@@ -407,6 +499,89 @@ class Series(Tables):
 
     def describe(self, codec):
         return [*kinds.describe(codec.columns), *relations.describe(codec.relations)]
+
+
+class Stretch(NamedTuple):
+    """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
+    or None; and the cells of the group's columns.
+    """
+
+    seconds: np.ndarray
+    y: np.ndarray
+    past: tuple | None
+    group: list
+
+
+def with_slots(frame, laid, clock, groups):
+    """The DataFrame with a row for each slot without one, beside the rows of its group; and the
+    number of added rows.
+    """
+    import pandas as pd
+
+    empty = np.flatnonzero(~laid.filled)
+    if not len(empty):
+        return frame, 0
+    rows = np.flatnonzero(laid.slot >= 0)
+    last = np.full(len(laid), -1)
+    last[laid.slot[rows]] = rows  # the last row of each slot
+    before = np.maximum.accumulate(np.where(last >= 0, np.arange(len(laid)), -1))[empty]
+    change = np.diff(laid.slot[rows])
+    backwards = (change < 0).sum() > (change > 0).sum()
+    if backwards:  # from the newest to the oldest: a new row stands above the one before it
+        first = np.full(len(laid), -1)
+        first[laid.slot[rows[::-1]]] = rows[::-1]
+        place = first[before] - 0.5 - 0.4 * (empty - before) / len(laid)
+    else:
+        place = last[before] + 0.5 + 0.4 * (empty - before) / len(laid)
+    added = pd.DataFrame("", index=place, columns=frame.columns, dtype="str")
+    for name, kind in frame.dtypes.items():
+        if kind.kind == "f":
+            added[name] = np.nan
+    for name, cells in clock.write(laid.seconds[empty]).items():
+        added[name] = cells
+    for name in groups:
+        added[name] = frame[name].to_numpy()[last[before]]
+    whole = pd.concat([frame, added]).sort_index(kind="stable").reset_index(drop=True)
+    return whole, len(empty)
+
+
+def quantiles(x):
+    """The median and the bounds of 90 % of draws [M, S, D], by the endings of their columns."""
+    low, middle, high = np.quantile(x, [0.05, 0.5, 0.95], axis=0)
+    return {"": middle, "_low": low, "_high": high}
+
+
+def start_of(clock, text):
+    """The seconds of a stamp that the user gives, in the style of the file."""
+    import pandas as pd
+
+    words = text.split(" ") if len(clock.names) > 1 else [text]
+    cells = dict(zip(clock.names, [[word] for word in words], strict=False))
+    if len(cells) == len(clock.names):
+        seconds = clock.read(pd.DataFrame(cells, dtype="str"))
+        if np.isfinite(seconds[0]):
+            return float(seconds[0])
+    shown = " ".join(part[0] for part in clock.write(np.array([0.0])).values())
+    raise UserError(f"--start {text}: expected a time as the file writes it, such as {shown!r}")
+
+
+def following(step, first, numbers):
+    """The seconds of slots so many steps behind the stamp `first`."""
+    number, origin = step.numbers(np.array([first]), np.zeros(1, np.int64))
+    return step.times(number[0] + numbers, origin[np.zeros(len(numbers), np.int64)])
+
+
+def frame_of_cells(columns, x):
+    """A DataFrame of text of cells x [n, D] in model units."""
+    import pandas as pd
+
+    cells = {column.name: column.text(x[:, j]) for j, column in enumerate(columns)}
+    return pd.DataFrame(cells, dtype="str")
+
+
+def write_like(frame, path, codec):
+    like = table_files.File(path, frame.iloc[:0])
+    table_files.write(frame, path, like, codec.columns)
 
 
 def split_of(x, y, mask):

@@ -85,7 +85,9 @@ class FactorWindows(OfWindows):
         precision = 1 / own[:, None, None]  # [M, 1, 1, L D]
         if mask is None or bool((mask > 0).all()):
             n, root = self.n_columns, self.capacitance(factors, own)
-            weighted = torch.linalg.solve_triangular(root, (factors / own.unsqueeze(-1)).mT, upper=False)
+            weighted = torch.linalg.solve_triangular(
+                root, (factors / own.unsqueeze(-1)).mT, upper=False
+            )
             explained = (r @ weighted.mT.unsqueeze(1)).square().sum(-1)
             log_det = own.log().sum(-1) + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
             log_det = log_det[:, None, None]
