@@ -15,7 +15,6 @@ import math
 
 import numpy as np
 
-from parts import forms
 from parts.console.fitting import form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
@@ -65,6 +64,11 @@ def make_parser():
         metavar="COLUMN[=VALUE]",
         help="answers to measure by, never shown to the model: rows with VALUE are odd; without "
         "one those with 1, true or yes, or with the rarer of two values",
+    )
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="score each row of a series by what is before it only, as when it arrives",
     )
     add_kind_flags(parser)
     add_device_flags(parser)
@@ -120,9 +124,9 @@ def reference_of(scorer, fitted, scores, form, is_own):
     return fitted.train, scorer.of_reference(fitted.train), "training"
 
 
-def shown(nats):
+def shown(score):
     """A score with two decimals, or with few digits where it is large."""
-    return f"{nats:.2f}" if abs(nats) < 1e6 else f"{nats:.3g}"
+    return f"{score:.2f}" if abs(score) < 1e6 else f"{score:.3g}"
 
 
 def report(form, scores, held, threshold, share, flagged, rank, why, what="held-out"):
@@ -144,19 +148,20 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
             )
     elif what == "scored":
         print(
-            f"Threshold: {shown(threshold)} nats, beyond which lie the oddest {100 * share:.3g} % "
-            f"of the {form.rows} (--contamination {share:g}): {n_flagged} of {len(scores)}"
+            f"Threshold: {shown(threshold)} {form.score_unit}, {form.beyond(share)} "
+            f"(--contamination {share:g}): {n_flagged} of {len(scores)}"
             + ("" if n_flagged else f"; too few {form.rows}, or too many with one score")
         )
     else:
         print(
-            f"Threshold: {shown(threshold)} nats, exceeded by {(held > threshold).sum()} of "
-            f"{n_held} {what} {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
+            f"Threshold: {shown(threshold)} {form.score_unit}, exceeded by "
+            f"{(held > threshold).sum()} of {n_held} {what} {form.references}; {n_flagged} of "
+            f"{len(scores)} {form.rows} lie beyond it"
         )
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
-        number = row + form.first_row
-        print(f"  {form.row} {number:<7} {shown(scores[row]):>9} nats  {why[row]}".rstrip())
+        score = f"{shown(scores[row]):>9} {form.score_unit}"
+        print(f"  {form.row} {row + form.first_row:<7} {score}  {why[row]}".rstrip())
 
 
 def facts(form, args, scores, threshold, share, flagged, rank, why, what):
@@ -220,6 +225,7 @@ def detect(args, locks):
     notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
+    online = form.online(args.online)
     if run is not None and args.labels is not None:
         refuse_own_labels(run, column_of_labels(source.table(), args.labels))
     labels = None if args.labels is None else labels_of(source.table(), args.labels)
@@ -227,11 +233,13 @@ def detect(args, locks):
     if labels is not None and labels.said:
         print(labels.said)
     run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
-    scorer = member(SCORERS, form.scores)(fitted, args.n_samples, args.seed)
+    scorer = member(SCORERS, form.scores)(fitted, args.n_samples, args.seed, **online)
     with progress_bar(len(encoded.x), 0) as bar:
         scored = scorer.scored(encoded, bar.update)
     scores = scored.score
-    is_own = run.config().fingerprint == source.fingerprint
+    config = run.config()
+    is_own = config.fingerprint == source.fingerprint
+    is_own &= config.asked.data.train_until is None  # else rows were trained on, and rows were not
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or CONTAMINATION[fitted.in_question]
     threshold = scorer.threshold(held_scores, share, what)

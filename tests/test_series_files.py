@@ -1,7 +1,5 @@
 """detect.py and impute.py on awkward files of series: every row comes back, in order, unchanged."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -258,7 +256,7 @@ def test_every_row_comes_back(name, call):
     assert result.code == 0, result.err
     after = cells_of("t.scored.csv", sep=sep)
     pd.testing.assert_frame_equal(after[before.columns].astype("str"), before.astype("str"))
-    assert (after["anomaly_score"] != "").sum() > 0.9 * len(before) or name == 'x'
+    assert (after["anomaly_score"] != "").sum() > 0.9 * len(before) or name == "x"
     result = call("impute", "t.csv", *flags, "--interval", "0.9", "--draws", "2")
     print(result.out, result.err)
     assert result.code == 0, result.err

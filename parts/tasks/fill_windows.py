@@ -11,7 +11,7 @@ from parts.forms.base import random_rows
 from parts.measure.hidden_cells import N_DRAWS
 from parts.model.batches import Batch
 from parts.randomness import fixed_randomness
-from parts.tasks.fill import Filled, Sure, certainty_of
+from parts.tasks.fill import Filled, certainty_of
 
 N_FILL = 16  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time
@@ -85,7 +85,7 @@ class WindowFiller:
         """A joint draw of all missing cells of slots [S, D]: windows overlap by half, and each
         knows what was drawn before it.
         """
-        x, mask = layout.x.astype(np.float64), layout.mask.copy()
+        x, mask = layout.x.astype(np.float64), layout.seen.copy()
         covered = np.zeros(len(x), bool)
         for start in self.covering(layout, max(1, self.length // 2)):
             at = slice(start, start + self.length)
@@ -101,11 +101,12 @@ class WindowFiller:
                 drawn = filled.draws[0, 0].cpu().double().numpy().reshape(self.length, -1)
                 x[at] = np.where(mask[at], x[at], drawn)
             mask[at] = covered[at] = True
+        x = np.where(layout.mask, layout.x, x)
         return np.where((covered | layout.mask.all(1))[:, None], x, np.nan)
 
     def impute(self, layout, starts, n_draws):
         """The Imputation of the windows at `starts`."""
-        x, y, mask = layout.windows(starts)
+        x, y, mask = layout.windows(starts, mask=layout.seen)
         batch = Batch.on(self.device, x, y if self.codec.y_dim else None, mask)
         return self.model.impute(batch.x, batch.mask, batch.y, draws=n_draws, eps=self.eps)
 

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from parts.finite import finite
+from parts.forms.series.grid import FULL
 from parts.model.batches import CHUNK_FLOATS, Batch
 from parts.model.normal import kl_normal
 from parts.tasks.score import Scored
 
+N_ARRIVING = 256  # windows that are scored at a time as rows arrive
 N_SAMPLES = 4  # of z for each window and member
 MOST_WINDOWS = 200_000  # that are scored; beyond, not every window is
 SMALLEST = 1e-6  # spread of surprises, in nats per cell
@@ -28,8 +30,8 @@ FARTHEST = 1e12  # score of a window that float32 cannot tell
 class WindowScorer:
     """Scores a series by a fitted model of its windows."""
 
-    def __init__(self, fitted, n_samples=100, seed=0):
-        self.model, self.device = fitted.model, fitted.device
+    def __init__(self, fitted, n_samples=100, seed=0, online=False):
+        self.model, self.device, self.online = fitted.model, fitted.device, online
         self.columns, self.length = fitted.codec.measured, fitted.codec.shape[0]
         self.has_y = bool(fitted.codec.y_dim)
         generator = torch.Generator().manual_seed(seed)
@@ -56,7 +58,11 @@ class WindowScorer:
             log_px_z = model.likelihood.log_prob(model.decode(z, batch.y), batch.x, batch.mask)
             nats = (kl_normal(q.mu, q.logvar) - log_px_z.mean(-2)).reshape(model.members, -1)
             n_seen = torch.as_tensor(there.sum(1), device=nats.device).clamp(min=1)
-            found.append((nats / n_seen).cpu().double().numpy())
+            nats = nats / n_seen
+            if whole is not None:  # columns differ in their noise: on the scale of whole windows
+                at = model.likelihood.volume(torch.ones_like(batch.mask[:1])) / there.shape[1]
+                nats = nats + at - model.likelihood.volume(batch.mask) / n_seen
+            found.append(nats.cpu().double().numpy())
         found = np.concatenate([np.zeros((model.members, 0)), *found], 1)
         return np.nan_to_num(found, nan=FARTHEST, posinf=FARTHEST, neginf=FARTHEST)
 
@@ -66,6 +72,15 @@ class WindowScorer:
     def scored(self, encoded, progress=None):
         """The Scored of the rows of an Encoded series, NaN for rows that no window covers."""
         layout = encoded.layout
+        found = self.as_they_arrive(layout) if self.online else self.by_all(layout)
+        score = self.in_deviations(found).max(0)
+        if progress is not None:
+            progress(len(encoded.x))
+        score, nats = (layout.grid.scatter(part) for part in (score, found.mean(0)))
+        return Scored(score, nats, np.full(len(score), np.inf))
+
+    def by_all(self, layout):
+        """The mean surprise of the windows that cover each slot, by member [M, S]."""
         starts = layout.starts()
         stride = math.ceil(len(starts) / MOST_WINDOWS)
         starts = starts if stride < 2 else layout.starts(stride=stride)
@@ -74,13 +89,33 @@ class WindowScorer:
             found.append(self.surprise(*layout.windows(starts[i : i + at_a_time])))
         found = np.concatenate([np.zeros((self.model.members, 0)), *found], 1)
         laid = [laid_back(part, starts, self.length, len(layout.x)) for part in found]
-        nats = np.stack(laid)  # [M, S]
-        score = self.in_deviations(nats).max(0)
-        if progress is not None:
-            progress(len(encoded.x))
-        rows = (layout.grid.scatter(part) for part in (score, nats.mean(0)))
-        score, nats = rows
-        return Scored(score, nats, np.full(len(score), np.inf))
+        return np.stack(laid)
+
+    def as_they_arrive(self, layout):
+        """The surprise of the window that ends at each slot with a row, by member [M, S].
+
+        At the first slots of a segment it is the first window without what is behind the slot, and
+        nothing where less than a share of a window has been seen. Windows are scored in blocks of
+        one size, so that no bit of a score depends on what follows.
+        """
+        length, segment = self.length, layout.grid.segment
+        slots = np.arange(len(segment))
+        first = np.searchsorted(segment, segment)  # of each slot's segment
+        last = np.searchsorted(segment, segment, "right")
+        seen = slots - first + 1
+        some = (seen >= np.ceil(FULL * length)) & (last - first >= length) & layout.grid.filled
+        found = np.full((self.model.members, len(segment)), np.nan)
+        some = np.flatnonzero(some)
+        starts = np.maximum(some - length + 1, first[some])
+        for i in range(0, len(some), N_ARRIVING):
+            at, start = some[i : i + N_ARRIVING], starts[i : i + N_ARRIVING]
+            n = len(at)
+            at, start = (np.resize(part, N_ARRIVING) for part in (at, start))
+            x, y, mask = layout.windows(start)
+            steps = start[:, None] + np.arange(length)
+            mask = mask * np.repeat(steps <= at[:, None], len(self.columns), axis=1)
+            found[:, some[i : i + n]] = self.surprise(x, y, mask)[:, :n]
+        return found
 
     def of_reference(self, rows):
         """Scores of the windows of a Reference, [n]."""
@@ -107,12 +142,12 @@ class WindowScorer:
         for i in range(0, len(starts), N_EXPECTED_AT_A_TIME):
             some = starts[i : i + N_EXPECTED_AT_A_TIME]
             # The first and the last window of a segment have no stretch before or behind theirs.
-            at = np.full(len(some), middle)
+            at = np.full(len(some), length - block if self.online else middle)
             at[~has_before(layout, some)] = 0
             end = at + block
-            end[~has_behind(layout, some + length)] = length
+            end[~has_behind(layout, some + length) | self.online] = length
             at, end = np.where(end == length, np.maximum(at, middle), at), end
-            x, y, mask = layout.windows(some)
+            x, y, mask = layout.windows(some, mask=layout.seen)
             steps = np.arange(length)
             inside = (steps >= at[:, None]) & (steps < end[:, None])  # [n, L]
             left = mask * ~np.repeat(inside, n_each, axis=1)
@@ -157,7 +192,7 @@ def windows_of(rows):
 
 
 def laid_back(values, starts, length, n_slots):
-    """The mean of the windows' values [n] over those that cover a slot, [S]; NaN where none does."""
+    """The mean of values [n] over the windows that cover each slot, [S]; NaN where none does."""
     total, count = np.zeros(n_slots + 1), np.zeros(n_slots + 1)
     np.add.at(total, starts, values)
     np.add.at(total, starts + length, -values)

@@ -16,12 +16,14 @@ from parts.forms import units
 from parts.forms.base import Codec, Encoded, Split, random_rows
 from parts.forms.series import calendar, completion, events, grid, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
-from parts.forms.tables.form import PRESETS_OF_VERBS, Tables, TableSource, source_types
+from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
 
-# Shortest and longest window, the length without a period, and most cells; windows hold two periods.
+# Shortest and longest window, the length without a period, and most cells.
 FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 384)
 MOST_CELLS = 2**26  # of the windows that training sees
+FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
+FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
 
 
@@ -50,6 +52,11 @@ class Layout:
     def observed(self):
         return self.mask.any(1)
 
+    @cached_property
+    def seen(self):
+        """The observed cells that others can be told from, [S, D]: none that is far out."""
+        return self.mask & (np.abs(self.x) <= FARTHEST)
+
     def starts(self, part=None, stride=1, empty=False):
         """First slots of windows, of one part of the slots, or over all of them; with `empty` also
         of those with rows that hold nothing.
@@ -59,12 +66,14 @@ class Layout:
         found = grid.starts(self.grid, self.length, stride, parts, observed)
         return found if part is None else found[self.part[found] == part]
 
-    def windows(self, starts, x=None):
-        """The windows that begin at `starts` [n] as x, y and mask, float32; x may be other cells."""
-        x = self.x if x is None else x
+    def windows(self, starts, x=None, mask=None):
+        """The windows that begin at `starts` [n] as x, y and mask, float32; x and the mask may be
+        other ones.
+        """
+        x, mask = self.x if x is None else x, self.mask if mask is None else mask
         found, mask = (
             completion.windows_at(cells, starts, self.length).astype(np.float32)
-            for cells in (x, self.mask)
+            for cells in (x, mask)
         )
         return found, self.y[starts], mask
 
@@ -155,10 +164,11 @@ def lay_out(source, config, codec=None):
     laid = grid.lay(seconds, codes, step, longest, least=length or grid.SHORTEST)
     notes = [*found, *laid.notes]
     fractions = config.test_fraction or 0.0, config.val_fraction or 0.0
+    until = config.train_until and seconds_of(clock, config.train_until, "--train-until")
     if codec:
         columns = codec.columns
     else:
-        part = grid.parts_of(laid, grid.SHORTEST, *fractions)
+        part = parts_of(laid, grid.SHORTEST, fractions, until)
         trained = (part[laid.slot] == grid.TRAIN) & (laid.slot >= 0)
         columns = fit_columns(source, frame.iloc[np.flatnonzero(trained)], config, clock, names)
     x, mask, strange, own = encoding.encode(frame, columns)
@@ -172,11 +182,23 @@ def lay_out(source, config, codec=None):
         laid = grid.lay(seconds, codes, step, length, least=length)
         cells, there = laid.gather(x, mask)
         there = there.astype(bool)
-    part = grid.parts_of(laid, length, *fractions)
+    part = parts_of(laid, length, fractions, until)
     known = laid.seconds[part == grid.TRAIN]
     spans = codec.calendar if codec else calendar_of(config, known, step, clock)
     shown = clock, names, laid, part, columns, length, cells, there, spans
     return Layout(*shown, strange, notes)
+
+
+def parts_of(laid, length, fractions, until):
+    """The part of each slot, [S]; where `until` is given the slots behind it are for tests."""
+    if until is None:
+        return grid.parts_of(laid, length, *fractions)
+    later = laid.seconds > until
+    if later.all():
+        raise UserError("--train-until: all rows of the series are later, expected some before it")
+    part = np.full(len(laid), grid.TEST)
+    part[~later] = grid.parts_of(laid.take(~later), length, 0.0, fractions[1])
+    return part
 
 
 def clock_of(frame, config, codec):
@@ -261,8 +283,16 @@ def measured(column, series):
     values = values[~np.isnan(values)]
     if len(np.unique(values)) < FEWEST_VALUES:
         return replace(column, kind="ignore", why="a state, which is not modelled")
-    scale = {"shift": float(values.mean()), "scale": float(values.std())}
+    near = near_others(values)
+    scale = {"shift": float(near.mean()), "scale": float(near.std())}
     return replace(column, kind="real", curve="linear", offset=0.0, below=None, above=None, **scale)
+
+
+def near_others(values):
+    """The values [n] without those far beyond 98 % of them, such as one spike of 1e12."""
+    low, high = np.quantile(values, [0.01, 0.99])
+    reach = FAR_SPANS * (high - low)
+    return values if reach == 0 else values[(values >= low - reach) & (values <= high + reach)]
 
 
 class Series(Tables):
@@ -273,6 +303,7 @@ class Series(Tables):
     columns_may_be_given = False
     marginals = False
     scores = fills = "windows"
+    score_unit, references = "deviations", "windows"
     check = "series"
     compares = "series"
 
@@ -327,12 +358,12 @@ class Series(Tables):
             )
         most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
         x = layout.x
-        if not layout.mask.all():
+        if not layout.seen.all():
             segments = layout.segments(grid.TRAIN)
-            options = layout.mask, layout.y, segments, starts, layout.length
+            options = layout.seen, layout.y, segments, starts, layout.length
             x = completion.complete(layout.x, *options, config.split_seed)
         some = np.sort(starts[random_rows(len(starts), most)])
-        found = [split_of(*layout.windows(some, x))]
+        found = [split_of(*layout.windows(some, x, layout.seen))]
         for which in (grid.VAL, grid.TEST):
             found.append(split_of(*layout.windows(layout.starts(which, layout.length))))
         return found, [*source.notes, *layout.notes]
@@ -352,6 +383,12 @@ class Series(Tables):
         of_events = out.with_name(f"{out.name.split('.')[0]}.events.csv")
         table_files.refuse_output(of_events, overwrite, path, text=True)
         return [out, of_events]
+
+    def online(self, asked):
+        return {"online": asked}
+
+    def beyond(self, share):
+        return f"which {100 * share:.3g} % of ordinary rows exceed"
 
     def explain(self, scorer, source, encoded, chosen, typical):
         layout = encoded.layout
@@ -439,7 +476,7 @@ class Series(Tables):
             raise UserError("--start goes with --length")
         first = codec.ends[0]
         if start is not None:
-            first = start_of(codec.clock, start)
+            first = seconds_of(codec.clock, start, "--start")
         n_slots = steps.n_slots(length, codec.step)
         seconds = following(codec.step, first, np.arange(n_slots))
         return [Stretch(seconds, calendar.features(seconds, codec.calendar), None, [])]
@@ -551,8 +588,8 @@ def quantiles(x):
     return {"": middle, "_low": low, "_high": high}
 
 
-def start_of(clock, text):
-    """The seconds of a stamp that the user gives, in the style of the file."""
+def seconds_of(clock, text, flag):
+    """The seconds of a stamp that the user gives with a flag, in the style of the file."""
     import pandas as pd
 
     words = text.split(" ") if len(clock.names) > 1 else [text]
@@ -562,7 +599,7 @@ def start_of(clock, text):
         if np.isfinite(seconds[0]):
             return float(seconds[0])
     shown = " ".join(part[0] for part in clock.write(np.array([0.0])).values())
-    raise UserError(f"--start {text}: expected a time as the file writes it, such as {shown!r}")
+    raise UserError(f"{flag} {text}: expected a time as the file writes it, such as {shown!r}")
 
 
 def following(step, first, numbers):
