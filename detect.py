@@ -15,7 +15,6 @@ import math
 
 import numpy as np
 
-from parts import forms
 from parts.console.fitting import form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept

@@ -15,7 +15,7 @@ import contextlib
 import numpy as np
 
 import data as datasets
-from parts import forms, memory
+from parts import memory
 from parts.console.fitting import config_for_reading, form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept

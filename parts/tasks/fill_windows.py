@@ -11,7 +11,7 @@ from parts.forms.base import random_rows
 from parts.measure.hidden_cells import N_DRAWS
 from parts.model.batches import Batch
 from parts.randomness import fixed_randomness
-from parts.tasks.fill import Filled, Sure, certainty_of
+from parts.tasks.fill import Filled, certainty_of
 
 N_FILL = 16  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time

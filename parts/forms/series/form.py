@@ -16,7 +16,7 @@ from parts.forms import units
 from parts.forms.base import Codec, Encoded, Split, random_rows
 from parts.forms.series import calendar, completion, events, grid, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
-from parts.forms.tables.form import PRESETS_OF_VERBS, Tables, TableSource, source_types
+from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
 
 # Shortest and longest window, the length without a period, and most cells; windows hold two periods.
