@@ -157,7 +157,7 @@ def windows_of(rows):
 
 
 def laid_back(values, starts, length, n_slots):
-    """The mean of the windows' values [n] over those that cover a slot, [S]; NaN where none does."""
+    """The mean value of the windows [n] that cover a slot, [S]; NaN where none does."""
     total, count = np.zeros(n_slots + 1), np.zeros(n_slots + 1)
     np.add.at(total, starts, values)
     np.add.at(total, starts + length, -values)

@@ -19,7 +19,7 @@ from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
 
-# Shortest and longest window, the length without a period, and most cells; windows hold two periods.
+# Shortest and longest window of two periods, the length without a period, and most cells.
 FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 384)
 MOST_CELLS = 2**26  # of the windows that training sees
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
@@ -60,7 +60,7 @@ class Layout:
         return found if part is None else found[self.part[found] == part]
 
     def windows(self, starts, x=None):
-        """The windows that begin at `starts` [n] as x, y and mask, float32; x may be other cells."""
+        """The windows that begin at `starts` [n] as x, y and mask, float32; of other cells x."""
         x = self.x if x is None else x
         found, mask = (
             completion.windows_at(cells, starts, self.length).astype(np.float32)
