@@ -1,4 +1,4 @@
-"""Likelihoods of windows against dense Gaussians, and what a model of windows starts at and hides."""
+"""Likelihoods of windows against dense Gaussians; how their model starts, and what it hides."""
 
 import numpy as np
 import pytest

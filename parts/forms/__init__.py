@@ -19,7 +19,8 @@ def form_named(name):
 def form_of(data, config=None):
     """The form of a data set or of a path; tables for a file that no form recognises.
 
-    `config` holds the options of reading, as a DataConfig or as flags. UserError for an empty name, and for a folder that no form recognises.
+    `config` holds the options of reading. UserError for an empty name, and for a folder that no
+    form recognises.
     """
     if data in BUILTIN:
         return form_named(BUILTIN[data][0])

@@ -2,8 +2,9 @@
 
 An objective takes a model, a Batch, beta and the number of samples K. It returns the loss of each
 row [B], whose mean over rows is minimised, and parts of it by name, [..., B]. `seen` is the Batch
-that the encoder is given, where it is another one. Weights of rows are no part of it: see `weighted_mean` in parts/training/loop.py, and `weights_of_typical` below. beta
-weighs the KL (Higgins et al. 2017), or its estimate in log w.
+that the encoder is given, where it is another one. Weights of rows are no part of it: see
+`weighted_mean` in parts/training/loop.py, and `weights_of_typical` below. beta weighs the KL
+(Higgins et al. 2017), or its estimate in log w.
 """
 
 import math

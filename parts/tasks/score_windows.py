@@ -192,7 +192,7 @@ def windows_of(rows):
 
 
 def laid_back(values, starts, length, n_slots):
-    """The mean of values [n] over the windows that cover each slot, [S]; NaN where none does."""
+    """The mean value of the windows [n] that cover a slot, [S]; NaN where none does."""
     total, count = np.zeros(n_slots + 1), np.zeros(n_slots + 1)
     np.add.at(total, starts, values)
     np.add.at(total, starts + length, -values)

@@ -19,7 +19,7 @@ from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
 
-# Shortest and longest window, the length without a period, and most cells.
+# Shortest and longest window of two periods, the length without a period, and most cells.
 FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 384)
 MOST_CELLS = 2**26  # of the windows that training sees
 FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
@@ -67,8 +67,8 @@ class Layout:
         return found if part is None else found[self.part[found] == part]
 
     def windows(self, starts, x=None, mask=None):
-        """The windows that begin at `starts` [n] as x, y and mask, float32; x and the mask may be
-        other ones.
+        """The windows that begin at `starts` [n] as x, y and mask, float32; of other x and mask
+        [S, D] where they are given.
         """
         x, mask = self.x if x is None else x, self.mask if mask is None else mask
         found, mask = (

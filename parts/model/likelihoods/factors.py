@@ -111,7 +111,9 @@ class FactorWindows(OfWindows):
         return 0.5 * (log_det + LOG_2PI * mask.sum(-1))
 
     def capacitance(self, factors, own, mask=None):
-        """The Cholesky root of I + B_o' D_o^-1 B_o, [M, R, R]; by the mask of each row [M, B, R, R]."""
+        """The Cholesky root of I + B_o' D_o^-1 B_o, [M, R, R], or of each row by its mask
+        [M, B, R, R].
+        """
         identity = torch.eye(factors.shape[-1]).to(factors)
         if mask is None:
             return torch.linalg.cholesky(identity + factors.mT @ (factors / own.unsqueeze(-1)))
