@@ -8,11 +8,14 @@ import torch
 
 from parts.finite import finite
 from parts.forms.base import random_rows
+from parts.forms.series import counters
+from parts.forms.series.form import in_user
 from parts.measure.hidden_cells import N_DRAWS
 from parts.model.batches import Batch
 from parts.randomness import fixed_randomness
 from parts.tasks.fill import Filled, certainty_of
 
+N_SUMS = 40  # draws that give the bounds of counters
 N_FILL = 16  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time
 
@@ -33,19 +36,23 @@ class WindowFiller:
         tail = 50 * (1 - interval) if interval else None
         with fixed_randomness(self.seed):
             values, bounds = self.fill_slots(layout, tail)
-            draws = [self.draw_slots(layout) for _ in range(n_draws)]
+            draws = [layout.to_user(self.draw_slots(layout)) for _ in range(n_draws)]
+            bounds = (
+                np.stack([in_user(part, self.columns) for part in bounds]) if interval else None
+            )
+            if interval and (places := counters.of(self.columns)):  # sums have bounds of their own
+                sums = [layout.to_user(self.draw_slots(layout))[:, places] for _ in range(N_SUMS)]
+                bounds[..., places] = np.percentile(sums, (tail, 100 - tail), axis=0)
         if progress is not None:
             progress(len(todo))
-        found = [self.of_rows(layout, part, todo) for part in (values, *draws, *bounds)]
-        values, draws, bounds = found[0], found[1 : 1 + n_draws], found[1 + n_draws :]
-        bounds = np.stack(bounds) if interval else None
-        draws = np.stack(draws) if n_draws else np.empty((0, *values.shape))
-        return Filled(values, draws, bounds, np.full(values.shape, np.nan))
 
-    def of_rows(self, layout, x, todo):
-        """Cells of slots [S, D] in model units as those of some rows in the user's units."""
-        rows = layout.grid.scatter(x)[todo]
-        return np.stack([c.to_user(rows[:, j]) for j, c in enumerate(self.columns)], 1)
+        def of_rows(slots):
+            return layout.grid.scatter(slots)[todo]
+
+        values = of_rows(layout.to_user(values))
+        bounds = np.stack([of_rows(part) for part in bounds]) if interval else None
+        draws = np.stack([of_rows(x) for x in draws]) if n_draws else np.empty((0, *values.shape))
+        return Filled(values, draws, bounds, np.full(values.shape, np.nan))
 
     def covering(self, layout, stride):
         """First slots of the windows that cover the series and have a hole that a row lies in."""

@@ -14,7 +14,7 @@ from parts.errors import UserError
 from parts.files import STANDARD
 from parts.forms import units
 from parts.forms.base import Codec, Encoded, Split, random_rows
-from parts.forms.series import calendar, completion, events, grid, steps, times
+from parts.forms.series import calendar, completion, counters, events, grid, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
@@ -24,6 +24,7 @@ FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 384)
 MOST_CELLS = 2**26  # of the windows that training sees
 FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
 FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
+RISING = "row numbers", "an identifier: "  # reasons for which a counter is taken for no number
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
 
 
@@ -39,6 +40,7 @@ class Layout:
     length: int
     x: np.ndarray  # [S, D] in model units, 0 where missing
     mask: np.ndarray  # [S, D] bool
+    read: np.ndarray  # what counters read in the user's units [S, counters], NaN where missing
     calendar: list
     strange: list = field(default_factory=list)
     notes: list = field(default_factory=list)
@@ -65,6 +67,14 @@ class Layout:
         observed = self.grid.filled if empty else self.observed
         found = grid.starts(self.grid, self.length, stride, parts, observed)
         return found if part is None else found[self.part[found] == part]
+
+    def to_user(self, x):
+        """Cells of slots [S, D] in model units as numbers in the user's units."""
+        columns = units.modelled(self.columns)
+        values = in_user(x, columns)
+        for i, j in enumerate(counters.of(columns)):
+            values[:, j] = counters.summed(values[:, j], self.read[:, i], self.grid.segment)
+        return values
 
     def windows(self, starts, x=None, mask=None):
         """The windows that begin at `starts` [n] as x, y and mask, float32; of other x and mask
@@ -170,23 +180,30 @@ def lay_out(source, config, codec=None):
     else:
         part = parts_of(laid, grid.SHORTEST, fractions, until)
         trained = (part[laid.slot] == grid.TRAIN) & (laid.slot >= 0)
-        columns = fit_columns(source, frame.iloc[np.flatnonzero(trained)], config, clock, names)
-    x, mask, strange, own = encoding.encode(frame, columns)
+        rows = np.flatnonzero(trained)
+        times_of = seconds[rows], None if codes is None else codes[rows], step
+        columns = fit_columns(source, frame.iloc[rows], config, clock, names, times_of)
+    x, mask, strange, own = encoding.encode(frame, columns, np.float64)
     notes += own
-    cells, there = laid.gather(x, mask)
-    there = there.astype(bool)
+    cells, there, read = slots_of(laid, x, mask, columns)
     if not length:
         limits = SCORED if config.long_windows else FILLED
         length = grid.window_of(cells, there, laid.segment, *limits[:3])
         length = max(2, min(length, max(8, limits[3] // max(1, x.shape[1]))))
         laid = grid.lay(seconds, codes, step, length, least=length)
-        cells, there = laid.gather(x, mask)
-        there = there.astype(bool)
+        cells, there, read = slots_of(laid, x, mask, columns)
     part = parts_of(laid, length, fractions, until)
     known = laid.seconds[part == grid.TRAIN]
     spans = codec.calendar if codec else calendar_of(config, known, step, clock)
-    shown = clock, names, laid, part, columns, length, cells, there, spans
+    shown = clock, names, laid, part, columns, length, cells, there, read, spans
     return Layout(*shown, strange, notes)
+
+
+def slots_of(laid, x, mask, columns):
+    """Cells of rows [N, D] as cells and mask of slots [S, D], and what counters read there."""
+    x, mask = laid.gather(x, mask)
+    x, mask, read = counters.to_steps(x, mask > 0, laid.segment, units.modelled(columns))
+    return x.astype(np.float32), mask, read
 
 
 def parts_of(laid, length, fractions, until):
@@ -245,9 +262,9 @@ def calendar_of(config, seconds, step, clock):
     return calendar.fit(seconds, step, clock.periods) if clock.periods else []
 
 
-def fit_columns(source, frame, config, clock, groups):
+def fit_columns(source, frame, config, clock, groups, times_of):
     """The Columns of all of the file's columns, fitted to training rows; numbers are scaled as they
-    are, by mean and standard deviation.
+    are, by mean and standard deviation. `times_of` rows are their seconds, groups and Step.
     """
     own = [*clock.names, *groups]
     left = frame.drop(columns=own)
@@ -261,7 +278,14 @@ def fit_columns(source, frame, config, clock, groups):
         elif name in groups:
             found.append(units.Column(name, kind="ignore", why="tells the group"))
         else:
-            found.append(measured(fitted[name], left[name]))
+            column = fitted[name]
+            if column.why.startswith(RISING):  # a counter may look like row numbers
+                column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
+                changes = counters.steps_of(column.read(left[name])[0], *times_of)
+                if not (counters.is_counter(*changes) and counters.tells(changes[0])):
+                    column = fitted[name]
+            asked = name in wanted
+            found.append(measured(column, left[name], None if asked else times_of))
     found += [column for column in fitted.values() if column.name not in frame.columns]
     if stored := source_types(source):
         found = [replace(c, stored=stored.get(c.name, {})) for c in found]
@@ -273,19 +297,28 @@ def fit_columns(source, frame, config, clock, groups):
     return found
 
 
-def measured(column, series):
-    """The column as one of a series: a number in standard deviations, or a state, ignored."""
+def measured(column, series, times_of=None):
+    """The column as one of a series: a number in standard deviations, or a state, ignored; with
+    the `times_of` its rows a counter is known.
+    """
     if column.kind == "ignore":
         return column
     if column.levels:
         return replace(column, kind="ignore", levels=[], why="a state, which is not modelled")
     values, _ = replace(column, below=None, above=None).read(series)
+    changes = None if times_of is None else counters.steps_of(values, *times_of)
     values = values[~np.isnan(values)]
     if len(np.unique(values)) < FEWEST_VALUES:
         return replace(column, kind="ignore", why="a state, which is not modelled")
+    curve = "linear"
+    if changes is not None and counters.is_counter(*changes):
+        curve, values = counters.CURVE, changes[0][changes[0] >= 0]
+        column = replace(column, low=0.0, high=None)
+        if not counters.tells(values):
+            return replace(column, kind="ignore", why="it rises by equal steps")
     near = near_others(values)
     scale = {"shift": float(near.mean()), "scale": float(near.std())}
-    return replace(column, kind="real", curve="linear", offset=0.0, below=None, above=None, **scale)
+    return replace(column, kind="real", curve=curve, offset=0.0, below=None, above=None, **scale)
 
 
 def near_others(values):
@@ -457,7 +490,9 @@ class Series(Tables):
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
         """Write windows one below the other, with the numbers of the window and of the step."""
         length = codec.shape[0]
-        rows = x.reshape(len(x) * length, -1)
+        columns = codec.measured
+        values = counters.cumulated(in_user(x.reshape(len(x), length, -1), columns), columns)
+        rows = values.reshape(len(x) * length, -1)
         series = [str(i + 1) for i in range(len(x)) for _ in range(length)]
         step = [str(i + 1) for _ in range(len(x)) for i in range(length)]
         frame = frame_of_cells(codec.measured, rows)
@@ -496,7 +531,11 @@ class Series(Tables):
             row = int(np.flatnonzero(layout.grid.slot == past[-1])[0])
             cells = [str(source.file.frame[name].iloc[row]) for name in codec.groups]
             y = calendar.features(seconds, codec.calendar)
-            found.append(Stretch(seconds, y, known, cells))
+            before = np.full(len(codec.measured), np.nan)
+            for i, j in enumerate(counters.of(codec.measured)):
+                read = layout.read[past, i]
+                before[j] = read[~np.isnan(read)][-1] if (~np.isnan(read)).any() else np.nan
+            found.append(Stretch(seconds, y, known, cells, before))
         return found
 
     def write_stretches(self, codec, stretches, drawn, outputs):
@@ -508,10 +547,12 @@ class Series(Tables):
             times_of = codec.clock.write(each.seconds)
             groups = dict(zip(codec.groups, each.group, strict=False))
             frame = pd.DataFrame(groups | times_of, index=range(len(each.seconds)), dtype="str")
-            parts = {"": x[0]} if len(x) == 1 else quantiles(x)
+            values = in_user(x, codec.measured)
+            values = counters.cumulated(values, codec.measured, each.before)
+            parts = {"": values[0]} if len(x) == 1 else quantiles(values)
             for j, column in enumerate(codec.measured):
                 for word, cells in parts.items():
-                    frame[column.name + word] = column.text(cells[:, j])
+                    frame[column.name + word] = column.text_of(cells[:, j])
             frames.append(frame)
         frame = pd.concat(frames, ignore_index=True)
         names = [column.name for column in codec.columns]
@@ -540,13 +581,14 @@ class Series(Tables):
 
 class Stretch(NamedTuple):
     """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
-    or None; and the cells of the group's columns.
+    or None; the cells of the group's columns; and what counters read before, [D].
     """
 
     seconds: np.ndarray
     y: np.ndarray
     past: tuple | None
     group: list
+    before: np.ndarray | None = None
 
 
 def with_slots(frame, laid, clock, groups):
@@ -582,6 +624,11 @@ def with_slots(frame, laid, clock, groups):
     return whole, len(empty)
 
 
+def in_user(x, columns):
+    """Cells [..., D] in model units as numbers in the user's units, within a column's bounds."""
+    return np.stack([column.to_user(x[..., j]) for j, column in enumerate(columns)], -1)
+
+
 def quantiles(x):
     """The median and the bounds of 90 % of draws [M, S, D], by the endings of their columns."""
     low, middle, high = np.quantile(x, [0.05, 0.5, 0.95], axis=0)
@@ -609,10 +656,10 @@ def following(step, first, numbers):
 
 
 def frame_of_cells(columns, x):
-    """A DataFrame of text of cells x [n, D] in model units."""
+    """A DataFrame of text of cells x [n, D] in the user's units."""
     import pandas as pd
 
-    cells = {column.name: column.text(x[:, j]) for j, column in enumerate(columns)}
+    cells = {column.name: column.text_of(x[:, j]) for j, column in enumerate(columns)}
     return pd.DataFrame(cells, dtype="str")
 
 
