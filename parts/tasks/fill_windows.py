@@ -8,13 +8,14 @@ import torch
 
 from parts.finite import finite
 from parts.forms.base import random_rows
-from parts.forms.series import counters
+from parts.forms.series import completion, counters
 from parts.forms.series.form import in_user
 from parts.measure.hidden_cells import N_DRAWS
 from parts.model.batches import Batch
 from parts.randomness import fixed_randomness
-from parts.tasks.fill import Filled, certainty_of
+from parts.tasks.fill import Checked, Filled, certainty_of
 
+N_CHECKED, HIDDEN = 200, 0.1  # most windows in which this share of the cells is hidden
 N_SUMS = 40  # draws that give the bounds of counters
 N_FILL = 16  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time
@@ -37,9 +38,7 @@ class WindowFiller:
         with fixed_randomness(self.seed):
             values, bounds = self.fill_slots(layout, tail)
             draws = [layout.to_user(self.draw_slots(layout)) for _ in range(n_draws)]
-            bounds = (
-                np.stack([in_user(part, self.columns) for part in bounds]) if interval else None
-            )
+            bounds = in_user(np.stack(bounds), self.columns) if interval else None
             if interval and (places := counters.of(self.columns)):  # sums have bounds of their own
                 sums = [layout.to_user(self.draw_slots(layout))[:, places] for _ in range(N_SUMS)]
                 bounds[..., places] = np.percentile(sums, (tail, 100 - tail), axis=0)
@@ -144,3 +143,50 @@ class WindowFiller:
         cells = np.where(layout.mask, layout.x, np.nan)
         known = np.stack([c.to_user(cells[:, j]) for j, c in enumerate(self.columns)], 1)
         return certainty_of(sure, known, np.zeros(len(self.columns), bool), len(rows))
+
+
+# Check
+
+
+def check_windows(fitted, filler, rows, load_data, interval, seed):
+    """Hide cells of held-out windows, one in ten at random, and runs of half a window; mean errors
+    of the filler in standard deviations, and those of a line between the neighbours.
+    """
+    x, mask, y = rows.fresh
+    some = random_rows(len(x), N_CHECKED)
+    x, mask, y = x[some], mask[some] > 0, None if y is None else y[some]
+    n_steps, n_each = fitted.codec.shape
+    rng, tail = np.random.default_rng(seed), 50 * (1 - interval)
+    start = rng.integers(0, n_steps - n_steps // 2, (len(x), 1, n_each))
+    steps = np.arange(n_steps)[:, None] - start
+    runs = ((steps >= 0) & (steps < n_steps // 2)).reshape(x.shape)
+    patterns = {"single cells": rng.random(x.shape) < HIDDEN, "runs of half a window": runs}
+    result, lines = {"n_windows": len(x), "interval": interval}, []
+    for name, hidden in patterns.items():
+        hidden &= mask
+        left = mask & ~hidden
+        batch = Batch.on(fitted.device, np.where(left, x, 0), y, left.astype(np.float32))
+        with fixed_randomness(seed):
+            filled = filler.model.impute(*batch_parts(batch), draws=N_DRAWS, eps=filler.eps)
+        draws = filled.draws.cpu().numpy()[:, hidden]
+        low, high = np.percentile(draws, (tail, 100 - tail), axis=0)
+        ours = np.abs(filled.mean.cpu().numpy() - x)[hidden].mean()
+        lined = completion.interpolated(
+            x.reshape(-1, n_each),
+            left.reshape(-1, n_each),
+            [(i * n_steps, (i + 1) * n_steps) for i in range(len(x))],
+        ).reshape(x.shape)
+        line = np.abs(lined - x)[hidden].mean()
+        inside = float(((x[hidden] >= low) & (x[hidden] <= high)).mean())
+        result[name] = {"error": float(ours), "line": float(line), "inside": inside}
+        lines.append(
+            f"  {name}: error {ours:.3f}, a line between the neighbours {line:.3f}; "
+            f"{100 * inside:.0f} % lie in the interval of {100 * interval:.0f} %"
+        )
+    head = f"Hidden cells of {len(x)} held-out windows, mean error in standard deviations:"
+    return Checked("windows", result, "\n".join([head, *lines]), None)
+
+
+def batch_parts(batch):
+    """x, mask and y, as `impute` takes them."""
+    return batch.x, batch.mask, batch.y

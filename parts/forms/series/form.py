@@ -337,7 +337,7 @@ class Series(Tables):
     marginals = False
     scores = fills = "windows"
     score_unit, references = "deviations", "windows"
-    check = "series"
+    check = "windows"
     compares = "series"
 
     def recognises(self, path, config=None):
