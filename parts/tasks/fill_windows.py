@@ -88,13 +88,16 @@ class WindowFiller:
             return np.where(layout.mask, layout.x, total / weight), bounds
 
     def draw_slots(self, layout):
-        """A joint draw of all missing cells of slots [S, D]: windows overlap by half, and each
-        knows what was drawn before it.
+        """A joint draw of all missing cells of slots [S, D], in windows that overlap by half: each
+        knows what was drawn in its first quarter, and leaves its last quarter to the next one.
         """
         x, mask = layout.x.astype(np.float64), layout.seen.copy()
         covered = np.zeros(len(x), bool)
-        for start in self.covering(layout, max(1, self.length // 2)):
-            at = slice(start, start + self.length)
+        starts = self.covering(layout, max(1, self.length // 2))
+        ends = starts + self.length
+        followed = np.append(starts[1:] < ends[:-1], False)
+        for start, end in zip(starts, ends - followed * (self.length // 4), strict=True):
+            at, own = slice(start, start + self.length), slice(start, end)
             window = Batch.on(
                 self.device,
                 x[at].reshape(1, -1).astype(np.float32),
@@ -105,8 +108,8 @@ class WindowFiller:
                 eps = torch.randn_like(self.eps)
                 filled = self.model.impute(window.x, window.mask, window.y, draws=1, eps=eps)
                 drawn = filled.draws[0, 0].cpu().double().numpy().reshape(self.length, -1)
-                x[at] = np.where(mask[at], x[at], drawn)
-            mask[at] = covered[at] = True
+                x[own] = np.where(mask[own], x[own], drawn[: end - start])
+            mask[own] = covered[own] = True
         x = np.where(layout.mask, layout.x, x)
         return np.where((covered | layout.mask.all(1))[:, None], x, np.nan)
 

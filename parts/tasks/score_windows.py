@@ -18,7 +18,7 @@ from parts.model.batches import CHUNK_FLOATS, Batch
 from parts.model.normal import kl_normal
 from parts.tasks.score import Scored
 
-N_ARRIVING = 256  # windows that are scored at a time as rows arrive
+N_ARRIVING = 64  # windows that are scored at a time as rows arrive
 N_SAMPLES = 4  # of z for each window and member
 MOST_WINDOWS = 200_000  # that are scored; beyond, not every window is
 SMALLEST = 1e-6  # spread of surprises, in nats per cell
@@ -95,8 +95,8 @@ class WindowScorer:
         """The surprise of the window that ends at each slot with a row, by member [M, S].
 
         At the first slots of a segment it is the first window without what is behind the slot, and
-        nothing where less than a share of a window has been seen. Windows are scored in blocks of
-        one size, so that no bit of a score depends on what follows.
+        nothing where less than a share of a window has been seen. The windows of a segment are
+        scored in blocks of one size, so that no bit of a score depends on what else there is.
         """
         length, segment = self.length, layout.grid.segment
         slots = np.arange(len(segment))
@@ -107,14 +107,15 @@ class WindowScorer:
         found = np.full((self.model.members, len(segment)), np.nan)
         some = np.flatnonzero(some)
         starts = np.maximum(some - length + 1, first[some])
-        for i in range(0, len(some), N_ARRIVING):
-            at, start = some[i : i + N_ARRIVING], starts[i : i + N_ARRIVING]
-            n = len(at)
-            at, start = (np.resize(part, N_ARRIVING) for part in (at, start))
+        block = segment[some], (some - first[some]) // N_ARRIVING
+        ends = np.flatnonzero((np.diff(block, append=-1) != 0).any(0)) + 1
+        for i, j in zip([0, *ends[:-1]], ends, strict=True):
+            n, rows = j - i, np.resize(np.arange(i, j), N_ARRIVING)
+            at, start = some[rows], starts[rows]
             x, y, mask = layout.windows(start)
             steps = start[:, None] + np.arange(length)
             mask = mask * np.repeat(steps <= at[:, None], len(self.columns), axis=1)
-            found[:, some[i : i + n]] = self.surprise(x, y, mask)[:, :n]
+            found[:, some[i:j]] = self.surprise(x, y, mask)[:, :n]
         return found
 
     def of_reference(self, rows):

@@ -178,7 +178,7 @@ def lay_out(source, config, codec=None):
     if codec:
         columns = codec.columns
     else:
-        part = parts_of(laid, grid.SHORTEST, fractions, until)
+        part = parts_of(laid, length or grid.FEWEST_SLOTS, fractions, until)
         trained = (part[laid.slot] == grid.TRAIN) & (laid.slot >= 0)
         rows = np.flatnonzero(trained)
         times_of = seconds[rows], None if codes is None else codes[rows], step
@@ -190,6 +190,7 @@ def lay_out(source, config, codec=None):
         limits = SCORED if config.long_windows else FILLED
         length = grid.window_of(cells, there, laid.segment, *limits[:3])
         length = max(2, min(length, max(8, limits[3] // max(1, x.shape[1]))))
+        length = max(min(length, room_of(laid, fractions, until)), grid.FEWEST_SLOTS)
         laid = grid.lay(seconds, codes, step, length, least=length)
         cells, there, read = slots_of(laid, x, mask, columns)
     part = parts_of(laid, length, fractions, until)
@@ -216,6 +217,13 @@ def parts_of(laid, length, fractions, until):
     part = np.full(len(laid), grid.TEST)
     part[~later] = grid.parts_of(laid.take(~later), length, 0.0, fractions[1])
     return part
+
+
+def room_of(laid, fractions, until):
+    """The most steps of a window that the held-out parts of the longest group have room for."""
+    n = int(np.bincount(laid.group[laid.filled]).max())
+    shares = fractions[1:] if until is not None else fractions
+    return min([n, *(int(n * share) for share in shares if share > 0)])
 
 
 def clock_of(frame, config, codec):
