@@ -183,6 +183,21 @@ def test_log_p_of_a_window_is_exact(process):
         assert found.item() == pytest.approx(exact.log_prob(row[seen]).item(), abs=1e-2)
 
 
+@pytest.mark.parametrize("first", [18, 20, 22, 26, 28, 30])
+def test_a_gap_at_the_end_of_a_window_is_filled_from_both_sides(first):
+    """Windows begin at 0, 8, 16 and so on, so that some of them end within the gap."""
+    x, mask = drawn("ar1", 64, seed=1), np.ones(64, bool)
+    mask[first : first + 5] = False
+    mean, sigma = conditional("ar1", x, mask)
+    filler, laid = WindowFiller(fitted("ar1")), layout(x, mask)
+    draws = np.stack([filler.draw_slots(laid)[~mask, 0] for _ in range(1500)])
+    spread = np.sqrt(np.diag(sigma))
+    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.12)
+    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.15)
+    found, _ = filler.fill_slots(laid)
+    np.testing.assert_allclose(found[~mask, 0] / spread, mean / spread, atol=0.3)
+
+
 # Long series
 
 

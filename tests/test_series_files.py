@@ -168,7 +168,7 @@ def spike(frame):
 
 def sentinels(frame):
     cells = np.where(np.arange(len(frame)) % 25 == 3, "-999", frame["a"])
-    return frame.assign(a=cells, minus=texts(-50 - pd.to_numeric(frame["b"])))
+    return frame.assign(a=cells, minus="-" + frame["b"])
 
 
 def years_apart(frame):
@@ -241,8 +241,42 @@ READ = {
 }
 
 
+REFUSED = {
+    "only states": (only_states, ["--time", "time"], "no column of numbers with at least 3 values"),
+    "header only": (lambda f: f.iloc[:0], ["--time", "time"], ""),
+    "identical stamps": (
+        lambda f: f.assign(time="2024-03-04 00:00:00"),
+        ["--time", "time"],
+        "all stamps of the series are equal",
+    ),
+    "one row": (lambda f: f.iloc[:1], ["--time", "time"], "only one row has a stamp"),
+    "no stamp": (lambda f: f.assign(time="soon"), ["--time", "time"], "cannot be read as times"),
+    "another column": (lambda f: f, ["--time", "when"], "no column is named 'when'"),
+    "another group": (lambda f: f, ["--time", "time", "--group", "x"], "no column is named 'x'"),
+    "a fine step": (lambda f: f, ["--time", "time", "--step", "1ms"], "give a longer one"),
+    "a wrong step": (lambda f: f, ["--time", "time", "--step", "often"], "'often' is no step"),
+    "a wrong window": (lambda f: f, ["--time", "time", "--window", "1"], "expected at least 2"),
+    "a long window": (
+        lambda f: f,
+        ["--time", "time", "--window", "1000"],
+        "windows of 1000 steps to train on",
+    ),
+    "2 rows": (lambda f: f.iloc[:2], ["--time", "time"], ""),
+}
+
+
 def cells_of(path, **options):
     return pd.read_csv(path, dtype="str", keep_default_na=False, **options)
+
+
+def as_text(frame):
+    return frame.astype("str").to_numpy(object)
+
+
+def run(call, verb, *args):
+    result = call(verb, *args)
+    assert result.code == 0, result.err
+    return result.out
 
 
 @pytest.mark.parametrize("name", READ)
@@ -251,17 +285,131 @@ def test_every_row_comes_back(name, call):
     before = make(waves()).reset_index(drop=True)
     sep = ";" if name == "commas" else ","
     before.to_csv("t.csv", index=False, sep=sep)
-    result = call("detect", "t.csv", *flags)
-    print(result.out, result.err)
-    assert result.code == 0, result.err
+    run(call, "detect", "t.csv", *flags)
     after = cells_of("t.scored.csv", sep=sep)
-    pd.testing.assert_frame_equal(after[before.columns].astype("str"), before.astype("str"))
-    assert (after["anomaly_score"] != "").sum() > 0.9 * len(before) or name == "x"
-    result = call("impute", "t.csv", *flags, "--interval", "0.9", "--draws", "2")
-    print(result.out, result.err)
-    assert result.code == 0, result.err
+    np.testing.assert_array_equal(as_text(after[before.columns]), as_text(before))
+    assert (after["anomaly_score"] != "").mean() > 0.9
+    run(call, "impute", "t.csv", *flags, "--interval", "0.9", "--draws", "2")
+    known = (before != "").to_numpy()
+    if "-999" in flags:
+        known &= (before != "-999").to_numpy()
     for path in ("t.imputed.csv", "t.imputed.1.csv", "t.imputed.2.csv"):
-        after = cells_of(path, sep=sep)[before.columns].astype("str")
-        assert len(after) == len(before)
-        changed = (after != before.astype("str")).to_numpy()
-        assert not changed[before.to_numpy() != ""].any()
+        after = cells_of(path, sep=sep)[before.columns]
+        np.testing.assert_array_equal(as_text(after)[known], as_text(before)[known])
+        filled = before["a"].eq("").to_numpy() if "a" in before else np.zeros(len(before), bool)
+        if filled.any() and name not in ("without stamps", "5 rows"):
+            values = pd.to_numeric(after.loc[filled, "a"].str.replace(",", "."))
+            assert values.between(-20, 60).all()  # as sensor a is
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_a_series_is_one_line(name, call, tmp_path):
+    make, flags, said = REFUSED[name]
+    make(waves()).to_csv("t.csv", index=False)
+    for verb in ("detect", "impute"):
+        result = call(verb, "t.csv", *flags)
+        assert result.code == 2, result.out
+        assert said in result.err
+        assert len(result.err.strip().splitlines()) == 1
+        assert [path.name for path in tmp_path.iterdir() if path.name != "runs"] == ["t.csv"]
+
+
+def test_parquet_with_a_zone_keeps_its_types(call):
+    before = waves()
+    stamps = pd.date_range("2024-03-30", periods=N, freq="10min", tz="Europe/Paris")
+    before = before.assign(time=stamps, a=pd.to_numeric(before["a"]), b=pd.to_numeric(before["b"]))
+    before.to_parquet("t.parquet")
+    run(call, "detect", "t.parquet", "--time", "time", "--out", "scored.parquet")
+    after = pd.read_parquet("scored.parquet")
+    pd.testing.assert_frame_equal(after[before.columns], before)
+    assert after["anomaly_score"].notna().all()
+    out = run(call, "impute", "t.parquet", "--time", "time", "--grid")
+    assert "no row is missing" in out
+    after = pd.read_parquet("t.imputed.parquet")
+    assert after["time"].equals(before["time"])
+    assert after["a"].notna().all()
+    assert after.loc[before["a"].notna(), "a"].equals(before["a"].dropna())
+
+
+def test_added_rows_of_parquet_have_its_types(call):
+    stamps = pd.date_range("2024-03-30", periods=N, freq="10min", tz="Europe/Paris")
+    numbers = {name: pd.to_numeric(waves()[name]) for name in ("a", "b")}
+    before = waves().assign(time=stamps, **numbers)
+    before.drop(index=range(50, 60)).to_parquet("t.parquet", index=False)
+    run(call, "impute", "t.parquet", "--time", "time", "--grid")
+    after = pd.read_parquet("t.imputed.parquet")
+    assert after["time"].tolist() == stamps.tolist()
+    assert after["a"].notna().all()
+    run(call, "generate", "--length", "20", "--out", "new.parquet")
+    assert pd.read_parquet("new.parquet")["time"].iloc[0] == stamps[0]
+
+
+def test_one_spike_moves_no_other_cell(call):
+    """1e12 among numbers near 20: it is the oddest, and the fills beside it are ordinary."""
+    frame = spike(waves(holes=0.0))
+    frame.loc[[148, 153, 300], "a"] = ""
+    frame.to_csv("t.csv", index=False)
+    run(call, "detect", "t.csv", "--time", "time")
+    scored = cells_of("t.scored.csv")
+    assert "a=1e12 expected" in scored.loc[150, "anomaly_why"].replace("e+", "e")
+    best = pd.to_numeric(scored["anomaly_score"]).nlargest(5).index
+    assert abs(best - 150).max() <= 5
+    run(call, "impute", "t.csv", "--time", "time", "--interval", "0.9")
+    filled = cells_of("t.imputed.csv")
+    truth = pd.to_numeric(waves(holes=0.0)["a"])
+    for row in (148, 153, 300):
+        assert abs(float(filled.loc[row, "a"]) - truth[row]) < 4
+        assert 0 < float(filled.loc[row, "a_high"]) - float(filled.loc[row, "a_low"]) < 10
+    assert filled.loc[150, "a"] == "1e12"
+
+
+def test_a_counter_is_filled_as_one(call):
+    frame = counter(waves(holes=0.0))
+    truth = pd.to_numeric(frame["total"])
+    gaps = [*range(100, 110), 200, 201, 300]
+    frame.loc[gaps, "total"] = ""
+    frame.to_csv("t.csv", index=False)
+    out = run(call, "impute", "t.csv", "--time", "time", "--interval", "0.9", "--draws", "3")
+    assert "a counter: its steps are modelled" in out
+    for path in ("t.imputed.csv", "t.imputed.1.csv", "t.imputed.2.csv", "t.imputed.3.csv"):
+        filled = pd.to_numeric(cells_of(path)["total"])
+        assert filled.diff().dropna().ge(0).all()
+        assert (filled - truth).abs().max() < 25
+    low, high = (
+        pd.to_numeric(cells_of("t.imputed.csv")[f"total_{end}"]) for end in ("low", "high")
+    )
+    inside = (truth[gaps] >= low[gaps]) & (truth[gaps] <= high[gaps])
+    assert inside.mean() > 0.6
+    assert (high - low)[104] > 1.2 * (high - low)[100]  # farther from what is known
+    run(call, "generate", "--run", "0001", "--future", "10", "--out", "next.csv")
+    future = pd.to_numeric(cells_of("next.csv")["total"])
+    assert future.diff().dropna().ge(0).all()
+    assert truth.iloc[-1] <= future.iloc[0] < truth.iloc[-1] + 30
+    run(call, "generate", "--run", "0001", "--length", "50", "--out", "long.csv")
+    assert pd.to_numeric(cells_of("long.csv")["total"]).diff().dropna().ge(0).all()
+    run(call, "detect", "t.csv", "--time", "time", "--kind", "total=real")  # a way out
+    assert "its steps" not in run(
+        call, "data", "--data", "t.csv", "--time", "time", "--kind", "total=real"
+    )
+
+
+def test_missing_rows_are_added(call):
+    frame = without_days(waves(holes=0.0))
+    frame.to_csv("t.csv", index=False)
+    out = run(call, "impute", "t.csv", "--time", "time", "--grid")
+    assert "288 rows added for missing stamps" in out
+    filled = cells_of("t.imputed.csv")
+    assert filled["time"].tolist() == waves()["time"].tolist()
+    known = filled["time"].isin(frame["time"])
+    np.testing.assert_array_equal(as_text(filled[known]), as_text(frame))
+
+
+def test_two_groups_never_share_a_window(call):
+    """The last rows of a group are filled as if there was no other one."""
+    frame = groups(None, (200, 200))
+    frame = frame.assign(a=np.where(frame["machine"] == "m1", "1000.5", frame["a"])).reset_index()
+    frame.loc[190:199, "a"] = ""
+    frame.drop(columns="index").to_csv("t.csv", index=False)
+    run(call, "impute", "t.csv", "--time", "time", "--group", "machine", "--window", "20")
+    filled = pd.to_numeric(cells_of("t.imputed.csv")["a"])
+    assert filled[190:200].max() < 400

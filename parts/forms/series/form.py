@@ -25,6 +25,7 @@ MOST_CELLS = 2**26  # of the windows that training sees
 FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
 FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
 RISING = "row numbers", "an identifier: "  # reasons for which a counter is taken for no number
+WINDOWS_PER_CELL = 10  # that are filled
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
 
 
@@ -172,6 +173,11 @@ def lay_out(source, config, codec=None):
     length = codec.shape[0] if codec else window_given(config, step)
     longest = length or grid.LONGEST
     laid = grid.lay(seconds, codes, step, longest, least=length or grid.SHORTEST)
+    if config.step and len(np.unique(laid.segment)) > max(1, laid.filled.sum() / 2):
+        raise UserError(
+            f"--step {config.step}: most rows lie more than {longest} such steps apart; give a "
+            "longer one"
+        )
     notes = [*found, *laid.notes]
     fractions = config.test_fraction or 0.0, config.val_fraction or 0.0
     until = config.train_until and seconds_of(clock, config.train_until, "--train-until")
@@ -189,8 +195,11 @@ def lay_out(source, config, codec=None):
     if not length:
         limits = SCORED if config.long_windows else FILLED
         length = grid.window_of(cells, there, laid.segment, *limits[:3])
-        length = max(2, min(length, max(8, limits[3] // max(1, x.shape[1]))))
-        length = max(min(length, room_of(laid, fractions, until)), grid.FEWEST_SLOTS)
+        n_each = max(1, x.shape[1])
+        length = min(length, max(8, limits[3] // n_each), room_of(laid, fractions, until))
+        if not config.long_windows:  # or the covariance of the windows would rest on too few
+            length = min(length, int(laid.filled.sum()) // (WINDOWS_PER_CELL * n_each))
+        length = max(length, grid.FEWEST_SLOTS)
         laid = grid.lay(seconds, codes, step, length, least=length)
         cells, there, read = slots_of(laid, x, mask, columns)
     part = parts_of(laid, length, fractions, until)
@@ -466,7 +475,11 @@ class Series(Tables):
         codes, _ = times.groups_of(frame, names)
         laid = grid.lay(clock.read(frame, codes), codes, step, len(frame) * grid.MOST_SLOTS)
         frame, n_added = with_slots(frame, laid, clock, names)
+        if not n_added:
+            source.file.notes.append("no row is missing")
+            return source
         as_written = {"header": source.file.as_written.get("header", ())}
+        as_written["stored"] = table_files.stored_as(source.file)
         source = SeriesSource(
             replace(source.file, frame=frame, as_written=as_written), config=config
         )
