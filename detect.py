@@ -36,7 +36,6 @@ from parts.tasks.score import (
 COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
 N_EXPLAINED = 50  # rows with the highest scores that get an `anomaly_why`, beside flagged ones
 N_EXPLAINED_AT_A_TIME = 1000
-CONTAMINATION = {False: 0.01, True: 0.1}  # default, by whether the run's rows are in question
 MOST_UNSURE = 0.1  # share of rows with few effective samples beyond which a note says so
 FAR_SHARE, FAR_DEVIATIONS = 2.0, 4.0  # times the asked share, and standard deviations beyond it
 N_PRINTED, N_TOLD = 10, 20  # rows that are printed, and that a run keeps for its report
@@ -124,15 +123,21 @@ def reference_of(scorer, fitted, scores, form, is_own):
     return fitted.train, scorer.of_reference(fitted.train), "training"
 
 
-def shown(score):
+def shown(nats):
     """A score with two decimals, or with few digits where it is large."""
-    return f"{score:.2f}" if abs(score) < 1e6 else f"{score:.3g}"
+    return f"{nats:.2f}" if abs(nats) < 1e6 else f"{nats:.3g}"
 
 
-def report(form, scores, held, threshold, share, flagged, rank, why, what="held-out"):
+def report(form, scorer, scores, held, threshold, share, flagged, rank, why, what="held-out"):
     """Print the threshold and the rows with the highest scores."""
     n_flagged, n_held = flagged.sum(), len(held)
-    if math.isinf(threshold):
+    if scorer.by_tail and not math.isinf(threshold):
+        print(
+            f"Threshold: {shown(threshold)}, which {100 * share:.3g} % of ordinary {form.rows} "
+            f"exceed by the tail of ordinary scores (--contamination {share:g}); {n_flagged} of "
+            f"{len(scores)} {form.rows} lie beyond it"
+        )
+    elif math.isinf(threshold):
         needed = rows_needed(share)
         certain = f"; {n_flagged} flagged for a cell that cannot be" if n_flagged else ""
         print(
@@ -148,20 +153,21 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
             )
     elif what == "scored":
         print(
-            f"Threshold: {shown(threshold)} {form.score_unit}, {form.beyond(share)} "
-            f"(--contamination {share:g}): {n_flagged} of {len(scores)}"
+            f"Threshold: {shown(threshold)} nats, beyond which lie the oddest {100 * share:.3g} % "
+            f"of the {form.rows} (--contamination {share:g}): {n_flagged} of {len(scores)}"
             + ("" if n_flagged else f"; too few {form.rows}, or too many with one score")
         )
     else:
         print(
-            f"Threshold: {shown(threshold)} {form.score_unit}, exceeded by "
-            f"{(held > threshold).sum()} of {n_held} {what} {form.references}; {n_flagged} of "
-            f"{len(scores)} {form.rows} lie beyond it"
+            f"Threshold: {shown(threshold)} nats, exceeded by {(held > threshold).sum()} of "
+            f"{n_held} {what} {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
         )
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
-        score = f"{shown(scores[row]):>9} {form.score_unit}"
-        print(f"  {form.row} {row + form.first_row:<7} {score}  {why[row]}".rstrip())
+        number = row + form.first_row
+        print(
+            f"  {form.row} {number:<7} {shown(scores[row]):>9} {scorer.unit}  {why[row]}".rstrip()
+        )
 
 
 def facts(form, args, scores, threshold, share, flagged, rank, why, what):
@@ -238,10 +244,10 @@ def detect(args, locks):
         scored = scorer.scored(encoded, bar.update)
     scores = scored.score
     config = run.config()
-    is_own = config.fingerprint == source.fingerprint
-    is_own &= config.asked.data.train_until is None  # else rows were trained on, and rows were not
+    # With an end of training, rows that were not trained on are scored as well.
+    is_own = config.fingerprint == source.fingerprint and not config.asked.data.train_until
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
-    share = args.contamination or CONTAMINATION[fitted.in_question]
+    share = args.contamination or scorer.shares[fitted.in_question]
     threshold = scorer.threshold(held_scores, share, what)
     certain = np.zeros(len(scores), bool)
     for strange in encoded.strange:
@@ -255,7 +261,7 @@ def detect(args, locks):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    report(form, scores, held_scores, threshold, share, flagged, rank, why, what)
+    report(form, scorer, scores, held_scores, threshold, share, flagged, rank, why, what)
     for note in notes_on_scores(form, scored, scores > threshold, share, what):
         print(f"Note: {note}")
     told = facts(form, args, scores, threshold, share, flagged, rank, why, what)

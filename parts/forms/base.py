@@ -216,8 +216,6 @@ class Form:
     row, rows = "row", "rows"  # words for one and for several
     first_row = 0  # the number of the first row in reports
     cells, files = "cells", "files"  # words for the parts of a row and for files
-    score_unit = "nats"
-    references = rows  # the word for what sets a threshold
     codec = Codec
     columns_may_be_given = False  # whether a column may be a condition, as labels may
     explains = False  # whether `explain` explains odd rows
@@ -380,10 +378,6 @@ class Form:
         if asked:
             raise UserError(f"--online goes with a series: {self.rows} have no order")
         return {}
-
-    def beyond(self, share):
-        """Words for a threshold that a share of the scored rows exceeds."""
-        return f"beyond which lie the oddest {100 * share:.3g} % of the {self.rows}"
 
     def explain(self, scorer, source, encoded, chosen, typical):
         """Explain in words why the rows numbered `chosen` are odd, [len(chosen)]."""

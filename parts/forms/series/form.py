@@ -20,7 +20,7 @@ from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
 
 # Shortest and longest window of two periods, the length without a period, and most cells.
-FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 384)
+FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 768)
 MOST_CELLS = 2**26  # of the windows that training sees
 FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
 FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
@@ -353,7 +353,6 @@ class Series(Tables):
     columns_may_be_given = False
     marginals = False
     scores = fills = "windows"
-    score_unit, references = "deviations", "windows"
     check = "windows"
     compares = "series"
 
@@ -436,9 +435,6 @@ class Series(Tables):
 
     def online(self, asked):
         return {"online": asked}
-
-    def beyond(self, share):
-        return f"which {100 * share:.3g} % of ordinary rows exceed"
 
     def explain(self, scorer, source, encoded, chosen, typical):
         layout = encoded.layout
