@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from parts.forms.series import completion, counters, grid, steps
+from parts.forms.series import completion, counters, example, grid, steps
 from parts.forms.series.form import Layout
 from parts.forms.units import Column
 from parts.model.likelihoods.windows import WindowGaussian, Windows
@@ -426,3 +426,17 @@ def test_a_sensor_that_joins_late_does_not_move_the_scores_before(few_steps, cal
     scored = pd.read_csv("t.scored.csv")
     assert abs(scored.loc[early, "anomaly_score"].median()) < 1.5
     assert "c=" not in " ".join(scored.loc[early, "anomaly_why"].dropna())
+
+
+def test_an_example_is_scored_by_its_labels(few_steps, call, monkeypatch):
+    monkeypatch.setattr(example, "N_STEPS", 1000)
+    monkeypatch.setattr(example, "GAPS", (("A", 300, 20), ("B", 500, 45)))
+    monkeypatch.setattr(example, "EVENTS", (("A", "spike", "vibration", 700, 2),))
+    result = call("data", "--example", "sensors.csv", "--kind-of", "series")
+    assert result.code == 0, result.err
+    result = call("data", "--data", "sensors.csv")
+    assert result.out.count("temperature: from") == 1
+    result = call("detect", "sensors.csv", "--labels", "event")
+    assert result.code == 0, result.err
+    assert "Against the labels (2 anomalies" in result.out
+    assert "VAE (this run)" in result.out

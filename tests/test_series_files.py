@@ -168,7 +168,7 @@ def spike(frame):
 
 def sentinels(frame):
     cells = np.where(np.arange(len(frame)) % 25 == 3, "-999", frame["a"])
-    return frame.assign(a=cells, minus="-" + frame["b"])
+    return frame.assign(a=cells, minus=np.where(frame["b"] == "", "", "-" + frame["b"]))
 
 
 def years_apart(frame):

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from parts.finite import finite
-from parts.forms.series.grid import FULL
+from parts.forms.base import N_KEPT_ROWS, random_rows
+from parts.forms.series.grid import FULL, TRAIN
 from parts.model.batches import CHUNK_FLOATS, Batch
 from parts.model.normal import kl_normal
 from parts.tasks.score import Scored
@@ -127,6 +128,14 @@ class WindowScorer:
         if not len(rows.x):
             return np.zeros(0)
         return finite("scores", self.in_deviations(self.surprise(*windows_of(rows))).max(0))
+
+    def for_others(self, encoded, train):
+        """Rows, and those of them in training, as numbers for detectors that know no time."""
+        layout = encoded.layout
+        x = np.nan_to_num(layout.grid.scatter(np.where(layout.mask, layout.x, 0.0)))
+        slot = layout.grid.slot
+        trained = np.flatnonzero((slot >= 0) & (layout.part[slot] == TRAIN))
+        return x, x[trained[random_rows(len(trained), N_KEPT_ROWS)]]
 
     def typical_surprise(self, rows):
         """Nothing: what is expected of a cell has its own spread."""
