@@ -12,7 +12,10 @@ from parts.measure.windows import laid_back, sampled, starts_of, windows_at
 from parts.model.normal import LOG_2PI
 
 RIDGE = 1e-3  # added to the variance of a cell, in squared standard deviations
-MAX_WINDOWS, MAX_ROUNDS, TOLERANCE = 2000, 20, 1e-3  # of expectation and maximisation
+START_RIDGE = 1e-2  # of the start of EM, whose negative eigenvalues are noise
+BATCH, POWER = 500, 0.6  # windows of a round of EM; round k moves by k ** -POWER of the way
+MIN_ROUNDS, MORE_ROUNDS = 20, 150  # rounds without holes, and the more for nothing but holes
+MAX_WORK = 8e10  # multiplications of these rounds: about 20 s
 MAX_CELLS = 2**24  # of the complete windows for a covariance
 CHUNK = 4096  # windows at a time
 NU, T_ROUNDS = 10, 8  # degrees of freedom of the t, and its rounds of reweighting
@@ -40,7 +43,7 @@ class WindowGaussian:
     # Fitting
 
     @classmethod
-    def fit(cls, series, length, ridge=RIDGE, nu=None, stride=1, n_windows=MAX_WINDOWS, seed=0):
+    def fit(cls, series, length, ridge=RIDGE, nu=None, stride=1, seed=0):
         """Fit to the windows of a series, by EM from `toeplitz` where cells are missing."""
         starts = starts_of(series.bounds, length, stride)
         if not len(starts):
@@ -49,9 +52,25 @@ class WindowGaussian:
         if series.mask.all():
             starts = sampled(starts, max(2 * n_cells, MAX_CELLS // n_cells), seed)
             return cls.fit_windows(windows_at(series, starts, length)[0], length, ridge, nu)
-        start = cls.toeplitz(series, length, ridge)
-        x, mask = windows_at(series, sampled(starts, n_windows, seed), length)
-        return start.improved(x, mask, ridge)
+        model = cls.toeplitz(series, length, START_RIDGE)
+        # The stochastic EM of Cappe and Moulines 2009: each round sees other windows, so that all
+        # of them count at the cost of a few. EM is slow where much is missing.
+        rng = np.random.default_rng(seed)
+        order, left = np.zeros(0, np.int64), MAX_WORK
+        for k in range(round(MIN_ROUNDS + MORE_ROUNDS * (1 - series.mask.mean()))):
+            order = order if len(order) else rng.permutation(starts)
+            x, mask = windows_at(series, order[:BATCH], length)
+            order, n_seen = order[BATCH:], mask.sum(1)
+            mean, covariance = model.improved(x, mask)
+            covariance = covariance + ridge * torch.eye(n_cells, dtype=torch.float64)
+            share = (k + 1) ** -POWER
+            mean = model.mean + share * (mean - model.mean)
+            covariance = model.covariance + share * (covariance - model.covariance)
+            model = cls(mean, covariance, length)
+            left -= (np.minimum(n_seen, n_cells - n_seen).astype(float) ** 3).sum()
+            if left < 0:
+                break
+        return model
 
     @classmethod
     def fit_windows(cls, x, length, ridge=RIDGE, nu=None):
@@ -97,27 +116,16 @@ class WindowGaussian:
             torch.as_tensor(np.tile(mean, length)), torch.as_tensor((full + full.T) / 2), length
         )
 
-    def improved(self, x, mask, ridge=RIDGE, max_rounds=MAX_ROUNDS):
-        """Expectation and maximisation on windows with holes, from this Gaussian on."""
+    def improved(self, x, mask):
+        """The Gaussian after one round of expectation and maximisation on windows with holes."""
         x, mask = as_windows(x, mask)
-        model, n = self, len(x)
-        groups = groups_of(mask)
-        identity = torch.eye(x.shape[1], dtype=x.dtype)
-        for _ in range(max_rounds):
-            seen, inverse = model.look(x, mask, groups, summed=True)
-            shift = seen.u.mean(0) @ model.covariance
-            moved = seen.u.mT @ seen.u / n - torch.outer(seen.u.mean(0), seen.u.mean(0))
-            # Exact: the expected second moments are C + C (u u' - S) C, summed over windows.
-            change = model.covariance @ (moved - inverse / n) @ model.covariance
-            covariance = model.covariance + change
-            covariance = (covariance + covariance.mT) / 2
-            # The ridge is a prior: without it EM explains few windows without error.
-            low = torch.linalg.eigvalsh(covariance)[0]
-            covariance = covariance + max(0.0, ridge - float(low)) * identity
-            model = WindowGaussian(model.mean + shift, covariance, self.length)
-            if change.abs().max() < TOLERANCE * covariance.diagonal().mean():
-                break
-        return model
+        seen, inverse = self.look(x, mask, summed=True)
+        pull = seen.u.mean(0)
+        moved = seen.u.mT @ seen.u / len(x) - torch.outer(pull, pull)
+        # Exact: the expected second moments are C + C (u u' - S) C, summed over windows.
+        change = self.covariance @ (moved - inverse / len(x)) @ self.covariance
+        covariance = self.covariance + change
+        return self.mean + pull @ self.covariance, (covariance + covariance.mT) / 2
 
     # Windows with holes
 
