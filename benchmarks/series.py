@@ -8,7 +8,8 @@ generation/, and tsb_ad_published.csv, the figures that TSB-AD publishes of the 
 
 detection   18 univariate series of TSB-AD, without labels: VUS-PR and average precision
 nasa        19 channels of NASA with all columns, without labels
-asd         6 application servers and one of SMD: fitted to the train part
+asd         6 application servers: fitted to the train part
+smd         machine 2-1 of SMD: fitted to the train part
 ett         ETTh1, windows of 48, cells or runs removed (TSI-Bench): MAE of removed test cells in
             standard deviations, and the share of them in 90 % intervals
 air         AirQuality, windows of 12; -200 read as missing (gaps) and as a value
@@ -19,7 +20,7 @@ time        seconds of detection and filling
 irregular   nyc_taxi with rows dropped, stamps moved and two days cut out: VUS-PR of the rows left
 
 Detection never adjusts points. W of VUS-PR is the protocol's; the windows of the detectors have its
-length, clipped to 16 to 128 steps (nasa: at most 64; asd: 10 steps). A score for each row.
+length, clipped to 16 to 128 steps (nasa: at most 64; asd and smd: 10). A score for each row.
 """
 
 import json
@@ -58,6 +59,7 @@ OURS = "VAE"
 CLIP = (16, 128)  # of the windows of a detector
 BY_SEED = ("isolation forest of windows", OURS)  # detectors that a seed changes
 HOUR_STEPS, ETT_LENGTH, AIR_LENGTH, STAY_LENGTH, MADE_LENGTH = 24, 48, 12, 24, 24
+SERVER_LENGTH = 10
 RUN = 36  # steps that are removed at once
 ETT_MONTHS = (14, 19)  # ends of the training and the validation part
 SENTINEL = -200  # of AirQuality
@@ -196,15 +198,22 @@ def nasa(folder, seed):
 
 
 def asd(folder, seed):
-    length = 10
-    for path in [*sorted(Path(folder, "asd").glob("*.npz")), Path(folder, "smd/machine-2-1.npz")]:
-        with np.load(path, allow_pickle=False) as arrays:
-            train, test = (Series.of(arrays[part]) for part in ("train", "test"))
-            labels = arrays["label"].astype(int)
-        buffer = vus.buffer_of(test.x[:, 0])
-        methods = baselines.detectors(train, test, length, seed)
-        methods[OURS] = lambda a=train, b=test: ours("scores", a, b, seed=seed)
-        yield from measure_detectors(path.stem, methods, labels, buffer, seed)
+    for path in sorted(Path(folder, "asd").glob("*.npz")):
+        yield from fitted_to_train(path, seed)
+
+
+def smd(folder, seed):
+    yield from fitted_to_train(Path(folder, "smd/machine-2-1.npz"), seed)
+
+
+def fitted_to_train(path, seed):
+    with np.load(path, allow_pickle=False) as arrays:
+        train, test = (Series.of(arrays[part]) for part in ("train", "test"))
+        labels = arrays["label"].astype(int)
+    buffer = vus.buffer_of(test.x[:, 0])
+    methods = baselines.detectors(train, test, SERVER_LENGTH, seed)
+    methods[OURS] = lambda: ours("scores", train, test, seed=seed)
+    yield from measure_detectors(path.stem, methods, labels, buffer, seed)
 
 
 # Filling
@@ -557,8 +566,6 @@ def irregular(folder, seed):
     kept[day : day + 2 * 48] = False
     slot = (stamps + rng.integers(-60, 61, len(stamps)) - stamps[0] + 900) // 1800
     for name, here in (("whole file", np.ones_like(kept)), ("irregular", kept)):
-        if seed and name == "whole file":
-            continue
         x = np.full(len(values), np.nan)
         x[slot[here]] = values[here]
         series = Series.of(x)
@@ -629,6 +636,7 @@ PARTS = {
     "detection": detection,
     "nasa": nasa,
     "asd": asd,
+    "smd": smd,
     "ett": ett,
     "air": air,
     "density": density,

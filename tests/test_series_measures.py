@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from parts.measure import series_baselines, vus
+from parts.measure import series_baselines, vus, window_gaussian
 from parts.measure.series_baselines import Autoregression
 from parts.measure.window_gaussian import WindowGaussian
 from parts.measure.windows import Series, laid_back, starts_of, windows_at
@@ -133,8 +133,12 @@ def gaussian_windows(n=400, n_cells=6, hidden=0.3, seed=0):
     return x, rng.random(x.shape) > hidden, mean, root @ root.T
 
 
+@pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("nu", [None, 5])
-def test_log_p_and_fills_of_windows_with_holes_are_those_of_the_observed_block(nu):
+def test_log_p_and_fills_of_windows_with_holes_are_those_of_the_observed_block(
+    nu, batched, monkeypatch
+):
+    monkeypatch.setattr(window_gaussian, "MAX_BATCHED", 6 * batched)
     x, mask, mean, covariance = gaussian_windows(40)
     model = WindowGaussian(torch.as_tensor(mean), torch.as_tensor(covariance), 3, nu)
     log_prob = model.log_prob(x, mask)
@@ -159,7 +163,10 @@ def test_log_p_and_fills_of_windows_with_holes_are_those_of_the_observed_block(n
         np.testing.assert_allclose(std[i, ~seen], np.sqrt(np.diag(left)))
 
 
-def test_em_is_that_of_the_textbook_and_raises_the_likelihood():
+@pytest.mark.parametrize("batched", [True, False])
+def test_em_is_that_of_the_textbook_and_raises_the_likelihood(batched, monkeypatch):
+    monkeypatch.setattr(window_gaussian, "MAX_BATCHED", 6 * batched)
+    monkeypatch.setattr(window_gaussian, "BATCH", 7)
     x, mask, _, _ = gaussian_windows()
     model = WindowGaussian(torch.zeros(6).double(), 5 * torch.eye(6).double(), 3)
     for _ in range(3):

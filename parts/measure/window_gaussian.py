@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from parts.measure.windows import laid_back, sampled, starts_of, windows_at
+from parts.model.covariance import blocks_of, outer
 from parts.model.normal import LOG_2PI
 
 RIDGE = 1e-3  # added to the variance of a cell, in squared standard deviations
@@ -17,6 +18,7 @@ BATCH, POWER = 500, 0.6  # windows of a round of EM; round k moves by k ** -POWE
 MIN_ROUNDS, MORE_ROUNDS = 20, 150  # rounds without holes, and the more for nothing but holes
 MAX_WORK = 8e10  # multiplications of these rounds: about 20 s
 MAX_CELLS = 2**24  # of the complete windows for a covariance
+MAX_BATCHED = 128  # most cells of narrow windows
 CHUNK = 4096  # windows at a time
 NU, T_ROUNDS = 10, 8  # degrees of freedom of the t, and its rounds of reweighting
 
@@ -136,7 +138,9 @@ class WindowGaussian:
         ones, whichever are fewer.
         """
         r = torch.where(mask, x - self.mean, 0.0)
-        u, square, log_det = torch.empty_like(r), r.new_empty(len(r)), r.new_empty(len(r))
+        if r.shape[1] <= MAX_BATCHED:
+            return self.look_at_once(r, mask, summed)
+        u, log_det = torch.empty_like(r), r.new_empty(len(r))
         total = torch.zeros_like(self.covariance) if summed else None
         n_inverse, left = 0, torch.zeros_like(self.covariance) if summed else None
         whole = None
@@ -164,10 +168,32 @@ class WindowGaussian:
                 if summed:
                     left[missing[:, None], missing] += len(rows) * inverse
             u[rows] = v
-        square = (u * r).sum(1)
         if summed:
             total += n_inverse * self.inverse - self.inverse @ left @ self.inverse
-        return Seen(u, square, log_det), total
+        return Seen(u, (u * r).sum(1), log_det), total
+
+    def look_at_once(self, r, mask, summed):
+        """What `look` returns, for narrow windows: one batch of blocks is faster than many small
+        steps.
+        """
+        masks, number = distinct(mask)
+        u, log_det = torch.empty_like(r), r.new_empty(len(masks))
+        total = torch.zeros_like(self.covariance)
+        for first in range(0, len(masks), BATCH):
+            some = masks[first : first + BATCH].to(r)
+            root = torch.linalg.cholesky(blocks_of(self.covariance, some))
+            inverse = torch.cholesky_inverse(root) * outer(some)
+            log_det[first : first + BATCH] = 2 * root.diagonal(dim1=1, dim2=2).log().sum(1)
+            rows = torch.nonzero((number >= first) & (number < first + BATCH))[:, 0]
+            own = number[rows] - first
+            for i in range(0, len(rows), BATCH):  # each window copies its block
+                at, which = rows[i : i + BATCH], own[i : i + BATCH]
+                block = inverse if len(inverse) == 1 else inverse[which]
+                u[at] = r[at] @ block[0] if len(inverse) == 1 else (r[at, None] @ block)[:, 0]
+            if summed:
+                count = torch.bincount(own, minlength=len(some)).to(r)
+                total += torch.einsum("g,gcd->cd", count, inverse)
+        return Seen(u, (u * r).sum(1), log_det[number]), total
 
     def log_prob(self, x, mask=None):
         """log p of the observed cells of windows, [n], nats."""
@@ -257,14 +283,21 @@ def as_windows(x, mask):
     return torch.where(mask, x, 0.0), mask
 
 
-def groups_of(mask):
-    """For each distinct mask: its windows, its observed cells and its missing cells."""
+def distinct(mask):
+    """The distinct masks [G, C], and the number of the mask of each window [n]."""
     packed = np.packbits(mask.numpy(), axis=1)
     packed = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
     _, first, number = np.unique(packed, return_index=True, return_inverse=True)
+    return mask[torch.as_tensor(first)], torch.as_tensor(number)
+
+
+def groups_of(mask):
+    """For each distinct mask: its windows, its observed cells and its missing cells."""
+    masks, number = distinct(mask)
+    number = number.numpy()
     order = np.argsort(number, kind="stable")
     rows = np.split(order, np.cumsum(np.bincount(number))[:-1])
     return [
-        (torch.as_tensor(own), torch.nonzero(mask[i])[:, 0], torch.nonzero(~mask[i])[:, 0])
-        for own, i in zip(rows, first, strict=True)
+        (torch.as_tensor(own), torch.nonzero(seen)[:, 0], torch.nonzero(~seen)[:, 0])
+        for own, seen in zip(rows, masks, strict=True)
     ]
