@@ -46,7 +46,7 @@ from parts.errors import UserError
 from parts.files import write_json
 from parts.measure import series_baselines as baselines
 from parts.measure import vus
-from parts.measure.series_baselines import GAUSSIAN, Autoregression
+from parts.measure.series_baselines import GAUSSIAN, RIDGE, Autoregression
 from parts.measure.window_gaussian import WindowGaussian
 from parts.measure.windows import Series, starts_of, windows_at
 from parts.options import positive_int
@@ -571,7 +571,7 @@ def irregular(folder, seed):
         series = Series.of(x)
         series = series.standardised(*series.moments())
         length = window_length(buffer)
-        methods = {GAUSSIAN: lambda s=series, w=length: WindowGaussian.fit(s, w).scores(s)}
+        methods = {GAUSSIAN: lambda s=series, w=length: WindowGaussian.fit(s, w, RIDGE).scores(s)}
         methods[OURS] = lambda s=series: ours("scores", s, s, seed=seed)
         for method, score in methods.items():
             start = time.perf_counter()

@@ -304,7 +304,7 @@ def test_columns_of_commands_are_left_out():
     assert series_baselines.varied(Series.of(x)) == [0, 3]
     scores = series_baselines.by_column(Series.of(x), Series.of(x), 2)
     single = [
-        WindowGaussian.fit(Series.of(x[:, j]), 2).scores(Series.of(x[:, j])) for j in range(4)
+        WindowGaussian.fit(Series.of(x[:, j]), 2, 0.01).scores(Series.of(x[:, j])) for j in range(4)
     ]
     np.testing.assert_allclose(scores, sum(single))
 

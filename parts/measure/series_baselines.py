@@ -10,6 +10,7 @@ from parts.measure.windows import laid_back, sampled, starts_of, windows_at
 from parts.model.normal import LOG_2PI
 
 GAUSSIAN = "Gaussian of windows"
+RIDGE = 1e-2  # of the Gaussian for scores: less lets the smallest variances rule the distance
 PCA_SHARE = 0.95  # share of variance in the components of the PCA of windows
 MAX_CELLS = 2**24  # of windows that PCA and the forest are fitted to
 MAX_PAIRS = 2**34  # products of cells of the search for nearest windows
@@ -31,7 +32,7 @@ def detectors(train, test, length, seed=0):
     train = train.standardised(*moments)
     test = train if alone else test.standardised(*moments)
     return {
-        GAUSSIAN: lambda: WindowGaussian.fit(train, length, seed=seed).scores(test),
+        GAUSSIAN: lambda: WindowGaussian.fit(train, length, RIDGE, seed=seed).scores(test),
         "PCA of windows": lambda: pca_scores(train, test, length, seed),
         "isolation forest of windows": lambda: forest_scores(train, test, length, seed),
         "nearest window": lambda: nearest_scores(train, test, length, alone),
@@ -49,7 +50,7 @@ def varied(series, n_values=2):
 def by_column(train, test, length, seed=0):
     """Sum over columns of the scores of a Gaussian of windows of each column alone, [T]."""
     scores = [
-        WindowGaussian.fit(train.columns([j]), length, seed=seed).scores(test.columns([j]))
+        WindowGaussian.fit(train.columns([j]), length, RIDGE, seed=seed).scores(test.columns([j]))
         for j in range(test.x.shape[1])
     ]
     return np.where(np.isnan(scores).all(0), np.nan, np.nansum(scores, 0))

@@ -14,7 +14,7 @@ from parts.model.normal import LOG_2PI
 
 RIDGE = 1e-3  # added to the variance of a cell, in squared standard deviations
 START_RIDGE = 1e-2  # of the start of EM, whose negative eigenvalues are noise
-BATCH, POWER = 500, 0.6  # windows of a round of EM; round k moves by k ** -POWER of the way
+BATCH, POWER = 500, 0.3  # windows of a round of EM; round k moves by k ** -POWER of the way
 MIN_ROUNDS, MORE_ROUNDS = 20, 150  # rounds without holes, and the more for nothing but holes
 MAX_WORK = 8e10  # multiplications of these rounds: about 20 s
 MAX_CELLS = 2**24  # of the complete windows for a covariance
