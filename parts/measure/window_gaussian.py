@@ -18,7 +18,7 @@ BATCH, POWER = 500, 0.3  # windows of a round of EM; round k moves by k ** -POWE
 MIN_ROUNDS, MORE_ROUNDS = 20, 150  # rounds without holes, and the more for nothing but holes
 MAX_WORK = 8e10  # multiplications of these rounds: about 20 s
 MAX_CELLS = 2**24  # of the complete windows for a covariance
-MAX_BATCHED = 128  # most cells of narrow windows
+MAX_BATCHED = 48  # most cells of narrow windows
 CHUNK = 4096  # windows at a time
 NU, T_ROUNDS = 10, 8  # degrees of freedom of the t, and its rounds of reweighting
 
