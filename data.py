@@ -56,8 +56,7 @@ class Data:
         holes = 0 if self.train.mask is None else 1 - self.train.mask.mean()
         constant = sum(np.ptp(self.train.x, 0) == 0) if not holes else 0
         lines = [
-            f"Data: {self.name}, {self.form.describe_shape(codec.shape)}{len(codec.modelled)} "
-            f"columns; rows: {n[0]} train, {n[1]} held out, {n[2]} test"
+            f"Data: {self.name}, {self.form.describe_size(codec, n)}"
             + (f"; {holes:.1%} of cells are missing" if holes else "")
         ]
         lines += self.form.describe(codec)
@@ -86,7 +85,9 @@ def split_and_encode(form, source, config, codec=None, fingerprint=None):
             f"--data {config.data} has changed since this run was trained, so its split would "
             "mix training and test rows; restore the file, or train again"
         )
-    parts = split_rows(len(source), config, source.n_test, source.copies)
+    parts = form.split(source, config)
+    if parts is None:
+        parts = split_rows(len(source), config, source.n_test, source.copies)
     with stage(f"the rows of --data {config.data} cannot be encoded"):
         codec = codec or form.fit(source, parts[0], config)
         splits, notes = form.encode(source, codec, parts, config)
@@ -167,7 +168,7 @@ def main(argv=None):
     config = resolve(DataConfig(**args, kinds=wanted))
     if example is not None:
         return write_example(example, overwrite, config.data_seed)
-    likelihood = forms.form_of(config.data).default_likelihood(config.data)
+    likelihood = forms.form_of(config.data, config).default_likelihood(config.data)
     scaling = {"mixed": "kinds", "bernoulli": "none"}.get(likelihood, "standard")
     if wanted and scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {likelihood}")

@@ -15,24 +15,22 @@ import math
 
 import numpy as np
 
-from parts import forms
-from parts.console.fitting import messages_for, open_file, open_run
+from parts.console.fitting import form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.errors import UserError
 from parts.forms import conditions
 from parts.forms.cells import column_of_labels, labels_of
+from parts.lazy import member
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
 from parts.tasks.score import (
+    SCORERS,
     UNSURE_ESS,
-    Scorer,
     compare,
-    conformal_threshold,
     ranks,
     rows_needed,
-    top_threshold,
 )
 
 COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
@@ -86,7 +84,7 @@ def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
     why = np.full(len(scores), "", dtype=object)
     typical = scorer.typical_surprise(held)
     explained = np.flatnonzero((ranks(scores) <= N_EXPLAINED) | flagged)
-    explained = in_order_of_cells(encoded, explained)
+    explained = explained if encoded.layout else in_order_of_cells(encoded, explained)
     for start in range(0, len(explained), N_EXPLAINED_AT_A_TIME):
         some = explained[start : start + N_EXPLAINED_AT_A_TIME]
         with fixed_randomness(seed):
@@ -215,7 +213,7 @@ def main(argv=None):
 
 def detect(args, locks):
     """Score the rows of a file, and write the scores; `locks` keep the run from being replaced."""
-    form = forms.form_of(args.file)
+    form = form_for(args)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
     locks.enter_context(messages_for(outputs))
     notes = locks.enter_context(notes_kept())
@@ -228,14 +226,14 @@ def detect(args, locks):
     if labels is not None and labels.said:
         print(labels.said)
     run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
-    scorer = Scorer(fitted, args.n_samples, args.seed)
+    scorer = member(SCORERS, form.scores)(fitted, args.n_samples, args.seed)
     with progress_bar(len(encoded.x), 0) as bar:
         scored = scorer.scored(encoded, bar.update)
     scores = scored.score
     is_own = run.config().fingerprint == source.fingerprint
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or CONTAMINATION[fitted.in_question]
-    threshold = (top_threshold if what == "scored" else conformal_threshold)(held_scores, share)
+    threshold = scorer.threshold(held_scores, share, what)
     certain = np.zeros(len(scores), bool)
     for strange in encoded.strange:
         certain[strange.rows] |= strange.certain

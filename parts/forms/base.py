@@ -102,6 +102,7 @@ class Encoded(NamedTuple):
     strange: list
     notes: list
     values: np.ndarray | None = None
+    layout: object = None
 
 
 @dataclass
@@ -218,6 +219,7 @@ class Form:
     codec = Codec
     columns_may_be_given = False  # whether a column may be a condition, as labels may
     explains = False  # whether `explain` explains odd rows
+    scores = fills = "rows"  # keys of SCORERS and FILLERS in parts.tasks: what is scored and filled
     check = "cells"  # a key of parts.tasks.fill.CHECKS: what `impute.py --check` hides
     compares = "columns"  # a key of parts.tasks.sample.COMPARISONS
     walks = False  # whether figures show walks through latent space
@@ -229,8 +231,8 @@ class Form:
 
     # Recognise and read
 
-    def recognises(self, path):
-        """Whether this form reads `path`; only the header of an array is read."""
+    def recognises(self, path, config=None):
+        """Whether this form reads `path`, by the options of reading in `config`."""
         raise NotImplementedError
 
     def read(self, path, config=None, holes=False):
@@ -249,6 +251,10 @@ class Form:
         """Raise UserError for options of the data that this form does not take."""
 
     # Fit and encode
+
+    def split(self, source, config):
+        """Row numbers of the training, held-out and test rows, three arrays; None: at random."""
+        return None
 
     def fit(self, source, rows, config):
         """The Codec fitted to the training rows numbered `rows`."""
@@ -325,6 +331,13 @@ class Form:
         """Words for the data of a run of this form."""
         return f"{self.rows} of {self.name}"
 
+    def describe_size(self, codec, n):
+        """Words for the columns and for the numbers n of training, held-out and test rows."""
+        return (
+            f"{self.describe_shape(codec.shape)}{len(codec.modelled)} columns; rows: {n[0]} train, "
+            f"{n[1]} held out, {n[2]} test"
+        )
+
     def describe_shape(self, shape):
         """Words for the shape of a row, with a comma at the end, or \"\"."""
         return ""
@@ -388,6 +401,10 @@ class Form:
         for each in (out, *drawn):
             refuse_output(each, overwrite, path, endings)
         return [out, *drawn]
+
+    def with_missing_rows(self, source, codec, config):
+        """The source with the rows that a series lacks."""
+        raise UserError(f"--grid goes with a series, and {source.path} holds {self.rows}")
 
     def refuse_filling(self, source, outputs, statistic, interval):
         """Raise UserError for options of filling that this form does not take."""
@@ -471,6 +488,12 @@ class Form:
         """Write generated rows x [n, D] in model units; returns lines to print."""
         self.write_rows(outputs[0], codec.decode(x), codec)
         return [f"Wrote {outputs[0]}: {len(x)} {self.rows}"]
+
+    def stretches(self, codec, config, length, start, future):
+        """What is to be drawn where a length, or what follows the data, is asked for."""
+        raise UserError(
+            f"--length, --start and --future go with a series, and the run is of {self.rows}"
+        )
 
     def sample_arrays(self, x, codec, fitted):
         """Arrays for figures of generated rows x [n, D] in model units."""

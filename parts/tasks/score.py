@@ -147,6 +147,10 @@ class Scorer:
         """Scores of the rows of a Reference."""
         return finite("scores", self.placed_reference(rows) + self.of_relations(rows.values))
 
+    def threshold(self, scores, share, what):
+        """The threshold by the scores of reference rows, which are `what` `reference_of` says."""
+        return (top_threshold if what == "scored" else conformal_threshold)(scores, share)
+
     def placed_reference(self, rows):
         """Scores of the rows of a Reference without those of relations."""
         mask = rows.mask.astype(np.float32)
@@ -410,3 +414,7 @@ def compare(labels, scores, scorer, encoded, train):
     others = baselines.detectors(reference, x)
     scores = {"VAE (this run)": scores[known]} | others
     return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
+
+
+# Form.scores -> what scores its rows, imported where it is used
+SCORERS = {"rows": "parts.tasks.score:Scorer", "windows": "parts.tasks.score_windows:WindowScorer"}

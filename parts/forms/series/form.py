@@ -1,0 +1,591 @@
+"""Time series: rows of a table in the order of their stamps, in groups, on a grid of equal steps.
+
+A window of L steps and D columns of numbers is a row of the model. N rows of a file, S slots of its
+grid, n windows, C numbers of the calendar.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.errors import UserError
+from parts.files import STANDARD
+from parts.forms import units
+from parts.forms.base import Codec, Encoded, Split, random_rows
+from parts.forms.series import calendar, completion, events, grid, steps, times
+from parts.forms.tables import encoding, kinds, relations, table_files
+from parts.forms.tables.form import Tables, TableSource, source_types
+from parts.options import from_plain
+
+# Shortest and longest window of two periods, the length without a period, and most cells.
+FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 384)
+MOST_CELLS = 2**26  # of the windows that training sees
+FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
+
+
+@dataclass
+class Layout:
+    """A series on its grid: columns of the file [D modelled ones among them], cells of slots."""
+
+    clock: times.Clock
+    groups: list  # the names of the columns that tell groups
+    grid: grid.Grid
+    part: np.ndarray  # of each slot [S]: grid.TRAIN, VAL, TEST or APART
+    columns: list
+    length: int
+    x: np.ndarray  # [S, D] in model units, 0 where missing
+    mask: np.ndarray  # [S, D] bool
+    calendar: list
+    strange: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+    @cached_property
+    def y(self):
+        """The calendar of windows that begin at each slot, [S, C]."""
+        return calendar.features(self.grid.seconds, self.calendar)
+
+    @property
+    def observed(self):
+        return self.mask.any(1)
+
+    def starts(self, part=None, stride=1, empty=False):
+        """First slots of windows, of one part of the slots, or over all of them; with `empty` also
+        of those with rows that hold nothing.
+        """
+        parts = None if part is None else self.part
+        observed = self.grid.filled if empty else self.observed
+        found = grid.starts(self.grid, self.length, stride, parts, observed)
+        return found if part is None else found[self.part[found] == part]
+
+    def windows(self, starts, x=None):
+        """The windows that begin at `starts` [n] as x, y and mask, float32; of other cells x."""
+        x = self.x if x is None else x
+        found, mask = (
+            completion.windows_at(cells, starts, self.length).astype(np.float32)
+            for cells in (x, self.mask)
+        )
+        return found, self.y[starts], mask
+
+    def segments(self, part):
+        """First slots and ends of the stretches of one part, a list of pairs."""
+        block = np.cumsum(
+            (np.diff(self.grid.segment, prepend=-1) != 0) | (np.diff(self.part, prepend=-9) != 0)
+        )
+        first = np.flatnonzero(np.diff(block, prepend=-1))
+        end = np.append(first[1:], len(block))
+        return [(a, b) for a, b in zip(first, end, strict=True) if self.part[a] == part]
+
+
+@dataclass(frozen=True)
+class SeriesCodec(Codec):
+    """The codec of a series; `shape` is (L, D), and `columns` are those of the file.
+
+    x has the D modelled columns at each step of a window, and y the calendar at its first step.
+    """
+
+    clock: times.Clock = None
+    groups: list = field(default_factory=list)
+    step: steps.Step = None
+    calendar: list = field(default_factory=list)
+    ends: list = field(default_factory=list)  # first and last stamp, in seconds
+
+    @cached_property
+    def measured(self):
+        """The D modelled columns."""
+        return units.modelled(self.columns)
+
+    @cached_property
+    def modelled(self):
+        return self.measured * self.shape[0]
+
+    @cached_property
+    def of_rows(self):
+        """The Codec of single rows of the file."""
+        return Codec(self.form, self.columns, (len(self.measured),), self.relations)
+
+    @property
+    def y_dim(self):
+        return len(calendar.names(self.calendar))
+
+    def to_dict(self):
+        own = {"clock": self.clock.to_dict(), "groups": self.groups}
+        own |= {"calendar": self.calendar, "ends": self.ends}
+        return super().to_dict() | own | {"step": vars(self.step)}
+
+    @classmethod
+    def from_dict(cls, plain):
+        read = Codec.from_dict(plain)
+        clock, step = from_plain(times.Clock, plain["clock"]), from_plain(steps.Step, plain["step"])
+        own = clock, plain["groups"], step, plain["calendar"], plain["ends"]
+        return cls(read.form, read.columns, read.shape, read.relations, *own)
+
+
+@dataclass
+class SeriesSource(TableSource):
+    """The table of a file, the options by which it is a series, and its Layout once it is known."""
+
+    config: object = None
+    known: tuple | None = field(default=None, repr=False)  # a codec, and the Layout by it
+    expected: object = field(default=None, repr=False)  # an Expected, once rows are explained
+    n_test = shape = mask = copies = None
+
+    @cached_property
+    def layout(self):
+        """The Layout that is found in the file."""
+        return lay_out(self, self.config)
+
+    def layout_for(self, codec, config):
+        """The Layout by a run's codec."""
+        if self.known is None or self.known[0] != codec:
+            self.known = codec, lay_out(self, config, codec)
+        return self.known[1]
+
+
+def lay_out(source, config, codec=None):
+    """The Layout of a SeriesSource; with the clock, step, columns and window of a run's `codec`."""
+    frame = source.file.frame
+    clock, names, found = clock_of(frame, config, codec)
+    codes, labels = times.groups_of(frame, names)
+    seconds = clock.read(frame, codes)
+    step = codec.step if codec else step_of(config, clock, seconds, codes)
+    length = codec.shape[0] if codec else window_given(config, step)
+    longest = length or grid.LONGEST
+    laid = grid.lay(seconds, codes, step, longest, least=length or grid.SHORTEST)
+    notes = [*found, *laid.notes]
+    fractions = config.test_fraction or 0.0, config.val_fraction or 0.0
+    if codec:
+        columns = codec.columns
+    else:
+        part = grid.parts_of(laid, grid.SHORTEST, *fractions)
+        trained = (part[laid.slot] == grid.TRAIN) & (laid.slot >= 0)
+        columns = fit_columns(source, frame.iloc[np.flatnonzero(trained)], config, clock, names)
+    x, mask, strange, own = encoding.encode(frame, columns)
+    notes += own
+    cells, there = laid.gather(x, mask)
+    there = there.astype(bool)
+    if not length:
+        limits = SCORED if config.long_windows else FILLED
+        length = grid.window_of(cells, there, laid.segment, *limits[:3])
+        length = max(2, min(length, max(8, limits[3] // max(1, x.shape[1]))))
+        laid = grid.lay(seconds, codes, step, length, least=length)
+        cells, there = laid.gather(x, mask)
+        there = there.astype(bool)
+    part = grid.parts_of(laid, length, *fractions)
+    known = laid.seconds[part == grid.TRAIN]
+    spans = codec.calendar if codec else calendar_of(config, known, step, clock)
+    shown = clock, names, laid, part, columns, length, cells, there, spans
+    return Layout(*shown, strange, notes)
+
+
+def clock_of(frame, config, codec):
+    """The Clock of a series, the names of its group columns, and sentences on what was found."""
+    if codec:
+        missing = [n for n in (*codec.clock.names, *codec.groups) if n not in frame]
+        if missing:
+            raise UserError(f"no column is named {missing[0]!r}, which tells the time or the group")
+        return codec.clock, codec.groups, []
+    groups = named(config.group)
+    if config.time is None:
+        found = times.find(frame, groups or None)
+        if found is None:
+            raise UserError("no column tells the time plainly; name it by --time")
+        note = f"read as {found.words} (--table: as rows without order)"
+        return found.clock, list(found.groups), [note]
+    codes, _ = times.groups_of(frame, groups)
+    return times.given(frame, named(config.time), codes), groups, []
+
+
+def named(option):
+    """The names of columns in an option such as "year,month" or several of these."""
+    return [name.strip() for text in option or () for name in text.split(",")]
+
+
+def step_of(config, clock, seconds, codes):
+    if config.step is None:
+        return steps.step_of(seconds, codes, clock.calendar, clock.timed)
+    step = steps.parse_step(config.step, clock.calendar, clock.timed)
+    return steps.placed(step, seconds)
+
+
+def window_given(config, step):
+    """The steps of --window, 0 where it is not given."""
+    if config.window is None:
+        return 0
+    length = steps.n_slots(config.window, step)
+    if length < 2:
+        raise UserError(f"--window {config.window}: {length} step, expected at least 2 of {step}")
+    return length
+
+
+def calendar_of(config, seconds, step, clock):
+    return calendar.fit(seconds, step, clock.periods) if clock.periods else []
+
+
+def fit_columns(source, frame, config, clock, groups):
+    """The Columns of all of the file's columns, fitted to training rows; numbers are scaled as they
+    are, by mean and standard deviation.
+    """
+    own = [*clock.names, *groups]
+    left = frame.drop(columns=own)
+    wanted = {name: kind for name, kind in config.kinds.items() if name not in own}
+    marks = config.missing or (), config.keep or ()
+    fitted = {column.name: column for column in kinds.fit(left, wanted, *marks)}
+    found = []
+    for name in frame.columns:
+        if name in clock.names:
+            found.append(units.Column(name, kind="ignore", why="tells the time"))
+        elif name in groups:
+            found.append(units.Column(name, kind="ignore", why="tells the group"))
+        else:
+            found.append(measured(fitted[name], left[name]))
+    found += [column for column in fitted.values() if column.name not in frame.columns]
+    if stored := source_types(source):
+        found = [replace(c, stored=stored.get(c.name, {})) for c in found]
+    if not units.modelled(found):
+        raise UserError(
+            f"{source.path} has no column of numbers with at least {FEWEST_VALUES} values beside "
+            f"{', '.join(own)}: there is nothing to model"
+        )
+    return found
+
+
+def measured(column, series):
+    """The column as one of a series: a number in standard deviations, or a state, ignored."""
+    if column.kind == "ignore":
+        return column
+    if column.levels:
+        return replace(column, kind="ignore", levels=[], why="a state, which is not modelled")
+    values, _ = replace(column, below=None, above=None).read(series)
+    values = values[~np.isnan(values)]
+    if len(np.unique(values)) < FEWEST_VALUES:
+        return replace(column, kind="ignore", why="a state, which is not modelled")
+    scale = {"shift": float(values.mean()), "scale": float(values.std())}
+    return replace(column, kind="real", curve="linear", offset=0.0, below=None, above=None, **scale)
+
+
+class Series(Tables):
+    """Rows in the order of their stamps; windows of them are the model's rows."""
+
+    name = "series"
+    codec = SeriesCodec
+    columns_may_be_given = False
+    marginals = False
+    scores = fills = "windows"
+    check = "series"
+    compares = "series"
+
+    def recognises(self, path, config=None):
+        """Whether `path` holds a series by the given options, or plainly is one."""
+        if config is None or config.table or not super().recognises(path):
+            return False
+        if config.time is not None:
+            return True
+        try:
+            source = super().read(path, config)
+        except UserError:
+            return False  # reading the table reports what is wrong
+        return times.find(source.file.frame, named(config.group) or None) is not None
+
+    def read(self, path, config=None, holes=False):
+        return SeriesSource(table_files.read(path, config), config=config)
+
+    def default_likelihood(self, path):
+        return "windows"
+
+    def settings_of(self, verb, path):
+        if verb == "detect":
+            return {"likelihood": "factors", "preset": "series-detect"}
+        return {"likelihood": "windows", "preset": "series"}
+
+    def split(self, source, config):
+        """Row numbers of three parts, by time."""
+        source.config = config
+        layout = source.layout
+        slot = layout.grid.slot
+        part = np.where(slot >= 0, layout.part[slot], grid.APART)
+        return [np.flatnonzero(part == which) for which in (grid.TRAIN, grid.VAL, grid.TEST)]
+
+    def fit(self, source, rows, config):
+        layout = source.layout
+        shape = layout.length, len(units.modelled(layout.columns))
+        seconds = layout.grid.seconds
+        ends = [float(seconds.min()), float(seconds.max())]
+        own = layout.clock, layout.groups, layout.grid.step, layout.calendar, ends
+        codec = self.codec(self.name, layout.columns, shape, [], *own)
+        source.known = codec, layout
+        return codec
+
+    def encode(self, source, codec, parts, config):
+        layout = source.layout_for(codec, config)
+        starts = layout.starts(grid.TRAIN)
+        if len(starts) < 2:
+            raise UserError(
+                f"{config.data} has {len(starts)} windows of {layout.length} steps to train on, "
+                "expected at least 2: give more rows, or a shorter --window"
+            )
+        most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
+        x = layout.x
+        if not layout.mask.all():
+            segments = layout.segments(grid.TRAIN)
+            options = layout.mask, layout.y, segments, starts, layout.length
+            x = completion.complete(layout.x, *options, config.split_seed)
+        some = np.sort(starts[random_rows(len(starts), most)])
+        found = [split_of(*layout.windows(some, x))]
+        for which in (grid.VAL, grid.TEST):
+            found.append(split_of(*layout.windows(layout.starts(which, layout.length))))
+        return found, [*source.notes, *layout.notes]
+
+    def encode_for(self, source, codec, config, y_train=None):
+        layout = source.layout_for(codec, config)
+        notes = [*source.file.notes, *layout.notes]
+        mask = layout.mask.astype(np.float32)
+        return Encoded(layout.x * mask, mask, layout.y, layout.strange, notes, None, layout)
+
+    # Score
+
+    def score_outputs(self, path, out, overwrite):
+        (out,) = super().score_outputs(path, out, overwrite)
+        if str(out) == STANDARD:
+            return [out]
+        of_events = out.with_name(f"{out.name.split('.')[0]}.events.csv")
+        table_files.refuse_output(of_events, overwrite, path, text=True)
+        return [out, of_events]
+
+    def explain(self, scorer, source, encoded, chosen, typical):
+        layout = encoded.layout
+        if source.expected is None:
+            source.expected = events.Expected(*scorer.expected(layout))
+        expected, slots = source.expected, layout.grid.slot[chosen]
+        deviations = expected.deviations(layout.x, layout.mask)
+        known = scorer.columns, layout.x, expected
+        return [events.why(*known, slot, deviations) if slot >= 0 else "" for slot in slots]
+
+    def write_scores(self, source, codec, scored, outputs, fitted):
+        layout, frame = source.known[1], source.file.frame
+        found = events.found(layout, codec.measured, source.expected, scored)
+        scored = scored | {"anomaly_event": events.of_rows(found, layout.grid.slot)}
+        scored = {name: events.blank(cells) for name, cells in scored.items()}
+        table_files.write(frame.assign(**scored), outputs[0], source.file, codec.columns)
+        lines = [*events.in_words(found, layout, codec.clock), f"Wrote {outputs[0]}"]
+        if len(outputs) > 1:
+            table = events.table(found, layout, codec, frame)
+            table_files.write(table, outputs[1], table_files.File(outputs[1], table.iloc[:0]))
+            lines.append(f"Wrote {outputs[1]}: {len(found)} events")
+        return lines
+
+    # Fill
+
+    def with_missing_rows(self, source, codec, config):
+        """The source with a row for each stamp that is missing between two of its group."""
+        if codec is None:
+            layout = source.layout
+            clock, names, step = layout.clock, layout.groups, layout.grid.step
+        else:
+            clock, names, step = codec.clock, codec.groups, codec.step
+        frame = source.file.frame
+        codes, _ = times.groups_of(frame, names)
+        laid = grid.lay(clock.read(frame, codes), codes, step, len(frame) * grid.MOST_SLOTS)
+        frame, n_added = with_slots(frame, laid, clock, names)
+        as_written = {"header": source.file.as_written.get("header", ())}
+        source = SeriesSource(
+            replace(source.file, frame=frame, as_written=as_written), config=config
+        )
+        source.file.notes.append(f"{grid.counted(n_added, 'row')} added for missing stamps")
+        return source
+
+    def check_filling(self, source, codec, interval):
+        super().check_filling(source, codec.of_rows, interval)
+
+    def holes(self, source, codec):
+        return super().holes(source, codec.of_rows)
+
+    def n_left_empty(self, source, codec):
+        return super().n_left_empty(source, codec.of_rows)
+
+    def notes_on_filling(self, encoded, codec, fitted):
+        return []
+
+    def write_filled(self, source, codec, *filled):
+        return super().write_filled(source, codec.of_rows, *filled)
+
+    def fills_in_words(self, codec, n_filled, sure):
+        return super().fills_in_words(codec.of_rows, n_filled, sure)
+
+    # Generate
+
+    default_samples = "generated.csv"
+
+    def write_samples(self, x, mask, y, codec, given, outputs, fitted):
+        """Write windows one below the other, with the numbers of the window and of the step."""
+        length = codec.shape[0]
+        rows = x.reshape(len(x) * length, -1)
+        series = [str(i + 1) for i in range(len(x)) for _ in range(length)]
+        step = [str(i + 1) for _ in range(len(x)) for i in range(length)]
+        frame = frame_of_cells(codec.measured, rows)
+        for name, cells in (("step", step), ("series", series)):
+            frame.insert(0, name, cells)
+        write_like(frame, outputs[0], codec)
+        return [f"Wrote {outputs[0]}: {len(x)} windows of {length} steps, {len(rows)} rows"]
+
+    def stretches(self, codec, config, length, start, future):
+        """The Stretches to be drawn: one of a length, or what follows the end of each group."""
+        if future is not None:
+            if length is not None or start is not None:
+                raise UserError("--future follows the end of the data: give no --length or --start")
+            return self.futures(codec, config, steps.n_slots(future, codec.step))
+        if length is None:
+            raise UserError("--start goes with --length")
+        first = codec.ends[0]
+        if start is not None:
+            first = start_of(codec.clock, start)
+        n_slots = steps.n_slots(length, codec.step)
+        seconds = following(codec.step, first, np.arange(n_slots))
+        return [Stretch(seconds, calendar.features(seconds, codec.calendar), None, [])]
+
+    def futures(self, codec, config, n_slots):
+        source = self.read(config.data, config)
+        layout = source.layout_for(codec, config)
+        found = []
+        for number in np.unique(layout.grid.group):
+            slots = np.flatnonzero(layout.grid.group == number)
+            past = slots[layout.grid.segment[slots] == layout.grid.segment[slots[-1]]]
+            has_row = np.flatnonzero(layout.observed[past])
+            past = past[: has_row[-1] + 1][-codec.shape[0] :]
+            last = layout.grid.seconds[past[-1]]
+            seconds = following(codec.step, last, np.arange(1, n_slots + 1))
+            known = layout.x[past], layout.mask[past], layout.y[past]
+            row = int(np.flatnonzero(layout.grid.slot == past[-1])[0])
+            cells = [str(source.file.frame[name].iloc[row]) for name in codec.groups]
+            y = calendar.features(seconds, codec.calendar)
+            found.append(Stretch(seconds, y, known, cells))
+        return found
+
+    def write_stretches(self, codec, stretches, drawn, outputs):
+        """Write drawn stretches [M, S, D]; of several draws the median and the bounds of 90 %."""
+        import pandas as pd
+
+        frames = []
+        for each, x in zip(stretches, drawn, strict=True):
+            times_of = codec.clock.write(each.seconds)
+            groups = dict(zip(codec.groups, each.group, strict=False))
+            frame = pd.DataFrame(groups | times_of, index=range(len(each.seconds)), dtype="str")
+            parts = {"": x[0]} if len(x) == 1 else quantiles(x)
+            for j, column in enumerate(codec.measured):
+                for word, cells in parts.items():
+                    frame[column.name + word] = column.text(cells[:, j])
+            frames.append(frame)
+        frame = pd.concat(frames, ignore_index=True)
+        names = [column.name for column in codec.columns]
+        order = [name for name in frame if name in names]
+        frame = frame[sorted(order, key=names.index) + [n for n in frame if n not in names]]
+        write_like(frame, outputs[0], codec)
+        of = f" in {len(frames)} groups" if len(frames) > 1 else ""
+        return [f"Wrote {outputs[0]}: {len(frame)} rows{of}, every {codec.step}"]
+
+    # Describe
+
+    def describe_run(self, codec):
+        return "a series"
+
+    def describe_size(self, codec, n):
+        """Words for the numbers n of training, held-out and test windows."""
+        n_steps, n_columns = codec.shape
+        return (
+            f"{n_columns} columns, every {codec.step}; windows of {n_steps} steps: {n[0]} train, "
+            f"{n[1]} held out, {n[2]} test"
+        )
+
+    def describe(self, codec):
+        return [*kinds.describe(codec.columns), *relations.describe(codec.relations)]
+
+
+class Stretch(NamedTuple):
+    """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
+    or None; and the cells of the group's columns.
+    """
+
+    seconds: np.ndarray
+    y: np.ndarray
+    past: tuple | None
+    group: list
+
+
+def with_slots(frame, laid, clock, groups):
+    """The DataFrame with a row for each slot without one, beside the rows of its group; and the
+    number of added rows.
+    """
+    import pandas as pd
+
+    empty = np.flatnonzero(~laid.filled)
+    if not len(empty):
+        return frame, 0
+    rows = np.flatnonzero(laid.slot >= 0)
+    last = np.full(len(laid), -1)
+    last[laid.slot[rows]] = rows  # the last row of each slot
+    before = np.maximum.accumulate(np.where(last >= 0, np.arange(len(laid)), -1))[empty]
+    change = np.diff(laid.slot[rows])
+    backwards = (change < 0).sum() > (change > 0).sum()
+    if backwards:  # from the newest to the oldest: a new row stands above the one before it
+        first = np.full(len(laid), -1)
+        first[laid.slot[rows[::-1]]] = rows[::-1]
+        place = first[before] - 0.5 - 0.4 * (empty - before) / len(laid)
+    else:
+        place = last[before] + 0.5 + 0.4 * (empty - before) / len(laid)
+    added = pd.DataFrame("", index=place, columns=frame.columns, dtype="str")
+    for name, kind in frame.dtypes.items():
+        if kind.kind == "f":
+            added[name] = np.nan
+    for name, cells in clock.write(laid.seconds[empty]).items():
+        added[name] = cells
+    for name in groups:
+        added[name] = frame[name].to_numpy()[last[before]]
+    whole = pd.concat([frame, added]).sort_index(kind="stable").reset_index(drop=True)
+    return whole, len(empty)
+
+
+def quantiles(x):
+    """The median and the bounds of 90 % of draws [M, S, D], by the endings of their columns."""
+    low, middle, high = np.quantile(x, [0.05, 0.5, 0.95], axis=0)
+    return {"": middle, "_low": low, "_high": high}
+
+
+def start_of(clock, text):
+    """The seconds of a stamp that the user gives, in the style of the file."""
+    import pandas as pd
+
+    words = text.split(" ") if len(clock.names) > 1 else [text]
+    cells = dict(zip(clock.names, [[word] for word in words], strict=False))
+    if len(cells) == len(clock.names):
+        seconds = clock.read(pd.DataFrame(cells, dtype="str"))
+        if np.isfinite(seconds[0]):
+            return float(seconds[0])
+    shown = " ".join(part[0] for part in clock.write(np.array([0.0])).values())
+    raise UserError(f"--start {text}: expected a time as the file writes it, such as {shown!r}")
+
+
+def following(step, first, numbers):
+    """The seconds of slots so many steps behind the stamp `first`."""
+    number, origin = step.numbers(np.array([first]), np.zeros(1, np.int64))
+    return step.times(number[0] + numbers, origin[np.zeros(len(numbers), np.int64)])
+
+
+def frame_of_cells(columns, x):
+    """A DataFrame of text of cells x [n, D] in model units."""
+    import pandas as pd
+
+    cells = {column.name: column.text(x[:, j]) for j, column in enumerate(columns)}
+    return pd.DataFrame(cells, dtype="str")
+
+
+def write_like(frame, path, codec):
+    like = table_files.File(path, frame.iloc[:0])
+    table_files.write(frame, path, like, codec.columns)
+
+
+def split_of(x, y, mask):
+    return Split(x, y if y.shape[1] else None, None if mask.all() else mask)
+
+
+SERIES = Series()
