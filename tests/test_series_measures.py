@@ -302,6 +302,7 @@ def test_columns_of_commands_are_left_out():
     x = np.stack([np.arange(9.0), np.arange(9) % 2, np.ones(9), np.arange(9) % 3], 1)
     x[0, 1] = np.nan
     assert series_baselines.varied(Series.of(x)) == [0, 3]
+    assert series_baselines.varied(Series.of(x[:, 1:3])) == [0, 1]
     scores = series_baselines.by_column(Series.of(x), Series.of(x), 2)
     single = [
         WindowGaussian.fit(Series.of(x[:, j]), 2, 0.01).scores(Series.of(x[:, j])) for j in range(4)

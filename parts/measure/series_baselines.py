@@ -41,10 +41,13 @@ def detectors(train, test, length, seed=0):
 
 
 def varied(series, n_values=2):
-    """The columns with more than `n_values` different values: not constants, commands or states."""
+    """The columns with more than `n_values` different values: not constants, commands or states.
+
+    All columns, if none has.
+    """
     x = series.holes
     counts = [len(np.unique(column[~np.isnan(column)])) for column in x.T]
-    return [j for j, count in enumerate(counts) if count > n_values]
+    return [j for j, count in enumerate(counts) if count > n_values] or list(range(len(counts)))
 
 
 def by_column(train, test, length, seed=0):
