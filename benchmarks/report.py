@@ -625,7 +625,7 @@ SERIES = {
     "generation": {
         "discriminative": 3,
         "discriminative, strong critic": 3,
-        "discriminative, strong critic, later windows": 3,
+        "discriminative, strong critic, other days": 3,
         "predictive": 3,
         "closest window": 2,
     },

@@ -63,7 +63,9 @@ SERVER_LENGTH = 10
 RUN = 36  # steps that are removed at once
 ETT_MONTHS = (14, 19)  # ends of the training and the validation part
 SENTINEL = -200  # of AirQuality
-CRITIC_STEPS, CRITIC_BATCH, STRONG_UNITS, TEST_SHARE = 1200, 128, 64, 0.2
+CRITIC_BATCH, TEST_SHARE = 128, 0.2
+STEPS = {"small": 2000, "strong": 600, "predictive": 5000}  # TimeGAN's, but for the strong critic
+STRONG_UNITS, BLOCK = 64, 120  # windows of a block of time that is tested on as a whole
 
 
 class Measured(NamedTuple):
@@ -426,23 +428,36 @@ def gaussian_windows(series, real, rng):
 
 
 def critics(real, made, seed):
-    """TimeGAN's two scores, a stronger critic, one that is tested on later windows, and nearness.
+    """TimeGAN's two scores, a stronger critic, one that is tested on blocks of time, and nearness.
 
-    `real` are in the order of time. The distance is that of generated windows to the closest real
-    one, divided by that of real windows to the closest one that does not overlap.
+    `real` are in the order of time. A tested block shares no row with the windows that its critic
+    is trained on. The distance is that of generated windows to the closest real one, divided by
+    that of real windows to the closest one that does not overlap.
     """
     small = max(1, real.shape[2] // 2)
     at = np.random.default_rng(seed).permutation(len(real))
     cut = int((1 - TEST_SHARE) * len(real))
-    early = np.arange(cut - MADE_LENGTH), np.arange(cut, len(real))
     shuffled = at[:cut], at[cut:]
     return {
-        "discriminative": told(real, made, shuffled, small, seed),
-        "discriminative, strong critic": told(real, made, shuffled, STRONG_UNITS, seed),
-        "discriminative, strong critic, later windows": told(real, made, early, STRONG_UNITS, seed),
-        "predictive": predicted(real, made, small, seed),
+        "discriminative": told(real, made, shuffled, small, STEPS["small"], seed),
+        "discriminative, strong critic": told(
+            real, made, shuffled, STRONG_UNITS, STEPS["strong"], seed
+        ),
+        "discriminative, strong critic, other days": told(
+            real, made, apart(len(real)), STRONG_UNITS, STEPS["strong"], seed
+        ),
+        "predictive": predicted(real, made, small, STEPS["predictive"], seed),
         "closest window": closeness(real, made, seed),
     }
+
+
+def apart(n):
+    """Numbers of the training and the test windows: every fifth block of time is for the test, and
+    no training window overlaps it.
+    """
+    test = np.arange(n) // BLOCK % round(1 / TEST_SHARE) == 2
+    near = np.convolve(test, np.ones(2 * MADE_LENGTH - 1), "same") > 0
+    return np.flatnonzero(~near), np.flatnonzero(test)
 
 
 class Critic(torch.nn.Module):
@@ -457,11 +472,11 @@ class Critic(torch.nn.Module):
         return self.out(self.gru(x)[0])[..., 0]
 
 
-def trained(critic, x, target, loss, seed):
+def trained(critic, x, target, loss, n_steps, seed):
     """Adam on random batches."""
     optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(CRITIC_STEPS):
+    for _ in range(n_steps):
         rows = torch.randint(len(x), (CRITIC_BATCH,), generator=generator)
         optimizer.zero_grad()
         loss(critic(x[rows]), target[rows]).backward()
@@ -469,13 +484,14 @@ def trained(critic, x, target, loss, seed):
     return critic
 
 
-def told(real, made, split, n_units, seed):
+def told(real, made, split, n_units, n_steps, seed):
     """|accuracy - 0.5| of a critic that tells real from generated windows it was not trained on."""
     share = len(made) / len(real)
     at = np.random.default_rng(seed + 1).permutation(len(made))
     n_known = int(share * len(split[0]))
+    n_asked = int(share * len(split[1]))
     known = [real[split[0]], made[at[:n_known]]]
-    asked = [real[split[1]], made[at[n_known:]]]
+    asked = [real[split[1]], made[at[n_known:][:n_asked]]]
     with fixed_randomness(seed):
         critic = Critic(real.shape[2], n_units)
 
@@ -484,7 +500,7 @@ def told(real, made, split, n_units, seed):
 
         x = torch.as_tensor(np.concatenate(known), dtype=torch.float32)
         y = torch.cat([torch.ones(len(known[0])), torch.zeros(len(known[1]))])
-        trained(critic, x, y, loss, seed)
+        trained(critic, x, y, loss, n_steps, seed)
         with torch.no_grad():
             right = [
                 ((critic(torch.as_tensor(w, dtype=torch.float32))[:, -1] > 0) == is_real).float()
@@ -493,7 +509,7 @@ def told(real, made, split, n_units, seed):
     return abs(float(torch.stack([part.mean() for part in right]).mean()) - 0.5)
 
 
-def predicted(real, made, n_units, seed):
+def predicted(real, made, n_units, n_steps, seed):
     """MAE of the last column's next value in real windows, learned from generated ones."""
     with fixed_randomness(seed):
         critic = Critic(real.shape[2] - 1, n_units)
@@ -503,7 +519,7 @@ def predicted(real, made, n_units, seed):
         def loss(out, target):
             return (torch.sigmoid(out) - target).abs().mean()
 
-        trained(critic, x, y, loss, seed)
+        trained(critic, x, y, loss, n_steps, seed)
         with torch.no_grad():
             return float((torch.sigmoid(critic(real_x)) - real_y).abs().mean())
 

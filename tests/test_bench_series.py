@@ -84,16 +84,23 @@ def test_cells_and_runs_are_removed_by_their_share():
 
 
 def test_critics_tell_noise_from_waves_and_no_two_halves(monkeypatch):
-    monkeypatch.setattr(series, "CRITIC_STEPS", 200)
+    monkeypatch.setattr(series, "STEPS", dict.fromkeys(series.STEPS, 200))
     x = np.stack([wave(800), wave(800, seed=1)], 1) / 4 + 0.5
     real = np.stack([x[i : i + 24] for i in range(776)])
     noise = np.random.default_rng(0).random(real.shape)
     far, near = series.critics(real, noise, 0), series.critics(real[::2], real[1::2], 0)
     assert far["discriminative, strong critic"] > 0.4
-    assert far["discriminative, strong critic, later windows"] > 0.4
+    assert far["discriminative, strong critic, other days"] > 0.4
     assert near["discriminative, strong critic"] < 0.1
     assert far["closest window"] > 2 > near["closest window"]
     assert far["predictive"] > near["predictive"]
+
+
+def test_blocks_of_time_for_the_test_share_no_row_with_training_windows():
+    train, test = series.apart(1300)
+    assert len(test) == 2 * series.BLOCK
+    assert np.abs(train[:, None] - test).min() == series.MADE_LENGTH
+    assert len(train) == 1300 - len(test) - 4 * (series.MADE_LENGTH - 1)
 
 
 def test_means_are_taken_over_sets_and_spread_over_seeds():
