@@ -58,7 +58,8 @@ COMMAND = "python benchmarks/series.py --data DIR"
 OURS = "VAE"
 CLIP = (16, 128)  # of the windows of a detector
 BY_SEED = ("isolation forest of windows", OURS)  # detectors that a seed changes
-HOUR_STEPS, ETT_LENGTH, AIR_LENGTH, STAY_LENGTH, MADE_LENGTH = 24, 48, 12, 24, 24
+HOUR_STEPS, ETT_LENGTH, AIR_LENGTH, STAY_LENGTH, MADE_LENGTH = 24, 48, 12, 12, 24
+STAY_RIDGE = 0.1  # few pairs of cells of intensive care are seen together
 SERVER_LENGTH = 10
 RUN = 36  # steps that are removed at once
 ETT_MONTHS = (14, 19)  # ends of the training and the validation part
@@ -234,8 +235,10 @@ def removed(shape, how, share, rng):
     return mask
 
 
-def measure_fillers(name, train, test, truth, scored, length, seed, period=None, offset=0):
-    """Yield MAE of each method in the `scored` cells of windows, each alone (TSI-Bench).
+def measure_fillers(
+    name, train, test, truth, scored, length, seed, period=None, offset=0, ridge=1e-3
+):
+    """Yield MAE of each method in the `scored` cells; segments of `test` are filled each alone.
 
     `train` is whole, so that its windows may begin at any row.
     """
@@ -244,9 +247,7 @@ def measure_fillers(name, train, test, truth, scored, length, seed, period=None,
     }  # fmt: skip
 
     def gaussian():
-        model = WindowGaussian.fit(train, length, seed=seed)
-        x, mask = (a.reshape(-1, length * test.x.shape[1]) for a in (test.x, test.mask))
-        return [a.reshape(test.x.shape) for a in model.predict(x, mask)]
+        return WindowGaussian.fit(train, length, ridge, seed=seed).fill(test)
 
     methods = {
         GAUSSIAN: gaussian,
@@ -328,7 +329,9 @@ def physionet(folder, seed):
     asked = Series.of_windows(grid[split:], mask[split:])
     truth = grid[split:].reshape(-1, grid.shape[2])
     scored = ~mask[split:].reshape(truth.shape) & np.isfinite(truth)
-    yield from measure_fillers("10 %", known, asked, truth, scored, STAY_LENGTH, seed)
+    yield from measure_fillers(
+        "10 %", known, asked, truth, scored, STAY_LENGTH, seed, ridge=STAY_RIDGE
+    )
 
 
 # Density
