@@ -441,14 +441,13 @@ def critics(real, made, seed):
     at = np.random.default_rng(seed).permutation(len(real))
     cut = int((1 - TEST_SHARE) * len(real))
     shuffled = at[:cut], at[cut:]
+    mean, std = real.mean((0, 1)), real.std((0, 1))  # on [0, 1] a GRU learns slowly
+    scaled = (real - mean) / std, (made - mean) / std
+    strong = STRONG_UNITS, STEPS["strong"], seed
     return {
         "discriminative": told(real, made, shuffled, small, STEPS["small"], seed),
-        "discriminative, strong critic": told(
-            real, made, shuffled, STRONG_UNITS, STEPS["strong"], seed
-        ),
-        "discriminative, strong critic, other days": told(
-            real, made, apart(len(real)), STRONG_UNITS, STEPS["strong"], seed
-        ),
+        "discriminative, strong critic": told(*scaled, shuffled, *strong),
+        "discriminative, strong critic, other days": told(*scaled, apart(len(real)), *strong),
         "predictive": predicted(real, made, small, STEPS["predictive"], seed),
         "closest window": closeness(real, made, seed),
     }
