@@ -21,6 +21,7 @@ from parts.options import from_plain
 
 # Shortest and longest window of two periods, the length without a period, and most cells.
 FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 768)
+SERIES_PRESETS = {"impute": "series-impute"}
 MOST_CELLS = 2**26  # of the windows that training sees
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
 
@@ -297,7 +298,7 @@ class Series(Tables):
     def settings_of(self, verb, path):
         if verb == "detect":
             return {"likelihood": "factors", "preset": "series-detect"}
-        return {"likelihood": "windows", "preset": "series"}
+        return {"likelihood": "windows", "preset": SERIES_PRESETS.get(verb, "series")}
 
     def split(self, source, config):
         """Row numbers of three parts, by time."""
