@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 from parts.finite import finite
+from parts.forms.series import shown
+from parts.forms.units import column_arrays
 from parts.measure.closeness import kolmogorov_smirnov
 from parts.randomness import fixed_randomness
 from parts.tasks.sample import Compared
@@ -14,6 +16,7 @@ from parts.tasks.sample import Compared
 N_FUTURES = 200  # draws of what follows the end of a series
 N_Z = 16  # samples of z from which each next part is drawn
 MOST_LAGS = 64  # of the autocorrelations that are compared
+MOST_LAGGED = 30  # columns whose correlations at all lags are compared
 FEW, WORSE = 0.1, 2.0  # distance, and times that of held-out windows, beyond which a line says so
 
 
@@ -67,6 +70,30 @@ def autocorrelations(windows):
     return np.stack(found) / variance
 
 
+def rank_correlations(windows):
+    """Rank correlations of the columns of windows [n, L, D], [D, D]; NaN for a constant."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(windows.reshape(-1, windows.shape[2]), axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.corrcoef(ranks.T)
+
+
+def lagged_correlations(windows, most):
+    """Correlations of the first `most` columns of windows [n, L, D] with each other at lags from
+    -n_lags to n_lags, [2 n_lags + 1, D, D]: of a column with another one so many steps on.
+    """
+    r = windows[:, :, :most] - windows[:, :, :most].mean((0, 1))
+    r = r / np.sqrt(np.maximum(r.var((0, 1)), 1e-12))
+    length = windows.shape[1]
+    n_lags = min(MOST_LAGS, length // 2)
+    behind = [
+        np.einsum("nli,nlj->ij", r[:, : length - lag], r[:, lag:]) / (len(r) * (length - lag))
+        for lag in range(n_lags + 1)
+    ]
+    return np.stack([*[part.T for part in behind[:0:-1]], *behind])
+
+
 def compare_series(fitted, drawn, x_of, row="window"):
     """Compare generated windows with training windows: each column's distribution and
     autocorrelation, and the correlations of pairs of columns; held-out windows beside them.
@@ -106,11 +133,12 @@ def compare_series(fitted, drawn, x_of, row="window"):
         lines.append(
             f"  worst correlation of two columns: {result['generated']['pairs']:.3f}{beside}"
         )
-    arrays = {
-        "columns": np.array([column.name for column in columns]),
-        "real_windows": real[:200],
-        "generated_windows": ours[:200],
-        "autocorrelation_real": autocorrelations(real),
-        "autocorrelation_generated": autocorrelations(ours),
-    }
+    arrays = column_arrays(columns) | shown.of_windows(codec, real, ours)
+    for name, windows in (("real", real), ("generated", ours), ("held", held)):
+        if windows is None or len(windows) < 2:
+            continue
+        arrays[f"autocorrelation_{name}"] = autocorrelations(windows)
+        if n_each > 1:
+            arrays[f"correlation_{name}"] = rank_correlations(windows)
+            arrays[f"lagged_{name}"] = lagged_correlations(windows, MOST_LAGGED)
     return Compared(result, "\n".join(lines), arrays)
