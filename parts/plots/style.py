@@ -244,13 +244,17 @@ def asinh_ticks(axis, width, values):
 
 def as_dates(axis, most=4):
     """Days since 1970 as at most so many dates, which is how matplotlib counts them too."""
-    from matplotlib.dates import AutoDateLocator, num2date
+    from matplotlib.dates import HOURLY, MINUTELY, MONTHLY, SECONDLY, AutoDateLocator, num2date
     from matplotlib.ticker import FuncFormatter
 
     low, high = np.clip(sorted(axis.get_view_interval()), FIRST_DATE, LAST_DATE)
     axis.set_view_interval(low, max(high, low + 1e-3), ignore=True)
     axis.axis_date()
-    axis.set_major_locator(AutoDateLocator(minticks=2, maxticks=most))
+    locator = AutoDateLocator(minticks=2, maxticks=most)
+    # Where two of the longer unit do not fit, one of it is a step: else there are too many ticks.
+    for unit, n in ((MONTHLY, 12), (HOURLY, 24), (MINUTELY, 60), (SECONDLY, 60)):
+        locator.intervald[unit] = [*locator.intervald[unit], n]
+    axis.set_major_locator(locator)
 
     def text(day, _):
         low, high = axis.get_view_interval()

@@ -26,20 +26,20 @@ N_SHOWN = 3  # windows of a kind
 MOST_COLUMNS = 4  # columns of windows that are shown
 MOST_PANELS, MOST_PAIRS = 12, 6  # columns and pairs with a panel of correlations
 UNITS = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
-FLAGGED = "#F6C3AE"  # behind what was flagged
+FLAGGED = "#FADFD3"  # behind what was flagged
 BAND = {"color": ORANGE, "alpha": 0.35, "linewidth": 0}
 OVERVIEW_READING = (
-    "Blue reaches from the lowest to the highest number of a bin of time, the band to where they "
-    "were expected from the series around them (±2σ). Red stretches are events. Below stands the "
-    "score, with its threshold as a dashed line."
+    "Blue is what the file holds, orange where it was expected from the series around it (±2σ); of "
+    "long series the lowest and the highest of a day or of several steps are drawn. Red stretches "
+    "are events. Below stands the score, with its threshold as a dashed line."
 )
 EVENTS_READING = (
     "Each row of panels is an event, largest first, with the columns that stand out. The line is "
     "what the file holds, the band where it was expected from the series around it (±2σ)."
 )
 CALENDAR_READING = (
-    "A square is the highest score of some hours of a day. Blue is ordinary, orange and red lie "
-    "beyond the threshold; white squares have no score."
+    "A square is the highest score of a day, or of some hours of it. Blue is ordinary, orange and "
+    "red lie beyond the threshold; white squares have no score."
 )
 FILLS_READING = (
     "Blue is known, orange was filled in. The left panel of each column is its longest gap, the "
@@ -112,8 +112,7 @@ def with_breaks(time, *others):
         return time, *others
     at = np.flatnonzero(np.diff(time) > 1.5 * np.median(step)) + 1
     middle = (time[at - 1] + time[at]) / 2 if len(at) else time[:0]
-    gone = np.full(len(at), np.nan)
-    return np.insert(time, at, middle), *[np.insert(part, at, gone, 0) for part in others]
+    return np.insert(time, at, middle), *[np.insert(part, at, np.nan, 0) for part in others]
 
 
 def when_in_words(arrays, time):
@@ -179,7 +178,14 @@ def draw_bins(axis, time, x_low, x_high, low, high):
     parts = with_breaks(time[:n], x_low[:n], x_high[:n], low[:n], high[:n])
     time, x_low, x_high, low, high = parts
     axis.fill_between(time, low, high, label="expected (±2σ)", **BAND)
-    axis.fill_between(time, x_low, x_high, color=BLUE, linewidth=0.7, label="in the file")
+    both = {"color": BLUE, "linewidth": 0.8}
+    if np.array_equal(x_low, x_high, equal_nan=True):
+        axis.plot(time, x_low, label="in the file", **both)
+        alone(axis, time, x_low)
+    else:
+        axis.fill_between(time, x_low, x_high, color=BLUE, alpha=0.12, linewidth=0)
+        axis.plot(time, x_low, **both, label="in the file")
+        axis.plot(time, x_high, **both)
     inner = np.concatenate([x_low, x_high])
     inner = inner[np.isfinite(inner)]
     band = np.concatenate([low, high])
@@ -259,7 +265,7 @@ def largest_events(arrays):
             alone(axis, broken, x)
             name = str(names[i, k])
             if not k:
-                name = f"{i + 1}: score {short(arrays['event_score'][i])}  {name}"
+                name = f"{i + 1}: {name}, score {short(arrays['event_score'][i])}"
             title(axis, of_group(str(arrays["event_group"][i]), name), 70 // across + 20)
             axis.tick_params(labelsize=SMALL)
             axis.margins(x=0.01)
@@ -293,7 +299,7 @@ def score_calendar(arrays):
         return None
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    table, (first, wide, _) = arrays["calendar"], arrays["calendar_of"]
+    table, (first, wide, width) = arrays["calendar"], arrays["calendar_of"]
     threshold = float(arrays["threshold"])
     known = table[np.isfinite(table)]
     if not len(known):
@@ -310,7 +316,8 @@ def score_calendar(arrays):
         edges.append(max(known.max(), edges[-1]) + size)
     else:
         edges[-1] = max(edges[-1], known.max()) + 1e-6
-    n_groups, n_hours, n_days = table.shape
+    n_groups, _, n_days = table.shape
+    weekly = width == 24
     figure, axes = subplots(n_groups, 1, width=WIDE, height=2.1 * n_groups + 0.5, sharex=True)
     for axis, cells, group in zip(axes.flat, table, arrays["group"], strict=True):
         shown = axis.imshow(
@@ -318,12 +325,15 @@ def score_calendar(arrays):
             cmap=ListedColormap(shades),
             norm=BoundaryNorm(edges, len(shades)),
             aspect="auto",
-            origin="lower",
-            extent=(first, first + wide * n_days, 0, 24),
+            origin="upper" if weekly else "lower",
+            extent=(first, first + wide * n_days, *((7, 0) if weekly else (0, 24))),
             interpolation="nearest",
         )
-        axis.set_yticks([0, 6, 12, 18, 24])
-        axis.set_ylabel("hour of the day", fontsize=8)
+        if weekly:
+            axis.set_yticks(np.arange(7) + 0.5, shown_weekdays())
+        else:
+            axis.set_yticks([0, 6, 12, 18, 24])
+            axis.set_ylabel("hour of the day", fontsize=8)
         axis.tick_params(labelsize=SMALL)
         if group:
             title(axis, str(group))
@@ -335,18 +345,30 @@ def score_calendar(arrays):
     return tell(figure, calendar_in_words(arrays), CALENDAR_READING)
 
 
+def shown_weekdays():
+    return ["Monday", "", "Wednesday", "", "Friday", "", "Sunday"]
+
+
 def calendar_in_words(arrays):
-    """At which hours scores lie beyond the threshold most often."""
+    """On how many days, or at which hours, scores lie beyond the threshold."""
     table, (_, wide, width) = arrays["calendar"], arrays["calendar_of"]
     beyond = table > float(arrays["threshold"])
-    each = counted(int(width), "hour") + (f" of {wide} days" if wide > 1 else "")
-    said = f"A square is {each}; "
     if not beyond.any():
-        return f"{said}no score lies beyond the threshold."
-    days, hours = beyond.any((0, 1)), beyond.sum((0, 2))
+        return "No score lies beyond the threshold on any day."
+    known = np.isfinite(table)
+    if width == 24:
+        of = "day" if wide == 7 else f"square of {wide // 7} weeks"
+        return (
+            f"On {beyond.sum()} of {counted(int(known.sum()), of)} a score lies beyond the "
+            "threshold."
+        )
+    days, there = beyond.any((0, 1)).sum(), known.any((0, 1)).sum()
+    hours = beyond.sum((0, 2))
     most = int(hours.argmax())
-    said += f"on {percent(days.mean())} of the {'days' if wide == 1 else 'columns'} a score lies "
-    said += f"beyond the threshold, most often from {most * width}:00 to {(most + 1) * width}:00"
+    of = "day" if wide == 1 else f"column of {wide} days"
+    said = f"On {days} of {counted(int(there), of)} a score lies beyond the threshold"
+    if hours.max() > hours.min():
+        said += f", most often from {most * width}:00 to {(most + 1) * width}:00"
     return f"{said}."
 
 

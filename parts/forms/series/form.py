@@ -333,10 +333,10 @@ class Series(Tables):
         most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
         x = layout.x
         if not layout.mask.all():
+            from parts.forms.series import completion  # needs torch, which figures do without
+
             segments = layout.segments(grid.TRAIN)
             options = layout.mask, layout.y, segments, starts, layout.length
-            from parts.forms.series import completion  # which needs torch
-
             x = completion.complete(layout.x, *options, config.split_seed)
         some = np.sort(starts[random_rows(len(starts), most)])
         found = [split_of(layout, some, x)]

@@ -12,12 +12,14 @@ from parts.forms.series import events
 
 DAY, HOUR = 86_400.0, 3600.0
 MOST_PANELS, MOST_GROUPS = 6, 3  # columns of groups, and groups, that are shown
-MOST_BINS = 1000  # of a panel
+MOST_BINS, MANY_PERIODS = 1000, 60  # of a panel
 N_SIGMAS = 2.0  # deviations of a band
 N_EVENTS, N_EVENT_COLUMNS, MOST_NEAR = 5, 2, 1000  # enlarged events, their columns, and steps
 MOST_SPANS = 2000  # events whose places are marked
 N_TOLD = 20  # events of which a run keeps words
 MOST_DAYS = 150  # columns of the calendar of scores
+WEEKLY_FROM, FEWEST_DAYS, FEWEST_WEEKS = 2 * DAY, 3, 4
+HOURS = 1, 2, 3, 4, 6, 8, 12, 24  # of a row of that calendar
 N_TYPICAL = 2  # gaps beside the longest one of a column
 N_DRAWS = 5  # draws that are shown
 N_WINDOWS = 100  # windows that are kept for figures
@@ -118,14 +120,13 @@ def panels(layout, found, deviations):
 
 def overview(layout, cells, pairs, groups, scores):
     """The lowest and the highest numbers of each bin of the panels, and the highest scores."""
-    n_bins = MOST_BINS
     arrays = {"bin_time": [], "bin_score": []}
     arrays |= {f"bin_{name}": [] for name in ("x_low", "x_high", "low", "high")}
     of = {}
     for group in groups:
         slots = np.flatnonzero(layout.grid.group == group)
         # Slots of one bin lie side by side; slots of two segments are in different bins.
-        size = -(-len(slots) // n_bins)
+        size = bin_size(len(slots), layout)
         part = layout.grid.segment[slots]
         first = np.flatnonzero(np.diff(part, prepend=-1) != 0)
         rank = np.arange(len(slots)) - np.repeat(first, np.diff(np.append(first, len(slots))))
@@ -144,6 +145,19 @@ def overview(layout, cells, pairs, groups, scores):
         ):
             arrays[f"bin_{name}"].append(reduced(way, values[slots, j], begins))
     return {name: padded(parts) for name, parts in arrays.items()}
+
+
+def bin_size(n_slots, layout):
+    """The slots of a bin: one, or whole periods where there are many of them."""
+    if n_slots <= MOST_BINS:
+        return 1
+    step = layout.grid.step
+    period = max(1, layout.length // 2)
+    if layout.clock.calendar and not step.months and step.seconds < DAY:
+        period = max(1, round(DAY / step.seconds))
+    if n_slots >= MANY_PERIODS * period:
+        return period * -(-n_slots // (period * MOST_BINS))
+    return -(-n_slots // MOST_BINS)
 
 
 def reduced(way, values, begins):
@@ -207,29 +221,34 @@ def around(layout, first, end, middle=None):
 
 
 def calendar_of(layout, codec, groups, scores):
-    """The highest score of each hour of each day, [G, hours, days]; nothing for longer steps."""
+    """The highest score of some hours of each day, or of each day of weeks, [G, rows, columns].
+
+    Scores of windows of several days do not tell hours. `calendar_of` are the first day, the days
+    of a column, and the hours of a row.
+    """
     step = codec.step
-    if not codec.clock.calendar or step.months or not step.seconds < DAY:
+    if not codec.clock.calendar or step.months or step.seconds > DAY:
         return {}
     seconds = local(codec.clock, layout.grid.seconds)
-    width = next(h for h in (1, 2, 3, 4, 6, 8, 12, 24) if h * HOUR >= step.seconds - 1)
-    if width == 24:
-        return {}
-    shown = np.isin(layout.grid.group, groups)
-    if not shown.any():
-        return {}
     day = np.floor(seconds / DAY).astype(np.int64)
+    shown = np.isin(layout.grid.group, groups)
     first, last = day[shown].min(), day[shown].max()
-    wide = -(-(last - first + 1) // MOST_DAYS)
-    if last - first < 2:
+    if last - first < FEWEST_DAYS:
         return {}
-    found = np.full((len(groups), 24 // width, (last - first) // wide + 1), np.nan)
+    weekly = layout.length * step.seconds >= WEEKLY_FROM and last - first >= FEWEST_WEEKS * 7
+    width = 24 if weekly else next(h for h in HOURS if h * HOUR >= step.seconds)
+    if weekly:
+        first -= (first + 3) % 7  # to the Monday before
+    unit = 7 if weekly else 1
+    n_days = unit * -(-(last - first + 1) // (unit * MOST_DAYS))  # of a column
+    shape = len(groups), 7 if weekly else 24 // width, (last - first) // n_days + 1
+    found = np.full(shape, np.nan)
     for i, group in enumerate(groups):
         at = np.flatnonzero((layout.grid.group == group) & np.isfinite(scores))
-        hour = ((seconds[at] % DAY) // (width * HOUR)).astype(int)
-        np.fmax.at(found[i], (hour, (day[at] - first) // wide), scores[at])
-    of = np.array([first, wide, width], np.int64)
-    return {"calendar": found, "calendar_of": of}
+        row = (seconds[at] % DAY) // (width * HOUR)
+        row = (day[at] - first) % 7 if weekly else row.astype(np.int64)
+        np.fmax.at(found[i], (row, (day[at] - first) // n_days), scores[at])
+    return {"calendar": found, "calendar_of": np.array([first, n_days, width], np.int64)}
 
 
 def told_events(source, codec):
