@@ -93,6 +93,8 @@ def save_figures(run, data, figures):
     codec = data.codec
     arrays = figures | data.form.figure_arrays(data, figures) | column_arrays(codec.modelled)
     arrays |= {"shape": np.array(codec.shape), "form": np.array(codec.form)}
+    row, rows = data.form.learned or (data.form.row, data.form.rows)
+    arrays |= {"one_row": np.array(row), "of": np.array(rows)}
     ignored = [column.name for column in codec.columns if column.kind == "ignore"]
     arrays["ignored"] = np.array(ignored, dtype=str)
     if data.test.label is not None:

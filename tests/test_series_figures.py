@@ -364,7 +364,7 @@ def test_the_page_says_how_a_series_was_read(tmp_path):
     _, codec = read(file_of(tmp_path, groups=("a", "b")), grouped=True)
     said = " ".join(SERIES.describe_reading(codec))
     assert "A row every 1 hour, from 2024-03-01 00:00:00 to" in said
-    assert "machine are a group" in said
+    assert "Rows with the same machine are a group" in said
     assert f"windows of {codec.shape[0]} steps" in said
 
 

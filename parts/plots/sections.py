@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from parts.plots.words import counted, listed, name_in_words, percent, short
 
+UNDERSTOOD = "as asked", "tells the time", "tells the group"  # why columns are not modelled
 MOST_ROWS = 200  # rows of a table of columns
 CLEARLY = 2  # standard errors by which a difference is clear
 LARGE = 10.0  # nats beyond which a factor says no more than they do
@@ -92,7 +93,7 @@ def notes_section(facts):
     left = [
         f"Column {name_in_words(name)} is not modelled: {words}."
         for name, kind, words in facts["about"]["columns"]
-        if kind == "ignore" and words != "as asked"
+        if kind == "ignore" and words not in UNDERSTOOD
     ]
     found = [*left[:MOST_ROWS], *notes]
     if found:
@@ -268,6 +269,8 @@ def threshold_in_words(told):
     if told["threshold"] is None:
         return ": there are too few rows for a threshold"
     said = f", by a score above {short(told['threshold'])}"
+    if "events" in told:
+        return f"{said}, which {percent(told['share'])} of ordinary ones would exceed"
     if told["what"] == "scored":
         return f"{said}: the oddest {percent(told['share'])} were asked for"
     return f"{said}, which {percent(told['share'])} of ordinary ones exceed ({told['what']} rows)"

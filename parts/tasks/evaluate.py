@@ -20,6 +20,7 @@ MSES = (("test_", ""), ("baseline_", "_mean"), ("baseline_", "_pca"))
 KL_SAMPLES = 100  # most samples of z for a KL without closed form
 N_FIGURE_ROWS, N_FIGURE_POINTS = 64, 5000  # most test rows and latent means for figures
 MOST_ON_PATH, N_ON_PATH = 3000, 4  # windows and latents that are shown over time
+LITTLE = 0.05  # share of the largest KL of a latent below which one is not shown
 CARRIED = 0.9  # share of the KL that carrying units have together
 MOST_FOR_SVD = 2**22  # most training cells for which PCA uses a full SVD
 N_ROWS_PER_UPDATE = 256  # rows between updates of the progress bar
@@ -214,6 +215,7 @@ def path_of(model, splits, kl_per_dim):
     """
     device = next(model.parameters()).device
     chosen = np.argsort(-kl_per_dim, kind="stable")[:N_ON_PATH]
+    chosen = chosen[kl_per_dim[chosen] >= LITTLE * kl_per_dim.max()]
     mu, when = [], []
     for rows in splits:
         if len(rows.x):

@@ -58,7 +58,7 @@ CROSS_READING = (
     "lie on the blue one; where a line is highest, the one column follows the other."
 )
 AHEAD_READING = (
-    "Black is the file, up to its end. The line behind it is the middle of the draws, the band "
+    "Black is the file, up to its end. The line behind it is the median of the draws, the band "
     "holds 90 % of them, and thin lines are single draws."
 )
 DRAWN_READING = (
@@ -69,8 +69,9 @@ WINDOWS_OF_TEST_READING = (
     "and the band is where it expects them (±2σ)."
 )
 PATH_READING = (
-    "Each dot is a window, at the time when it begins. What returns with a colour is the time of "
-    "day; a slow drift is a change of the series; a dot far from all others is an odd window."
+    "Each dot is a window, at the time when it begins; those that were not trained on do not "
+    "overlap, and so are few. What goes with a colour is the time of day, a slow drift is a change "
+    "of the series, and a dot far from all others is an odd window."
 )
 
 
@@ -100,7 +101,7 @@ def lags(arrays, n):
     step, kind = float(arrays["step"]), str(arrays["time"])
     if kind == "numbers":
         return step * np.arange(n + 1), "lag"
-    size, unit = next((u for u in UNITS if step * n >= 2 * u[0]), UNITS[-1])
+    size, unit = next((u for u in UNITS if step * n >= 5 * u[0]), UNITS[-1])
     return step / size * np.arange(n + 1), f"lag, {unit}"
 
 
@@ -496,7 +497,7 @@ def generated_autocorrelations(arrays):
     if "autocorrelation_generated" not in arrays:
         return None
     names = arrays["columns"][:MOST_PANELS]
-    figure, axes = style.panels(len(names), width=min(7, 11 / min(len(names), 4)), height=1.9)
+    figure, axes = style.panels(len(names), width=min(8, 11 / min(len(names), 4)), height=1.9)
     real, new = arrays["autocorrelation_real"], arrays["autocorrelation_generated"]
     time, unit = lags(arrays, len(real) - 1)
     titles = style.distinct(arrays["columns"], 26)
@@ -593,7 +594,7 @@ def long_series(arrays):
                 label = {"label": "draw"} if not i else {}
                 axis.plot(time, draw, color=ORANGE, linewidth=0.6, **label)
         axis.plot(
-            time, middle, color=DARK_ORANGE, linewidth=1.2, label="middle" if several else "drawn"
+            time, middle, color=DARK_ORANGE, linewidth=1.2, label="median" if several else "drawn"
         )
         if np.isfinite(known).any():
             axis.plot(time, known, color="black", linewidth=1, label="in the file")
@@ -665,8 +666,8 @@ def reconstructions(arrays):
                 time_axis(axis, arrays, most=4)
         row[0].set_ylabel(style.distinct(arrays["measured"], 18)[j], fontsize=8)
         style.plain_ticks(row[0].yaxis, most=4)
-    for axis in axes[0]:
-        axis.set_title("test window", fontsize=9)
+    for axis, i in zip(axes[0], chosen, strict=True):
+        axis.set_title(f"test window {i + 1}", fontsize=9)
     legend_below(figure, *axes.flat)
     seen = ~np.isnan(cells["x"])
     inside = (cells["low"] <= cells["x"]) & (cells["x"] <= cells["high"])

@@ -529,26 +529,24 @@ class Series(Tables):
 
     def describe_reading(self, codec):
         """Sentences on the step, the stamps, the groups, the windows and the gaps."""
-        by = words.listed(codec.clock.names)
         first, last = (
             " ".join(part[0] for part in codec.clock.write([end]).values()) for end in codec.ends
         )
-        length, n_columns = codec.shape
-        said = [f"A row every {codec.step}, from {first} to {last}, as {by} tells."]
+        by = words.listed(codec.clock.names)
+        said = [f"A row every {codec.step}, from {first} to {last}, by the time in {by}."]
+        inside = ""
         if codec.groups:
-            said.append(
-                f"Rows with one value of {words.listed(codec.groups)} are a group, a series of its "
-                "own."
-            )
-        span = step_in_words(codec.step, length)
+            by, inside = words.listed(codec.groups), " lies in one group, and"
+            said.append(f"Rows with the same {by} are a group, which is a series of its own.")
+        length, n_columns = codec.shape
         said.append(
-            f"The model learned windows of {length} steps ({span}) of "
-            f"{words.counted(n_columns, 'column')}. A window lies in one group, and crosses no gap "
-            "that is longer than itself; a gap is a run of missing rows."
+            f"The model learned windows of {length} steps ({step_in_words(codec.step, length)}) of "
+            f"{words.counted(n_columns, 'column')}. A window{inside} crosses no gap that is longer "
+            "than itself; a gap is a run of missing rows."
         )
         if codec.calendar:
-            known = [calendar.NAMES[span["period"]] for span in codec.calendar]
-            said.append(f"The model is told the {words.listed(known)} of each window.")
+            known = [f"the {calendar.NAMES[span['period']]}" for span in codec.calendar]
+            said.append(f"The model is told {words.listed(known)} of each window.")
         return said
 
     # Figures
