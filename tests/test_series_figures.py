@@ -12,6 +12,7 @@ from parts.forms.series import events, figures, shown
 from parts.forms.series.form import SERIES, Stretch
 from parts.plots import sections
 from parts.tasks.sample_windows import autocorrelations, lagged_correlations, rank_correlations
+from parts.tasks.score_windows import WindowScorer
 
 N_STEPS, STEP = 480, np.timedelta64(1, "h")
 LOOK = {"threshold": np.array(3.0)}
@@ -232,6 +233,16 @@ def test_gaps_are_drawn_whatever_was_asked_for(tmp_path, interval, n_draws):
     assert ("draw" in labels) == (n_draws > 0)
 
 
+def test_a_very_long_gap_is_shown_from_its_beginning(tmp_path):
+    path = file_of(tmp_path, n_columns=2, n=3000, holes=[(0, slice(500, 2500))])
+    source, codec = read(path)
+    arrays = filled_of(source, codec)
+    assert len(arrays["gap_time"]) <= shown.MOST_NEAR
+    is_filled = np.isfinite(arrays["gap_filled"])
+    assert 0 < is_filled.argmax() < len(is_filled) / 2
+    assert is_filled[is_filled.argmax() :].all()
+
+
 def test_a_file_without_holes_has_no_figure_of_fills(tmp_path):
     source, codec = read(file_of(tmp_path))
     assert figures.filled_gaps(filled_of(source, codec)) is None
@@ -392,3 +403,18 @@ def test_figures_and_page_of_all_commands(tmp_path, call, monkeypatch):
     page = (tmp_path / "runs/a/report.html").read_text()
     assert "A row every 1 hour" in page
     assert "windows of" in page
+
+
+# What is expected of cells
+
+
+def test_each_cell_is_expected_from_the_cells_around_it(tmp_path):
+    source, _ = read(file_of(tmp_path, groups=("a", "b")), grouped=True)
+    layout = source.known[1]
+    scorer = SimpleNamespace(length=layout.length)
+    block = layout.length // 4
+    starts, places = WindowScorer.hidden_stretches(scorer, layout, block)
+    n_hidden = np.zeros(len(layout.x))
+    for start, place in zip(starts, places, strict=True):
+        n_hidden[start + place : start + min(place + block, layout.length)] += 1
+    assert n_hidden.min() == 1

@@ -43,7 +43,7 @@ CALENDAR_READING = (
 )
 FILLS_READING = (
     "Blue is known, orange was filled in. The left panel of each column is its longest gap, the "
-    "others are of a typical length."
+    "others are of a typical length; of a very long gap the first part is shown."
 )
 WINDOWS_READING = (
     "Windows on the left are of the training rows, those on the right were drawn by the model. "

@@ -306,7 +306,7 @@ def of_fills(source, codec, holes, todo, filled):
         gaps = gaps_of(layout, j, np.isfinite(values[:, j]))
         n_gaps.append(len(gaps))
         for first, end, kind in chosen_gaps(gaps):
-            at = around(layout, first, end, (first + end) // 2)
+            at = around(layout, first, end, first + MOST_NEAR // 2 - layout.length)
             cells = at, j
             n = at.stop - at.start
             parts["time"].append(time[at])
