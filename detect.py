@@ -36,7 +36,6 @@ from parts.tasks.score import (
 COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
 N_EXPLAINED = 50  # rows with the highest scores that get an `anomaly_why`, beside flagged ones
 N_EXPLAINED_AT_A_TIME = 1000
-CONTAMINATION = {False: 0.01, True: 0.1}  # default, by whether the run's rows are in question
 MOST_UNSURE = 0.1  # share of rows with few effective samples beyond which a note says so
 FAR_SHARE, FAR_DEVIATIONS = 2.0, 4.0  # times the asked share, and standard deviations beyond it
 N_PRINTED, N_TOLD = 10, 20  # rows that are printed, and that a run keeps for its report
@@ -124,10 +123,16 @@ def shown(nats):
     return f"{nats:.2f}" if abs(nats) < 1e6 else f"{nats:.3g}"
 
 
-def report(form, scores, held, threshold, share, flagged, rank, why, what="held-out"):
+def report(form, scorer, scores, held, threshold, share, flagged, rank, why, what="held-out"):
     """Print the threshold and the rows with the highest scores."""
     n_flagged, n_held = flagged.sum(), len(held)
-    if math.isinf(threshold):
+    if scorer.by_tail and not math.isinf(threshold):
+        print(
+            f"Threshold: {shown(threshold)}, which {100 * share:.3g} % of ordinary {form.rows} "
+            f"exceed by the tail of ordinary scores (--contamination {share:g}); {n_flagged} of "
+            f"{len(scores)} {form.rows} lie beyond it"
+        )
+    elif math.isinf(threshold):
         needed = rows_needed(share)
         certain = f"; {n_flagged} flagged for a cell that cannot be" if n_flagged else ""
         print(
@@ -155,7 +160,9 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
         number = row + form.first_row
-        print(f"  {form.row} {number:<7} {shown(scores[row]):>9} nats  {why[row]}".rstrip())
+        print(
+            f"  {form.row} {number:<7} {shown(scores[row]):>9} {scorer.unit}  {why[row]}".rstrip()
+        )
 
 
 def facts(form, args, scores, threshold, share, flagged, rank, why, what):
@@ -232,7 +239,7 @@ def detect(args, locks):
     scores = scored.score
     is_own = run.config().fingerprint == source.fingerprint
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
-    share = args.contamination or CONTAMINATION[fitted.in_question]
+    share = args.contamination or scorer.shares[fitted.in_question]
     threshold = scorer.threshold(held_scores, share, what)
     certain = np.zeros(len(scores), bool)
     for strange in encoded.strange:
@@ -246,7 +253,7 @@ def detect(args, locks):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    report(form, scores, held_scores, threshold, share, flagged, rank, why, what)
+    report(form, scorer, scores, held_scores, threshold, share, flagged, rank, why, what)
     for note in notes_on_scores(form, scored, scores > threshold, share, what):
         print(f"Note: {note}")
     told = facts(form, args, scores, threshold, share, flagged, rank, why, what)

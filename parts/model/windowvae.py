@@ -30,11 +30,10 @@ class WindowVAE(VAE):
         params, n = super().decode(z, y), self.likelihood.n_columns
         usual = self.likelihood.usual(y).expand(*params.shape[:-1], n)
         parts = [params[..., :n] + usual, params[..., n:]]
-        if self.members > 1:  # the likelihood's noise is of members
-            member = torch.arange(self.members, device=params.device).to(params)
-            parts.append(
-                member.reshape(-1, *[1] * (params.dim() - 1)).expand(*params.shape[:-1], 1)
-            )
+        if self.likelihood.of_members:
+            shape = (self.members, *[1] * (params.dim() - 1))
+            member = torch.arange(self.members, device=params.device).reshape(shape)
+            parts.append(member.to(params).expand(*params.shape[:-1], 1))
         return torch.cat(parts, -1)
 
     @torch.no_grad()

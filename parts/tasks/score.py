@@ -53,6 +53,10 @@ class Scorer:
     trimmed fit the prior is p(z), because the sample holds rows that were left out.
     """
 
+    unit = "nats"
+    shares = {False: 0.01, True: 0.1}  # to be flagged, by whether the run's rows are in question
+    by_tail = False  # whether the threshold is extrapolated
+
     def __init__(self, fitted, n_samples=100, seed=0):
         self.model, self.device = fitted.model, fitted.device
         self.columns, self.rules = fitted.codec.modelled, fitted.codec.rules

@@ -28,6 +28,10 @@ FARTHEST = 1e12  # score of a window that float32 cannot tell
 class WindowScorer:
     """Scores a series by a fitted model of its windows."""
 
+    unit = "deviations"
+    shares = {False: 0.01, True: 0.01}
+    by_tail = True
+
     def __init__(self, fitted, n_samples=100, seed=0):
         self.model, self.device = fitted.model, fitted.device
         self.columns, self.length = fitted.codec.measured, fitted.codec.shape[0]

@@ -7,6 +7,7 @@ import torch
 
 from parts.forms.base import random_rows
 from parts.model.likelihoods.correlated import MOST_DENSE, has_near_copies, is_spiked
+from parts.model.likelihoods.factors import RANKS
 
 PRESETS = {
     # The first recipe of this project, corrected: one step per epoch, and sigma is fixed at 1.
@@ -52,7 +53,7 @@ PRESETS = {
         "likelihood": "factors",
         "hidden_dims": [128, 128],
         "latent_dim": 8,
-        "members": 3,
+        "members": None,
         "batch_size": 128,
         "epochs": None,
         "lr": 2e-3,
@@ -158,7 +159,9 @@ def fit_to_data(config, data):
         # Where one value fills much of a column, a decoder's variance falls to its floor.
         spiked = variance == "decoder" and noise == "independent" and has_spike(data)
         settings["variance"] = "column" if spiked else variance
-    if asked["members"] is None:
+    if asked["members"] is None and asked["likelihood"] == "factors":
+        settings["members"] = len(RANKS[asked["trim"] > 0])
+    elif asked["members"] is None:
         is_small = n < LARGE_TABLE and len(data.codec.modelled) <= WIDE_TABLE
         settings["members"] = N_MEMBERS if is_small else 1
     if asked["hide_rate"] is None:

@@ -15,7 +15,9 @@ from parts.model.batches import observed
 from parts.model.likelihoods.windows import Conditioned, OfWindows
 from parts.model.normal import LOG_2PI, log_normal
 
-RANKS = (0, 8, 32)
+# The ranks of the members, by whether odd windows may be learned. Where none are, the data tell how
+# much the noise explains, and one rank with a free scale is better than the oddest of several.
+RANKS = {False: (8,), True: (0, 8, 32)}
 FLOOR = {False: 0.01, True: 0.03}  # of the noise's variances, by whether odd windows may be learned
 LEAST_LOG_SCALE = {False: -3.0, True: -0.5}
 MAX_LOG_SCALE = 3.0
@@ -32,11 +34,11 @@ class FactorWindows(OfWindows):
 
     preset = "series"
     options = ("robust",)
-    ranks = RANKS
+    of_members = True
 
     def __init__(self, n_columns, shape, y_dim=0, robust=False):
         super().__init__(n_columns, n_columns + 1, shape, y_dim)
-        self.ranks = [min(rank, n_columns - 1) for rank in RANKS]
+        self.ranks = [min(rank, n_columns - 1) for rank in RANKS[robust]]
         self.floor, self.least = FLOOR[robust], LEAST_LOG_SCALE[robust]
         self.trim, self.ridge = TRIM if robust else 0.0, FLOOR[robust]
         n, most = len(self.ranks), max(1, *self.ranks)
@@ -78,7 +80,7 @@ class FactorWindows(OfWindows):
     # Densities
 
     def log_prob(self, params, x, mask=None):
-        flat = params.reshape(len(params), -1, *params.shape[-2:])  # [M, K, B, P]
+        flat = params.reshape(len(self.ranks), -1, *params.shape[-2:])  # [M, K, B, P]
         mu, s = self.parts(flat)
         r = observed(x - mu, mask)
         factors, own = self.noise()

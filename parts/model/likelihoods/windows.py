@@ -101,6 +101,7 @@ class OfWindows(Likelihood):
     scaling = "kinds"
     needs_marginals = False
     n_start = 20_000
+    of_members = False  # whether each member has its noise, and params end with its number
     ridge = RIDGE
     trim = 0.0  # share of windows that are left out of the Gaussian at the start
 
