@@ -96,7 +96,6 @@ def about(run, facts):
         "rows": form.rows,
         "cells": form.cells,
         "learned": form.learned or (form.row, form.rows),
-        "unit": form.score_unit,
         "shape": form.describe_shape(codec.shape),
         "reading": form.describe_reading(codec),
         "n_modelled": len(codec.measured),

@@ -222,7 +222,6 @@ class Form:
     name = ""
     row, rows = "row", "rows"  # words for one and for several
     learned = None  # words for one and for several rows of the model, where these are others
-    score_unit = "nats"  # of the scores of rows
     first_row = 0  # the number of the first row in reports
     cells, files = "cells", "files"  # words for the parts of a row and for files
     codec = Codec

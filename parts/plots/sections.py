@@ -269,7 +269,7 @@ def threshold_in_words(told):
     if told["threshold"] is None:
         return ": there are too few rows for a threshold"
     said = f", by a score above {short(told['threshold'])}"
-    if "events" in told:
+    if told.get("by_tail"):
         return f"{said}, which {percent(told['share'])} of ordinary ones would exceed"
     if told["what"] == "scored":
         return f"{said}: the oddest {percent(told['share'])} were asked for"

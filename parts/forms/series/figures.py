@@ -167,6 +167,7 @@ def series_overview(arrays):
             )
             title(axis, of_group(groups[g], str(arrays["panel_column"][p])))
             style.plain_ticks(axis.yaxis, most=4)
+        axis.margins(x=0.01)
         axis.tick_params(labelsize=SMALL)
     time_axis(axes.flat[-1], arrays, most=9)
     legend_below(figure, *axes.flat)
@@ -264,10 +265,10 @@ def largest_events(arrays):
             axis.fill_between(broken, low, high, label="expected (±2σ)", **BAND)
             axis.plot(broken, x, color=BLUE, linewidth=1, label="in the file")
             alone(axis, broken, x)
-            name = str(names[i, k])
+            name = of_group(str(arrays["event_group"][i]), str(names[i, k]))
             if not k:
                 name = f"{i + 1}: {name}, score {short(arrays['event_score'][i])}"
-            title(axis, of_group(str(arrays["event_group"][i]), name), 70 // across + 20)
+            title(axis, name, 70 // across + 20)
             axis.tick_params(labelsize=SMALL)
             axis.margins(x=0.01)
             style.plain_ticks(axis.yaxis, most=4)
@@ -311,10 +312,10 @@ def score_calendar(arrays):
     edges = list(np.linspace(low, top, len(shades) + 1))
     edges[0] = min(edges[0], known.min()) - 1e-6
     if np.isfinite(threshold) and known.max() > threshold:
-        shades += ["#FDC77A", VERMILION, "#8A1C00"]
         size = max(threshold - low, 1e-6)
-        edges += [threshold + size, threshold + 4 * size]
-        edges.append(max(known.max(), edges[-1]) + size)
+        more = [edge for edge in (threshold + size, threshold + 4 * size) if edge < known.max()]
+        shades += ["#FDC77A", VERMILION, "#8A1C00"][: len(more) + 1]
+        edges += [*more, known.max() + 1e-6]
     else:
         edges[-1] = max(edges[-1], known.max()) + 1e-6
     n_groups, _, n_days = table.shape

@@ -277,7 +277,6 @@ class Series(Tables):
     marginals = False
     scores = fills = "windows"
     learned = "window", "windows"
-    score_unit = "deviations"
     check = "series"
     compares = "series"
 
