@@ -142,6 +142,20 @@ def test_few_columns_of_ten_groups_are_shown_where_most_happens(tmp_path):
     message(figures.largest_events(arrays))
 
 
+def test_columns_are_shown_by_their_share_of_each_event():
+    layout = SimpleNamespace(grid=SimpleNamespace(group=np.zeros(480, int)))
+    deviations = np.zeros((480, 8))
+    found = []
+    for k, column in enumerate([7, 6, 6, 5, 4, 3, 2, 6]):
+        deviations[10 * k, column] = 9.0
+        score = 1e6 if column == 7 else 5.0
+        found.append(events.Event(10 * k, 10 * k + 1, 10 * k, 1, score, "", ""))
+    pairs = shown.panels(layout, found, deviations)
+    assert len(pairs) == 6
+    assert {(0, 7), (0, 6), (0, 2)} <= set(pairs)
+    assert (0, 0) not in pairs
+
+
 def test_gaps_and_times_that_are_no_dates(tmp_path):
     stamps = np.delete(np.arange(520), slice(200, 240)) * 10.0
     path = file_of(tmp_path, holes=[(0, slice(50, 60))], stamps=stamps)

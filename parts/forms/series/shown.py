@@ -17,7 +17,7 @@ N_SIGMAS = 2.0  # deviations of a band
 N_EVENTS, N_EVENT_COLUMNS, MOST_NEAR = 5, 2, 1000  # enlarged events, their columns, and steps
 MOST_SPANS = 2000  # events whose places are marked
 N_TOLD = 20  # events of which a run keeps words
-MOST_DAYS = 150  # columns of the calendar of scores
+MOST_DAYS = 400  # columns of the calendar of scores
 WEEKLY_FROM, FEWEST_DAYS, FEWEST_WEEKS = 2 * DAY, 3, 4
 HOURS = 1, 2, 3, 4, 6, 8, 12, 24  # of a row of that calendar
 N_TYPICAL = 2  # gaps beside the longest one of a column
@@ -102,12 +102,18 @@ class Cells:
 
 
 def panels(layout, found, deviations):
-    """The pairs of a group's and a column's number to be shown, by their shares of the events."""
+    """The pairs of a group's and a column's number to be shown, by their shares of the events.
+
+    Each event counts once, and the largest one comes first.
+    """
     group, n_columns = layout.grid.group, deviations.shape[1]
     total = np.zeros((group.max() + 1, n_columns))
+    largest = max((event.score for event in found), default=0.0)
     for event in found:
         at = slice(event.first, event.end)
-        total[group[event.first]] += events.shares_of(deviations[at]) * max(event.score, 0.0)
+        is_largest = event.score == largest
+        share = events.shares_of(deviations[at])
+        total[group[event.first]] += share * (len(found) if is_largest else 1)
     if not total.any():
         np.add.at(total, group, np.minimum(deviations, 1e6) ** 2)
         total[group[0]] += 1.0
