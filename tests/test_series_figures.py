@@ -304,6 +304,16 @@ def test_one_column_has_no_correlations_of_columns(tmp_path):
     assert figures.generated_cross_correlations(arrays) is None
 
 
+def test_cells_that_are_missing_do_not_count_in_autocorrelations():
+    x = np.random.default_rng(0).normal(size=(400, 20, 2)).cumsum(1)
+    whole = autocorrelations(x)
+    x[:, 5] = np.nan
+    x[:, :, 1] = np.nan
+    found = autocorrelations(x)
+    np.testing.assert_allclose(found[:8, 0], whole[:8, 0], atol=0.1)
+    assert np.isnan(found[:, 1]).all()
+
+
 def test_correlations_at_lags_tell_which_column_follows():
     rng = np.random.default_rng(0)
     first = rng.normal(size=(200, 30))

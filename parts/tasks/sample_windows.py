@@ -60,13 +60,20 @@ def chain(fitted, y, n_draws, past=None, seed=0):
 
 
 def autocorrelations(windows):
-    """Of windows [n, L, D] about the mean of all: lag by lag [lags, D]."""
-    r = windows - windows.mean((0, 1))
-    variance = np.maximum(r.var((0, 1)), 1e-12)
-    n_lags = min(MOST_LAGS, windows.shape[1] - 1)
-    found = [
-        (r[:, lag:] * r[:, : windows.shape[1] - lag]).mean((0, 1)) for lag in range(n_lags + 1)
-    ]
+    """Of windows [n, L, D] about the mean of all: lag by lag [lags, D].
+
+    Cells that are NaN do not count; a lag without a pair of cells is NaN.
+    """
+    seen = np.isfinite(windows)
+    n_seen = np.maximum(seen.sum((0, 1)), 1)
+    x = np.where(seen, windows, 0.0)
+    r = np.where(seen, x - x.sum((0, 1)) / n_seen, 0.0)
+    variance = np.maximum((r**2).sum((0, 1)) / n_seen, 1e-12)
+    length, found = windows.shape[1], []
+    for lag in range(min(MOST_LAGS, length - 1) + 1):
+        pairs = (seen[:, lag:] & seen[:, : length - lag]).sum((0, 1))
+        products = (r[:, lag:] * r[:, : length - lag]).sum((0, 1))
+        found.append(np.where(pairs > 0, products / np.maximum(pairs, 1), np.nan))
     return np.stack(found) / variance
 
 
@@ -106,16 +113,26 @@ def compare_series(fitted, drawn, x_of, row="window"):
         return np.asarray(x, np.float64).reshape(-1, length, n_each)
 
     real, ours = of(fitted.train.x), of(drawn.x)
-    held = of(fitted.held.x) if len(fitted.held.x) else None
+    held = None  # held-out windows have their holes, those of training were filled
+    if len(fitted.held.x):
+        held = np.where(of(fitted.held.mask) > 0, of(fitted.held.x), np.nan)
 
     def distances(windows):
-        lags = np.abs(autocorrelations(windows) - autocorrelations(real)).max(0)
-        flat = windows.reshape(-1, n_each), real.reshape(-1, n_each)
-        ks = [kolmogorov_smirnov(flat[0][:, j], flat[1][:, j]) for j in range(n_each)]
+        apart = np.abs(autocorrelations(windows) - autocorrelations(real))
+        lags = [float(column[np.isfinite(column)].max(initial=0.0)) for column in apart.T]
+        flat, seen = windows.reshape(-1, n_each), np.isfinite(windows).reshape(-1, n_each)
+        others = real.reshape(-1, n_each)
+        ks = [
+            kolmogorov_smirnov(flat[seen[:, j], j], others[:, j]) if seen[:, j].any() else 0.0
+            for j in range(n_each)
+        ]
         pairs = 0.0
-        if n_each > 1:
-            pairs = float(np.nanmax(np.abs(np.corrcoef(flat[0].T) - np.corrcoef(flat[1].T))))
-        return {"values": ks, "autocorrelation": lags.tolist(), "pairs": pairs}
+        whole = flat[seen.all(1)]
+        if n_each > 1 and len(whole) > 2:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                apart = np.abs(np.corrcoef(whole.T) - np.corrcoef(others.T))
+            pairs = float(apart[np.isfinite(apart)].max(initial=0.0))
+        return {"values": ks, "autocorrelation": lags, "pairs": pairs}
 
     result = {"n_generated": len(ours), "n_real": len(real), "columns": [c.name for c in columns]}
     result["generated"] = distances(ours)
@@ -134,9 +151,9 @@ def compare_series(fitted, drawn, x_of, row="window"):
             f"  worst correlation of two columns: {result['generated']['pairs']:.3f}{beside}"
         )
     arrays = column_arrays(columns) | shown.of_windows(codec, real, ours)
-    for name, windows in (("real", real), ("generated", ours), ("held", held)):
-        if windows is None or len(windows) < 2:
-            continue
+    if held is not None:
+        arrays["autocorrelation_held"] = autocorrelations(held)
+    for name, windows in (("real", real), ("generated", ours)):
         arrays[f"autocorrelation_{name}"] = autocorrelations(windows)
         if n_each > 1:
             arrays[f"correlation_{name}"] = rank_correlations(windows)
