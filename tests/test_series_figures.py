@@ -11,7 +11,13 @@ from parts.forms.config import DataConfig
 from parts.forms.series import events, figures, shown
 from parts.forms.series.form import SERIES, Stretch
 from parts.plots import sections
-from parts.tasks.sample_windows import autocorrelations, lagged_correlations, rank_correlations
+from parts.tasks.sample_windows import (
+    autocorrelations,
+    correlations,
+    lagged_correlations,
+    largest,
+    rank_correlations,
+)
 from parts.tasks.score_windows import WindowScorer
 
 N_STEPS, STEP = 480, np.timedelta64(1, "h")
@@ -312,6 +318,16 @@ def test_cells_that_are_missing_do_not_count_in_autocorrelations():
     found = autocorrelations(x)
     np.testing.assert_allclose(found[:8, 0], whole[:8, 0], atol=0.1)
     assert np.isnan(found[:, 1]).all()
+
+
+def test_correlations_are_of_rows_that_have_both_cells():
+    x = np.random.default_rng(0).normal(size=(300, 4)).cumsum(1)
+    np.testing.assert_allclose(correlations(x), np.corrcoef(x.T), atol=1e-9)
+    x[:100, 0] = x[200:, 1] = x[:, 3] = np.nan
+    found = correlations(x)
+    assert found[0, 1] == pytest.approx(np.corrcoef(x[100:200, :2].T)[0, 1])
+    assert np.isnan(found[3]).all()
+    assert largest(found[3]) is None
 
 
 def test_correlations_at_lags_tell_which_column_follows():

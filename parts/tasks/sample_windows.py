@@ -77,6 +77,31 @@ def autocorrelations(windows):
     return np.stack(found) / variance
 
 
+def largest(distances):
+    """The largest of some distances that are known, None without any."""
+    known = distances[np.isfinite(distances)]
+    return float(known.max()) if len(known) else None
+
+
+def in_brackets(distance):
+    return " (none)" if distance is None else f" ({distance:.3f})"
+
+
+def correlations(rows):
+    """Correlations of the columns of rows [n, D] over those that have both cells, [D, D]; NaN
+    where these are few or constant.
+    """
+    seen = np.isfinite(rows).astype(np.float64)
+    x = np.where(seen > 0, rows, 0.0)
+    n = seen.T @ seen
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = x.T @ seen / n  # of the row's column, where the other one has a cell
+        products = x.T @ x / n - mean * mean.T
+        variance = (x**2).T @ seen / n - mean**2
+        found = products / np.sqrt(variance * variance.T)
+    return np.where((n > 2) & (variance > 1e-9) & (variance.T > 1e-9), found, np.nan)
+
+
 def rank_correlations(windows):
     """Rank correlations of the columns of windows [n, L, D], [D, D]; NaN for a constant."""
     from scipy.stats import rankdata
@@ -119,19 +144,14 @@ def compare_series(fitted, drawn, x_of, row="window"):
 
     def distances(windows):
         apart = np.abs(autocorrelations(windows) - autocorrelations(real))
-        lags = [float(column[np.isfinite(column)].max(initial=0.0)) for column in apart.T]
+        lags = [largest(column) for column in apart.T]
         flat, seen = windows.reshape(-1, n_each), np.isfinite(windows).reshape(-1, n_each)
         others = real.reshape(-1, n_each)
         ks = [
-            kolmogorov_smirnov(flat[seen[:, j], j], others[:, j]) if seen[:, j].any() else 0.0
+            kolmogorov_smirnov(flat[seen[:, j], j], others[:, j]) if seen[:, j].any() else None
             for j in range(n_each)
         ]
-        pairs = 0.0
-        whole = flat[seen.all(1)]
-        if n_each > 1 and len(whole) > 2:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                apart = np.abs(np.corrcoef(whole.T) - np.corrcoef(others.T))
-            pairs = float(apart[np.isfinite(apart)].max(initial=0.0))
+        pairs = largest(np.abs(correlations(flat) - correlations(others)))
         return {"values": ks, "autocorrelation": lags, "pairs": pairs}
 
     result = {"n_generated": len(ours), "n_real": len(real), "columns": [c.name for c in columns]}
@@ -142,13 +162,13 @@ def compare_series(fitted, drawn, x_of, row="window"):
     for j, column in enumerate(columns[:20]):
         parts = []
         for name, words in (("values", "values"), ("autocorrelation", "autocorrelation")):
-            beside = f" ({result['held'][name][j]:.3f})" if held is not None else ""
+            beside = in_brackets(result["held"][name][j]) if held is not None else ""
             parts.append(f"{words} {result['generated'][name][j]:.3f}{beside}")
         lines.append(f"  {column.name}: {', '.join(parts)}")
     if n_each > 1:
-        beside = f" ({result['held']['pairs']:.3f})" if held is not None else ""
+        beside = in_brackets(result["held"]["pairs"]) if held is not None else ""
         lines.append(
-            f"  worst correlation of two columns: {result['generated']['pairs']:.3f}{beside}"
+            f"  worst correlation of two columns: {result['generated']['pairs'] or 0.0:.3f}{beside}"
         )
     arrays = column_arrays(columns) | shown.of_windows(codec, real, ours)
     if held is not None:
