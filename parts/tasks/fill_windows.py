@@ -13,7 +13,7 @@ from parts.model.batches import Batch
 from parts.randomness import fixed_randomness
 from parts.tasks.fill import Filled, certainty_of
 
-N_FILL = 16  # most samples of z of a window whose holes are filled
+N_FILL = 8  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time
 
 

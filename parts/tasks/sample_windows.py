@@ -14,7 +14,7 @@ from parts.randomness import fixed_randomness
 from parts.tasks.sample import Compared
 
 N_FUTURES = 200  # draws of what follows the end of a series
-N_Z = 16  # samples of z from which each next part is drawn
+N_Z = 8  # samples of z from which each next part is drawn
 MOST_LAGS = 64  # of the autocorrelations that are compared
 MOST_LAGGED = 30  # columns whose correlations at all lags are compared
 FEW, WORSE = 0.1, 2.0  # distance, and times that of held-out windows, beyond which a line says so
@@ -46,9 +46,12 @@ def chain(fitted, y, n_draws, past=None, seed=0):
             given = torch.from_numpy(y[begin : begin + 1]).to(device).expand(n_draws, -1)
             given = given if has_y else None
             if known.any():
-                seen = torch.from_numpy(known.reshape(1, -1)).to(device).expand(n_draws, -1)
-                drawn = model.impute(rows, seen.contiguous(), given, n_samples=N_Z, draws=1)
-                drawn = drawn.draws[0]
+                n = 1 if at == n_past else n_draws  # rows with one past are one row
+                seen = torch.from_numpy(known.reshape(1, -1)).to(device).expand(n, -1).contiguous()
+                given = None if given is None else given[:n]
+                options = {"n_samples": N_Z, "draws": n_draws // n}
+                drawn = model.impute(rows[:n], seen, given, **options).draws
+                drawn = drawn.reshape(n_draws, -1)
             else:
                 drawn = model.sample(n_draws, given)
             drawn = finite("generated cells", drawn.cpu().double().numpy())

@@ -21,7 +21,7 @@ from parts.options import from_plain
 from parts.plots import words
 
 # Shortest and longest window of two periods, the length without a period, and most cells.
-FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 768)
+FILLED, SCORED = (16, 128, 32, 600), (64, 192, 192, 768)
 SERIES_PRESETS = {"impute": "series-impute"}
 MOST_CELLS = 2**26  # of the windows that training sees
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
