@@ -161,15 +161,23 @@ def main(argv=None):
     add_options(parser, DataConfig)
     add_kind_flags(parser)
     parser.add_argument("--example", metavar="FILE", help="write a small table with holes, and end")
+    parser.add_argument(
+        "--kind-of",
+        choices=("table", "series"),
+        default="table",
+        help="what --example writes: a survey, or sensors of two machines (default: table)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     args = vars(parser.parse_args(argv))
-    example, overwrite = args.pop("example"), args.pop("overwrite")
+    example, overwrite, kind_of = (args.pop(name) for name in ("example", "overwrite", "kind_of"))
     wanted = kinds.requested_kinds(args.pop("kinds_file"), args.pop("kind"))
     config = resolve(DataConfig(**args, kinds=wanted))
     if example is not None:
-        return write_example(example, overwrite, config.data_seed)
+        return write_example(example, kind_of, overwrite, config.data_seed)
     likelihood = forms.form_of(config.data, config).default_likelihood(config.data)
-    scaling = {"mixed": "kinds", "bernoulli": "none"}.get(likelihood, "standard")
+    scaling = {"mixed": "kinds", "windows": "kinds", "bernoulli": "none"}.get(
+        likelihood, "standard"
+    )
     if wanted and scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {likelihood}")
     if config.relations and scaling != "kinds":
@@ -181,12 +189,16 @@ def main(argv=None):
     return 0
 
 
-def write_example(path, overwrite, data_seed):
+def write_example(path, kind_of, overwrite, data_seed):
     from parts.forms.tables import table_files
-    from parts.forms.tables.example import survey
 
     table_files.refuse_output(path, overwrite)
-    frame = survey(data_seed)
+    if kind_of == "series":
+        from parts.forms.series.example import sensors as made
+    else:
+        from parts.forms.tables.example import survey as made
+
+    frame = made(data_seed)
     table_files.write(frame, path, table_files.File(Path(path), frame))
     print(f"Wrote {path}: {len(frame)} rows, {len(frame.columns)} columns")
     return 0

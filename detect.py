@@ -64,6 +64,11 @@ def make_parser():
         help="answers to measure by, never shown to the model: rows with VALUE are odd; without "
         "one those with 1, true or yes, or with the rarer of two values",
     )
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="score each row of a series by what is before it only, as when it arrives",
+    )
     add_kind_flags(parser)
     add_device_flags(parser)
     return parser
@@ -226,6 +231,7 @@ def detect(args, locks):
     notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
+    online = form.online(args.online)
     if run is not None and args.labels is not None:
         refuse_own_labels(run, column_of_labels(source.table(), args.labels))
     labels = None if args.labels is None else labels_of(source.table(), args.labels)
@@ -233,11 +239,13 @@ def detect(args, locks):
     if labels is not None and labels.said:
         print(labels.said)
     run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
-    scorer = member(SCORERS, form.scores)(fitted, args.n_samples, args.seed)
+    scorer = member(SCORERS, form.scores)(fitted, args.n_samples, args.seed, **online)
     with progress_bar(len(encoded.x), 0) as bar:
         scored = scorer.scored(encoded, bar.update)
     scores = scored.score
-    is_own = run.config().fingerprint == source.fingerprint
+    config = run.config()
+    # With an end of training, rows that were not trained on are scored as well.
+    is_own = config.fingerprint == source.fingerprint and not config.asked.data.train_until
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or scorer.shares[fitted.in_question]
     threshold = scorer.threshold(held_scores, share, what)

@@ -104,7 +104,9 @@ def fill_file(args, locks):
             return datasets.load(config.asked.data, codec, config.fingerprint)
 
         interval = args.interval or 0.9
-        checked = CHECKS[form.check](fitted, filler, to_check, load_data, interval, args.seed)
+        checked = member(CHECKS, form.check)(
+            fitted, filler, to_check, load_data, interval, args.seed
+        )
         print(checked.report)
         run.save_result(run.path / f"{checked.name}.json", checked.result)
         arrays |= checked.arrays or {}

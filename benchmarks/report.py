@@ -639,6 +639,12 @@ TABLES = {
     "example": ("survey.json", example),
     "comparison": (" ".join(f"{name}.json" for name in MANY), comparison),
     "print_data": page_output("python data.py --data survey.csv", first=17),
+    "print_series_detect": page_output(
+        "python detect.py sensors.csv --labels event", first=0, last=29
+    ),
+    "print_series_impute": page_output(
+        "python impute.py sensors.csv --kind event=ignore --interval 0.9 --check", first=0, last=7
+    ),
     "print_detect": page_output("python detect.py survey.csv --labels odd", first=0, last=21),
     "print_impute": page_output(
         "python impute.py survey.csv --kind odd=ignore --check", first=0, last=17

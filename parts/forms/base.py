@@ -381,6 +381,12 @@ class Form:
     def refuse_scoring(self, source, names):
         """Raise UserError if the source already has a column with one of these names."""
 
+    def online(self, asked):
+        """Options of a scorer: whether rows are scored only by those before them."""
+        if asked:
+            raise UserError(f"--online goes with a series: {self.rows} have no order")
+        return {}
+
     def explain(self, scorer, source, encoded, chosen, typical):
         """Explain in words why the rows numbered `chosen` are odd, [len(chosen)]."""
         return [""] * len(chosen)

@@ -131,6 +131,12 @@ class DataConfig:
         "a series: what the model sees at once, such as 24h or 48 steps (default: the period)",
         metavar="TIME",
     )
+    train_until: str | None = option(
+        None,
+        "a series: the last time that is trained on, as the file writes times; later rows are "
+        "test rows, and scored (default: the last share of each group is for tests)",
+        metavar="TIME",
+    )
     long_windows: bool = False  # whether the windows of a series are to be scored, not filled
     other_encoding: str | None = None  # that of the run's own file: if a file is not in UTF-8
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind
@@ -140,4 +146,4 @@ class DataConfig:
 
 # Options of how the cells of a file are read: every script that reads a file takes them.
 READING = ("encoding", "no_header", "missing", "keep")
-READING += ("time", "group", "table", "step", "window")
+READING += ("time", "group", "table", "step", "window", "train_until")

@@ -255,7 +255,7 @@ def rows_to_check(fitted, encoded, is_own):
     """
     train = (fitted.train.x, fitted.train.mask.astype(np.float32), fitted.train.y)
     fresh = encoded[:3]
-    if is_own or len(train[0]) >= N_KEPT_ROWS:
+    if is_own or encoded.layout or len(train[0]) >= N_KEPT_ROWS:
         held = fitted.held
         fresh = (held.x, held.mask.astype(np.float32), held.y)
     new = np.flatnonzero(hidden_cells.find_rows(*fresh[:2], *train[:2]) < 0)
@@ -268,7 +268,11 @@ def rows_to_check(fitted, encoded, is_own):
     return RowsToCheck(fresh, train, fitted.n_train)
 
 
-CHECKS = {"cells": check_cells, "quarters": check_quarters}
+CHECKS = {
+    "cells": "parts.tasks.fill:check_cells",
+    "quarters": "parts.tasks.fill:check_quarters",
+    "windows": "parts.tasks.fill_windows:check_windows",
+}
 
 # Form.fills -> what fills its holes, imported where it is used
 FILLERS = {"rows": "parts.tasks.fill:Filler", "windows": "parts.tasks.fill_windows:WindowFiller"}

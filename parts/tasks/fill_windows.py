@@ -8,11 +8,15 @@ import torch
 
 from parts.finite import finite
 from parts.forms.base import random_rows
+from parts.forms.series import completion, counters
+from parts.forms.series.form import in_user
 from parts.measure.hidden_cells import N_DRAWS
 from parts.model.batches import Batch
 from parts.randomness import fixed_randomness
-from parts.tasks.fill import Filled, certainty_of
+from parts.tasks.fill import Checked, Filled, certainty_of
 
+N_CHECKED, HIDDEN = 200, 0.1  # most windows in which this share of the cells is hidden
+N_SUMS = 40  # draws that give the bounds of counters
 N_FILL = 8  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time
 
@@ -33,19 +37,21 @@ class WindowFiller:
         tail = 50 * (1 - interval) if interval else None
         with fixed_randomness(self.seed):
             values, bounds = self.fill_slots(layout, tail)
-            draws = [self.draw_slots(layout) for _ in range(n_draws)]
+            draws = [layout.to_user(self.draw_slots(layout)) for _ in range(n_draws)]
+            bounds = in_user(np.stack(bounds), self.columns) if interval else None
+            if interval and (places := counters.of(self.columns)):  # sums have bounds of their own
+                sums = [layout.to_user(self.draw_slots(layout))[:, places] for _ in range(N_SUMS)]
+                bounds[..., places] = np.percentile(sums, (tail, 100 - tail), axis=0)
         if progress is not None:
             progress(len(todo))
-        found = [self.of_rows(layout, part, todo) for part in (values, *draws, *bounds)]
-        values, draws, bounds = found[0], found[1 : 1 + n_draws], found[1 + n_draws :]
-        bounds = np.stack(bounds) if interval else None
-        draws = np.stack(draws) if n_draws else np.empty((0, *values.shape))
-        return Filled(values, draws, bounds, np.full(values.shape, np.nan))
 
-    def of_rows(self, layout, x, todo):
-        """Cells of slots [S, D] in model units as those of some rows in the user's units."""
-        rows = layout.grid.scatter(x)[todo]
-        return np.stack([c.to_user(rows[:, j]) for j, c in enumerate(self.columns)], 1)
+        def of_rows(slots):
+            return layout.grid.scatter(slots)[todo]
+
+        values = of_rows(layout.to_user(values))
+        bounds = np.stack([of_rows(part) for part in bounds]) if interval else None
+        draws = np.stack([of_rows(x) for x in draws]) if n_draws else np.empty((0, *values.shape))
+        return Filled(values, draws, bounds, np.full(values.shape, np.nan))
 
     def covering(self, layout, stride):
         """First slots of the windows that cover the series and have a hole that a row lies in."""
@@ -82,13 +88,16 @@ class WindowFiller:
             return np.where(layout.mask, layout.x, total / weight), bounds
 
     def draw_slots(self, layout):
-        """A joint draw of all missing cells of slots [S, D]: windows overlap by half, and each
-        knows what was drawn before it.
+        """A joint draw of all missing cells of slots [S, D], in windows that overlap by half: each
+        knows what was drawn in its first quarter, and leaves its last quarter to the next one.
         """
-        x, mask = layout.x.astype(np.float64), layout.mask.copy()
+        x, mask = layout.x.astype(np.float64), layout.seen.copy()
         covered = np.zeros(len(x), bool)
-        for start in self.covering(layout, max(1, self.length // 2)):
-            at = slice(start, start + self.length)
+        starts = self.covering(layout, max(1, self.length // 2))
+        ends = starts + self.length
+        followed = np.append(starts[1:] < ends[:-1], False)
+        for start, end in zip(starts, ends - followed * (self.length // 4), strict=True):
+            at, own = slice(start, start + self.length), slice(start, end)
             window = Batch.on(
                 self.device,
                 x[at].reshape(1, -1).astype(np.float32),
@@ -99,13 +108,14 @@ class WindowFiller:
                 eps = torch.randn_like(self.eps)
                 filled = self.model.impute(window.x, window.mask, window.y, draws=1, eps=eps)
                 drawn = filled.draws[0, 0].cpu().double().numpy().reshape(self.length, -1)
-                x[at] = np.where(mask[at], x[at], drawn)
-            mask[at] = covered[at] = True
+                x[own] = np.where(mask[own], x[own], drawn[: end - start])
+            mask[own] = covered[own] = True
+        x = np.where(layout.mask, layout.x, x)
         return np.where((covered | layout.mask.all(1))[:, None], x, np.nan)
 
     def impute(self, layout, starts, n_draws):
         """The Imputation of the windows at `starts`."""
-        x, y, mask = layout.windows(starts)
+        x, y, mask = layout.windows(starts, mask=layout.seen)
         batch = Batch.on(self.device, x, y if self.codec.y_dim else None, mask)
         return self.model.impute(batch.x, batch.mask, batch.y, draws=n_draws, eps=self.eps)
 
@@ -136,3 +146,50 @@ class WindowFiller:
         cells = np.where(layout.mask, layout.x, np.nan)
         known = np.stack([c.to_user(cells[:, j]) for j, c in enumerate(self.columns)], 1)
         return certainty_of(sure, known, np.zeros(len(self.columns), bool), len(rows))
+
+
+# Check
+
+
+def check_windows(fitted, filler, rows, load_data, interval, seed):
+    """Hide cells of held-out windows, one in ten at random, and runs of half a window; mean errors
+    of the filler in standard deviations, and those of a line between the neighbours.
+    """
+    x, mask, y = rows.fresh
+    some = random_rows(len(x), N_CHECKED)
+    x, mask, y = x[some], mask[some] > 0, None if y is None else y[some]
+    n_steps, n_each = fitted.codec.shape
+    rng, tail = np.random.default_rng(seed), 50 * (1 - interval)
+    start = rng.integers(0, n_steps - n_steps // 2, (len(x), 1, n_each))
+    steps = np.arange(n_steps)[:, None] - start
+    runs = ((steps >= 0) & (steps < n_steps // 2)).reshape(x.shape)
+    patterns = {"single cells": rng.random(x.shape) < HIDDEN, "runs of half a window": runs}
+    result, lines = {"n_windows": len(x), "interval": interval}, []
+    for name, hidden in patterns.items():
+        hidden &= mask
+        left = mask & ~hidden
+        batch = Batch.on(fitted.device, np.where(left, x, 0), y, left.astype(np.float32))
+        with fixed_randomness(seed):
+            filled = filler.model.impute(*batch_parts(batch), draws=N_DRAWS, eps=filler.eps)
+        draws = filled.draws.cpu().numpy()[:, hidden]
+        low, high = np.percentile(draws, (tail, 100 - tail), axis=0)
+        ours = np.abs(filled.mean.cpu().numpy() - x)[hidden].mean()
+        lined = completion.interpolated(
+            x.reshape(-1, n_each),
+            left.reshape(-1, n_each),
+            [(i * n_steps, (i + 1) * n_steps) for i in range(len(x))],
+        ).reshape(x.shape)
+        line = np.abs(lined - x)[hidden].mean()
+        inside = float(((x[hidden] >= low) & (x[hidden] <= high)).mean())
+        result[name] = {"error": float(ours), "line": float(line), "inside": inside}
+        lines.append(
+            f"  {name}: error {ours:.3f}, a line between the neighbours {line:.3f}; "
+            f"{100 * inside:.0f} % lie in the interval of {100 * interval:.0f} %"
+        )
+    head = f"Hidden cells of {len(x)} held-out windows, mean error in standard deviations:"
+    return Checked("windows", result, "\n".join([head, *lines]), None)
+
+
+def batch_parts(batch):
+    """x, mask and y, as `impute` takes them."""
+    return batch.x, batch.mask, batch.y

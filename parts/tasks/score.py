@@ -295,6 +295,11 @@ class Scorer:
         curves = [column.log_det(x[:, j], user=False) for j, column in enumerate(self.columns)]
         return np.where(mask > 0, surprise - np.stack(curves, 1), np.nan)
 
+    def for_others(self, encoded, train):
+        """Encoded rows and training rows as numbers for other detectors."""
+        rows = encoded[:3], (train.x, train.mask.astype(np.float32), train.y)
+        return [self.embed(*(part for part in parts if part is not None)) for parts in rows]
+
     def typical_surprise(self, rows):
         """The median surprise of each column over a sample of a Reference, [D]; at least 0."""
         some = rows.take(random_rows(len(rows.x), N_TYPICAL))
@@ -407,15 +412,11 @@ def compare(labels, scores, scorer, encoded, train):
 
     The other detectors take conditions as columns. `labels` are 0, 1 or NaN.
     """
-    known = ~np.isnan(labels)
-    ours = [part[known] for part in encoded[:3] if part is not None]
-    reference = [
-        part for part in (train.x, train.mask.astype(np.float32), train.y) if part is not None
-    ]
-    x, reference = (scorer.embed(*part) for part in (ours, reference))
+    known = ~np.isnan(labels) & np.isfinite(scores)
+    x, reference = scorer.for_others(encoded, train)
     from parts.measure import baselines
 
-    others = baselines.detectors(reference, x)
+    others = baselines.detectors(reference, x[known])
     scores = {"VAE (this run)": scores[known]} | others
     return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
 

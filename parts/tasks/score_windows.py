@@ -13,10 +13,13 @@ import numpy as np
 import torch
 
 from parts.finite import finite
+from parts.forms.base import N_KEPT_ROWS, random_rows
+from parts.forms.series.grid import FULL, TRAIN
 from parts.model.batches import CHUNK_FLOATS, Batch
 from parts.model.normal import kl_normal
 from parts.tasks.score import Scored
 
+N_ARRIVING = 64  # windows that are scored at a time as rows arrive
 N_SAMPLES = 4  # of z for each window and member
 MOST_WINDOWS = 200_000  # that are scored; beyond, not every window is
 SMALLEST = 1e-6  # spread of surprises, in nats per cell
@@ -32,8 +35,8 @@ class WindowScorer:
     shares = {False: 0.01, True: 0.01}
     by_tail = True
 
-    def __init__(self, fitted, n_samples=100, seed=0):
-        self.model, self.device = fitted.model, fitted.device
+    def __init__(self, fitted, n_samples=100, seed=0, online=False):
+        self.model, self.device, self.online = fitted.model, fitted.device, online
         self.columns, self.length = fitted.codec.measured, fitted.codec.shape[0]
         self.has_y = bool(fitted.codec.y_dim)
         generator = torch.Generator().manual_seed(seed)
@@ -60,7 +63,11 @@ class WindowScorer:
             log_px_z = model.likelihood.log_prob(model.decode(z, batch.y), batch.x, batch.mask)
             nats = (kl_normal(q.mu, q.logvar) - log_px_z.mean(-2)).reshape(model.members, -1)
             n_seen = torch.as_tensor(there.sum(1), device=nats.device).clamp(min=1)
-            found.append((nats / n_seen).cpu().double().numpy())
+            nats = nats / n_seen
+            if whole is not None:  # columns differ in their noise: on the scale of whole windows
+                at = model.likelihood.volume(torch.ones_like(batch.mask[:1])) / there.shape[1]
+                nats = nats + at - model.likelihood.volume(batch.mask) / n_seen
+            found.append(nats.cpu().double().numpy())
         found = np.concatenate([np.zeros((model.members, 0)), *found], 1)
         return np.nan_to_num(found, nan=FARTHEST, posinf=FARTHEST, neginf=FARTHEST)
 
@@ -70,6 +77,15 @@ class WindowScorer:
     def scored(self, encoded, progress=None):
         """The Scored of the rows of an Encoded series, NaN for rows that no window covers."""
         layout = encoded.layout
+        found = self.as_they_arrive(layout) if self.online else self.by_all(layout)
+        score = self.in_deviations(found).max(0)
+        if progress is not None:
+            progress(len(encoded.x))
+        score, nats = (layout.grid.scatter(part) for part in (score, found.mean(0)))
+        return Scored(score, nats, np.full(len(score), np.inf))
+
+    def by_all(self, layout):
+        """The mean surprise of the windows that cover each slot, by member [M, S]."""
         starts = layout.starts()
         stride = math.ceil(len(starts) / MOST_WINDOWS)
         starts = starts if stride < 2 else layout.starts(stride=stride)
@@ -78,19 +94,48 @@ class WindowScorer:
             found.append(self.surprise(*layout.windows(starts[i : i + at_a_time])))
         found = np.concatenate([np.zeros((self.model.members, 0)), *found], 1)
         laid = [laid_back(part, starts, self.length, len(layout.x)) for part in found]
-        nats = np.stack(laid)  # [M, S]
-        score = self.in_deviations(nats).max(0)
-        if progress is not None:
-            progress(len(encoded.x))
-        rows = (layout.grid.scatter(part) for part in (score, nats.mean(0)))
-        score, nats = rows
-        return Scored(score, nats, np.full(len(score), np.inf))
+        return np.stack(laid)
+
+    def as_they_arrive(self, layout):
+        """The surprise of the window that ends at each slot with a row, by member [M, S].
+
+        At the first slots of a segment it is the first window without what is behind the slot, and
+        nothing where less than a share of a window has been seen. The windows of a segment are
+        scored in blocks of one size, so that no bit of a score depends on what else there is.
+        """
+        length, segment = self.length, layout.grid.segment
+        slots = np.arange(len(segment))
+        first = np.searchsorted(segment, segment)  # of each slot's segment
+        last = np.searchsorted(segment, segment, "right")
+        seen = slots - first + 1
+        some = (seen >= np.ceil(FULL * length)) & (last - first >= length) & layout.grid.filled
+        found = np.full((self.model.members, len(segment)), np.nan)
+        some = np.flatnonzero(some)
+        starts = np.maximum(some - length + 1, first[some])
+        block = segment[some], (some - first[some]) // N_ARRIVING
+        ends = np.flatnonzero((np.diff(block, append=-1) != 0).any(0)) + 1
+        for i, j in zip([0, *ends[:-1]], ends, strict=True):
+            n, rows = j - i, np.resize(np.arange(i, j), N_ARRIVING)
+            at, start = some[rows], starts[rows]
+            x, y, mask = layout.windows(start)
+            steps = start[:, None] + np.arange(length)
+            mask = mask * np.repeat(steps <= at[:, None], len(self.columns), axis=1)
+            found[:, some[i:j]] = self.surprise(x, y, mask)[:, :n]
+        return found
 
     def of_reference(self, rows):
         """Scores of the windows of a Reference, [n]."""
         if not len(rows.x):
             return np.zeros(0)
         return finite("scores", self.in_deviations(self.surprise(*windows_of(rows))).max(0))
+
+    def for_others(self, encoded, train):
+        """Rows, and those of them in training, as numbers for detectors that know no time."""
+        layout = encoded.layout
+        x = np.nan_to_num(layout.grid.scatter(np.where(layout.mask, layout.x, 0.0)))
+        slot = layout.grid.slot
+        trained = np.flatnonzero((slot >= 0) & (layout.part[slot] == TRAIN))
+        return x, x[trained[random_rows(len(trained), N_KEPT_ROWS)]]
 
     def typical_surprise(self, rows):
         """Nothing: what is expected of a cell has its own spread."""
@@ -110,7 +155,7 @@ class WindowScorer:
             some = starts[i : i + N_EXPECTED_AT_A_TIME]
             at = places[i : i + N_EXPECTED_AT_A_TIME]
             end = np.minimum(at + block, length)
-            x, y, mask = layout.windows(some)
+            x, y, mask = layout.windows(some, mask=layout.seen)
             steps = np.arange(length)
             inside = (steps >= at[:, None]) & (steps < end[:, None])  # [n, L]
             left = mask * ~np.repeat(inside, n_each, axis=1)
@@ -126,10 +171,11 @@ class WindowScorer:
     def hidden_stretches(self, layout, block):
         """Windows [n] by their first slots, and the step of each from which a block is hidden, [n].
 
-        It is in the middle, and in the first and the last window of a segment at its ends too.
+        It is in the middle, and in the first and the last window of a segment at its ends too;
+        where rows are scored as they arrive it is at the end.
         """
         starts = layout.starts(stride=block)[:MOST_EXPECTED]
-        middle = (self.length - block) // 2
+        middle = (self.length - block) // (1 if self.online else 2)
         found = [(starts, np.full(len(starts), middle))]
         first, last = starts[~has_before(layout, starts)], starts + self.length
         last = starts[~has_behind(layout, last)]

@@ -48,8 +48,8 @@ def conditional(precision, covariance, x, seen):
 
 
 def draw_holes(gaussian, x, mask, y, segments, n_steps, generator):
-    """x [S, D] whose missing cells are drawn in windows that overlap by half, one after another:
-    each window knows what was drawn before it.
+    """x [S, D] whose missing cells are drawn in windows, one after another: each knows what was
+    drawn in its first quarter, and draws nothing in its last one, which has no cells behind it.
     """
     x, left = x.clone(), ~mask
     n_each, covariance = x.shape[1], gaussian.covariance
@@ -58,9 +58,9 @@ def draw_holes(gaussian, x, mask, y, segments, n_steps, generator):
     for start, stop in segments:
         first = start
         while True:
-            end = min(first + n_steps, stop)
+            end = min(max(start, first - n_steps // 4) + n_steps, stop)
             begin = max(start, end - n_steps)
-            keep = end if end == stop else first + n_steps // 2
+            keep = end if end == stop else max(first + 1, end - n_steps // 4)
             if left[first:keep].any():
                 window = slice(begin, end)
                 n = (end - begin) * n_each

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parts.forms.series import counters
 from parts.forms.tables.explanations import certainty
 
 MERGED = 0.25  # of a window: flagged slots that are no farther apart belong to one event
@@ -70,7 +71,8 @@ def why(columns, x, expected, slot, deviations):
         mean, std = expected.mean[slot, j], expected.std[slot, j]
         seen, want = column.text([x[slot, j], mean])
         spread = certainty(column, abs(column.scale) * std)
-        words.append(f"{column.name}={seen} expected {want} {spread}".rstrip())
+        name = f"step of {column.name}" if column.curve == counters.CURVE else column.name
+        words.append(f"{name}={seen} expected {want} {spread}".rstrip())
     return "; ".join(words)
 
 

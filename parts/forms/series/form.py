@@ -14,7 +14,7 @@ from parts.errors import UserError
 from parts.files import STANDARD
 from parts.forms import units
 from parts.forms.base import Codec, Encoded, Split, random_rows
-from parts.forms.series import calendar, events, grid, shown, steps, times
+from parts.forms.series import calendar, counters, events, grid, shown, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
@@ -24,6 +24,10 @@ from parts.plots import words
 FILLED, SCORED = (16, 128, 32, 600), (64, 192, 192, 768)
 SERIES_PRESETS = {"impute": "series-impute"}
 MOST_CELLS = 2**26  # of the windows that training sees
+FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
+FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
+RISING = "row numbers", "an identifier: "  # reasons for which a counter is taken for no number
+WINDOWS_PER_CELL = 10  # that are filled
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
 
 
@@ -39,6 +43,7 @@ class Layout:
     length: int
     x: np.ndarray  # [S, D] in model units, 0 where missing
     mask: np.ndarray  # [S, D] bool
+    read: np.ndarray  # what counters read in the user's units [S, counters], NaN where missing
     calendar: list
     strange: list = field(default_factory=list)
     notes: list = field(default_factory=list)
@@ -52,6 +57,11 @@ class Layout:
     def observed(self):
         return self.mask.any(1)
 
+    @cached_property
+    def seen(self):
+        """The observed cells that others can be told from, [S, D]: none that is far out."""
+        return self.mask & (np.abs(self.x) <= FARTHEST)
+
     def starts(self, part=None, stride=1, empty=False):
         """First slots of windows, of one part of the slots, or over all of them; with `empty` also
         of those with rows that hold nothing.
@@ -61,12 +71,21 @@ class Layout:
         found = grid.starts(self.grid, self.length, stride, parts, observed)
         return found if part is None else found[self.part[found] == part]
 
-    def windows(self, starts, x=None):
-        """The windows that begin at `starts` [n] as x, y and mask, float32; of other cells x."""
-        x = self.x if x is None else x
+    def to_user(self, x):
+        """Cells of slots [S, D] in model units as numbers in the user's units."""
+        columns = units.modelled(self.columns)
+        values = in_user(x, columns)
+        for i, j in enumerate(counters.of(columns)):
+            values[:, j] = counters.summed(values[:, j], self.read[:, i], self.grid.segment)
+        return values
+
+    def windows(self, starts, x=None, mask=None):
+        """The windows that begin at `starts` [n] as x, y and mask, float32; of other x and mask
+        [S, D] where they are given.
+        """
+        x, mask = self.x if x is None else x, self.mask if mask is None else mask
         found, mask = (
-            grid.windows_at(cells, starts, self.length).astype(np.float32)
-            for cells in (x, self.mask)
+            grid.windows_at(cells, starts, self.length).astype(np.float32) for cells in (x, mask)
         )
         return found, self.y[starts], mask
 
@@ -157,30 +176,66 @@ def lay_out(source, config, codec=None):
     length = codec.shape[0] if codec else window_given(config, step)
     longest = length or grid.LONGEST
     laid = grid.lay(seconds, codes, step, longest, least=length or grid.SHORTEST)
+    if config.step and len(np.unique(laid.segment)) > max(1, laid.filled.sum() / 2):
+        raise UserError(
+            f"--step {config.step}: most rows lie more than {longest} such steps apart; give a "
+            "longer one"
+        )
     notes = [*found, *laid.notes]
     fractions = config.test_fraction or 0.0, config.val_fraction or 0.0
+    until = config.train_until and seconds_of(clock, config.train_until, "--train-until")
     if codec:
         columns = codec.columns
     else:
-        part = grid.parts_of(laid, grid.SHORTEST, *fractions)
+        part = parts_of(laid, length or grid.FEWEST_SLOTS, fractions, until)
         trained = (part[laid.slot] == grid.TRAIN) & (laid.slot >= 0)
-        columns = fit_columns(source, frame.iloc[np.flatnonzero(trained)], config, clock, names)
-    x, mask, strange, own = encoding.encode(frame, columns)
+        rows = np.flatnonzero(trained)
+        times_of = seconds[rows], None if codes is None else codes[rows], step
+        columns = fit_columns(source, frame.iloc[rows], config, clock, names, times_of)
+    x, mask, strange, own = encoding.encode(frame, columns, np.float64)
     notes += own
-    cells, there = laid.gather(x, mask)
-    there = there.astype(bool)
+    cells, there, read = slots_of(laid, x, mask, columns)
     if not length:
         limits = SCORED if config.long_windows else FILLED
         length = grid.window_of(cells, there, laid.segment, *limits[:3])
-        length = max(2, min(length, max(8, limits[3] // max(1, x.shape[1]))))
+        n_each = max(1, x.shape[1])
+        length = min(length, max(8, limits[3] // n_each), room_of(laid, fractions, until))
+        if not config.long_windows:  # or the covariance of the windows would rest on too few
+            length = min(length, int(laid.filled.sum()) // (WINDOWS_PER_CELL * n_each))
+        length = max(length, grid.FEWEST_SLOTS)
         laid = grid.lay(seconds, codes, step, length, least=length)
-        cells, there = laid.gather(x, mask)
-        there = there.astype(bool)
-    part = grid.parts_of(laid, length, *fractions)
+        cells, there, read = slots_of(laid, x, mask, columns)
+    part = parts_of(laid, length, fractions, until)
     known = laid.seconds[part == grid.TRAIN]
     spans = codec.calendar if codec else calendar_of(config, known, step, clock)
-    shown = clock, names, laid, part, columns, length, cells, there, spans
+    shown = clock, names, laid, part, columns, length, cells, there, read, spans
     return Layout(*shown, strange, notes)
+
+
+def slots_of(laid, x, mask, columns):
+    """Cells of rows [N, D] as cells and mask of slots [S, D], and what counters read there."""
+    x, mask = laid.gather(x, mask)
+    x, mask, read = counters.to_steps(x, mask > 0, laid.segment, units.modelled(columns))
+    return x.astype(np.float32), mask, read
+
+
+def parts_of(laid, length, fractions, until):
+    """The part of each slot, [S]; where `until` is given the slots behind it are for tests."""
+    if until is None:
+        return grid.parts_of(laid, length, *fractions)
+    later = laid.seconds > until
+    if later.all():
+        raise UserError("--train-until: all rows of the series are later, expected some before it")
+    part = np.full(len(laid), grid.TEST)
+    part[~later] = grid.parts_of(laid.take(~later), length, 0.0, fractions[1])
+    return part
+
+
+def room_of(laid, fractions, until):
+    """The most steps of a window that the held-out parts of the longest group have room for."""
+    n = int(np.bincount(laid.group[laid.filled]).max())
+    shares = fractions[1:] if until is not None else fractions
+    return min([n, *(int(n * share) for share in shares if share > 0)])
 
 
 def clock_of(frame, config, codec):
@@ -227,9 +282,9 @@ def calendar_of(config, seconds, step, clock):
     return calendar.fit(seconds, step, clock.periods) if clock.periods else []
 
 
-def fit_columns(source, frame, config, clock, groups):
+def fit_columns(source, frame, config, clock, groups, times_of):
     """The Columns of all of the file's columns, fitted to training rows; numbers are scaled as they
-    are, by mean and standard deviation.
+    are, by mean and standard deviation. `times_of` rows are their seconds, groups and Step.
     """
     own = [*clock.names, *groups]
     left = frame.drop(columns=own)
@@ -243,7 +298,14 @@ def fit_columns(source, frame, config, clock, groups):
         elif name in groups:
             found.append(units.Column(name, kind="ignore", why="tells the group"))
         else:
-            found.append(measured(fitted[name], left[name]))
+            column = fitted[name]
+            if column.why.startswith(RISING):  # a counter may look like row numbers
+                column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
+                changes = counters.steps_of(column.read(left[name])[0], *times_of)
+                if not (counters.is_counter(*changes) and counters.tells(changes[0])):
+                    column = fitted[name]
+            asked = name in wanted
+            found.append(measured(column, left[name], None if asked else times_of))
     found += [column for column in fitted.values() if column.name not in frame.columns]
     if stored := source_types(source):
         found = [replace(c, stored=stored.get(c.name, {})) for c in found]
@@ -255,18 +317,35 @@ def fit_columns(source, frame, config, clock, groups):
     return found
 
 
-def measured(column, series):
-    """The column as one of a series: a number in standard deviations, or a state, ignored."""
+def measured(column, series, times_of=None):
+    """The column as one of a series: a number in standard deviations, or a state, ignored; with
+    the `times_of` its rows a counter is known.
+    """
     if column.kind == "ignore":
         return column
     if column.levels:
         return replace(column, kind="ignore", levels=[], why="a state, which is not modelled")
     values, _ = replace(column, below=None, above=None).read(series)
+    changes = None if times_of is None else counters.steps_of(values, *times_of)
     values = values[~np.isnan(values)]
     if len(np.unique(values)) < FEWEST_VALUES:
         return replace(column, kind="ignore", why="a state, which is not modelled")
-    scale = {"shift": float(values.mean()), "scale": float(values.std())}
-    return replace(column, kind="real", curve="linear", offset=0.0, below=None, above=None, **scale)
+    curve = "linear"
+    if changes is not None and counters.is_counter(*changes):
+        curve, values = counters.CURVE, changes[0][changes[0] >= 0]
+        column = replace(column, low=0.0, high=None)
+        if not counters.tells(values):
+            return replace(column, kind="ignore", why="it rises by equal steps")
+    near = near_others(values)
+    scale = {"shift": float(near.mean()), "scale": float(near.std())}
+    return replace(column, kind="real", curve=curve, offset=0.0, below=None, above=None, **scale)
+
+
+def near_others(values):
+    """The values [n] without those far beyond 98 % of them, such as one spike of 1e12."""
+    low, high = np.quantile(values, [0.01, 0.99])
+    reach = FAR_SPANS * (high - low)
+    return values if reach == 0 else values[(values >= low - reach) & (values <= high + reach)]
 
 
 class Series(Tables):
@@ -278,7 +357,7 @@ class Series(Tables):
     marginals = False
     scores = fills = "windows"
     learned = "window", "windows"
-    check = "series"
+    check = "windows"
     compares = "series"
 
     def recognises(self, path, config=None):
@@ -332,14 +411,14 @@ class Series(Tables):
             )
         most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
         x = layout.x
-        if not layout.mask.all():
+        if not layout.seen.all():
             from parts.forms.series import completion  # needs torch, which figures do without
 
             segments = layout.segments(grid.TRAIN)
-            options = layout.mask, layout.y, segments, starts, layout.length
+            options = layout.seen, layout.y, segments, starts, layout.length
             x = completion.complete(layout.x, *options, config.split_seed)
         some = np.sort(starts[random_rows(len(starts), most)])
-        found = [split_of(layout, some, x)]
+        found = [split_of(layout, some, x, layout.seen)]
         for which in (grid.VAL, grid.TEST):
             found.append(split_of(layout, layout.starts(which, layout.length)))
         return found, [*source.notes, *layout.notes]
@@ -359,6 +438,9 @@ class Series(Tables):
         of_events = out.with_name(f"{out.name.split('.')[0]}.events.csv")
         table_files.refuse_output(of_events, overwrite, path, text=True)
         return [out, of_events]
+
+    def online(self, asked):
+        return {"online": asked}
 
     def explain(self, scorer, source, encoded, chosen, typical):
         layout = encoded.layout
@@ -402,7 +484,11 @@ class Series(Tables):
         codes, _ = times.groups_of(frame, names)
         laid = grid.lay(clock.read(frame, codes), codes, step, len(frame) * grid.MOST_SLOTS)
         frame, n_added = with_slots(frame, laid, clock, names)
+        if not n_added:
+            source.file.notes.append("no row is missing")
+            return source
         as_written = {"header": source.file.as_written.get("header", ())}
+        as_written["stored"] = table_files.stored_as(source.file)
         source = SeriesSource(
             replace(source.file, frame=frame, as_written=as_written), config=config
         )
@@ -437,7 +523,9 @@ class Series(Tables):
     def write_samples(self, x, mask, y, codec, given, outputs, fitted):
         """Write windows one below the other, with the numbers of the window and of the step."""
         length = codec.shape[0]
-        rows = x.reshape(len(x) * length, -1)
+        columns = codec.measured
+        values = counters.cumulated(in_user(x.reshape(len(x), length, -1), columns), columns)
+        rows = values.reshape(len(x) * length, -1)
         series = [str(i + 1) for i in range(len(x)) for _ in range(length)]
         step = [str(i + 1) for _ in range(len(x)) for i in range(length)]
         frame = frame_of_cells(codec.measured, rows)
@@ -456,7 +544,7 @@ class Series(Tables):
             raise UserError("--start goes with --length")
         first = codec.ends[0]
         if start is not None:
-            first = start_of(codec.clock, start)
+            first = seconds_of(codec.clock, start, "--start")
         n_slots = steps.n_slots(length, codec.step)
         seconds = following(codec.step, first, np.arange(n_slots))
         return [Stretch(seconds, calendar.features(seconds, codec.calendar), None, [])]
@@ -476,7 +564,11 @@ class Series(Tables):
             row = int(np.flatnonzero(layout.grid.slot == past[-1])[0])
             cells = [str(source.file.frame[name].iloc[row]) for name in codec.groups]
             y = calendar.features(seconds, codec.calendar)
-            found.append(Stretch(seconds, y, known, cells, layout.grid.seconds[past]))
+            before = np.full(len(codec.measured), np.nan)
+            for i, j in enumerate(counters.of(codec.measured)):
+                read = layout.read[past, i]
+                before[j] = read[~np.isnan(read)][-1] if (~np.isnan(read)).any() else np.nan
+            found.append(Stretch(seconds, y, known, cells, layout.grid.seconds[past], before))
         return found
 
     def write_stretches(self, codec, stretches, drawn, outputs):
@@ -488,10 +580,12 @@ class Series(Tables):
             times_of = codec.clock.write(each.seconds)
             groups = dict(zip(codec.groups, each.group, strict=False))
             frame = pd.DataFrame(groups | times_of, index=range(len(each.seconds)), dtype="str")
-            parts = {"": x[0]} if len(x) == 1 else quantiles(x)
+            values = in_user(x, codec.measured)
+            values = counters.cumulated(values, codec.measured, each.before)
+            parts = {"": values[0]} if len(x) == 1 else quantiles(values)
             for j, column in enumerate(codec.measured):
                 for word, cells in parts.items():
-                    frame[column.name + word] = column.text(cells[:, j])
+                    frame[column.name + word] = column.text_of(cells[:, j])
             frames.append(frame)
         frame = pd.concat(frames, ignore_index=True)
         names = [column.name for column in codec.columns]
@@ -523,6 +617,13 @@ class Series(Tables):
             f"{n_columns} columns, every {codec.step}; windows of {n_steps} steps: {n[0]} train, "
             f"{n[1]} held out, {n[2]} test"
         )
+
+    def describe_ranges(self, data):
+        n_each = len(data.codec.measured)
+        train = data.train
+        mask = None if train.mask is None else train.mask.reshape(-1, n_each)
+        rows = Split(train.x.reshape(-1, n_each), None, mask)
+        return super().describe_ranges(replace(data, train=rows, codec=data.codec.of_rows))
 
     def describe(self, codec):
         return [*kinds.describe(codec.columns), *relations.describe(codec.relations)]
@@ -578,7 +679,8 @@ def step_in_words(step, n):
 
 class Stretch(NamedTuple):
     """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
-    or None; the cells of the group's columns; and the seconds of the slots before them.
+    or None; the cells of the group's columns; the seconds of the slots before them; and what counters
+    read before, [D].
     """
 
     seconds: np.ndarray
@@ -586,6 +688,7 @@ class Stretch(NamedTuple):
     past: tuple | None
     group: list
     past_seconds: np.ndarray | None = None
+    before: np.ndarray | None = None
 
 
 def with_slots(frame, laid, clock, groups):
@@ -621,14 +724,19 @@ def with_slots(frame, laid, clock, groups):
     return whole, len(empty)
 
 
+def in_user(x, columns):
+    """Cells [..., D] in model units as numbers in the user's units, within a column's bounds."""
+    return np.stack([column.to_user(x[..., j]) for j, column in enumerate(columns)], -1)
+
+
 def quantiles(x):
     """The median and the bounds of 90 % of draws [M, S, D], by the endings of their columns."""
     low, middle, high = np.quantile(x, [0.05, 0.5, 0.95], axis=0)
     return {"": middle, "_low": low, "_high": high}
 
 
-def start_of(clock, text):
-    """The seconds of a stamp that the user gives, in the style of the file."""
+def seconds_of(clock, text, flag):
+    """The seconds of a stamp that the user gives with a flag, in the style of the file."""
     import pandas as pd
 
     words = text.split(" ") if len(clock.names) > 1 else [text]
@@ -638,7 +746,7 @@ def start_of(clock, text):
         if np.isfinite(seconds[0]):
             return float(seconds[0])
     shown = " ".join(part[0] for part in clock.write(np.array([0.0])).values())
-    raise UserError(f"--start {text}: expected a time as the file writes it, such as {shown!r}")
+    raise UserError(f"{flag} {text}: expected a time as the file writes it, such as {shown!r}")
 
 
 def following(step, first, numbers):
@@ -648,10 +756,10 @@ def following(step, first, numbers):
 
 
 def frame_of_cells(columns, x):
-    """A DataFrame of text of cells x [n, D] in model units."""
+    """A DataFrame of text of cells x [n, D] in the user's units."""
     import pandas as pd
 
-    cells = {column.name: column.text(x[:, j]) for j, column in enumerate(columns)}
+    cells = {column.name: column.text_of(x[:, j]) for j, column in enumerate(columns)}
     return pd.DataFrame(cells, dtype="str")
 
 
@@ -660,9 +768,9 @@ def write_like(frame, path, codec):
     table_files.write(frame, path, like, codec.columns)
 
 
-def split_of(layout, starts, cells=None):
-    """The windows at `starts` as a Split."""
-    x, y, mask = layout.windows(starts, cells)
+def split_of(layout, starts, cells=None, mask=None):
+    """The windows at `starts` as a Split, of other cells and another mask where they are given."""
+    x, y, mask = layout.windows(starts, cells, mask)
     whole = Split(x, y if y.shape[1] else None, None if mask.all() else mask)
     return whole._replace(when=shown.when(layout, starts))
 

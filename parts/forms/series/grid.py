@@ -39,6 +39,13 @@ class Grid:
         found[self.slot[self.slot >= 0]] = True
         return found
 
+    def take(self, some):
+        """The slots marked in `some` [S] with their rows, as a Grid."""
+        number = np.where(some, np.cumsum(some) - 1, -1)
+        slot = np.where(self.slot >= 0, number[self.slot], -1)
+        parts = (part[some] for part in (self.seconds, self.group, self.segment))
+        return Grid(slot, *parts, self.step)
+
     def gather(self, x, mask, codes=None):
         """Cells of rows x, mask [N, D] as those of slots [S, D].
 

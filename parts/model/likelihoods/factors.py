@@ -104,6 +104,14 @@ class FactorWindows(OfWindows):
         found = -0.5 * (square * torch.exp(-2 * s) + log_det + n * LOG_2PI) - n * s
         return found.reshape(params.shape[:-1])
 
+    @torch.no_grad()
+    def volume(self, mask):
+        """-log p of the observed cells where all are as expected and s is 0, [M, B]."""
+        factors, own = self.noise()
+        root = self.capacitance(factors, own, mask)
+        log_det = own.log() @ mask.mT + 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return 0.5 * (log_det + LOG_2PI * mask.sum(-1))
+
     def capacitance(self, factors, own, mask=None):
         """The Cholesky root of I + B_o' D_o^-1 B_o, [M, R, R], or of each row by its mask
         [M, B, R, R].

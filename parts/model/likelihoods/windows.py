@@ -231,6 +231,16 @@ class Windows(OfWindows):
             mean = mean.squeeze(-1) + mu[:, b, missing]
             yield Solved(missing, mean, root, log_prob)
 
+    @torch.no_grad()
+    def volume(self, mask):
+        """-log p of the observed cells where all are as expected and g is 0, [1, B]."""
+        T, found = self.triangle(), []
+        precision = T.mT @ T
+        for missing in mask == 0:
+            root = torch.linalg.cholesky(precision[missing][:, missing])
+            found.append(root.diagonal().log().sum() - T.diagonal().log().sum())
+        return (torch.stack(found) + 0.5 * LOG_2PI * mask.sum(-1)).unsqueeze(0).to(mask)
+
     def log_prob_of_hidden(self, params, x, mask):
         found = torch.zeros(*params.shape[:-1], self.n_columns, dtype=torch.float64)
         flat = found.reshape(-1, *found.shape[-2:])
