@@ -679,8 +679,8 @@ def step_in_words(step, n):
 
 class Stretch(NamedTuple):
     """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
-    or None; the cells of the group's columns; the seconds of the slots before them; and what counters
-    read before, [D].
+    or None; the cells of the group's columns; the seconds of the slots before them; and what
+    counters read before, [D].
     """
 
     seconds: np.ndarray
