@@ -267,6 +267,7 @@ def detect(args, locks):
     told = facts(form, args, scores, threshold, share, flagged, rank, why, what)
     held_scores = held_scores[:0] if what == "scored" else held_scores
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
+    kept |= {"unit": np.array(scorer.unit)}
     kept |= {"of": np.array(form.rows), "form": np.array(form.name), "what": np.array(what)}
     if labels is not None:
         from parts.measure import baselines
@@ -277,6 +278,7 @@ def detect(args, locks):
         run.save_result(run.path / "detection.json", results)
         kept["labels"] = labels.odd
     run.save_result(run.scores, kept | form.scored_arrays(source, fitted.codec, rank, fitted))
+    told |= {"by_tail": scorer.by_tail} | form.scored_facts(source, fitted.codec)
     run.keep("detect", told | {"notes": notes})
     print("\n".join(lines))
     print(f"Score other {form.files} with: python detect.py FILE {run.flags(args.runs_dir)}")

@@ -163,6 +163,9 @@ def generate(args, locks):
         n_draws = N_FUTURES if args.future else 1
         drawn = [chain(fitted, each.y, n_draws, each.past, args.seed) for each in stretches]
         print("\n".join(form.write_stretches(codec, stretches, drawn, outputs)))
+        arrays, told = form.stretch_arrays(codec, stretches, drawn)
+        run.save_result(run.continued, arrays | {"form": np.array(form.name)})
+        run.keep("continue", told | {"file": str(outputs[0]), "notes": notes})
         return
     columns = [*codec.modelled, *codec.conditions]
     given, as_given = None, {}

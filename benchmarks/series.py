@@ -23,9 +23,12 @@ Detection never adjusts points. W of VUS-PR is the protocol's; the windows of th
 length, clipped to 16 to 128 steps (nasa: at most 64; asd and smd: 10). A score for each row.
 """
 
+import contextlib
+import io
 import json
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +43,10 @@ import parts  # noqa: F401  before torch
 import numpy as np
 import torch
 
+import detect
+import generate
+import impute
+import train as train_script
 from parts.console.flags import Parser
 from parts.console.script import run_script
 from parts.errors import UserError
@@ -56,6 +63,7 @@ from parts.runs import versions
 RESULTS = ROOT / "benchmarks/results"
 COMMAND = "python benchmarks/series.py --data DIR"
 OURS = "VAE"
+N_DENSITY = 100  # importance samples of a density
 CLIP = (16, 128)  # of the windows of a detector
 BY_SEED = ("isolation forest of windows", OURS)  # detectors that a seed changes
 HOUR_STEPS, ETT_LENGTH, AIR_LENGTH, STAY_LENGTH, MADE_LENGTH = 24, 48, 12, 12, 24
@@ -78,13 +86,89 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def ours(task, train, test, **options):
-    """What this program makes of a task, in the place of a baseline, or None while it cannot.
+def ours(task, train, test, stamps=None, seed=0, length=None, n=None):
+    """What the commands make of a task, with their defaults.
 
     task "scores": scores [T] of the rows of `test`; "fills": (filled [T, D], standard deviations)
-    of `test`; "density": nats [n] of windows `test`; "windows": `n` drawn windows [n, L, D].
+    of `test`; "density": nats [n] of windows `test` [n, L, D]; "windows": n drawn windows
+    [n, L, D]. `stamps` are those of the rows of both, where they are known; `length` is --window.
     """
-    return None
+    with tempfile.TemporaryDirectory() as folder:
+        write_series(Path(folder, "train.csv"), train, None if stamps is None else stamps[0])
+        names = [f"c{j}" for j in range(train.x.shape[1])]
+        reading = ["--time", "t"] if len(train.bounds) == 1 else ["--time", "t", "--group", "g"]
+        reading += ["--window", str(length)] if length else []
+        runs = ["--runs-dir", f"{folder}/runs", "--threads", "1"]
+        by_seed = ["--seed", str(seed)]
+        out = f"{folder}/out.csv"
+        if task == "scores" and test is train:
+            call(detect, f"{folder}/train.csv", "--out", out, *reading, *runs, *by_seed)
+            return scores_of(out)
+        preset = {"scores": "series-detect", "fills": "series-impute"}.get(task, "series")
+        clean = ["--trim", "0"] if task == "scores" else []
+        data = ["--data", f"{folder}/train.csv", "--preset", preset]
+        parts = ["--test-fraction", "0", "--val-fraction", "0"]
+        call(train_script, *data, *reading, *clean, *parts, *runs, *by_seed)
+        if task == "windows":
+            call(generate, "--n", str(n), "--out", out, *runs, *by_seed)
+            rows = table(out)
+            return rows[names].to_numpy(np.float64).reshape(n, -1, len(names))
+        if task == "density":
+            return nats_of_windows(f"{folder}/runs", test, stamps[1], seed)
+        write_series(Path(folder, "test.csv"), test, None if stamps is None else stamps[1])
+        applied = [f"{folder}/test.csv", "--run", "0001", "--out", out, *runs, *by_seed]
+        if task == "scores":
+            call(detect, *applied)
+            return scores_of(out)
+        call(impute, *applied, "--interval", "0.9")
+        rows = table(out)
+        filled = rows[names].to_numpy(np.float64)
+        low, high = (
+            rows.reindex(columns=[f"{name}_{side}" for name in names]).to_numpy(np.float64)
+            for side in ("low", "high")
+        )
+        return filled, np.nan_to_num((high - low) / (2 * 1.645))
+
+
+def call(script, *words):
+    with contextlib.redirect_stdout(io.StringIO()):
+        script.main([str(word) for word in words])
+
+
+def write_series(path, series, stamps):
+    """A Series as a CSV file: t (a stamp, or the number of the row), g (its segment) and cells."""
+    import pandas as pd
+
+    frame = pd.DataFrame(series.holes, columns=[f"c{j}" for j in range(series.x.shape[1])])
+    t = np.arange(len(frame)) if stamps is None else pd.to_datetime(stamps[: len(frame)])
+    frame.insert(0, "t", t)
+    if len(series.bounds) > 1:
+        frame.insert(1, "g", [f"s{i}" for i in series.segment_of()])
+    frame.to_csv(path, index=False)
+
+
+def scores_of(path):
+    """The scores that detect.py wrote; rows without one are the least odd."""
+    scores = table(path)["anomaly_score"].to_numpy(np.float64)
+    return np.nan_to_num(scores, nan=np.nanmin(scores))
+
+
+def nats_of_windows(runs_dir, windows, stamps, seed):
+    """log p of windows [n, L, D] that begin one after another at the stamps, by the newest run."""
+    from parts.forms.series import calendar
+    from parts.runs import find_run
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        fitted, _ = find_run(runs_dir, None).load()
+    codec, (n, length, _) = fitted.codec, windows.shape
+    x = np.stack([c.to_model(windows[..., j]) for j, c in enumerate(codec.measured)], -1)
+    seconds = stamps[: n * length : length].astype("datetime64[s]").astype(np.float64)
+    y = calendar.features(seconds, codec.calendar)
+    scale = np.log([column.scale for column in codec.measured]).sum() * length
+    with fixed_randomness(seed):
+        rows = (torch.from_numpy(part.astype(np.float32)) for part in (x.reshape(n, -1), y))
+        found = fitted.model.log_px(*rows, n_samples=N_DENSITY)
+    return found.double().numpy() - scale
 
 
 # Data
@@ -122,7 +206,7 @@ def published(folder, kind):
 
 
 def etth1(folder):
-    """Standardised training, validation and test part, and the hour of the first row of each."""
+    """Standardised training, validation and test part, and the stamps of the rows of each."""
     rows = table(Path(folder, "ett/ETTh1.csv.gz"))
     stamps = rows["date"].to_numpy().astype("datetime64[s]")
     month = stamps.astype("datetime64[M]").astype(int)
@@ -130,9 +214,13 @@ def etth1(folder):
     x = rows.iloc[:, 1:].to_numpy(np.float64)
     train = month < ETT_MONTHS[0]
     x = (x - x[train].mean(0)) / x[train].std(0)
-    hour = stamps.astype("datetime64[h]").astype(int) % HOUR_STEPS
     valid = ~train & (month < ETT_MONTHS[1])
-    return [(x[part], int(hour[part][0])) for part in (train, valid, month >= ETT_MONTHS[1])]
+    return [(x[part], stamps[part]) for part in (train, valid, month >= ETT_MONTHS[1])]
+
+
+def hour_of(stamps):
+    """The hour of the day of the first stamp."""
+    return int(stamps[0].astype("datetime64[h]").astype(int) % HOUR_STEPS)
 
 
 def blocks(x, length):
@@ -164,8 +252,6 @@ def measure_detectors(name, methods, labels, buffer, seed):
             continue
         start = time.perf_counter()
         scores = score()
-        if scores is None:
-            continue
         seconds = time.perf_counter() - start
         yield Measured(name, method, score_figures(labels, scores, buffer), seconds)
 
@@ -236,7 +322,17 @@ def removed(shape, how, share, rng):
 
 
 def measure_fillers(
-    name, train, test, truth, scored, length, seed, period=None, offset=0, ridge=1e-3
+    name,
+    train,
+    test,
+    truth,
+    scored,
+    length,
+    seed,
+    period=None,
+    offset=0,
+    ridge=1e-3,
+    stamps=None,
 ):
     """Yield MAE of each method in the `scored` cells; segments of `test` are filled each alone.
 
@@ -254,13 +350,11 @@ def measure_fillers(
         "linear interpolation": lambda: (baselines.interpolated(test), None),
         "last value": lambda: (baselines.carried_forward(test), None),
         **with_season,
-        OURS: lambda: ours("fills", train, test, seed=seed, length=length),
+        OURS: lambda: ours("fills", train, test, stamps, seed, length),
     }
     for method, fill in methods.items():
         start = time.perf_counter()
         found = fill()
-        if found is None:
-            continue
         seconds = time.perf_counter() - start
         error = np.abs(found[0] - truth)
         figures = {"MAE": float(error[scored].mean())}
@@ -270,8 +364,8 @@ def measure_fillers(
 
 
 def ett(folder, seed):
-    (train, _), _, (test, hour) = etth1(folder)
-    test = blocks(test, ETT_LENGTH)
+    (train, known_at), _, (test, asked_at) = etth1(folder)
+    test, stamps = blocks(test, ETT_LENGTH), (known_at, asked_at)
     train = train[: len(train) // ETT_LENGTH * ETT_LENGTH]
     settings = (("cells", 0.1), ("cells", 0.5), ("cells", 0.9), ("runs", 0.5))
     for how, share in settings:
@@ -282,7 +376,8 @@ def ett(folder, seed):
         truth, scored = test.reshape(-1, test.shape[2]), ~asked.mask
         name = f"{share:.0%} of the cells" if how == "cells" else f"{share:.0%} in runs of {RUN}"
         yield from measure_fillers(
-            name, known, asked, truth, scored, ETT_LENGTH, seed, HOUR_STEPS, hour
+            *(name, known, asked, truth, scored, ETT_LENGTH, seed),
+            **{"period": HOUR_STEPS, "offset": hour_of(asked_at), "stamps": stamps},
         )
 
 
@@ -339,11 +434,11 @@ def physionet(folder, seed):
 
 def density(folder, seed):
     """Fitted to the windows that begin at any row of the training part."""
-    (train, hour), _, (test, test_hour) = etth1(folder)
-    position = (np.arange(len(train)) + hour) % HOUR_STEPS
+    (train, stamps), _, (test, test_stamps) = etth1(folder)
+    position = (np.arange(len(train)) + hour_of(stamps)) % HOUR_STEPS
     means = np.stack([train[position == h].mean(0) for h in range(HOUR_STEPS)])
     hourless = train - means[position]
-    test_position = (np.arange(len(test)) + test_hour) % HOUR_STEPS
+    test_position = (np.arange(len(test)) + hour_of(test_stamps)) % HOUR_STEPS
     pairs = {"": (train, test), ", hour of day removed": (hourless, test - means[test_position])}
     if seed:
         pairs = {}
@@ -375,16 +470,13 @@ def density(folder, seed):
         for method, log_prob in methods.items():
             yield nats(method + suffix, log_prob, n_cells)
     windows = blocks(test, ETT_LENGTH)
-    found = nats(OURS, lambda: ours("density", train, windows, seed=seed), n_cells)
-    if found is not None:
-        yield found
+    known, times = Series.of(train), (stamps, test_stamps)
+    yield nats(OURS, lambda: ours("density", known, windows, times, seed, ETT_LENGTH), n_cells)
 
 
 def nats(method, log_prob, n_cells):
     start = time.perf_counter()
     found = log_prob()
-    if found is None:
-        return None
     seconds = time.perf_counter() - start
     error = found.std() / len(found) ** 0.5 / n_cells
     figures = {"nats per cell": float(found.mean() / n_cells), "standard error": float(error)}
@@ -407,13 +499,13 @@ def generation(folder, seed):
         methods = {
             "real windows, half against half": lambda r=real, g=rng: g.permuted(r, axis=0)[:0],
             GAUSSIAN: lambda s=series, r=real, g=rng: gaussian_windows(s, r, g),
-            OURS: lambda s=series, r=real: ours("windows", s, None, seed=seed, n=len(r)),
+            OURS: lambda s=series, r=real: ours(
+                "windows", s, None, None, seed, MADE_LENGTH, len(r)
+            ),
         }
         for method, make in methods.items():
             start = time.perf_counter()
             made = make()
-            if made is None:
-                continue
             seconds = time.perf_counter() - start
             halves = rng.permutation(len(real))
             half = len(real) // 2
@@ -567,8 +659,8 @@ def seconds(folder, seed):
         model.scores(asked) if task == "scores" else model.fill(asked)
         yield Measured(name, GAUSSIAN, {}, time.perf_counter() - start)
         start = time.perf_counter()
-        if ours(task, known, asked, seed=seed) is not None:
-            yield Measured(name, OURS, {}, time.perf_counter() - start)
+        ours(task, known, asked, seed=seed)
+        yield Measured(name, OURS, {}, time.perf_counter() - start)
 
 
 def irregular(folder, seed):
@@ -593,10 +685,8 @@ def irregular(folder, seed):
         methods[OURS] = lambda s=series: ours("scores", s, s, seed=seed)
         for method, score in methods.items():
             start = time.perf_counter()
-            scores = score()
-            if scores is not None:
-                figures = score_figures(labels[here], scores[slot[here]], buffer)
-                yield Measured(name, method, figures, time.perf_counter() - start)
+            figures = score_figures(labels[here], score()[slot[here]], buffer)
+            yield Measured(name, method, figures, time.perf_counter() - start)
 
 
 # The results of a part

@@ -36,7 +36,8 @@ class Split(NamedTuple):
     """Rows in model units: x [N, D] float32, conditions y [N, C], mask [N, D].
 
     `label` [N] and `factors` [N], with a named field for each factor that generated x, are for
-    figures and measures only. `values` [N, R] are those of the columns in relations.
+    figures and measures only. `values` [N, R] are those of the columns in relations. `when` [N, 2]
+    holds the group and the seconds of windows of a series, for figures.
     """
 
     x: np.ndarray
@@ -45,6 +46,7 @@ class Split(NamedTuple):
     label: np.ndarray | None = None
     factors: np.ndarray | None = None
     values: np.ndarray | None = None
+    when: np.ndarray | None = None
 
     def take(self, rows):
         return Split(*[None if part is None else part[rows] for part in self])
@@ -166,6 +168,11 @@ class Codec:
         """The columns of x, which exclude ignored columns and conditions."""
         return units.modelled(self.columns)
 
+    @property
+    def measured(self):
+        """The modelled columns of a row of the file."""
+        return self.modelled
+
     @cached_property
     def conditions(self):
         """The columns of y."""
@@ -214,6 +221,7 @@ class Form:
 
     name = ""
     row, rows = "row", "rows"  # words for one and for several
+    learned = None  # words for one and for several rows of the model, where these are others
     first_row = 0  # the number of the first row in reports
     cells, files = "cells", "files"  # words for the parts of a row and for files
     codec = Codec
@@ -395,6 +403,10 @@ class Form:
         """Arrays for figures of the oddest rows, by their `rank` [N]."""
         return {}
 
+    def scored_facts(self, source, codec):
+        """What a run keeps of the scores for its report, beside the oddest rows: plain values."""
+        return {}
+
     # Fill
 
     def fill_outputs(self, path, out, n_draws, overwrite, endings=None):
@@ -505,6 +517,10 @@ class Form:
         """Arrays for figures of generated rows x [n, D] in model units."""
         return {}
 
+    def stretch_arrays(self, codec, stretches, drawn):
+        """Arrays for figures of what `stretches` asked for, and plain values for the report."""
+        raise NotImplementedError
+
     def write_rows(self, path, x, codec, source=None):
         """Write rows x [n, D] in the user's units to `path`, in the form of `source` if it can."""
         raise NotImplementedError
@@ -517,6 +533,10 @@ class Form:
             (column.name, "given" if column.condition else column.kind, column.describe())
             for column in codec.columns
         ]
+
+    def describe_reading(self, codec):
+        """Sentences on how the file was read, beside those on its columns."""
+        return []
 
     def figures(self):
         """Map files of a run to figures, and figures to the functions that draw them."""

@@ -17,7 +17,7 @@ from parts.tasks.fill import Checked, Filled, certainty_of
 
 N_CHECKED, HIDDEN = 200, 0.1  # most windows in which this share of the cells is hidden
 N_SUMS = 40  # draws that give the bounds of counters
-N_FILL = 16  # most samples of z of a window whose holes are filled
+N_FILL = 8  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time
 
 

@@ -149,18 +149,12 @@ class WindowScorer:
         """
         length, n_each = self.length, len(self.columns)
         block = max(1, length // 4)
-        starts = layout.starts(stride=block)
-        starts = starts if len(starts) <= MOST_EXPECTED else starts[:MOST_EXPECTED]
-        middle = (length - block) // 2
+        starts, places = self.hidden_stretches(layout, block)
         mean, std = np.full((2, *layout.x.shape), np.nan)
         for i in range(0, len(starts), N_EXPECTED_AT_A_TIME):
             some = starts[i : i + N_EXPECTED_AT_A_TIME]
-            # The first and the last window of a segment have no stretch before or behind theirs.
-            at = np.full(len(some), length - block if self.online else middle)
-            at[~has_before(layout, some)] = 0
-            end = at + block
-            end[~has_behind(layout, some + length) | self.online] = length
-            at, end = np.where(end == length, np.maximum(at, middle), at), end
+            at = places[i : i + N_EXPECTED_AT_A_TIME]
+            end = np.minimum(at + block, length)
             x, y, mask = layout.windows(some, mask=layout.seen)
             steps = np.arange(length)
             inside = (steps >= at[:, None]) & (steps < end[:, None])  # [n, L]
@@ -173,6 +167,22 @@ class WindowScorer:
                 slots = slice(start + at[b], start + end[b])
                 mean[slots], std[slots] = draws[:, b, own].mean(0), draws[:, b, own].std(0)
         return mean, std
+
+    def hidden_stretches(self, layout, block):
+        """Windows [n] by their first slots, and the step of each from which a block is hidden, [n].
+
+        It is in the middle, and in the first and the last window of a segment at its ends too;
+        where rows are scored as they arrive it is at the end.
+        """
+        starts = layout.starts(stride=block)[:MOST_EXPECTED]
+        middle = (self.length - block) // (1 if self.online else 2)
+        found = [(starts, np.full(len(starts), middle))]
+        first, last = starts[~has_before(layout, starts)], starts + self.length
+        last = starts[~has_behind(layout, last)]
+        before, behind = range(0, middle, block), range(middle + block, self.length, block)
+        for some, places in ((first, before), (last, behind)):
+            found += [(some, np.full(len(some), place)) for place in places]
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def threshold(self, scores, share, what):
         """The score that the tail of ordinary scores exceeds with the probability `share`.

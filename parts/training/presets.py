@@ -47,6 +47,17 @@ PRESETS = {
         "lr": 4e-3,
         "schedule": "onecycle",
     },
+    # The same where holes are to be filled.
+    "series-impute": {
+        "model": "windows",
+        "hidden_dims": [128, 128],
+        "latent_dim": 16,
+        "batch_size": 128,
+        "epochs": None,
+        "lr": 4e-3,
+        "schedule": "onecycle",
+        "hide_rate": 0.8,
+    },
     # The same where odd rows may be among them, which are then scored.
     "series-detect": {
         "model": "windows",

@@ -10,6 +10,7 @@ Shapes: S slots, D columns, L steps of a window, C numbers of the calendar.
 import numpy as np
 import torch
 
+from parts.forms.series.grid import windows_at
 from parts.model.likelihoods.windows import fit_windows
 
 ROUNDS = 12  # of fitting and drawing
@@ -92,12 +93,6 @@ def interpolated(x, mask, segments):
             at = np.flatnonzero(seen)
             part[~seen] = np.interp(np.flatnonzero(~seen), at, part[at]) if len(at) else mean
     return x
-
-
-def windows_at(x, starts, n_steps):
-    """The windows of x [S, D] that begin at `starts` [n], as rows [n, L D]."""
-    view = np.lib.stride_tricks.sliding_window_view(x, n_steps, axis=0)
-    return view[starts].transpose(0, 2, 1).reshape(len(starts), n_steps * x.shape[1])
 
 
 def complete(x, mask, y, segments, starts, n_steps, seed=0, rounds=ROUNDS):

@@ -87,9 +87,9 @@ def by_share(columns, shares):
 def found(layout, columns, expected, scored):
     """The Events of the rows that `scored` flags, in the order of the file's groups and times."""
     slot, scores = layout.grid.slot, scored["anomaly_score"]
-    flagged, best = np.zeros(len(layout.x), bool), np.full(len(layout.x), -np.inf)
+    flagged, best = np.zeros(len(layout.x), bool), of_slots(layout, scores)
+    best = np.where(np.isnan(best), -np.inf, best)
     rows = np.flatnonzero((slot >= 0) & np.isfinite(scores))
-    np.maximum.at(best, slot[rows], scores[rows])
     flagged[slot[rows[scored["is_anomaly"][rows] > 0]]] = True
     deviations = None if expected is None else expected.deviations(layout.x, layout.mask)
     n_rows = np.bincount(slot[slot >= 0], minlength=len(layout.x))
@@ -106,6 +106,14 @@ def found(layout, columns, expected, scored):
         score = float(best[peak])
         events.append(Event(first, end, peak, int(n_rows[first:end].sum()), score, *words))
     return events
+
+
+def of_slots(layout, scores):
+    """The highest score [N] of the rows of each slot, [S], NaN without one."""
+    slot, best = layout.grid.slot, np.full(len(layout.x), np.nan)
+    rows = np.flatnonzero((slot >= 0) & np.isfinite(scores))
+    np.fmax.at(best, slot[rows], scores[rows])
+    return best
 
 
 def of_rows(events, slot):

@@ -14,13 +14,15 @@ from parts.errors import UserError
 from parts.files import STANDARD
 from parts.forms import units
 from parts.forms.base import Codec, Encoded, Split, random_rows
-from parts.forms.series import calendar, completion, counters, events, grid, steps, times
+from parts.forms.series import calendar, counters, events, grid, shown, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, source_types
 from parts.options import from_plain
+from parts.plots import words
 
 # Shortest and longest window of two periods, the length without a period, and most cells.
-FILLED, SCORED = (16, 128, 32, 1000), (64, 192, 192, 768)
+FILLED, SCORED = (16, 128, 32, 600), (64, 192, 192, 768)
+SERIES_PRESETS = {"impute": "series-impute"}
 MOST_CELLS = 2**26  # of the windows that training sees
 FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
 FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
@@ -83,8 +85,7 @@ class Layout:
         """
         x, mask = self.x if x is None else x, self.mask if mask is None else mask
         found, mask = (
-            completion.windows_at(cells, starts, self.length).astype(np.float32)
-            for cells in (x, mask)
+            grid.windows_at(cells, starts, self.length).astype(np.float32) for cells in (x, mask)
         )
         return found, self.y[starts], mask
 
@@ -149,6 +150,8 @@ class SeriesSource(TableSource):
     config: object = None
     known: tuple | None = field(default=None, repr=False)  # a codec, and the Layout by it
     expected: object = field(default=None, repr=False)  # an Expected, once rows are explained
+    events: list | None = field(default=None, repr=False)  # once rows are scored
+    slot_scores: np.ndarray | None = field(default=None, repr=False)  # [S], NaN where none is
     n_test = shape = mask = copies = None
 
     @cached_property
@@ -353,6 +356,7 @@ class Series(Tables):
     columns_may_be_given = False
     marginals = False
     scores = fills = "windows"
+    learned = "window", "windows"
     check = "windows"
     compares = "series"
 
@@ -377,7 +381,7 @@ class Series(Tables):
     def settings_of(self, verb, path):
         if verb == "detect":
             return {"likelihood": "factors", "preset": "series-detect"}
-        return {"likelihood": "windows", "preset": "series"}
+        return {"likelihood": "windows", "preset": SERIES_PRESETS.get(verb, "series")}
 
     def split(self, source, config):
         """Row numbers of three parts, by time."""
@@ -408,13 +412,15 @@ class Series(Tables):
         most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
         x = layout.x
         if not layout.seen.all():
+            from parts.forms.series import completion  # needs torch, which figures do without
+
             segments = layout.segments(grid.TRAIN)
             options = layout.seen, layout.y, segments, starts, layout.length
             x = completion.complete(layout.x, *options, config.split_seed)
         some = np.sort(starts[random_rows(len(starts), most)])
-        found = [split_of(*layout.windows(some, x, layout.seen))]
+        found = [split_of(layout, some, x, layout.seen)]
         for which in (grid.VAL, grid.TEST):
-            found.append(split_of(*layout.windows(layout.starts(which, layout.length))))
+            found.append(split_of(layout, layout.starts(which, layout.length)))
         return found, [*source.notes, *layout.notes]
 
     def encode_for(self, source, codec, config, y_train=None):
@@ -448,6 +454,7 @@ class Series(Tables):
     def write_scores(self, source, codec, scored, outputs, fitted):
         layout, frame = source.known[1], source.file.frame
         found = events.found(layout, codec.measured, source.expected, scored)
+        source.events, source.slot_scores = found, events.of_slots(layout, scored["anomaly_score"])
         scored = scored | {"anomaly_event": events.of_rows(found, layout.grid.slot)}
         scored = {name: events.blank(cells) for name, cells in scored.items()}
         table_files.write(frame.assign(**scored), outputs[0], source.file, codec.columns)
@@ -457,6 +464,12 @@ class Series(Tables):
             table_files.write(table, outputs[1], table_files.File(outputs[1], table.iloc[:0]))
             lines.append(f"Wrote {outputs[1]}: {len(found)} events")
         return lines
+
+    def scored_arrays(self, source, codec, rank, fitted):
+        return shown.of_scores(source, codec)
+
+    def scored_facts(self, source, codec):
+        return shown.told_events(source, codec)
 
     # Fill
 
@@ -499,6 +512,9 @@ class Series(Tables):
 
     def fills_in_words(self, codec, n_filled, sure):
         return super().fills_in_words(codec.of_rows, n_filled, sure)
+
+    def filled_arrays(self, source, codec, holes, todo, filled, fitted):
+        return shown.of_fills(source, codec, holes, todo, filled)
 
     # Generate
 
@@ -552,7 +568,7 @@ class Series(Tables):
             for i, j in enumerate(counters.of(codec.measured)):
                 read = layout.read[past, i]
                 before[j] = read[~np.isnan(read)][-1] if (~np.isnan(read)).any() else np.nan
-            found.append(Stretch(seconds, y, known, cells, before))
+            found.append(Stretch(seconds, y, known, cells, layout.grid.seconds[past], before))
         return found
 
     def write_stretches(self, codec, stretches, drawn, outputs):
@@ -579,6 +595,16 @@ class Series(Tables):
         of = f" in {len(frames)} groups" if len(frames) > 1 else ""
         return [f"Wrote {outputs[0]}: {len(frame)} rows{of}, every {codec.step}"]
 
+    def stretch_arrays(self, codec, stretches, drawn):
+        first, last = stretches[0].seconds[[0, -1]]
+        start, end = (
+            " ".join(part[0] for part in codec.clock.write([s]).values()) for s in (first, last)
+        )
+        told = {"start": start, "end": end, "n_steps": len(stretches[0].seconds)}
+        told |= {"n_groups": len(stretches), "n_draws": len(drawn[0])}
+        told |= {"after": stretches[0].past is not None, "every": str(codec.step)}
+        return shown.of_stretches(codec, stretches, drawn), told
+
     # Describe
 
     def describe_run(self, codec):
@@ -602,16 +628,66 @@ class Series(Tables):
     def describe(self, codec):
         return [*kinds.describe(codec.columns), *relations.describe(codec.relations)]
 
+    def describe_reading(self, codec):
+        """Sentences on the step, the stamps, the groups, the windows and the gaps."""
+        first, last = (
+            " ".join(part[0] for part in codec.clock.write([end]).values()) for end in codec.ends
+        )
+        by = words.listed(codec.clock.names)
+        said = [f"A row every {codec.step}, from {first} to {last}, by the time in {by}."]
+        inside = ""
+        if codec.groups:
+            by, inside = words.listed(codec.groups), " lies in one group, and"
+            said.append(f"Rows with the same {by} are a group, which is a series of its own.")
+        length, n_columns = codec.shape
+        said.append(
+            f"The model learned windows of {length} steps ({step_in_words(codec.step, length)}) of "
+            f"{words.counted(n_columns, 'column')}. A window{inside} crosses no gap that is longer "
+            "than itself; a gap is a run of missing rows."
+        )
+        if codec.calendar:
+            known = [f"the {calendar.NAMES[span['period']]}" for span in codec.calendar]
+            said.append(f"The model is told {words.listed(known)} of each window.")
+        return said
+
+    # Figures
+
+    def figures(self):
+        from parts.forms.series.figures import SERIES_FIGURES
+
+        return SERIES_FIGURES
+
+    def figure_arrays(self, data, figures):
+        found = super().figure_arrays(data, figures) | shown.about_time(data.codec)
+        found["measured"] = np.array([column.name for column in data.codec.measured], dtype=str)
+        found["window_time"] = shown.on_axis(data.codec.clock, data.test.when[:, 1])
+        found["window_group"] = data.test.when[:, 0]
+        if "path" in figures:
+            moments = figures["path_when"]
+            found["path_time"] = shown.on_axis(data.codec.clock, moments[:, 1])
+            found["path_hour"] = shown.local(data.codec.clock, moments[:, 1]) / 3600 % 24
+        return found
+
+    def point_arrays(self, data, n, columns):
+        return shown.points(data.codec, data.test.when[:n])
+
+
+def step_in_words(step, n):
+    """The length of n steps in words."""
+    return str(replace(step, seconds=n * step.seconds, months=n * step.months, offset=0.0))
+
 
 class Stretch(NamedTuple):
     """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
-    or None; the cells of the group's columns; and what counters read before, [D].
+    or None; the cells of the group's columns; the seconds of the slots before them; and what
+    counters read before, [D].
     """
 
     seconds: np.ndarray
     y: np.ndarray
     past: tuple | None
     group: list
+    past_seconds: np.ndarray | None = None
     before: np.ndarray | None = None
 
 
@@ -692,8 +768,11 @@ def write_like(frame, path, codec):
     table_files.write(frame, path, like, codec.columns)
 
 
-def split_of(x, y, mask):
-    return Split(x, y if y.shape[1] else None, None if mask.all() else mask)
+def split_of(layout, starts, cells=None, mask=None):
+    """The windows at `starts` as a Split, of other cells and another mask where they are given."""
+    x, y, mask = layout.windows(starts, cells, mask)
+    whole = Split(x, y if y.shape[1] else None, None if mask.all() else mask)
+    return whole._replace(when=shown.when(layout, starts))
 
 
 SERIES = Series()

@@ -204,6 +204,12 @@ def starts(grid, length, stride=1, part=None, observed=None):
     return found[total[found + length] > total[found]]
 
 
+def windows_at(x, starts, n_steps):
+    """The windows of x [S, D] that begin at `starts` [n], as rows [n, L D]."""
+    view = np.lib.stride_tricks.sliding_window_view(x, n_steps, axis=0)
+    return view[starts].transpose(0, 2, 1).reshape(len(starts), n_steps * x.shape[1])
+
+
 class Starts(NamedTuple):
     """The first slots of the windows of each part, [n]."""
 

@@ -256,17 +256,23 @@ class Windows(OfWindows):
     # Means and draws
 
     def of_missing(self, given, cells):
-        """x [..., B, L D] whose missing cells are `cells(Solved)` [N, m]."""
+        """x [..., B, L D] whose missing cells are `cells(Solved, index)` [N, m].
+
+        Several of the N draws may have one z: each z is solved once, and `index` [N] tells it.
+        """
         params, x, mask = given
         found = x.expand(*params.shape[:-1], -1).clone()
         flat = found.reshape(-1, *found.shape[-2:])
-        for b, solved in enumerate(self.solve(params.reshape(-1, *params.shape[-2:]), x, mask)):
-            flat[:, b, solved.missing] = cells(solved).to(flat)
+        every = params.reshape(-1, *params.shape[-2:])
+        for b in range(len(x)):
+            own, index = torch.unique(every[:, b], dim=0, return_inverse=True)
+            (solved,) = self.solve(own.unsqueeze(1), x[b : b + 1], mask[b : b + 1])
+            flat[:, b, solved.missing] = cells(solved, index).to(flat)
         return flat.reshape(found.shape)
 
     def mean(self, params):
         if isinstance(params, Conditioned):
-            return self.of_missing(params, lambda solved: solved.mean)
+            return self.of_missing(params, lambda solved, index: solved.mean[index])
         return self.parts(params)[0]
 
     def std(self, params):
@@ -304,12 +310,17 @@ class Windows(OfWindows):
         return {"gaussian": gaussian, "diagonal": cells.sum(-1).mean().item()}
 
 
-def deviations(solved):
+def deviations(solved, index):
     """Standard deviations of the missing cells, [N, m]."""
-    return torch.cholesky_inverse(solved.root).diagonal(dim1=-2, dim2=-1).sqrt()
+    found = torch.cholesky_inverse(solved.root).diagonal(dim1=-2, dim2=-1).sqrt()
+    return found[index]
 
 
-def drawn(solved):
-    """A joint draw of the missing cells under each of N Gaussians, [N, m]."""
-    eps = torch.randn_like(solved.mean).unsqueeze(-1)
-    return solved.mean + torch.linalg.solve_triangular(solved.root.mT, eps, upper=True).squeeze(-1)
+def drawn(solved, index):
+    """Joint draws of the missing cells under the Gaussians numbered `index` [N], [N, m]."""
+    found = solved.mean[index]
+    for k, root in enumerate(solved.root):
+        own = (index == k).nonzero()[:, 0]
+        eps = torch.randn(found.shape[-1], len(own), dtype=found.dtype, device=found.device)
+        found[own] += torch.linalg.solve_triangular(root.mT, eps, upper=True).mT
+    return found
