@@ -309,15 +309,15 @@ def column(values):
     return x, np.ones_like(x), np.zeros(len(x), np.int64)
 
 
-def test_the_window_is_the_period_where_there_is_one():
+def test_the_window_has_two_periods_where_there_is_one():
     rng = np.random.default_rng(0)
     at = np.arange(4000)
     x, mask, segment = column(np.sin(2 * np.pi * at / 48) + 0.3 * rng.normal(size=4000))
-    assert grid.window_of(x, mask, segment) == 48
-    mask = (rng.random(x.shape) < 0.6).astype(float)  # with holes, and 96 is as high
-    assert grid.window_of(np.where(mask, x, 99.0), mask, segment) == 48
+    assert grid.window_of(x, mask, segment) == 96
+    mask = (rng.random(x.shape) < 0.6).astype(float)  # with holes
+    assert grid.window_of(np.where(mask, x, 99.0), mask, segment) == 96
     assert grid.window_of(*column(np.sin(2 * np.pi * at / 300))) == 128
-    assert grid.window_of(*column(np.sin(2 * np.pi * at / 10))) == 16
+    assert grid.window_of(*column(np.sin(2 * np.pi * at / 10))) == 20
 
 
 def test_without_a_period_the_window_is_the_usual_one():
