@@ -58,8 +58,7 @@ class Data:
         holes = 0 if self.train.mask is None else 1 - self.train.mask.mean()
         constant = sum(np.ptp(self.train.x, 0) == 0) if not holes else 0
         lines = [
-            f"Data: {shown_path(self.name)}, {self.form.describe_shape(codec.shape)}"
-            f"{columns_in_words(codec)}; rows: {n[0]} train, {n[1]} held out, {n[2]} test"
+            f"Data: {shown_path(self.name)}, {self.form.describe_size(codec, n)}"
             + (f"; {holes:.1%} of cells are missing" if holes else "")
         ]
         lines += self.form.describe(codec)
@@ -71,18 +70,6 @@ class Data:
                 "the training rows, and of no use"
             )
         return "\n".join(lines)
-
-
-def columns_in_words(codec):
-    """How many columns the data have; and how many of them the model sees, if it sees not all.
-
-    Labels are no column.
-    """
-    labels = [c for c in codec.conditions if c.name == conditions.LABEL]
-    n_columns = sum(not column.part_of for column in codec.columns) - len(labels)
-    seen = {column.part_of[0] if column.part_of else column.name for column in codec.modelled}
-    less = f", of which {len(seen)} are modelled" if len(seen) != n_columns else ""
-    return counted(n_columns, "column") + less
 
 
 def load(config, codec=None, fingerprint=None):
@@ -101,7 +88,9 @@ def split_and_encode(form, source, config, codec=None, fingerprint=None):
             f"--data {config.data} has changed since this run was trained, so its split would "
             "mix training and test rows; restore the file, or train again"
         )
-    parts = split_rows(len(source), config, source.n_test, source.copies)
+    parts = form.split(source, config)
+    if parts is None:
+        parts = split_rows(len(source), config, source.n_test, source.copies)
     with stage(f"the rows of --data {config.data} cannot be encoded"):
         codec = codec or form.fit(source, parts[0], config)
         splits, notes = form.encode(source, codec, parts, config)
@@ -176,15 +165,23 @@ def main(argv=None):
     add_options(parser, DataConfig)
     add_kind_flags(parser)
     parser.add_argument("--example", metavar="FILE", help="write a small table with holes, and end")
+    parser.add_argument(
+        "--kind-of",
+        choices=("table", "series"),
+        default="table",
+        help="what --example writes: a survey, or sensors of two machines (default: table)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     args = vars(parser.parse_args(argv))
-    example, overwrite = args.pop("example"), args.pop("overwrite")
+    example, overwrite, kind_of = (args.pop(name) for name in ("example", "overwrite", "kind_of"))
     wanted = kinds.requested_kinds(args.pop("kinds_file"), args.pop("kind"))
     config = resolve(DataConfig(**args, kinds=wanted))
     if example is not None:
-        return write_example(example, overwrite, config.data_seed)
-    likelihood = forms.form_of(config.data).default_likelihood(config.data)
-    scaling = {"mixed": "kinds", "bernoulli": "none"}.get(likelihood, "standard")
+        return write_example(example, kind_of, overwrite, config.data_seed)
+    likelihood = forms.form_of(config.data, config).default_likelihood(config.data)
+    scaling = {"mixed": "kinds", "windows": "kinds", "bernoulli": "none"}.get(
+        likelihood, "standard"
+    )
     if wanted and scaling != "kinds":
         raise UserError(f"--kind and --columns do not go with --likelihood {likelihood}")
     if config.relations and scaling != "kinds":
@@ -199,12 +196,16 @@ def main(argv=None):
     return 0
 
 
-def write_example(path, overwrite, data_seed):
+def write_example(path, kind_of, overwrite, data_seed):
     from parts.forms.tables import table_files
-    from parts.forms.tables.example import survey
 
     table_files.refuse_output(path, overwrite)
-    frame = survey(data_seed)
+    if kind_of == "series":
+        from parts.forms.series.example import sensors as made
+    else:
+        from parts.forms.tables.example import survey as made
+
+    frame = made(data_seed)
     table_files.write(frame, path, table_files.File(Path(path), frame))
     print(f"Wrote {path}: {len(frame)} rows, {len(frame.columns)} columns")
     return 0

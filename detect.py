@@ -15,8 +15,7 @@ import math
 
 import numpy as np
 
-from parts import forms
-from parts.console.fitting import messages_for, open_file, open_run
+from parts.console.fitting import form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
@@ -24,23 +23,21 @@ from parts.errors import UserError
 from parts.files import shown_path
 from parts.forms import conditions
 from parts.forms.cells import column_of_labels, labels_of
+from parts.lazy import member
 from parts.options import open_fraction
 from parts.randomness import fixed_randomness
 from parts.tasks.score import (
+    SCORERS,
     UNSURE_ESS,
-    Scorer,
     compare,
-    conformal_threshold,
     ranks,
     rows_needed,
-    top_threshold,
 )
 from parts.words import counted
 
 COLUMNS = ("anomaly_score", "anomaly_nats", "is_anomaly", "anomaly_rank", "anomaly_why")
 N_EXPLAINED = 50  # rows with the highest scores that get an `anomaly_why`, beside flagged ones
 N_EXPLAINED_AT_A_TIME = 1000
-CONTAMINATION = {False: 0.01, True: 0.1}  # default, by whether the run's rows are in question
 MOST_UNSURE = 0.1  # share of rows with few effective samples beyond which a note says so
 FAR_SHARE, FAR_DEVIATIONS = 2.0, 4.0  # times the asked share, and standard deviations beyond it
 N_PRINTED, N_TOLD = 10, 20  # rows that are printed, and that a run keeps for its report
@@ -69,6 +66,11 @@ def make_parser():
         help="answers to measure by, never shown to the model: rows with VALUE are odd; without "
         "one those with 1, true or yes, or with the rarer of two values",
     )
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="score each row of a series by what is before it only, as when it arrives",
+    )
     add_kind_flags(parser)
     add_device_flags(parser)
     return parser
@@ -88,7 +90,7 @@ def explanations_of(form, scorer, source, encoded, held, scores, flagged, seed):
     why = np.full(len(scores), "", dtype=object)
     typical = scorer.typical_surprise(held)
     explained = np.flatnonzero((ranks(scores) <= N_EXPLAINED) | flagged)
-    explained = in_order_of_cells(encoded, explained)
+    explained = explained if encoded.layout else in_order_of_cells(encoded, explained)
     for start in range(0, len(explained), N_EXPLAINED_AT_A_TIME):
         some = explained[start : start + N_EXPLAINED_AT_A_TIME]
         with fixed_randomness(seed):
@@ -128,10 +130,16 @@ def shown(nats):
     return f"{nats:.2f}" if abs(nats) < 1e6 else f"{nats:.3g}"
 
 
-def report(form, scores, held, threshold, share, flagged, rank, why, what="held-out"):
+def report(form, scorer, scores, held, threshold, share, flagged, rank, why, what="held-out"):
     """Print the threshold and the rows with the highest scores."""
     n_flagged, n_held = flagged.sum(), len(held)
-    if math.isinf(threshold):
+    if scorer.by_tail and not math.isinf(threshold):
+        print(
+            f"Threshold: {shown(threshold)}, which {100 * share:.3g} % of ordinary {form.rows} "
+            f"exceed by the tail of ordinary scores (--contamination {share:g}); {n_flagged} of "
+            f"{len(scores)} {form.rows} lie beyond it"
+        )
+    elif math.isinf(threshold):
         needed = rows_needed(share)
         certain = f"; {n_flagged} flagged for a cell that cannot be" if n_flagged else ""
         print(
@@ -159,7 +167,9 @@ def report(form, scores, held, threshold, share, flagged, rank, why, what="held-
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
         number = row + form.first_row
-        print(f"  {form.row} {number:<7} {shown(scores[row]):>9} nats  {why[row]}".rstrip())
+        print(
+            f"  {form.row} {number:<7} {shown(scores[row]):>9} {scorer.unit}  {why[row]}".rstrip()
+        )
 
 
 def facts(form, args, scores, threshold, share, flagged, rank, why, what):
@@ -232,12 +242,13 @@ def main(argv=None):
 
 def detect(args, locks):
     """Score the rows of a file, and write the scores; `locks` keep the run from being replaced."""
-    form = forms.form_of(args.file)
+    form = form_for(args)
     outputs = form.score_outputs(args.file, args.out, args.overwrite)
     locks.enter_context(messages_for(outputs))
     notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "detect", form)
     form.refuse_scoring(source, COLUMNS)
+    online = form.online(args.online)
     if run is not None and args.labels is not None:
         refuse_own_labels(run, column_of_labels(source.table(), args.labels))
     labels = None if args.labels is None else labels_of(source.table(), args.labels)
@@ -245,14 +256,16 @@ def detect(args, locks):
     if labels is not None and labels.said:
         print(labels.said)
     run, fitted, encoded = open_run(args, "detect", form, run, source, locks, ignored, 0.0)
-    scorer = Scorer(fitted, args.n_samples, args.seed)
+    scorer = member(SCORERS, form.scores)(fitted, args.n_samples, args.seed, **online)
     with progress_bar(len(encoded.x), 0) as bar:
         scored = scorer.scored(encoded, bar.update)
     scores = scored.score
-    is_own = run.config().fingerprint == source.fingerprint
+    config = run.config()
+    # With an end of training, rows that were not trained on are scored as well.
+    is_own = config.fingerprint == source.fingerprint and not config.asked.data.train_until
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
-    share = args.contamination or CONTAMINATION[fitted.in_question]
-    threshold = (top_threshold if what == "scored" else conformal_threshold)(held_scores, share)
+    share = args.contamination or scorer.shares[fitted.in_question]
+    threshold = scorer.threshold(held_scores, share, what)
     certain = np.zeros(len(scores), bool)
     for strange in encoded.strange:
         certain[strange.rows] |= strange.certain
@@ -265,7 +278,7 @@ def detect(args, locks):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    report(form, scores, held_scores, threshold, share, flagged, rank, why, what)
+    report(form, scorer, scores, held_scores, threshold, share, flagged, rank, why, what)
     for note in (
         *notes_on_scores(form, scored, scores > threshold, share, what),
         *note_on_holes(form, scorer, encoded),
@@ -274,6 +287,7 @@ def detect(args, locks):
     told = facts(form, args, scores, threshold, share, flagged, rank, why, what)
     held_scores = held_scores[:0] if what == "scored" else held_scores
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
+    kept |= {"unit": np.array(scorer.unit)}
     kept |= {"of": np.array(form.rows), "form": np.array(form.name), "what": np.array(what)}
     if labels is not None:
         from parts.measure import baselines
@@ -284,6 +298,7 @@ def detect(args, locks):
         run.save_result(run.path / "detection.json", results)
         kept["labels"] = labels.odd
     run.save_result(run.scores, kept | form.scored_arrays(source, fitted.codec, rank, fitted))
+    told |= {"by_tail": scorer.by_tail} | form.scored_facts(source, fitted.codec)
     run.keep("detect", told | {"notes": notes})
     print("\n".join(lines))
     print(f"Score other {form.files} with: python detect.py FILE {run.flags(args.runs_dir)}")

@@ -26,7 +26,15 @@ from parts.measure import disentanglement
 from parts.model.batches import Batch
 from parts.options import positive_int, seed
 from parts.runs import find_run
-from parts.tasks.evaluate import evaluate, known_factors, measure_factors, remarks, units, walks_of
+from parts.tasks.evaluate import (
+    evaluate,
+    known_factors,
+    measure_factors,
+    path_of,
+    remarks,
+    units,
+    walks_of,
+)
 
 LOOSE_ESS = 10.0  # effective samples below which the estimate of log p(x) is a loose bound
 LOG_2 = math.log(2)  # nats of a bit
@@ -85,6 +93,8 @@ def save_figures(run, data, figures):
     codec = data.codec
     arrays = figures | data.form.figure_arrays(data, figures) | column_arrays(codec.modelled)
     arrays |= {"shape": np.array(codec.shape), "form": np.array(codec.form)}
+    row, rows = data.form.learned or (data.form.row, data.form.rows)
+    arrays |= {"one_row": np.array(row), "of": np.array(rows)}
     ignored = [column.name for column in codec.columns if column.kind == "ignore"]
     arrays["ignored"] = np.array(ignored, dtype=str)
     if data.test.label is not None:
@@ -130,6 +140,9 @@ def evaluate_run(args, locks):
         metrics |= measure_factors(model, *known, args.seed)
     if data.form.walks and model.members == 1:  # the members of an ensemble have different latents
         figures |= walks_of(model, figures["mu"], test.y, args.seed)
+    if data.train.when is not None:
+        splits = data.train, data.val, data.test
+        figures |= path_of(model, splits, figures["kl_per_dim"])
     unit = unit_of(fitted.config.data)
     save_figures(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
     given = ", ".join(conditions.names(codec.columns))

@@ -19,6 +19,7 @@ from parts.console.devices import choose_device, choose_threads, use_threads
 from parts.console.fitting import (
     config_for_reading,
     fitted_run,
+    form_for,
     given_for_reading,
     messages_for,
     named_run,
@@ -35,6 +36,7 @@ from parts.console.notes import notes_kept
 from parts.errors import UserError
 from parts.files import as_argument, shown_path
 from parts.forms import conditions
+from parts.lazy import member
 from parts.options import positive_int, seed
 from parts.randomness import fixed_randomness
 from parts.runs import find_run
@@ -56,6 +58,15 @@ def make_parser():
     add("file", nargs="?", help="a table to fit a new run to (default: take the run of --run)")
     add_run_flags(parser)
     add("--n", type=positive_int, default=1000, help="rows or pictures (default: 1000)")
+    add(
+        "--length", metavar="TIME", help="one long series of 30d, 24h or so many steps; of a series"
+    )
+    add("--start", metavar="TIME", help="when it starts, as the file writes times")
+    add(
+        "--future",
+        metavar="TIME",
+        help="what follows the end of a series, 24h or so many steps: NAME and the bounds of 90 %%",
+    )
     add("--out", metavar="FILE", help="what to write (default: generated.csv, pictures: .npz)")
     add("--overwrite", action="store_true", help="replace an existing output")
     add("--given", metavar="CELLS", help='fix some columns, as in "job=nurse,age=40" or label=7')
@@ -97,7 +108,7 @@ def run_of(args):
             flag = min(given).replace("_", "-")
             raise UserError(f"--{flag} says how a file is read: name the file of the rows")
         return find_run(args.runs_dir, args.run)
-    form = forms.form_of(args.file)
+    form = form_for(args)
     if args.run is not None:
         raise UserError(
             f"{shown_path(args.file)} and --run {args.run}: give one, rows to fit to or a run"
@@ -148,6 +159,18 @@ def generate(args, locks):
     outputs = form.sample_outputs(args.out, args.overwrite)
     form.check_samples(codec, outputs)
     refuse_beyond_memory(args.n, codec, form)
+    if args.length or args.start or args.future:
+        asked = args.length, args.start, args.future
+        stretches = form.stretches(codec, fitted.config.data, *asked)
+        from parts.tasks.sample_windows import N_FUTURES, chain
+
+        n_draws = N_FUTURES if args.future else 1
+        drawn = [chain(fitted, each.y, n_draws, each.past, args.seed) for each in stretches]
+        print("\n".join(form.write_stretches(codec, stretches, drawn, outputs)))
+        arrays, told = form.stretch_arrays(codec, stretches, drawn)
+        run.save_result(run.continued, arrays | {"form": np.array(form.name)})
+        run.keep("continue", told | {"file": str(outputs[0]), "notes": notes})
+        return
     columns = [*codec.modelled, *codec.conditions]
     given, as_given = None, {}
     if args.given is not None:
@@ -208,7 +231,7 @@ def generate(args, locks):
 
 def report(fitted, drawn, x_of, form, run, marginals):
     """Compare Drawn rows with real ones; print the comparison, and write it to the run."""
-    compared = COMPARISONS[form.compares](fitted, drawn, x_of, form.row)
+    compared = member(COMPARISONS, form.compares)(fitted, drawn, x_of, form.row)
     print(compared.report)
     columns = [*fitted.codec.modelled, *fitted.codec.conditions]
     if marginals == "data" and not all(column.levels for column in columns):

@@ -15,14 +15,15 @@ import contextlib
 import numpy as np
 
 import data as datasets
-from parts import forms, memory
-from parts.console.fitting import messages_for, open_file, open_run
+from parts import memory
+from parts.console.fitting import config_for_reading, form_for, messages_for, open_file, open_run
 from parts.console.flags import Parser, add_device_flags, add_file_flags, add_kind_flags
 from parts.console.notes import notes_kept
 from parts.console.progress import progress_bar
 from parts.files import shown_path
+from parts.lazy import member
 from parts.options import n_draws, open_fraction
-from parts.tasks.fill import CHECKS, STATISTICS, Filler, fill, how_sure, rows_to_check
+from parts.tasks.fill import CHECKS, FILLERS, STATISTICS, rows_to_check
 
 
 def make_parser():
@@ -47,6 +48,9 @@ def make_parser():
     parser.add_argument(
         "--check", action="store_true", help="hide some cells, of pictures quarters, and measure"
     )
+    parser.add_argument(
+        "--grid", action="store_true", help="add the rows of a series whose times are missing"
+    )
     add_kind_flags(parser)
     add_device_flags(parser)
     return parser
@@ -59,11 +63,14 @@ def main(argv=None):
 
 def fill_file(args, locks):
     """Fill the holes of a file, and write it; `locks` keep the run from being replaced."""
-    form = forms.form_of(args.file)
+    form = form_for(args)
     outputs = form.fill_outputs(args.file, args.out, args.draws, args.overwrite)
     locks.enter_context(messages_for(outputs))
     notes = locks.enter_context(notes_kept())
     run, source = open_file(args, "impute", form, holes=True)
+    if args.grid:
+        codec = None if run is None else run.config().codec
+        source = form.with_missing_rows(source, codec, config_for_reading(args, run))
     form.refuse_filling(source, outputs, args.statistic, args.interval)
     held_out = 0.1 if args.check else 0.0
     run, fitted, encoded = open_run(args, "impute", form, run, source, locks, held_out=held_out)
@@ -71,7 +78,7 @@ def fill_file(args, locks):
     form.check_filling(source, codec, args.interval)
     for note in form.notes_on_filling(encoded, codec, fitted):
         print(f"Note: {note}")
-    filler = Filler(fitted, args.n_samples, args.seed, args.statistic)
+    filler = member(FILLERS, form.fills)(fitted, args.n_samples, args.seed, args.statistic)
     is_own = config.fingerprint == source.fingerprint
     to_check = rows_to_check(fitted, encoded, is_own) if args.check else None
 
@@ -81,7 +88,7 @@ def fill_file(args, locks):
     memory.refuse_beyond_memory(f"--draws {args.draws}", args.draws, one_draw, "draws")
     with progress_bar(len(todo), 0) as bar:
         n_draws = max(args.draws, form.n_drawn)
-        filled = fill(filler, encoded, todo, n_draws, args.interval, bar.update)
+        filled = filler.fill(encoded, todo, n_draws, args.interval, bar.update)
     lines = form.write_filled(source, codec, holes, todo, filled, outputs, fitted)
     left = form.n_left_empty(source, codec)
     is_filled = holes[todo] & ~np.isnan(filled.values)
@@ -100,13 +107,15 @@ def fill_file(args, locks):
             return datasets.load(config.asked.data, codec, config.fingerprint)
 
         interval = args.interval or 0.9
-        checked = CHECKS[form.check](fitted, filler, to_check, load_data, interval, args.seed)
+        checked = member(CHECKS, form.check)(
+            fitted, filler, to_check, load_data, interval, args.seed
+        )
         print(checked.report)
         run.save_result(run.path / f"{checked.name}.json", checked.result)
         arrays |= checked.arrays or {}
     if arrays:
         run.save_result(run.imputed, arrays | {"form": np.array(form.name)})
-    sure = how_sure(filler, encoded, holes, todo, fitted.train)
+    sure = filler.how_sure(encoded, holes, todo, fitted.train)
     told = {"file": shown_path(args.file), "n_rows": len(holes), "n_filled": n_filled}
     told |= {"checked": args.check}
     told |= {"n_filled_rows": n_rows, "n_left": left + kept_empty, "n_looked_at": sure.n_rows}

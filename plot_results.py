@@ -46,6 +46,7 @@ def load(run, runs_dir):
     if run.evaluation.is_file():
         found["evaluation"] = load_evaluation(run, runs_dir)
     verbs = {"scores": run.scores, "imputed": run.imputed, "generated": run.generated}
+    verbs |= {"continued": run.continued}
     for name, path in verbs.items():
         if path.is_file():
             again = f"delete it, or run the verb that wrote {path.name} again"
@@ -94,8 +95,10 @@ def about(run, facts):
         "row": form.row,
         "rows": form.rows,
         "cells": form.cells,
+        "learned": form.learned or (form.row, form.rows),
         "shape": form.describe_shape(codec.shape),
-        "n_modelled": len(codec.modelled),
+        "reading": form.describe_reading(codec),
+        "n_modelled": len(codec.measured),
         "columns": form.describe_columns(codec),
         "relations": [relation.text for relation in codec.relations],
         "epoch": run.last_epoch,

@@ -209,12 +209,16 @@ class VAE(nn.Module):
             log_px_z, kl = log_px_z.mean(0), kl.mean(0)
         return Terms(log_px_z - kl, log_px_z, kl)
 
-    def log_w_terms(self, x, y=None, mask=None, n_samples=1, detach_q=False, eps=None, prior=None):
+    def log_w_terms(
+        self, x, y=None, mask=None, n_samples=1, detach_q=False, eps=None, prior=None, q=None
+    ):
         """log p(x|z) and log p(z) - log q(z|x) at samples z of q, each [K, B], and z [K, B, Z].
 
-        `detach_q` as in `draw`. `prior` gives log p(z) in place of the model's own.
+        `detach_q` as in `draw`. `prior` gives log p(z) in place of the model's own, and `q` is
+        another Posterior than that of these rows.
         """
-        z, log_qz_x = self.draw(self.posterior(x, y, mask), n_samples, eps, detach_q)
+        q = self.posterior(x, y, mask) if q is None else q
+        z, log_qz_x = self.draw(q, n_samples, eps, detach_q)
         log_px_z = self.likelihood.log_prob(self.decode(z, y), x, mask)
         log_pz = self.log_pz(z, y) if prior is None else prior(z)
         return log_px_z, log_pz - log_qz_x, z
@@ -246,9 +250,9 @@ class VAE(nn.Module):
         with the highest loss per observed cell, it is 0.
         """
         batch = batch._replace(x=self.likelihood.draw(batch.x))
-        if hide_rate:
-            batch = hide(batch, hide_rate)
-        loss, parts = OBJECTIVES[objective](self, batch, beta, n_samples, free_bits, capacity)
+        seen, batch = self.in_training(batch, hide_rate)
+        options = beta, n_samples, free_bits, capacity
+        loss, parts = OBJECTIVES[objective](self, batch, *options, seen=seen)
         if trim:
             weights = weights_of_typical(loss, batch.mask, trim)
             loss, parts = torch.where(weights > 0, weights * loss, 0.0), means(parts, weights)
@@ -256,6 +260,11 @@ class VAE(nn.Module):
             parts = means(parts)
         penalty = self.likelihood.penalty()
         return loss if penalty is None else loss + penalty, parts
+
+    def in_training(self, batch, hide_rate):
+        """What the encoder sees of a Batch, and the Batch whose bound is climbed."""
+        batch = hide(batch, hide_rate) if hide_rate else batch
+        return batch, batch
 
     # Reconstructions and samples
 

@@ -43,6 +43,10 @@ PRINTED_COMMANDS = (
     "python generate.py --run labelled --given label=7 --n 100 --out sevens.npz",
     "python train.py --data sprites --epochs 20 --run shapes",
     "python evaluate.py --run shapes --factors",
+    "python data.py --example sensors.csv --kind-of series",
+    "python data.py --data sensors.csv",
+    "python detect.py sensors.csv --labels event",
+    "python impute.py sensors.csv --kind event=ignore --interval 0.9 --check",
 )
 
 

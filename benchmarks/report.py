@@ -544,6 +544,59 @@ def relations(result):
     return markdown(["", "as it is", "`--relations off`", "best other"], rows)
 
 
+def series(part, figures, result):
+    """One part of series.json: a line for each method, or for each set and method if there are
+    many figures; of many sets their mean.
+    """
+    found = result["parts"].get(part)
+    if found is None:
+        return "Not measured yet."
+    sets, many = found["sets"], len(found["sets"]) > MOST_SETS
+    methods = list(dict.fromkeys(method for row in sets.values() for method in row))
+    shown = {"": found["mean"]} if many else sets
+    if len(figures) > 2:
+        header = ["windows of", "method", *figures]
+        rows = [
+            [name, method, *(value(row[method].get(f), digits) for f, digits in figures.items())]
+            for name, row in shown.items()
+            for method in row
+        ]
+    else:
+        columns = [(name, figure) for name in shown for figure in figures]
+        if len(figures) == 1:
+            names = [name or figure for name, figure in columns]
+        else:
+            names = [figure if len(shown) == 1 else f"{name}: {figure}" for name, figure in columns]
+        header = ["method", *names]
+        rows = [
+            [method, *(value(shown[n].get(method, {}).get(f), figures[f]) for n, f in columns)]
+            for method in methods
+        ]
+        if "seconds" not in figures:
+            header.append("s")
+            for cells, method in zip(rows, methods, strict=True):
+                cells.append(f"{found['mean'][method]['seconds']['mean']:.1f}")
+    lines = [markdown(header, rows)]
+    if many:
+        lines.append(won_by(sets, methods, next(iter(figures))))
+    if published := found.get("published"):
+        best = sorted(published, key=published.get, reverse=True)[:N_PUBLISHED]
+        best += [name for name in ("Donut", "OmniAnomaly") if name not in best]
+        texts = ", ".join(f"{name} {published[name]:.3f}" for name in best if name in published)
+        lines.append(f"Published for the same series by TSB-AD, mean VUS-PR: {texts}.")
+    return "\n\n".join(lines)
+
+
+MOST_SETS, N_PUBLISHED = 6, 4
+
+
+def won_by(sets, methods, figure):
+    """On how many sets each method has the highest figure."""
+    best = [max(row, key=lambda method: row[method][figure]["mean"]) for row in sets.values()]
+    counts = ", ".join(f"{method} {best.count(method)}" for method in methods if method in best)
+    return f"Means over {len(sets)} sets; highest {figure} by set: {counts}."
+
+
 def other_commit(result):
     """CPU seconds of commands beside those of an earlier commit."""
     rows = [
@@ -565,6 +618,27 @@ def page_output(command, **sizes):
 
 MANY = ("detection", "imputation", "generation", "quality")
 GIVEN = '--given "job=nurse,age=40" --n 100 --out nurses.csv'
+RANKED, FILLED = {"VUS-PR": 3, "AP": 3}, {"MAE": 3, "coverage": 3}
+# Part of series.json -> the figures that are shown, and their digits.
+SERIES = {
+    "detection": RANKED,
+    "nasa": RANKED,
+    "asd": {"VUS-PR": 3},
+    "smd": RANKED,
+    "ett": FILLED,
+    "air": FILLED,
+    "physionet": FILLED,
+    "density": {"nats per cell": 3, "standard error": 3},
+    "generation": {
+        "discriminative": 3,
+        "discriminative, strong critic": 3,
+        "discriminative, strong critic, other days": 3,
+        "predictive": 3,
+        "closest window": 2,
+    },
+    "time": {"seconds": 1},
+    "irregular": RANKED,
+}
 # NAME of a marker -> the JSON files that its function is given, and the function.
 TABLES = {
     "start": ("start.json", start),
@@ -573,6 +647,12 @@ TABLES = {
     "comparison": (" ".join(f"{name}.json" for name in MANY), comparison),
     "print_data": page_output("python data.py --data survey.csv", first=17),
     "print_lab": page_output("python data.py --data lab.csv", first=17, last=6),
+    "print_series_detect": page_output(
+        "python detect.py sensors.csv --labels event", first=0, last=29
+    ),
+    "print_series_impute": page_output(
+        "python impute.py sensors.csv --kind event=ignore --interval 0.9 --check", first=0, last=7
+    ),
     "print_detect": page_output("python detect.py survey.csv --labels odd", first=0, last=21),
     "print_impute": page_output(
         "python impute.py survey.csv --kind odd=ignore --check", first=0, last=17
@@ -613,6 +693,10 @@ TABLES = {
     "near_copies": ("near_copies.json", near_copies),
     "relations": ("relations.json", relations),
     "against": ("against.json", other_commit),
+    **{
+        f"series_{part}": ("series.json", partial(series, part, figures))
+        for part, figures in SERIES.items()
+    },
 }
 MARKED = re.compile(r"<!-- results:begin (\w+) -->\n.*?<!-- results:end -->", re.DOTALL)
 

@@ -13,7 +13,7 @@ from parts.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
-NAMES = ("tables", "pictures", "variants", "tuning", "results", "metrics", "development")
+NAMES = ("tables", "series", "pictures", "variants", "tuning", "results", "metrics", "development")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

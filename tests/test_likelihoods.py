@@ -135,6 +135,8 @@ def test_every_registered_likelihood_and_variance_is_under_test():
         "logistic",
         "mixed",
         "ordered",
+        "windows",  # tests/test_windows.py
+        "factors",
     } == set(LIKELIHOODS)
     with pytest.raises(UserError, match="expected fixed:V .*, shared, column or decoder"):
         LIKELIHOODS["gaussian"](1, variance="?")

@@ -211,12 +211,15 @@ def test_all_words_of_a_page_are_escaped_wherever_they_stand():
     column = (HOSTILE, HOSTILE, HOSTILE)
     about = {key: HOSTILE for key in ("data", "row", "rows", "cells", "shape")}
     about |= {"n_modelled": 1, "columns": [column], "relations": [HOSTILE]}
+    about |= {"learned": (HOSTILE, HOSTILE), "reading": [HOSTILE]}
     empty = dict.fromkeys(
         ["metrics", "evaluate", "detect", "detection", "impute", "imputation", "quadrants"], {}
     )
     facts = empty | {
         "generate": {"n": 1, "file": HOSTILE, "given": HOSTILE, "relations": [HOSTILE]},
         "generation": {},
+        "continue": dict.fromkeys(["start", "end", "every", "file"], HOSTILE)
+        | {"n_steps": 2, "n_groups": 2, "n_draws": 2, "after": True},
         "train": {"model": HOSTILE, "notes": [HOSTILE]},
         "config": {
             "source": {"n_train": 1},

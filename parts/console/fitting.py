@@ -18,7 +18,7 @@ from parts.console.progress import progress_bar
 from parts.console.script import INTERRUPTED, stop_signals
 from parts.errors import UserError, stage
 from parts.files import STANDARD, shown_path
-from parts.forms import form_named
+from parts.forms import form_named, form_of
 from parts.forms.config import READING, DataConfig
 from parts.forms.tables import kinds
 from parts.model.build import Space, build_model, fit_to_model, load_weights
@@ -214,6 +214,16 @@ class Opened(NamedTuple):
     run: object
     fitted: object
     encoded: object
+
+
+def form_for(args):
+    """The form of a script's file, by the flags of reading and by the run, if one is named."""
+    run = None if args.run is None else find_run(args.runs_dir, args.run)
+    own = None if run is None else form_named(run.config().codec.form)
+    if own is not None and own.recognises(args.file, run.config().asked.data):
+        return own
+    config = config_for_reading(args, run)
+    return form_of(args.file, config if run is None else replace(config, table=True))
 
 
 def open_file(args, verb, form, holes=False):

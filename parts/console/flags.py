@@ -129,6 +129,8 @@ REPEATED = (
     "condition",
     "missing",
     "keep",
+    "time",
+    "group",
 )  # flags that argparse appends: to None, not to a mark of no value
 
 

@@ -16,10 +16,11 @@ def form_named(name):
     return member(FORMS, name)
 
 
-def form_of(data):
+def form_of(data, config=None):
     """The form of a data set or of a path; tables for a file that no form recognises.
 
-    UserError for an empty name, and for a folder that no form recognises.
+    `config` holds the options of reading. UserError for an empty name, and for a folder that no
+    form recognises.
     """
     if data in BUILTIN:
         return form_named(BUILTIN[data][0])
@@ -27,7 +28,7 @@ def form_of(data):
     if not str(data):
         raise UserError(f"'' is no name of data, {expected}")
     for form in map(form_named, FORMS):
-        if form.recognises(data):
+        if form.recognises(data, config):
             return form
     if Path(data).is_dir():
         from parts.forms.pictures.picture_files import ENDINGS
@@ -42,7 +43,7 @@ def form_of(data):
 def open_source(config):
     """Open the data of a DataConfig: their form and their Source."""
     refuse_options(config)
-    form = form_of(config.data)
+    form = form_of(config.data, config)
     form.refuse(config)
     if config.data in BUILTIN:
         return form, BUILTIN[config.data][1](config)
@@ -82,6 +83,7 @@ def endings():
 
 # The first that recognises a path reads it; `form_named` imports it.
 FORMS = {
+    "series": "parts.forms.series.form:SERIES",
     "tables": "parts.forms.tables.form:TABLES",
     "pictures": "parts.forms.pictures.form:PICTURES",
 }

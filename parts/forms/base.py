@@ -16,6 +16,7 @@ from parts.errors import UserError
 from parts.files import STANDARD, output_of, refuse_output
 from parts.forms import conditions, scaling, units
 from parts.options import from_plain
+from parts.words import counted
 
 N_KEPT_ROWS, N_KEPT_CELLS = 5000, 2**22  # most rows and cells of a split that a run keeps
 MOST_TOLD = 200  # most columns of which a run keeps words for its report
@@ -36,7 +37,8 @@ class Split(NamedTuple):
     """Rows in model units: x [N, D] float32, conditions y [N, C], mask [N, D].
 
     `label` [N] and `factors` [N], with a named field for each factor that generated x, are for
-    figures and measures only. `values` [N, R] are those of the columns in relations.
+    figures and measures only. `values` [N, R] are those of the columns in relations. `when` [N, 2]
+    holds the group and the seconds of windows of a series, for figures.
     """
 
     x: np.ndarray
@@ -45,6 +47,7 @@ class Split(NamedTuple):
     label: np.ndarray | None = None
     factors: np.ndarray | None = None
     values: np.ndarray | None = None
+    when: np.ndarray | None = None
 
     def take(self, rows):
         return Split(*[None if part is None else part[rows] for part in self])
@@ -102,6 +105,7 @@ class Encoded(NamedTuple):
     strange: list
     notes: list
     values: np.ndarray | None = None
+    layout: object = None
 
 
 @dataclass
@@ -166,6 +170,11 @@ class Codec:
         """The columns of x, which exclude ignored columns and conditions."""
         return units.modelled(self.columns)
 
+    @property
+    def measured(self):
+        """The modelled columns of a row of the file."""
+        return self.modelled
+
     @cached_property
     def conditions(self):
         """The columns of y."""
@@ -218,11 +227,13 @@ class Form:
 
     name = ""
     row, rows = "row", "rows"  # words for one and for several
+    learned = None  # words for one and for several rows of the model, where these are others
     first_row = 0  # the number of the first row in reports
     cells, files = "cells", "files"  # words for the parts of a row and for files
     codec = Codec
     columns_may_be_given = False  # whether a column may be a condition, as labels may
     explains = False  # whether `explain` explains odd rows
+    scores = fills = "rows"  # keys of SCORERS and FILLERS in parts.tasks: what is scored and filled
     check = "cells"  # a key of parts.tasks.fill.CHECKS: what `impute.py --check` hides
     compares = "columns"  # a key of parts.tasks.sample.COMPARISONS
     walks = False  # whether figures show walks through latent space
@@ -234,8 +245,8 @@ class Form:
 
     # Recognise and read
 
-    def recognises(self, path):
-        """Whether this form reads `path`; only the header of an array is read."""
+    def recognises(self, path, config=None):
+        """Whether this form reads `path`, by the options of reading in `config`."""
         raise NotImplementedError
 
     def read(self, path, config=None, holes=False):
@@ -254,6 +265,10 @@ class Form:
         """Raise UserError for options of the data that this form does not take."""
 
     # Fit and encode
+
+    def split(self, source, config):
+        """Row numbers of the training, held-out and test rows, three arrays; None: at random."""
+        return None
 
     def fit(self, source, rows, config):
         """The Codec fitted to the training rows numbered `rows`."""
@@ -330,6 +345,13 @@ class Form:
         """Words for the data of a run of this form."""
         return f"{self.rows} of {self.name}"
 
+    def describe_size(self, codec, n):
+        """Words for the columns and for the numbers n of training, held-out and test rows."""
+        return (
+            f"{self.describe_shape(codec.shape)}{columns_in_words(codec)}; rows: {n[0]} train, "
+            f"{n[1]} held out, {n[2]} test"
+        )
+
     def describe_shape(self, shape):
         """Words for the shape of a row, with a comma at the end, or \"\"."""
         return ""
@@ -368,6 +390,12 @@ class Form:
     def refuse_scoring(self, source, names):
         """Raise UserError if the source already has a column with one of these names."""
 
+    def online(self, asked):
+        """Options of a scorer: whether rows are scored only by those before them."""
+        if asked:
+            raise UserError(f"--online goes with a series: {self.rows} have no order")
+        return {}
+
     def explain(self, scorer, source, encoded, chosen, typical):
         """Explain in words why the rows numbered `chosen` are odd, [len(chosen)]."""
         return [""] * len(chosen)
@@ -384,6 +412,10 @@ class Form:
         """Arrays for figures of the oddest rows, by their `rank` [N]."""
         return {}
 
+    def scored_facts(self, source, codec):
+        """What a run keeps of the scores for its report, beside the oddest rows: plain values."""
+        return {}
+
     # Fill
 
     def fill_outputs(self, path, out, n_draws, overwrite, endings=None):
@@ -396,6 +428,10 @@ class Form:
         for each in (out, *drawn):
             refuse_output(each, overwrite, path, endings)
         return [out, *drawn]
+
+    def with_missing_rows(self, source, codec, config):
+        """The source with the rows that a series lacks."""
+        raise UserError(f"--grid goes with a series, and {source.path} holds {self.rows}")
 
     def refuse_filling(self, source, outputs, statistic, interval):
         """Raise UserError for options of filling that this form does not take."""
@@ -480,9 +516,19 @@ class Form:
         self.write_rows(outputs[0], codec.decode(x), codec)
         return [f"Wrote {outputs[0]}: {len(x)} {self.rows}"]
 
+    def stretches(self, codec, config, length, start, future):
+        """What is to be drawn where a length, or what follows the data, is asked for."""
+        raise UserError(
+            f"--length, --start and --future go with a series, and the run is of {self.rows}"
+        )
+
     def sample_arrays(self, x, codec, fitted):
         """Arrays for figures of generated rows x [n, D] in model units."""
         return {}
+
+    def stretch_arrays(self, codec, stretches, drawn):
+        """Arrays for figures of what `stretches` asked for, and plain values for the report."""
+        raise NotImplementedError
 
     def write_rows(self, path, x, codec, source=None):
         """Write rows x [n, D] in the user's units to `path`, in the form of `source` if it can."""
@@ -496,6 +542,10 @@ class Form:
             (column.name, "given" if column.condition else column.kind, column.describe())
             for column in codec.columns
         ]
+
+    def describe_reading(self, codec):
+        """Sentences on how the file was read, beside those on its columns."""
+        return []
 
     def figures(self):
         """Map files of a run to figures, and figures to the functions that draw them."""
@@ -531,6 +581,18 @@ class Form:
         of = units.column_arrays([*columns, *given])
         kept = {f"point_{key}": of[key] for key in ("columns", "levels", "dates")}
         return kept | {"points": np.hstack(cells)}
+
+
+def columns_in_words(codec):
+    """How many columns the data have; and how many of them the model sees, if it sees not all.
+
+    Labels are no column.
+    """
+    labels = [c for c in codec.conditions if c.name == conditions.LABEL]
+    n_columns = sum(not column.part_of for column in codec.columns) - len(labels)
+    seen = {column.part_of[0] if column.part_of else column.name for column in codec.modelled}
+    less = f", of which {len(seen)} are modelled" if len(seen) != n_columns else ""
+    return counted(n_columns, "column") + less
 
 
 def with_holes(x, mask):

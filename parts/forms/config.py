@@ -115,6 +115,32 @@ class DataConfig:
         append=True,
         metavar="MARK",
     )
+    time: list | None = option(
+        None,
+        "the column that tells the time, or several (year,month,day): rows are a series (default: "
+        "found where it is plain)",
+        append=True,
+        metavar="COLUMN",
+    )
+    group: list | None = option(
+        None, "a series: the column that tells several series apart", append=True, metavar="COLUMN"
+    )
+    table: bool = option(False, "rows have no order, though they have times")
+    step: str | None = option(
+        None, "a series: time between rows, such as 5min (default: found)", metavar="TIME"
+    )
+    window: str | None = option(
+        None,
+        "a series: what the model sees at once, such as 24h or 48 steps (default: the period)",
+        metavar="TIME",
+    )
+    train_until: str | None = option(
+        None,
+        "a series: the last time that is trained on, as the file writes times; later rows are "
+        "test rows, and scored (default: the last share of each group is for tests)",
+        metavar="TIME",
+    )
+    long_windows: bool = False  # whether the windows of a series are to be scored, not filled
     other_encoding: str | None = None  # that of the run's own file: if a file is not in UTF-8
     kinds: dict = field(default_factory=dict)  # name -> kind or dict, from --columns and --kind
     scaling: str = "standard"  # the likelihood's: standard, none or kinds
@@ -123,3 +149,4 @@ class DataConfig:
 
 # Options of how the cells of a file are read: every script that reads a file takes them.
 READING = ("encoding", "no_header", "missing", "keep")
+READING += ("time", "group", "table", "step", "window", "train_until")

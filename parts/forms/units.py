@@ -23,7 +23,8 @@ KNEE = 5.0  # robust standard deviations from the median beyond which a real col
 class Column:
     """A column and its map to model units: (g(value) - shift) / scale, where `curve` names g.
 
-    linear: g(v) = v. asinh: g(v) = KNEE asinh(((v - centre) / spread) / KNEE). log: ln(v + offset).
+    linear: g(v) = v. steps: g is the step of a counter of a series, from one time to the next.
+    asinh: g(v) = KNEE asinh(((v - centre) / spread) / KNEE). log: ln(v + offset).
     A count is its own model unit; its centre and spread are those of ln(1 + v), for the network.
     """
 
@@ -248,6 +249,7 @@ class Column:
             shown += f", ... {len(self.levels)} levels" if len(self.levels) > 6 else ""
             return f"{shown}; {self.why}" if self.why else shown
         scaled = {"asinh": ", robustly scaled", "log": ", in logarithms"}
+        scaled["steps"] = ", a counter: its steps are modelled"
         ends = {"below": self.below, "above": self.above}
         limits = [self.style[name] for name, end in ends.items() if end is not None]
         limit = "limits" if len(limits) > 1 else "limit"

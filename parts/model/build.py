@@ -46,7 +46,7 @@ def build_model(config, space):
         )
     likelihood = LIKELIHOODS[config.likelihood]
     options = {name: getattr(config, name) for name in likelihood.options}
-    likelihood = likelihood.of(space.columns, **options)
+    likelihood = likelihood.of_space(space, **options)
     if config.mask_features:
         likelihood.sees_mask = True
         likelihood.n_features += likelihood.n_columns

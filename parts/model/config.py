@@ -15,6 +15,7 @@ MODELS = {
     "vae": "vae:VAE",
     "vqvae": "parts.model.vqvae:VQVAE",
     "vaegan": "parts.model.vaegan:VAEGAN",
+    "windows": "parts.model.windowvae:WindowVAE",
 }
 
 
@@ -101,6 +102,7 @@ class ModelConfig:
         parse=non_negative,
         of="vaegan",
     )
+    robust: bool = False  # windows: whether odd ones may be among those of training
     mask_features: bool = False  # whether the encoder is told which cells are there
 
 

@@ -1,9 +1,10 @@
 """What training climbs: bounds on log p(x), each with its gradient estimator.
 
 An objective takes a model, a Batch, beta and the number of samples K. It returns the loss of each
-row [B], whose mean over rows is minimised, and parts of it by name, [..., B]. Weights of rows are
-no part of it: see `weighted_mean` in parts/training/loop.py, and `weights_of_typical` below. beta
-weighs the KL (Higgins et al. 2017), or its estimate in log w.
+row [B], whose mean over rows is minimised, and parts of it by name, [..., B]. `seen` is the Batch
+that the encoder is given, where it is another one. Weights of rows are no part of it: see
+`weighted_mean` in parts/training/loop.py, and `weights_of_typical` below. beta weighs the KL
+(Higgins et al. 2017), or its estimate in log w.
 """
 
 import math
@@ -13,14 +14,14 @@ import torch
 from parts.model.normal import kl_normal
 
 
-def elbo(model, batch, beta, n_samples, free_bits=0.0, capacity=None):
+def elbo(model, batch, beta, n_samples, free_bits=0.0, capacity=None, seen=None):
     """Minus the ELBO (Kingma & Welling 2014), the mean over K draws of z.
 
     `free_bits`: no latent gains from a KL below so many nats, the mean over the batch (Kingma et
     al. 2016, eq. 15). `capacity`: beta weighs |KL - capacity|, of the mean KL (Burgess et al. 2018,
     eq. 8). Both look at the batch to decide which way they push, and each row then has its share.
     """
-    q, n_samples = model.posterior(*batch), None if n_samples == 1 else n_samples
+    q, n_samples = model.posterior(*(seen or batch)), None if n_samples == 1 else n_samples
     _, log_px_z, kl = model.elbo_of(q, *batch, n_samples=n_samples)  # [B]
     rate = kl
     if free_bits:
@@ -42,14 +43,15 @@ def free_bits_rate(kl_by_latent, free_bits):
     return torch.where(above, kl_by_latent, free_bits).sum(-1)
 
 
-def iwae(model, batch, beta, n_samples, *_):
+def iwae(model, batch, beta, n_samples, *_, seen=None):
     """Minus the importance-weighted bound (Burda et al. 2016, eq. 8)."""
-    log_px_z, log_ratio, _ = model.log_w_terms(*batch, n_samples=n_samples)
+    q = model.posterior(*(seen or batch))
+    log_px_z, log_ratio, _ = model.log_w_terms(*batch, n_samples=n_samples, q=q)
     loss = -mean_over_members(log_mean_exp(log_px_z + beta * log_ratio))
     return loss, {"loss": loss, "log_px_z": log_px_z, "kl": -log_ratio}
 
 
-def dreg(model, batch, beta, n_samples, *_):
+def dreg(model, batch, beta, n_samples, *_, seen=None):
     """Minus the importance-weighted bound, with its doubly reparameterised gradient (Tucker et al.
     2018, eq. 8).
 
@@ -58,7 +60,8 @@ def dreg(model, batch, beta, n_samples, *_):
     Where beta weighs log p(z) - log q(z|x), only that part of the score function is to be replaced:
     samples then count by (1 - beta) w + beta w^2.
     """
-    log_px_z, log_ratio, z = model.log_w_terms(*batch, n_samples=n_samples, detach_q=True)
+    q, options = model.posterior(*(seen or batch)), {"n_samples": n_samples, "detach_q": True}
+    log_px_z, log_ratio, z = model.log_w_terms(*batch, q=q, **options)
     log_w = log_px_z + beta * log_ratio  # [K, B]
     # The gradient of the bound in log w is the normalised weights; of z it is then w once more.
     bound = log_mean_exp(log_w)

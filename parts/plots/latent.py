@@ -24,7 +24,9 @@ def latent_space(arrays, color=None):
     mu = arrays["mu"]
     figure, axes = subplots(1, 1, width=6.4, height=4.6)
     axis, names = axes.flat[0], ("z₁", "z₂")
-    said = f"{counted(len(mu), 'test row')} in {counted(mu.shape[1], 'latent dimension')}"
+    row, rows = str(arrays.get("one_row", "row")), str(arrays.get("of", "rows"))
+    said = counted(len(mu), f"test {row}", f"test {rows}")
+    said += f" in {counted(mu.shape[1], 'latent dimension')}"
     if mu.shape[1] > 2:
         mu, shares = principal_components(mu)
         said += (
@@ -32,7 +34,7 @@ def latent_space(arrays, color=None):
         )
         names = [f"principal component {i + 1} of z ({shares[i]:.0%} of variance)" for i in (0, 1)]
     points = np.column_stack([mu, np.zeros_like(mu)])[:, :2]  # a second axis of 0 where z has one
-    axis.set(title="Posterior means of test rows", xlabel=names[0], ylabel=names[1])
+    axis.set(title=f"Posterior means of test {rows}", xlabel=names[0], ylabel=names[1])
     if color is None and LABEL not in arrays:
         axis.scatter(*points.T, s=14, alpha=0.8, linewidths=0, color=BLUE)
         return tell(figure, f"{said}.", SPACE_READING)
@@ -159,7 +161,7 @@ def empty_points(axis, points):
 
 def latent_kl(arrays):
     """How many nats each latent dimension carries: near 0 it is unused."""
-    kl = np.sort(arrays["kl_per_dim"])[::-1]
+    kl, row = np.sort(arrays["kl_per_dim"])[::-1], str(arrays.get("one_row", "row"))
     order = np.argsort(-arrays["kl_per_dim"])
     figure, axes = subplots(1, 1, width=6, height=3.2)
     axis = axes.flat[0]
@@ -174,10 +176,10 @@ def latent_kl(arrays):
     axis.set_title(title)
     axis.set(
         xlabel=f"latent dimension{'' if len(kl) <= 30 else 's by rank'}, largest first",
-        ylabel="KL (nats per test row)",
+        ylabel=f"KL (nats per test {row})",
     )
     used, carrying = int((kl > UNUSED).sum()), int(np.searchsorted(np.cumsum(kl), 0.9 * kl.sum()))
     said = f"{used} of {counted(len(kl), 'latent dimension')} are used"
     if used:
-        said += f"; {min(carrying + 1, len(kl))} carry 90 % of {short(kl.sum())} nats a row"
+        said += f"; {min(carrying + 1, len(kl))} carry 90 % of {short(kl.sum())} nats a {row}"
     return tell(figure, f"{said}.", KL_READING)

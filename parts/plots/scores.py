@@ -26,8 +26,10 @@ def anomaly_scores(arrays):
     """How the scores of a file lie to those of held-out rows, and to the threshold."""
     from matplotlib.ticker import FuncFormatter
 
+    arrays = with_scores(arrays)
     scores, held, threshold = arrays["scores"], arrays["held"], float(arrays["threshold"])
     what = str(arrays["of"])  # rows, or pictures
+    unit = str(arrays.get("unit", "nats"))
     figure, axes = subplots(1, 1, width=7.5, height=3.8)
     axis = axes.flat[0]
     bins = bins_of(scores, held, threshold)
@@ -60,15 +62,23 @@ def anomaly_scores(arrays):
     axis.set_yscale("log")
     plain_ticks(axis.xaxis, most=7)
     axis.set_xlim(bins[0] - step, last + 3 * step)
-    extra = beyond_entry(scores, held, bins[-1], what)
+    extra = beyond_entry(scores, held, bins[-1], what, unit)
     ticks = [tick for tick in axis.get_xticks() if bins[0] <= tick <= bins[-1]]
     axis.set_xticks(
         ticks + [last] * len(extra), [plain(t) for t in ticks] + ["farther"] * len(extra)
     )
     axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
-    axis.set(title="Anomaly scores", xlabel="anomaly score, nats", ylabel=f"share of {what}")
+    axis.set(title="Anomaly scores", xlabel=f"anomaly score, {unit}", ylabel=f"share of {what}")
     legend_below(figure, axis, extra=extra)
     return tell(figure, message(arrays, what), READING)
+
+
+def with_scores(arrays):
+    """The arrays without rows that have no score, as those of a series outside all windows."""
+    known = np.isfinite(arrays["scores"])
+    return {**arrays} | {
+        name: arrays[name][known] for name in ("scores", "labels") if name in arrays
+    }
 
 
 def message(arrays, what):
@@ -96,7 +106,7 @@ def bins_of(scores, held, threshold):
     return np.linspace(inner.min(), high + 1e-6 * size, N_BINS)
 
 
-def beyond_entry(scores, held, end, what):
+def beyond_entry(scores, held, end, what, unit):
     """What the legend says of the bar that is set apart; none where there is no such bar."""
     from matplotlib.patches import Patch
 
@@ -104,5 +114,5 @@ def beyond_entry(scores, held, end, what):
     if not len(beyond):
         return []
     n = int((scores > end).sum())
-    label = f"farther out, up to {plain(round(beyond.max()))} nats ({n} {what} of the file)"
+    label = f"farther out, up to {plain(round(beyond.max()))} {unit} ({n} {what} of the file)"
     return [Patch(fill=False, edgecolor="black", hatch="////", label=label)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from parts.plots.words import counted, listed, name_in_words, percent, short
 
+UNDERSTOOD = "as asked", "tells the time", "tells the group"  # why columns are not modelled
 MOST_ROWS = 200  # rows of a table of columns
 CLEARLY = 2  # standard errors by which a difference is clear
 LARGE = 10.0  # nats beyond which a factor says no more than they do
@@ -53,11 +54,11 @@ def data_section(facts):
     given = [name for name, kind, _ in columns if kind == "given"]
     n_train = facts["config"]["source"]["n_train"]
     said = f"{about['data']}: {about['shape']}{counted(about['n_modelled'], 'column')}"
-    said += f" that the model learned from {counted(n_train, about['row'], about['rows'])}"
-    sentences = [f"{said}."]
+    said += f" that the model learned from {counted(n_train, *about['learned'])}"
+    sentences = [f"{said}.", *about["reading"]]
     if "n_rows" in train:
         parts = zip(("held out for choices", "for tests"), train["n_rows"][1:], strict=True)
-        others = [f"{counted(n, about['row'], about['rows'])} {what}" for what, n in parts if n]
+        others = [f"{counted(n, *about['learned'])} {what}" for what, n in parts if n]
         sentences.append(f"Not trained on: {' and '.join(others) or 'none'}.")
         if train["holes"]:
             sentences.append(f"Empty: {percent(train['holes'])} of the cells.")
@@ -86,13 +87,13 @@ def data_section(facts):
 def notes_section(facts):
     """All notes of all commands, each once, and the columns that were left out unasked."""
     notes = {}
-    for verb in ("train", "detect", "impute", "generate", "evaluate"):
+    for verb in ("train", "detect", "impute", "generate", "continue", "evaluate"):
         for note in facts[verb].get("notes", []):
             notes.setdefault(note[:1].upper() + note[1:], verb)
     left = [
         f"Column {name_in_words(name)} is not modelled: {words}."
         for name, kind, words in facts["about"]["columns"]
-        if kind == "ignore" and words != "as asked"
+        if kind == "ignore" and words not in UNDERSTOOD
     ]
     found = [*left[:MOST_ROWS], *notes]
     if found:
@@ -117,33 +118,33 @@ def training_section(facts):
 
 def evaluation_section(facts):
     """The metrics of test rows in words, beside their baselines."""
-    m, about = facts["metrics"], facts["about"]
+    m, (row, rows) = facts["metrics"], facts["about"]["learned"]
     if not m:
         return None
     names = facts["evaluate"].get("baselines", BASELINES)
     others = {names[key]: m.get(f"baseline_log_px_{key}") for key in names}
     others = {name: value for name, value in others.items() if value is not None}
     sentences = [
-        *errors_in_words(m, about["rows"]),
-        f"A test {about['row']} has log p(x) = {with_error(m)} nats; higher is likelier.",
-        *[density_in_words(m, name, value, about["row"]) for name, value in others.items()],
+        *errors_in_words(m, rows),
+        f"A test {row} has log p(x) = {with_error(m)} nats; higher is likelier.",
+        *[density_in_words(m, name, value, row) for name, value in others.items()],
     ]
     unit = m.get("units", {}).get("test_mse", "the data's units, squared")
-    rows = [
+    values = [
         ["Mean squared error of a rebuilt cell", short(m["test_mse"]), f"lower is better; {unit}"],
         ["of the training mean", short(m["baseline_mse_mean"]), "baseline"],
         ["of PCA", short(m["baseline_mse_pca"]), "baseline"],
-        [f"log p(x), nats a {about['row']}", with_error(m), "higher is better"],
+        [f"log p(x), nats a {row}", with_error(m), "higher is better"],
         *[[f"of {name}", short(value), "baseline"] for name, value in others.items()],
         ["ELBO, nats", short(m["elbo"]), "a lower bound of log p(x)"],
-        ["KL(q(z|x) || p(z)), nats", short(m["kl"]), f"what the model stores of a {about['row']}"],
+        ["KL(q(z|x) || p(z)), nats", short(m["kl"]), f"what the model stores of a {row}"],
         ["Effective samples", short(m["ess"]), f"of {m['n_samples']}; few: log p(x) is too low"],
     ]
-    rows = [row for row in rows if row[1] != "—"]
-    caption = f"Measured on {counted(m['n_test'], 'test ' + about['row'], 'test ' + about['rows'])}"
+    values = [value for value in values if value[1] != "—"]
+    caption = f"Measured on {counted(m['n_test'], 'test ' + row, 'test ' + rows)}"
     caption += f", after epoch {m['epoch']}"
-    tables = [table(caption, ["Measure", "Value", "What it is"], rows, (1,))]
-    title = f"How well the model describes {about['rows']} it has not seen"
+    tables = [table(caption, ["Measure", "Value", "What it is"], values, (1,))]
+    title = f"How well the model describes {rows} it has not seen"
     return Section(title, sentences, tables, gist=sentences[0])
 
 
@@ -206,7 +207,14 @@ def detection_section(facts):
             for rank, row in enumerate(told["oddest"], start=1)
         ]
         caption = f"The oddest {about['rows']}, and what was expected instead"
-        tables.append(table(caption if why else f"The oddest {about['rows']}", head, rows, (1, 2)))
+        caption = caption if why else f"The oddest {about['rows']}"
+        if "events" in told:
+            said, found = events_in_words(told)
+            sentences.append(said)
+            tables += found
+            gist = f"{sentences[0]} {said}"
+        else:
+            tables.append(table(caption, head, rows, (1, 2)))
     detectors = {name: found for name, found in measured.items() if "auroc" in found}
     if detectors:
         (ours, found), *others = detectors.items()
@@ -228,10 +236,41 @@ def detection_section(facts):
     return Section(f"Odd {about['rows']}", sentences, tables, gist=gist)
 
 
+def events_in_words(told):
+    """A sentence on the events of a series, and a list of their Table; none without events."""
+    found, n = told["events"], told["n_events"]
+    if not found:
+        return "No event was found: no flagged row, and so no run of them.", []
+    best = found[0]
+    grouped = any(event["group"] for event in found)
+    said = f"They make {counted(n, 'event')}, runs of flagged rows; the largest lasts "
+    said += f"from {best['start']} to {best['end']}"
+    said += f" in {best['group']}" if grouped else ""
+    said += f": {best['why']}." if best["why"] else "."
+    head = ["From", "To", *["Group"] * grouped, "Rows", "Score", "Columns by their share", "Why"]
+    rows = [
+        [
+            event["start"],
+            event["end"],
+            *[event["group"]] * grouped,
+            f"{event['rows']:,}",
+            short(event["score"]),
+            event["columns"] or "—",
+            event["why"] or "no single cell stands out",
+        ]
+        for event in found
+    ]
+    caption = f"The largest of {counted(n, 'event')}, and what was expected at the oddest step"
+    numbers = (2 + grouped, 3 + grouped)
+    return said, [Table(caption, head, rows, numbers, n - len(rows))]
+
+
 def threshold_in_words(told):
     if told["threshold"] is None:
         return ": there are too few rows for a threshold"
     said = f", by a score above {short(told['threshold'])}"
+    if told.get("by_tail"):
+        return f"{said}, which {percent(told['share'])} of ordinary ones would exceed"
     if told["what"] == "scored":
         return f"{said}: the oddest {percent(told['share'])} were asked for"
     return f"{said}, which {percent(told['share'])} of ordinary ones exceed ({told['what']} rows)"
@@ -340,7 +379,7 @@ def generation_section(facts):
     told, about, result = facts["generate"], facts["about"], facts["generation"]
     sentences, tables, gist = [], [], ""
     if told:
-        said = f"{counted(told['n'], about['row'], about['rows'])} were drawn into {told['file']}"
+        said = f"{counted(told['n'], *about['learned'])} were drawn into {told['file']}"
         said += f", all with {told['given']}" if told["given"] else ""
         sentences.append(f"{said}.")
         sentences += told["relations"]
@@ -370,7 +409,12 @@ def generation_section(facts):
             f"{short(result['correlation_error_real'])} between halves of the real rows, and by "
             f"{short(result['correlation_error_independent'])} if columns were independent."
         )
-    if "columns" in result:
+    if "autocorrelation" in result.get("generated", {}):
+        said, found = windows_compared(result)
+        sentences.append(said)
+        tables.append(found)
+        gist = gist or said
+    elif "columns" in result:
         real = result["columns_real"]
         rows = [[k, percent(v), percent(real.get(k))] for k, v in result["columns"].items()]
         rows.append(
@@ -385,8 +429,56 @@ def generation_section(facts):
         tables.append(table(caption, head, rows, (1, 2)))
     if not sentences and not facts["drawn"]["generated"]:
         return None
-    title = f"Generated {about['rows']}"
+    title = f"Generated {about['learned'][1]}"
     return Section(title, sentences, tables, gist=gist or (sentences or [""])[0])
+
+
+def windows_compared(result):
+    """A sentence on how far generated windows of a series are from real ones, and the Table."""
+    names, new, held = result["columns"], result["generated"], result.get("held", {})
+    parts = {"values": "values", "autocorrelation": "autocorrelations"}
+    far = {key: int(max(range(len(names)), key=new[key].__getitem__)) for key in parts}
+    said = [
+        f"{words} by {short(new[key][far[key]])}"
+        + (f" in {name_in_words(names[far[key]])}" if len(names) > 1 else "")
+        + (f" (held-out windows: {short(held[key][far[key]])})" if held else "")
+        for key, words in parts.items()
+    ]
+    said = f"Generated windows differ from real ones at most: {'; '.join(said)}."
+    head = ["Column", "Values", *["held out"] * bool(held), "Autocorrelation"]
+    head += ["held out"] * bool(held)
+    rows = [
+        [
+            name,
+            *[short(each[key][j]) for key in parts for each in (new, *[held] * bool(held))],
+        ]
+        for j, name in enumerate(names)
+    ]
+    caption = (
+        f"Distance of {counted(result['n_generated'], 'generated window')} from training windows: "
+        "the largest difference of the shares of values below a number, and of autocorrelations; "
+        "beside it that of held-out windows"
+    )
+    return said, table(caption, head, rows, tuple(range(1, len(head))))
+
+
+def continuation_section(facts):
+    """What a long drawn series, or what follows the end of the file, holds."""
+    told = facts["continue"]
+    if not told and not facts["drawn"]["continued"]:
+        return None
+    sentences = []
+    if told:
+        groups = f" of each of {counted(told['n_groups'], 'group')}" * (told["n_groups"] > 1)
+        said = f"{counted(told['n_steps'], 'step')}{groups}, every {told['every']} from "
+        said += f"{told['start']} to {told['end']}, were drawn into {told['file']}"
+        if told["after"]:
+            said += f": what may follow the end of the file, by {counted(told['n_draws'], 'draw')}"
+        sentences.append(f"{said}.")
+        sentences.append(
+            "Windows are joined: each one is drawn given the last half of what stands before it."
+        )
+    return Section("What may come next", sentences, gist=(sentences or [""])[0])
 
 
 def copies_in_words(result, row, rows):
@@ -410,4 +502,5 @@ SECTIONS = {
     "scores": detection_section,
     "imputed": imputation_section,
     "generated": generation_section,
+    "continued": continuation_section,
 }

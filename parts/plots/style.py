@@ -34,7 +34,7 @@ DPI = 130
 FIRST_DATE, LAST_DATE = -700_000, 2_900_000  # days since 1970 that matplotlib can write
 HEAVY = 20  # times the middle size, from which the largest number needs more than a linear scale
 # Days that an axis spans, and how it writes a day.
-DATE_FORMS = ((1500, "%Y"), (180, "%Y-%m"), (4, "%Y-%m-%d"), (0, "%m-%d %H:%M"))
+DATE_FORMS = ((1500, "%Y"), (180, "%Y-%m"), (4, "%Y-%m-%d"), (0.02, "%m-%d %H:%M"), (0, "%H:%M:%S"))
 NOTHING = 1e-8  # of the largest number: what is smaller is a 0 with errors of rounding
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
@@ -242,15 +242,19 @@ def asinh_ticks(axis, width, values):
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
-def as_dates(axis):
-    """Days since 1970 as dates, which is how matplotlib counts them too."""
-    from matplotlib.dates import AutoDateLocator, num2date
+def as_dates(axis, most=4):
+    """Days since 1970 as at most so many dates, which is how matplotlib counts them too."""
+    from matplotlib.dates import HOURLY, MINUTELY, MONTHLY, SECONDLY, AutoDateLocator, num2date
     from matplotlib.ticker import FuncFormatter
 
     low, high = np.clip(sorted(axis.get_view_interval()), FIRST_DATE, LAST_DATE)
     axis.set_view_interval(low, max(high, low + 1e-3), ignore=True)
     axis.axis_date()
-    axis.set_major_locator(AutoDateLocator(minticks=2, maxticks=4))
+    locator = AutoDateLocator(minticks=2, maxticks=most)
+    # Where two of the longer unit do not fit, one of it is a step: else there are too many ticks.
+    for unit, n in ((MONTHLY, 12), (HOURLY, 24), (MINUTELY, 60), (SECONDLY, 60)):
+        locator.intervald[unit] = [*locator.intervald[unit], n]
+    axis.set_major_locator(locator)
 
     def text(day, _):
         low, high = axis.get_view_interval()

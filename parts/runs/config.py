@@ -61,7 +61,9 @@ def resolve(given):
     """
     config = Config().replace(**given)
     name = config.data.data
-    likelihood = config.model.likelihood or forms.form_of(name).default_likelihood(name)
+    likelihood = config.model.likelihood or forms.form_of(name, config.data).default_likelihood(
+        name
+    )
     preset = config.training.preset or LIKELIHOODS[likelihood].preset
     config = Config().replace(**PRESETS.get(preset, {})).replace(**given)
     likelihood = config.model.likelihood or likelihood

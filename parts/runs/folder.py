@@ -62,6 +62,7 @@ class Run:
         self.scores = self.path / "scores.npz"
         self.imputed = self.path / "imputed.npz"
         self.generated = self.path / "generated.npz"
+        self.continued = self.path / "continued.npz"  # long series and futures
         self.figures = self.path / "figures"
         self.kept = self.path / "report"  # what each command keeps for report.html
         self.report = self.path / "report.html"

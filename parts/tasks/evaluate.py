@@ -19,6 +19,8 @@ N_ERRORS = 3  # standard errors by which a higher log p(x) is clearly better
 MSES = (("test_", ""), ("baseline_", "_mean"), ("baseline_", "_pca"))
 KL_SAMPLES = 100  # most samples of z for a KL without closed form
 N_FIGURE_ROWS, N_FIGURE_POINTS = 64, 5000  # most test rows and latent means for figures
+MOST_ON_PATH, N_ON_PATH = 3000, 4  # windows and latents that are shown over time
+LITTLE = 0.05  # share of the largest KL of a latent below which one is not shown
 CARRIED = 0.9  # share of the KL that carrying units have together
 MOST_FOR_SVD = 2**22  # most training cells for which PCA uses a full SVD
 N_ROWS_PER_UPDATE = 256  # rows between updates of the progress bar
@@ -205,6 +207,25 @@ def units(unit, given=""):
         "baseline_log_px_gaussian": f"nats per row, x in {alone}",
         "baseline_log_px_diagonal": f"nats per row, x in {alone}",
     }
+
+
+def path_of(model, splits, kl_per_dim):
+    """Posterior means [n, latents] of the latents that carry most, of windows of a series in the
+    order of time, and when these are, [n, 2].
+    """
+    device = next(model.parameters()).device
+    chosen = np.argsort(-kl_per_dim, kind="stable")[:N_ON_PATH]
+    chosen = chosen[kl_per_dim[chosen] >= LITTLE * kl_per_dim.max()]
+    mu, when = [], []
+    for rows in splits:
+        if len(rows.x):
+            at = np.linspace(0, len(rows.x) - 1, min(len(rows.x), MOST_ON_PATH)).astype(int)
+            some = rows.take(at)
+            mu.append(describe_rows(model, Batch.of(some, device))[1].numpy()[:, chosen])
+            when.append(some.when)
+    mu, when = np.concatenate(mu), np.concatenate(when)
+    order = np.lexsort(when.T[::-1])
+    return {"path": mu[order], "path_latent": chosen, "path_when": when[order]}
 
 
 def walks_of(model, mu, y, seed):

@@ -105,6 +105,12 @@ class Filler:
             draws = flat.reshape(draws.shape)
         return point, draws
 
+    def fill(self, *rows, **options):
+        return fill(self, *rows, **options)
+
+    def how_sure(self, *rows):
+        return how_sure(self, *rows)
+
     def point(self, mean, draws):
         """Replace the means of numbers by the filler's statistic; categories do not change."""
         numbers = [j for j, column in enumerate(self.columns) if not column.levels]
@@ -180,6 +186,13 @@ def how_sure(filler, encoded, holes, todo, train):
         sure[part] = np.where(levels, shares, (high - low) / 2)
     sure[~holes[rows]] = np.nan
     known = np.where(train.mask, filler.codec.decode(train.x), np.nan)
+    return certainty_of(sure, known, levels, len(rows))
+
+
+def certainty_of(sure, known, levels, n_rows):
+    """The Sure of cells that are `sure` [n, D], NaN where none was filled, beside `known` cells of
+    training rows [n, D] in user units, NaN where missing; `levels` [D] tells categories.
+    """
     filled, guess = np.full((2, len(levels)), np.nan)
     for j, is_level in enumerate(levels):
         if (there := sure[~np.isnan(sure[:, j]), j]).size:
@@ -188,7 +201,7 @@ def how_sure(filler, encoded, holes, todo, train):
             low, high = np.quantile(cells, [(1 - SURE) / 2, (1 + SURE) / 2])
             most_frequent = np.unique(cells, return_counts=True)[1].max() / len(cells)
             guess[j] = most_frequent if is_level else (high - low) / 2
-    return Sure(filled, guess, len(rows))
+    return Sure(filled, guess, n_rows)
 
 
 # Checks, by the key that is `check` of a form
@@ -242,7 +255,7 @@ def rows_to_check(fitted, encoded, is_own):
     """
     train = (fitted.train.x, fitted.train.mask.astype(np.float32), fitted.train.y)
     fresh = encoded[:3]
-    if is_own or len(train[0]) >= N_KEPT_ROWS:
+    if is_own or encoded.layout or len(train[0]) >= N_KEPT_ROWS:
         held = fitted.held
         fresh = (held.x, held.mask.astype(np.float32), held.y)
     new = np.flatnonzero(hidden_cells.find_rows(*fresh[:2], *train[:2]) < 0)
@@ -255,4 +268,11 @@ def rows_to_check(fitted, encoded, is_own):
     return RowsToCheck(fresh, train, fitted.n_train)
 
 
-CHECKS = {"cells": check_cells, "quarters": check_quarters}
+CHECKS = {
+    "cells": "parts.tasks.fill:check_cells",
+    "quarters": "parts.tasks.fill:check_quarters",
+    "windows": "parts.tasks.fill_windows:check_windows",
+}
+
+# Form.fills -> what fills its holes, imported where it is used
+FILLERS = {"rows": "parts.tasks.fill:Filler", "windows": "parts.tasks.fill_windows:WindowFiller"}

@@ -97,8 +97,10 @@ def conditions_drawer(fitted, given, unknown_too, seed):
     unknown, as they are in training rows.
     """
     columns, y_train = fitted.codec.conditions, fitted.train.y
-    if not columns:
-        return None, []
+    if not columns:  # y may be known by itself, as a calendar is
+        rng = np.random.default_rng((seed, 1))
+        draw_y = None if y_train is None else lambda n: y_train[rng.integers(len(y_train), size=n)]
+        return draw_y, []
     rng, notes = np.random.default_rng((seed, 1)), []
     cell, mask = np.zeros((2, 1, len(columns)), np.float32)
     if given is not None:
@@ -315,4 +317,9 @@ def compare_columns(fitted, drawn, x_of, row="row"):
     return Compared(result, closeness.report(columns, result), arrays)
 
 
-COMPARISONS = {"columns": compare_columns, "copies": compare_copies}
+# Form.compares -> the comparison of generated with real rows, imported where it is used
+COMPARISONS = {
+    "columns": "parts.tasks.sample:compare_columns",
+    "copies": "parts.tasks.sample:compare_copies",
+    "series": "parts.tasks.sample_windows:compare_series",
+}

@@ -53,6 +53,10 @@ class Scorer:
     trimmed fit the prior is p(z), because the sample holds rows that were left out.
     """
 
+    unit = "nats"
+    shares = {False: 0.01, True: 0.1}  # to be flagged, by whether the run's rows are in question
+    by_tail = False  # whether the threshold is extrapolated
+
     def __init__(self, fitted, n_samples=100, seed=0):
         self.model, self.device = fitted.model, fitted.device
         self.columns, self.rules = fitted.codec.modelled, fitted.codec.rules
@@ -146,6 +150,10 @@ class Scorer:
     def of_reference(self, rows):
         """Scores of the rows of a Reference."""
         return finite("scores", self.placed_reference(rows) + self.of_relations(rows.values))
+
+    def threshold(self, scores, share, what):
+        """The threshold by the scores of reference rows, which are `what` `reference_of` says."""
+        return (top_threshold if what == "scored" else conformal_threshold)(scores, share)
 
     def placed_reference(self, rows):
         """Scores of the rows of a Reference without those of relations."""
@@ -292,6 +300,11 @@ class Scorer:
         curves = [column.log_det(x[:, j], user=False) for j, column in enumerate(self.columns)]
         return np.where(mask > 0, surprise - np.stack(curves, 1), np.nan)
 
+    def for_others(self, encoded, train):
+        """Encoded rows and training rows as numbers for other detectors."""
+        rows = encoded[:3], (train.x, train.mask.astype(np.float32), train.y)
+        return [self.embed(*(part for part in parts if part is not None)) for parts in rows]
+
     def typical_surprise(self, rows):
         """The median surprise of each column over a sample of a Reference, [D]; at least 0."""
         some = rows.take(random_rows(len(rows.x), N_TYPICAL))
@@ -404,14 +417,14 @@ def compare(labels, scores, scorer, encoded, train):
 
     The other detectors take conditions as columns. `labels` are 0, 1 or NaN.
     """
-    known = ~np.isnan(labels)
-    ours = [part[known] for part in encoded[:3] if part is not None]
-    reference = [
-        part for part in (train.x, train.mask.astype(np.float32), train.y) if part is not None
-    ]
-    x, reference = (scorer.embed(*part) for part in (ours, reference))
+    known = ~np.isnan(labels) & np.isfinite(scores)
+    x, reference = scorer.for_others(encoded, train)
     from parts.measure import baselines
 
-    others = baselines.detectors(reference, x)
+    others = baselines.detectors(reference, x[known])
     scores = {"VAE (this run)": scores[known]} | others
     return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
+
+
+# Form.scores -> what scores its rows, imported where it is used
+SCORERS = {"rows": "parts.tasks.score:Scorer", "windows": "parts.tasks.score_windows:WindowScorer"}

@@ -7,6 +7,7 @@ import torch
 
 from parts.forms.base import random_rows
 from parts.model.likelihoods.correlated import MOST_DENSE, has_near_copies, is_spiked
+from parts.model.likelihoods.factors import RANKS
 
 PRESETS = {
     # The first recipe of this project, corrected: one step per epoch, and sigma is fixed at 1.
@@ -35,6 +36,42 @@ PRESETS = {
         "noise": None,
         "members": None,
         "hide_rate": None,
+    },
+    # Windows of a series.
+    "series": {
+        "model": "windows",
+        "hidden_dims": [128, 128],
+        "latent_dim": 16,
+        "batch_size": 128,
+        "epochs": None,
+        "lr": 4e-3,
+        "schedule": "onecycle",
+    },
+    # The same where holes are to be filled.
+    "series-impute": {
+        "model": "windows",
+        "hidden_dims": [128, 128],
+        "latent_dim": 16,
+        "batch_size": 128,
+        "epochs": None,
+        "lr": 4e-3,
+        "schedule": "onecycle",
+        "hide_rate": 0.8,
+    },
+    # The same where odd rows may be among them, which are then scored.
+    "series-detect": {
+        "model": "windows",
+        "likelihood": "factors",
+        "hidden_dims": [128, 128],
+        "latent_dim": 8,
+        "members": None,
+        "batch_size": 128,
+        "epochs": None,
+        "lr": 2e-3,
+        "schedule": "onecycle",
+        "hide_rate": 0.3,
+        "trim": 0.2,
+        "long_windows": True,
     },
     # The network of Burda et al. 2016, for `--data mnist`.
     "mnist": {
@@ -89,6 +126,7 @@ MIN_ORDERED = (600, 8)  # fewest steps and epochs for columns in order, which mo
 MOST_ORDERED_EPOCHS = 200
 MANY_BINS = 5000  # rows from which each bin of a number has a mass of its own
 MOST_TRIMMED_EPOCHS = 200  # a small table that is read more often is learned with its odd rows
+MIN_SCORED = 600  # fewest steps on windows that are scored
 MIN_EPOCHS = 10  # fewest epochs on a large table
 MAX_STEPS = 6000  # most steps on a large table; one epoch may have more
 LATENT_DIM_RANGE = (8, 32)  # limits of a table's latent_dim, which is half the number of columns
@@ -113,7 +151,9 @@ def fit_to_data(config, data):
         batch_size = asked["batch_size"]
         per_epoch = 1 if batch_size == "full" else math.ceil(n / batch_size)
         least, fewest, most = MIN_STEPS, MIN_EPOCHS, None
-        if asked["preset"] == "generate":
+        if asked["preset"] == "series-detect":
+            least, fewest = MIN_SCORED, 2
+        elif asked["preset"] == "generate":
             (least, fewest), most = MIN_ORDERED, MOST_ORDERED_EPOCHS
         elif asked["trim"]:
             most = MOST_TRIMMED_EPOCHS
@@ -130,7 +170,9 @@ def fit_to_data(config, data):
         # Where one value fills much of a column, a decoder's variance falls to its floor.
         spiked = variance == "decoder" and noise == "independent" and has_spike(data)
         settings["variance"] = "column" if spiked else variance
-    if asked["members"] is None:
+    if asked["members"] is None and asked["likelihood"] == "factors":
+        settings["members"] = len(RANKS[asked["trim"] > 0])
+    elif asked["members"] is None:
         is_small = n < LARGE_TABLE and len(data.codec.modelled) <= WIDE_TABLE
         settings["members"] = N_MEMBERS if is_small else 1
     if asked["hide_rate"] is None:
@@ -140,6 +182,7 @@ def fit_to_data(config, data):
     # Without the mask as a feature the encoder takes a hidden cell for one that holds 0, such as a
     # black pixel. The likelihood of mixed columns has the mask among its own features.
     settings["mask_features"] = hide_rate > 0 and config.data.scaling != "kinds"
+    settings["robust"] = asked["trim"] > 0
     return config.replace(**settings)
 
 

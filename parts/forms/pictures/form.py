@@ -58,7 +58,7 @@ class Pictures(Form):
     n_drawn = N_SHOWN_DRAWS
     default_samples = "generated.npz"
 
-    def recognises(self, path):
+    def recognises(self, path, config=None):
         return picture_files.holds_pictures(path)
 
     def read(self, path, config=None, holes=False):

@@ -96,7 +96,7 @@ class Tables(Form):
     marginals = True
     bytes_per_cell = 80  # its text is half of them
 
-    def recognises(self, path):
+    def recognises(self, path, config=None):
         has_rows = ending(path) in table_files.READERS and not Path(path).is_dir()
         return has_rows and arrays.n_axes(path) <= 2  # others are pictures
 

@@ -135,7 +135,7 @@ def dialect_of(file):
 def stored_as(file):
     """How a Parquet file stores its columns, as plain values by name; {} for other files."""
     if "table" not in file.as_written:
-        return {}
+        return file.as_written.get("stored", {})  # of a file to which rows were added
     from parts.forms.tables import parquet
 
     return parquet.stored_as(file.as_written["table"], file.frame.columns)

@@ -67,6 +67,11 @@ class Likelihood(nn.Module):
         """The likelihood of a table with these Columns."""
         return cls(len(columns), **options)
 
+    @classmethod
+    def of_space(cls, space, **options):
+        """The likelihood of data in that Space, see parts/model/build.py."""
+        return cls.of(space.columns, **options)
+
     def describe(self):
         return f"{type(self).__name__} likelihood"
 

@@ -1,0 +1,183 @@
+"""Events: runs of flagged rows of a series, with their times, their peak, and the columns at fault.
+
+N rows of a file, S slots of its grid, D columns, E events.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from parts.forms.series import counters
+from parts.forms.tables.explanations import certainty
+
+MERGED = 0.25  # of a window: flagged slots that are no farther apart belong to one event
+NOTABLE = 2.0  # deviations beyond which a cell is named
+MOST_NAMED = 3  # columns that are named
+N_TOLD = 10  # events that are printed
+EMPTY = np.zeros((0, 2), np.int64)
+
+
+class Event(NamedTuple):
+    """A run of flagged slots [first, end), its peak, rows and score, and the columns at fault."""
+
+    first: int
+    end: int
+    peak: int
+    n_rows: int
+    score: float
+    columns: str
+    why: str
+
+
+class Expected(NamedTuple):
+    """What is expected of cells given the series around them, mean and std [S, D]; NaN: unknown."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def deviations(self, x, mask):
+        """The distance of each observed cell from what is expected, in deviations, 0 if unknown."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.abs(x - self.mean) / self.std
+        return np.where(mask & np.isfinite(found), found, 0.0)
+
+
+def events_of(flagged, segment, merge):
+    """First slot and end of each event, [E, 2], of flagged slots [S]; none crosses a segment."""
+    at = np.flatnonzero(flagged)
+    if not len(at):
+        return EMPTY
+    apart = (np.diff(at) > merge + 1) | (np.diff(segment[at]) != 0)
+    first = np.concatenate([[0], np.flatnonzero(apart) + 1])
+    last = np.concatenate([np.flatnonzero(apart), [len(at) - 1]])
+    return np.stack([at[first], at[last] + 1], 1)
+
+
+def shares_of(deviations):
+    """The share of each column in an event, [D], by the squares of deviations [slots, D] there."""
+    squares = np.minimum(deviations, 1e6) ** 2
+    total = squares.sum(0)
+    return total / total.sum() if total.sum() > 0 else total
+
+
+def why(columns, x, expected, slot, deviations):
+    """The oddest cells of a slot in words, "" where none is notable."""
+    order = np.argsort(-deviations[slot], kind="stable")[:MOST_NAMED]
+    words = []
+    for j in order:
+        if deviations[slot, j] < NOTABLE:
+            break
+        column = columns[j]
+        mean, std = expected.mean[slot, j], expected.std[slot, j]
+        seen, want = column.text([x[slot, j], mean])
+        spread = certainty(column, abs(column.scale) * std)
+        name = f"step of {column.name}" if column.curve == counters.CURVE else column.name
+        words.append(f"{name}={seen} expected {want} {spread}".rstrip())
+    return "; ".join(words)
+
+
+def by_share(columns, shares):
+    """The columns of an event by their shares, in words."""
+    order = np.argsort(-shares, kind="stable")[:MOST_NAMED]
+    return ", ".join(
+        f"{columns[j].name} {100 * shares[j]:.0f} %" for j in order if shares[j] > 0.05
+    )
+
+
+def found(layout, columns, expected, scored):
+    """The Events of the rows that `scored` flags, in the order of the file's groups and times."""
+    slot, scores = layout.grid.slot, scored["anomaly_score"]
+    flagged, best = np.zeros(len(layout.x), bool), of_slots(layout, scores)
+    best = np.where(np.isnan(best), -np.inf, best)
+    rows = np.flatnonzero((slot >= 0) & np.isfinite(scores))
+    flagged[slot[rows[scored["is_anomaly"][rows] > 0]]] = True
+    deviations = None if expected is None else expected.deviations(layout.x, layout.mask)
+    n_rows = np.bincount(slot[slot >= 0], minlength=len(layout.x))
+    events = []
+    for first, end in events_of(flagged, layout.grid.segment, int(MERGED * layout.length)):
+        peak = first + int(best[first:end].argmax())
+        words = "", ""
+        if deviations is not None:
+            oddest = first + int(deviations[first:end].max(1).argmax())
+            words = (
+                by_share(columns, shares_of(deviations[first:end])),
+                why(columns, layout.x, expected, oddest, deviations),
+            )
+        score = float(best[peak])
+        events.append(Event(first, end, peak, int(n_rows[first:end].sum()), score, *words))
+    return events
+
+
+def of_slots(layout, scores):
+    """The highest score [N] of the rows of each slot, [S], NaN without one."""
+    slot, best = layout.grid.slot, np.full(len(layout.x), np.nan)
+    rows = np.flatnonzero((slot >= 0) & np.isfinite(scores))
+    np.fmax.at(best, slot[rows], scores[rows])
+    return best
+
+
+def of_rows(events, slot):
+    """The number of the event of each row by its slot [N], from 1 on, 0 for none."""
+    number = np.zeros(max(slot.max(initial=-1), *(e.end for e in events), 0) + 1, np.int64)
+    for i, event in enumerate(events, 1):
+        number[event.first : event.end] = i
+    return np.where(slot >= 0, number[slot], 0)
+
+
+def blank(cells):
+    """Cells of a column to be added, with none where a number is NaN."""
+    cells = np.asarray(cells)
+    if cells.dtype.kind != "f" or not np.isnan(cells).any():
+        return cells
+    return np.where(np.isnan(cells), "", cells.astype(str)).astype(object)
+
+
+def group_of(event, layout, frame):
+    """The cells that tell the group of an event."""
+    row = int(np.flatnonzero((layout.grid.slot >= event.first) & (layout.grid.slot < event.end))[0])
+    return [str(frame[name].iloc[row]) for name in layout.groups]
+
+
+def stamps(slots, layout, clock):
+    """The times of slots as the file writes them, one text each."""
+    written = clock.write(layout.grid.seconds[slots])
+    return [" ".join(parts) for parts in zip(*written.values(), strict=True)]
+
+
+def table(events, layout, codec, frame):
+    """The events as a DataFrame: start, end, peak, score, columns by share, and words."""
+    import pandas as pd
+
+    first, last, peak = (
+        np.array(part, np.int64)
+        for part in (
+            [e.first for e in events],
+            [e.end - 1 for e in events],
+            [e.peak for e in events],
+        )
+    )
+    columns = {"event": [str(i + 1) for i in range(len(events))]}
+    groups = [group_of(event, layout, frame) for event in events]
+    for i, name in enumerate(layout.groups):
+        columns[name] = [group[i] for group in groups]
+    for name, slots in (("start", first), ("end", last), ("peak", peak)):
+        columns[name] = stamps(slots, layout, codec.clock) if len(slots) else []
+    columns["rows"] = [str(e.n_rows) for e in events]
+    columns["score"] = [f"{e.score:.2f}" for e in events]
+    columns["columns"] = [e.columns for e in events]
+    columns["why"] = [e.why for e in events]
+    return pd.DataFrame(columns, dtype="str")
+
+
+def in_words(events, layout, clock):
+    """Lines on the events with the highest scores."""
+    if not events:
+        return ["No event"]
+    best = sorted(events, key=lambda event: -event.score)[:N_TOLD]
+    lines = [f"{len(events)} event{'s' * (len(events) > 1)}" + (", the largest:" if best else "")]
+    for event in best:
+        start, end = stamps(np.array([event.first, event.end - 1]), layout, clock)
+        lines.append(
+            f"  {start} to {end}  {event.score:8.2f}  {event.columns}  {event.why}".rstrip()
+        )
+    return lines

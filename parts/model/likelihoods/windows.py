@@ -1,0 +1,326 @@
+"""p(x|z) of windows of a series: N(m(y) + mu(z), T^-1 diag(exp 2g(z)) T^-T), T lower triangular.
+
+The cells of a window of L steps and D columns lie in the order of time, step by step. Row j of T
+predicts cell j from the cells before it, e = T (x - mean) are the innovations, and exp g is their
+scale. m(y) is linear in y, the calendar of the window. Training starts at mu = 0 and g = 0, where
+p(x) is the Gaussian of windows. Missing cells are marginalised exactly.
+
+Shapes: N whatever else there is of a row (samples, members), x [B, L D], mask [B, L D] (1 =
+observed), y [B, C], params [..., B, n_params]; log-probabilities in nats.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from parts.model.batches import observed
+from parts.model.likelihoods.base import Likelihood
+from parts.model.normal import LOG_2PI, log_normal
+from parts.model.precision import to_float64
+
+N_CONCENTRATIONS = 5
+RIDGE = 3e-4  # added to the windows' covariance, in variances of a cell
+SHRINK = 1e-3  # of the calendar's weights, a ridge in variances of y
+STEPS_PER_KNOT = 3  # g is linear in time between its knots
+MAX_LOG_SCALE = 3.0  # of an innovation beside its usual size
+FARTHEST = 5.0  # innovations beyond which the encoder sees no difference
+TINY = 1e-3  # added to mean squares of innovations before their log
+PACE = 0.15  # of T in training, beside that of the networks
+BYTES_OF_SOLVES = 2**28  # of matrices that are held at once
+
+
+class WindowGaussian(NamedTuple):
+    """A Gaussian of windows x given y: mean [L D], weights of y [C, L D], covariance [L D, L D]."""
+
+    mean: torch.Tensor
+    weights: torch.Tensor
+    covariance: torch.Tensor
+
+
+def fit_windows(x, y=None, ridge=RIDGE, trim=0.0):
+    """The WindowGaussian of complete windows x [n, L D] and y [n, C], in float64.
+
+    With `trim` it is that of all but this share of the windows, those farthest from it, found in
+    some steps of concentration as of the MCD (Rousseeuw & Van Driessen 1999).
+    """
+    x = to_float64(x)
+    y = x.new_zeros(len(x), 0) if y is None else to_float64(y)
+    found = fit_all(x, y, ridge)
+    for _ in range(N_CONCENTRATIONS if trim else 0):
+        root = torch.linalg.cholesky(found.covariance)
+        r = x - found.mean - y @ found.weights
+        far = torch.linalg.solve_triangular(root, r.mT, upper=False).square().sum(0)
+        near = far.argsort(stable=True)[: math.ceil((1 - trim) * len(x))]
+        found = fit_all(x[near], y[near], ridge)
+    return found
+
+
+def fit_all(x, y, ridge):
+    """`fit_windows` of all windows."""
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    r, c = x - x_mean, y - y_mean
+    square = c.mT @ c
+    square.diagonal().add_(SHRINK * len(x))
+    weights = torch.linalg.solve(square, c.mT @ r)
+    r = r - c @ weights
+    covariance = r.mT @ r / len(x)
+    own = covariance.diagonal()
+    covariance.diagonal().add_(ridge * own.clamp(min=ridge))
+    return WindowGaussian(x_mean - y_mean @ weights, weights, covariance)
+
+
+class Solved(NamedTuple):
+    """The missing cells of one row given its observed ones, under N Gaussians.
+
+    `missing` [L D] marks them, `mean` [N, m] and `root` [N, m, m], of their precision, describe
+    them, and `log_prob` [N] is of the observed cells.
+    """
+
+    missing: torch.Tensor
+    mean: torch.Tensor
+    root: torch.Tensor
+    log_prob: torch.Tensor
+
+
+class Conditioned(NamedTuple):
+    """p(missing cells | z, observed cells), as `mean`, `std`, `sample` and `average` take it."""
+
+    params: torch.Tensor
+    x: torch.Tensor
+    mask: torch.Tensor
+
+
+class OfWindows(Likelihood):
+    """A likelihood of windows of `shape` (L, D) around m(y); y has `y_dim` numbers.
+
+    T0 whitens the training windows.
+    """
+
+    scaling = "kinds"
+    needs_marginals = False
+    n_start = 20_000
+    of_members = False  # whether each member has its noise, and params end with its number
+    ridge = RIDGE
+    trim = 0.0  # share of windows that are left out of the Gaussian at the start
+
+    def __init__(self, n_columns, n_params, shape, y_dim=0):
+        super().__init__(n_columns, n_params)
+        self.shape = tuple(shape)
+        self.n_features = 3 * n_columns + 2 * self.shape[1] + 2
+        self.register_buffer("mean0", torch.zeros(n_columns))
+        self.register_buffer("weights", torch.zeros(y_dim, n_columns))
+        self.register_buffer("T0", torch.eye(n_columns))
+
+    @classmethod
+    def of_space(cls, space, **options):
+        return cls(len(space.columns), space.shape, space.y_dim, **options)
+
+    @torch.no_grad()
+    def start(self, found):
+        """Start at a WindowGaussian."""
+        root = torch.linalg.cholesky(found.covariance)
+        identity = torch.eye(len(root)).to(root)
+        self.T0.copy_(torch.linalg.solve_triangular(root, identity, upper=False))
+        self.mean0.copy_(found.mean)
+        self.weights.copy_(found.weights)
+
+    def usual(self, y=None):
+        """m(y): the mean of windows with this calendar, [..., L D]."""
+        return self.mean0 if y is None else self.mean0 + y @ self.weights
+
+    # What the encoder sees of r = x - m(y)
+
+    def features(self, r, mask=None):
+        """The cells, which are there, their innovations, and the logs of the sizes of these."""
+        seen = observed(r, mask)
+        there = torch.ones_like(r) if mask is None else mask
+        e = seen @ self.T0.mT
+        squares, sizes = (part.unflatten(-1, self.shape) for part in (e.square(), e.abs()))
+        parts = [seen, there, e.clamp(-FARTHEST, FARTHEST)]
+        parts += [(each.mean(-2) + TINY).log() for each in (squares, sizes)]
+        parts += [(each.mean((-2, -1)) + TINY).log().unsqueeze(-1) for each in (squares, sizes)]
+        return torch.cat(parts, -1)
+
+
+class Windows(OfWindows):
+    """Windows whose noise has a full covariance, its innovations scaled by z."""
+
+    preset = "series"
+    baseline_names = {"gaussian": "Gaussian of windows", "diagonal": "independent cells"}
+
+    def __init__(self, n_columns, shape, y_dim=0):
+        n_steps, n_each = shape
+        n_knots = math.ceil((n_steps - 1) / STEPS_PER_KNOT) + 1
+        super().__init__(n_columns, n_columns + n_knots * n_each, shape, y_dim)
+        at = torch.arange(n_steps) / max(1, n_steps - 1) * (n_knots - 1)
+        between = (1 - (at.unsqueeze(-1) - torch.arange(n_knots)).abs()).clamp(min=0)
+        self.register_buffer("between", between)  # [L, knots]
+        self.low = nn.Parameter(torch.zeros(n_columns, n_columns))
+        self.log_scale = nn.Parameter(torch.zeros(n_columns))
+
+    def describe(self):
+        return f"Gaussian of windows of {self.shape[0]} x {self.shape[1]}, scaled by z"
+
+    # Parameters
+
+    def parts(self, params):
+        """mu and g, each [..., B, L D], of params."""
+        mu, knots = params[..., : self.n_columns], params[..., self.n_columns :]
+        g = MAX_LOG_SCALE * torch.tanh(knots / MAX_LOG_SCALE)
+        g = self.between.to(g) @ g.unflatten(-1, (-1, self.shape[1]))
+        return mu, g.flatten(-2) + PACE * self.log_scale
+
+    def innovations(self, r):
+        """T r."""
+        e = r @ self.T0.mT
+        return e + PACE * (e @ self.low.tril(-1).mT)
+
+    def triangle(self):
+        """T in float64."""
+        T0 = to_float64(self.T0)
+        return T0 + PACE * to_float64(self.low).tril(-1) @ T0
+
+    @property
+    def log_det(self):
+        """log |T|, but for what g holds of it."""
+        return self.T0.diagonal().log().sum()
+
+    # Densities
+
+    def log_prob(self, params, x, mask=None):
+        if mask is not None and not bool((mask > 0).all()):
+            return self.log_prob_with_holes(params, x, mask)
+        mu, g = self.parts(params)
+        e = self.innovations(x - mu) * torch.exp(-g)
+        return self.log_det - (g + 0.5 * e.square() + 0.5 * LOG_2PI).sum(-1)
+
+    def log_prob_with_holes(self, params, x, mask):
+        flat = params.reshape(-1, *params.shape[-2:])
+        found = [solved.log_prob for solved in self.solve(flat, x, mask)]
+        return torch.stack(found, -1).to(params).reshape(params.shape[:-1])
+
+    def log_prob_per_column(self, params, x):
+        """log p of each cell given z and the window's other cells, [..., B, L D]; by the precision
+        P: x_j - E[x_j | the others] = (P r)_j / P_jj.
+        """
+        mu, g = self.parts(to_float64(params))
+        T, weights = self.triangle(), torch.exp(-2 * g)
+        u = (weights * ((x - mu) @ T.mT)) @ T
+        precision = weights @ T.square()
+        return log_normal(u / precision, 0.0, -precision.log()).to(params)
+
+    def solve(self, params, x, mask):
+        """Yield the Solved of each row, for params [N, B, n_params]."""
+        mu, g = self.parts(to_float64(params))
+        T, log_det = self.triangle(), to_float64(self.log_det)
+        for b in range(len(x)):
+            missing = mask[b] == 0
+            scale = torch.exp(-g[:, b])
+            r = torch.where(missing, 0.0, to_float64(x[b]) - mu[:, b])
+            e = scale * (r @ T.mT)
+            R = scale.unsqueeze(-1) * T[:, missing]  # [N, L D, m]
+            u = -(R.mT @ e.unsqueeze(-1))
+            root = torch.linalg.cholesky(R.mT @ R)
+            mean = torch.cholesky_solve(u, root)
+            least = e.square().sum(-1) - (u * mean).sum((-2, -1))
+            log_prob = log_det - g[:, b].sum(-1) - 0.5 * least
+            log_prob = log_prob - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            log_prob = log_prob - 0.5 * LOG_2PI * to_float64(~missing).sum()
+            mean = mean.squeeze(-1) + mu[:, b, missing]
+            yield Solved(missing, mean, root, log_prob)
+
+    @torch.no_grad()
+    def volume(self, mask):
+        """-log p of the observed cells where all are as expected and g is 0, [1, B]."""
+        T, found = self.triangle(), []
+        precision = T.mT @ T
+        for missing in mask == 0:
+            root = torch.linalg.cholesky(precision[missing][:, missing])
+            found.append(root.diagonal().log().sum() - T.diagonal().log().sum())
+        return (torch.stack(found) + 0.5 * LOG_2PI * mask.sum(-1)).unsqueeze(0).to(mask)
+
+    def log_prob_of_hidden(self, params, x, mask):
+        found = torch.zeros(*params.shape[:-1], self.n_columns, dtype=torch.float64)
+        flat = found.reshape(-1, *found.shape[-2:])
+        for b, solved in enumerate(self.solve(params.reshape(-1, *params.shape[-2:]), x, mask)):
+            variance = torch.cholesky_inverse(solved.root).diagonal(dim1=-2, dim2=-1)
+            cells = log_normal(to_float64(x[b, solved.missing]), solved.mean, variance.log())
+            flat[:, b, solved.missing] = cells
+        return found.to(params)
+
+    def given(self, params, x, mask):
+        return Conditioned(params, x, mask)
+
+    # Means and draws
+
+    def of_missing(self, given, cells):
+        """x [..., B, L D] whose missing cells are `cells(Solved, index)` [N, m].
+
+        Several of the N draws may have one z: each z is solved once, and `index` [N] tells it.
+        """
+        params, x, mask = given
+        found = x.expand(*params.shape[:-1], -1).clone()
+        flat = found.reshape(-1, *found.shape[-2:])
+        every = params.reshape(-1, *params.shape[-2:])
+        for b in range(len(x)):
+            own, index = torch.unique(every[:, b], dim=0, return_inverse=True)
+            (solved,) = self.solve(own.unsqueeze(1), x[b : b + 1], mask[b : b + 1])
+            flat[:, b, solved.missing] = cells(solved, index).to(flat)
+        return flat.reshape(found.shape)
+
+    def mean(self, params):
+        if isinstance(params, Conditioned):
+            return self.of_missing(params, lambda solved, index: solved.mean[index])
+        return self.parts(params)[0]
+
+    def std(self, params):
+        if isinstance(params, Conditioned):
+            return self.of_missing(params, deviations)
+        inverse = torch.linalg.inv(self.triangle())
+        g = self.parts(to_float64(params))[1]
+        return (torch.exp(2 * g) @ inverse.square().mT).sqrt().to(params)
+
+    def sample(self, params):
+        if isinstance(params, Conditioned):
+            return self.of_missing(params, drawn)
+        mu, g = self.parts(to_float64(params))
+        e = (torch.exp(g) * torch.randn_like(g)).unsqueeze(-1)
+        r = torch.linalg.solve_triangular(self.triangle(), e, upper=False)
+        return (mu + r.squeeze(-1)).to(params)
+
+    # Baselines
+
+    @torch.no_grad()
+    def baselines(self, train, test):
+        """Mean log p of the Batch `test` under the Gaussian of windows at which training started,
+        and under independent cells of the same means and variances.
+        """
+        zero = test.x.new_zeros(len(test.x), self.n_params)
+        r = test.x - self.usual(test.y)
+        own = train.x - self.usual(train.y)
+        there = torch.ones_like(own) if train.mask is None else train.mask
+        variance = (own.square() * there).sum(0) / there.sum(0).clamp(min=1)
+        cells = log_normal(r, 0.0, (variance + RIDGE).log())
+        cells = cells if test.mask is None else cells * test.mask
+        at_start = Windows(self.n_columns, self.shape)
+        at_start.T0.copy_(self.T0)
+        gaussian = at_start.to(r.device).log_prob(zero, r, test.mask).mean().item()
+        return {"gaussian": gaussian, "diagonal": cells.sum(-1).mean().item()}
+
+
+def deviations(solved, index):
+    """Standard deviations of the missing cells, [N, m]."""
+    found = torch.cholesky_inverse(solved.root).diagonal(dim1=-2, dim2=-1).sqrt()
+    return found[index]
+
+
+def drawn(solved, index):
+    """Joint draws of the missing cells under the Gaussians numbered `index` [N], [N, m]."""
+    found = solved.mean[index]
+    for k, root in enumerate(solved.root):
+        own = (index == k).nonzero()[:, 0]
+        eps = torch.randn(found.shape[-1], len(own), dtype=found.dtype, device=found.device)
+        found[own] += torch.linalg.solve_triangular(root.mT, eps, upper=True).mT
+    return found

@@ -1,0 +1,442 @@
+"""Series against closed forms: windows of known processes are filled, scored and chained.
+
+The model of these tests is a Gaussian of windows with the covariance of the process, without z.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from parts.forms.series import completion, counters, example, grid, steps
+from parts.forms.series.form import Layout
+from parts.forms.units import Column
+from parts.model.likelihoods.windows import WindowGaussian, Windows
+from parts.model.windowvae import WindowVAE
+from parts.runs import find_run
+from parts.tasks.fill_windows import WindowFiller
+from parts.tasks.sample_windows import chain
+from parts.tasks.score_windows import WindowScorer
+from parts.training import presets
+from tests.test_resume import assert_same_run
+
+LENGTH, PHI = 16, 0.9
+
+
+def ar1(lag):
+    return PHI ** np.abs(lag)
+
+
+def sinusoids(lag):
+    """Of a sum of two waves with random phases, and of noise."""
+    waves = 0.5 * np.cos(2 * np.pi * lag / 8) + 0.3 * np.cos(2 * np.pi * lag / 5)
+    return waves + 0.2 * (lag == 0)
+
+
+PROCESSES = {"ar1": ar1, "sinusoids": sinusoids}
+each_process = pytest.mark.parametrize("process", PROCESSES)
+
+
+def covariance(process, n=LENGTH):
+    lag = np.subtract.outer(np.arange(n), np.arange(n))
+    return PROCESSES[process](lag)
+
+
+def gaussian(process):
+    zero = torch.zeros(LENGTH).double()
+    sigma = torch.from_numpy(covariance(process)).double()
+    return WindowGaussian(zero, torch.zeros(0, LENGTH).double(), sigma)
+
+
+def fitted(process):
+    """A model that is the Gaussian of the process, and what tasks ask of a run."""
+    likelihood = Windows(LENGTH, (LENGTH, 1))
+    model = WindowVAE(likelihood, (8,), 2, shape=(LENGTH, 1)).eval()
+    likelihood.start(gaussian(process))
+    with torch.no_grad():
+        for parameter in (*model.decoder.parameters(), *model.encoder.parameters()):
+            parameter.zero_()
+    codec = SimpleNamespace(measured=[Column("a")], shape=(LENGTH, 1), y_dim=0, modelled=[])
+    train = SimpleNamespace(x=np.zeros((4, LENGTH), np.float32), y=None, mask=np.ones((4, LENGTH)))
+    device = torch.device("cpu")
+    return SimpleNamespace(model=model, codec=codec, device=device, train=train)
+
+
+def drawn(process, n, seed=0):
+    """A series of n steps of the process."""
+    root = np.linalg.cholesky(covariance(process, n) + 1e-9 * np.eye(n))
+    return root @ np.random.default_rng(seed).normal(size=n)
+
+
+def layout(x, mask):
+    """A series of one column on its grid."""
+    seconds = 60.0 * np.arange(len(x))
+    laid = grid.lay(seconds, None, steps.Step(60.0), 8, least=LENGTH)
+    columns = [Column("a")]
+    x = np.where(mask, x, 0.0).astype(np.float32)[:, None]
+    read = np.empty((len(x), 0))
+    part = np.full(len(x), grid.TRAIN)
+    return Layout(None, [], laid, part, columns, LENGTH, x, mask[:, None], read, [])
+
+
+def conditional(process, x, mask):
+    """Mean and covariance of the missing steps of a series given all the others."""
+    sigma = covariance(process, len(x)) + 1e-9 * np.eye(len(x))
+    gain = sigma[~mask][:, mask] @ np.linalg.inv(sigma[mask][:, mask])
+    return gain @ x[mask], sigma[~mask][:, ~mask] - gain @ sigma[mask][:, ~mask]
+
+
+# A gap in the middle of one window, which sees 6 steps on both sides
+
+
+def series_with_gap(process):
+    x = drawn(process, LENGTH)
+    mask = np.ones(LENGTH, bool)
+    mask[6:10] = False
+    return x, mask
+
+
+@each_process
+def test_the_filler_gives_the_conditional_mean_and_bounds(process):
+    x, mask = series_with_gap(process)
+    mean, sigma = conditional(process, x, mask)
+    filler = WindowFiller(fitted(process))
+    found, bounds = filler.fill_slots(layout(x, mask), 5.0)
+    np.testing.assert_allclose(found[~mask, 0], mean, atol=1e-4)
+    np.testing.assert_allclose(found[mask, 0], x[mask], atol=1e-6)
+    half = 1.645 * np.sqrt(np.diag(sigma))
+    assert np.abs((bounds[1] - bounds[0])[~mask, 0] / (2 * half) - 1).max() < 0.35  # of 100 draws
+
+
+@each_process
+def test_the_fillers_draws_are_joint(process):
+    x, mask = series_with_gap(process)
+    mean, sigma = conditional(process, x, mask)
+    filler, laid = WindowFiller(fitted(process)), layout(x, mask)
+    draws = np.stack([filler.draw_slots(laid)[~mask, 0] for _ in range(3000)])
+    spread = np.sqrt(np.diag(sigma))
+    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.08)
+    scaled = (np.cov(draws.T) - sigma) / np.outer(spread, spread)
+    assert np.abs(scaled).max() < 0.1
+    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.1)
+
+
+@each_process
+def test_completion_draws_holes_from_their_conditional(process):
+    x, mask = series_with_gap(process)
+    mean, sigma = conditional(process, x, mask)
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.from_numpy(np.where(mask, x, 0.0)[:, None])
+    there, y = torch.from_numpy(mask[:, None]), torch.zeros(LENGTH, 0).double()
+    options = cells, there, y, [(0, LENGTH)], LENGTH, generator
+    known = gaussian(process)
+    draws = np.stack(
+        [completion.draw_holes(known, *options)[~mask, 0].numpy() for _ in range(3000)]
+    )
+    spread = np.sqrt(np.diag(sigma))
+    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.08)
+    assert np.abs((np.cov(draws.T) - sigma) / np.outer(spread, spread)).max() < 0.1
+    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("n_hidden", [3, 12])
+def test_both_ways_to_condition_agree(n_hidden):
+    """By the precision where few cells are missing, and else by the covariance."""
+    sigma = torch.from_numpy(covariance("ar1"))
+    seen = torch.ones(LENGTH, dtype=torch.bool)
+    seen[torch.randperm(LENGTH)[:n_hidden]] = False
+    x = torch.randn(LENGTH).double()
+    mean, draw = completion.conditional(torch.linalg.inv(sigma), sigma, x, seen)
+    exact, left = conditional("ar1", x.numpy(), seen.numpy())
+    np.testing.assert_allclose(mean.numpy(), exact, atol=1e-6)
+    eps = torch.eye(n_hidden).double()
+    root = torch.stack([draw(e) for e in eps], 1) - mean.unsqueeze(1)
+    np.testing.assert_allclose((root @ root.mT).numpy(), left, atol=1e-6)
+
+
+def test_completed_series_keep_their_variance():
+    """Means would not: half of the cells are missing, and windows are fitted again and again."""
+    x = drawn("ar1", 1500)
+    mask = np.random.default_rng(1).random(1500) < 0.5
+    options = np.zeros((1500, 0)), [(0, 1500)], np.arange(1500 - LENGTH + 1), LENGTH
+    found = completion.complete(np.where(mask, x, 0.0)[:, None], mask[:, None], *options)
+    np.testing.assert_array_equal(found[mask, 0], x[mask])
+    r = found[:, 0] - found.mean()
+    assert r.var() / x[mask].var() == pytest.approx(1, abs=0.1)
+    own = x - x.mean()
+    expected = (own[1:] * own[:-1]).mean() / own.var()
+    assert (r[1:] * r[:-1]).mean() / r.var() == pytest.approx(expected, abs=0.02)
+
+
+@each_process
+def test_log_p_of_a_window_is_exact(process):
+    model = fitted(process).model
+    x = torch.from_numpy(np.stack([drawn(process, LENGTH, seed) for seed in range(5)])).float()
+    mask = (torch.rand(5, LENGTH) < 0.7).float()
+    sigma = torch.from_numpy(covariance(process))
+    log_px = model.importance(x * mask, None, mask, eps=model.grid(8)).log_px
+    for row, seen, found in zip(x.double(), mask > 0, log_px, strict=True):
+        exact = MultivariateNormal(torch.zeros(int(seen.sum())).double(), sigma[seen][:, seen])
+        assert found.item() == pytest.approx(exact.log_prob(row[seen]).item(), abs=1e-2)
+
+
+@pytest.mark.parametrize("first", [18, 20, 22, 26, 28, 30])
+def test_a_gap_at_the_end_of_a_window_is_filled_from_both_sides(first):
+    """Windows begin at 0, 8, 16 and so on, so that some of them end within the gap."""
+    x, mask = drawn("ar1", 64, seed=1), np.ones(64, bool)
+    mask[first : first + 5] = False
+    mean, sigma = conditional("ar1", x, mask)
+    filler, laid = WindowFiller(fitted("ar1")), layout(x, mask)
+    draws = np.stack([filler.draw_slots(laid)[~mask, 0] for _ in range(1500)])
+    spread = np.sqrt(np.diag(sigma))
+    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.12)
+    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.15)
+    found, _ = filler.fill_slots(laid)
+    np.testing.assert_allclose(found[~mask, 0] / spread, mean / spread, atol=0.3)
+
+
+# Long series
+
+
+@each_process
+def test_chained_windows_have_the_autocovariance_of_the_process(process):
+    n = 40
+    x = chain(fitted(process), np.zeros((n, 0), np.float32), 3000)[..., 0]
+    sigma = covariance(process, n)
+    found = np.cov(x.T)
+    near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < LENGTH // 2
+    assert np.abs(found - sigma)[near].max() < 0.12  # a standard error is 0.026 at most
+    assert np.abs(np.diag(found).mean() - 1) < 0.03
+    if process == "ar1":  # whose future needs one step of the past
+        assert np.abs(found - sigma).max() < 0.12
+
+
+def test_a_future_goes_on_from_the_end():
+    past = np.full((LENGTH, 1), 2.0), np.ones((LENGTH, 1), bool), np.zeros((LENGTH, 0), np.float32)
+    x = chain(fitted("ar1"), np.zeros((10, 0), np.float32), 4000, past)[..., 0]
+    ahead = np.arange(1, 11)
+    np.testing.assert_allclose(x.mean(0), 2 * PHI**ahead, atol=0.08)
+    np.testing.assert_allclose(x.var(0), 1 - PHI ** (2 * ahead), atol=0.08)
+
+
+# Scores
+
+
+def test_a_score_is_minus_log_p_a_cell_in_deviations():
+    run = fitted("ar1")
+    run.train.x = np.stack([drawn("ar1", LENGTH, s) for s in range(200)]).astype(np.float32)
+    run.train.mask = np.ones_like(run.train.x)
+    scorer = WindowScorer(run)
+    exact = MultivariateNormal(torch.zeros(LENGTH).double(), gaussian("ar1").covariance)
+    nats = -exact.log_prob(torch.from_numpy(run.train.x).double()).numpy() / LENGTH
+    np.testing.assert_allclose(
+        scorer.surprise(run.train.x, None, run.train.mask)[0], nats, atol=1e-3
+    )
+    low, middle, high = np.quantile(nats, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(scorer.in_deviations(middle)[0], 0, atol=0.02)
+    np.testing.assert_allclose(scorer.spread[0], high - low, atol=1e-2)
+
+
+def test_windows_with_holes_score_like_whole_ones():
+    """Without half of its cells an ordinary window is as ordinary, and an odd one as odd."""
+    run = fitted("sinusoids")
+    run.train.x = np.stack([drawn("sinusoids", LENGTH, s) for s in range(400)]).astype(np.float32)
+    run.train.mask = np.ones_like(run.train.x)
+    scorer, mask = WindowScorer(run), run.train.mask.copy()
+    mask[:, ::2] = 0  # every second step: the others can be told from each other less
+    whole = scorer.in_deviations(scorer.surprise(run.train.x, None, run.train.mask))[0]
+    half = scorer.in_deviations(scorer.surprise(run.train.x, None, mask))[0]
+    assert abs(np.median(whole)) < 0.05
+    assert abs(np.median(half)) < 0.3
+    odd = scorer.in_deviations(scorer.surprise(3 * run.train.x, None, mask))[0]
+    assert np.median(odd) > 5
+
+
+# Counters
+
+
+def test_a_counter_is_told_from_other_numbers():
+    rng, step = np.random.default_rng(0), steps.Step(60.0)
+    seconds = 60.0 * np.arange(200)
+
+    def is_counter(values):
+        changes = counters.steps_of(np.asarray(values, float), seconds, None, step)
+        return bool(counters.is_counter(*changes) and counters.tells(changes[0]))
+
+    rises = rng.poisson(3, 200).cumsum()
+    assert is_counter(rises)
+    assert is_counter(np.where(np.arange(200) < 120, rises, rises - rises[120]))  # set back once
+    assert is_counter(np.where(np.arange(200) % 9 == 4, np.nan, rises))
+    assert not is_counter(np.arange(200))  # row numbers
+    assert not is_counter(rng.normal(size=200).cumsum())
+    assert not is_counter(np.sin(seconds / 600))
+    assert not is_counter(np.ones(200))
+
+
+def test_steps_and_sums_of_counters_are_inverse():
+    read = np.array([10.0, 12, np.nan, np.nan, 18, 25, 3, 4, np.nan, 0, 5])
+    segment = np.array([0] * 9 + [1] * 2)
+    column = Column("n", shift=2.0, scale=4.0, curve=counters.CURVE, low=0.0)
+    mask = ~np.isnan(read)[:, None]
+    x = np.where(mask, ((read - 2) / 4)[:, None], 0.0)
+    steps_of, there, kept = counters.to_steps(x, mask, segment, [column])
+    np.testing.assert_array_equal(kept[:, 0], read)
+    # Known between slots side by side of a segment, where the counter did not fall.
+    assert there[:, 0].tolist() == [0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 1]
+    found = steps_of[:, 0] * 4 + 2
+    np.testing.assert_allclose(found[there[:, 0]], [2, 7, 1, 5])
+    guess = np.where(there[:, 0], found, [0, 0, 1, 2, 1, 0, 9, 0, 6, 0, 0])
+    whole = counters.summed(guess, read, segment)
+    np.testing.assert_allclose(whole, [10, 12, 13.5, 16.5, 18, 25, 3, 4, 10, 0, 5])
+    assert np.isnan(counters.summed(guess, np.full(11, np.nan), segment)).all()
+
+
+def test_sums_of_steps_reach_back_to_the_start():
+    read = np.array([np.nan, np.nan, 7.0, np.nan])
+    whole = counters.summed(np.array([1.0, 2, 3, 4]), read, np.zeros(4, int))
+    np.testing.assert_allclose(whole, [2, 4, 7, 11])
+
+
+# Commands
+
+
+@pytest.fixture
+def few_steps(tmp_path, monkeypatch):
+    """Commands train for a moment, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "MAX_STEPS", 12)
+
+
+def sensors(n=500, seed=0, groups=1):
+    tables = []
+    for g in range(groups):
+        rng = np.random.default_rng((seed, g))
+        t = np.arange(n)
+        a = 20 + 5 * np.sin(2 * np.pi * t / 24) + 0.5 * rng.normal(size=n)
+        b = 3 * a + rng.normal(size=n)
+        stamps = pd.date_range("2024-03-04", periods=n, freq="h").strftime("%Y-%m-%d %H:%M")
+        cells = {"time": stamps, "machine": f"m{g}", "a": np.round(a, 2), "b": np.round(b, 2)}
+        tables.append(pd.DataFrame(cells))
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.mark.parametrize("likelihood", ["windows", "factors"])
+def test_a_run_resumes_to_the_same_bits(likelihood, few_steps, train, monkeypatch):
+    sensors(150).drop(columns="machine").to_csv("t.csv", index=False)
+    flags = ["--data", "t.csv", "--time", "time", "--window", 12, "--latent-dim", 4]
+    flags += ["--likelihood", likelihood, "--schedule", "constant"]
+    if likelihood == "factors":
+        flags += ["--hide-rate", 0.3]
+    whole = train("runs", "whole", *flags, "--epochs", 4)
+    train("runs", "parts", *flags, "--epochs", 2)
+    parts = train("runs", "parts", "--resume", "parts", "--epochs", 4)
+    assert_same_run(whole, parts)
+
+
+def test_an_online_score_knows_nothing_of_what_follows(few_steps, call):
+    frame = sensors(groups=2)
+    frame.to_csv("t.csv", index=False)
+    frame[frame["time"] < "2024-03-18"].to_csv("first.csv", index=False)
+    changed = frame.assign(a=np.where(frame["time"] < "2024-03-18", frame["a"], 1e6))
+    changed.to_csv("changed.csv", index=False)
+    flags = ["--time", "time", "--group", "machine"]
+    result = call("detect", "t.csv", *flags, "--online")
+    assert result.code == 0, result.err
+    whole = pd.read_csv("t.scored.csv", dtype=str, keep_default_na=False)
+    for name in ("first", "changed"):
+        result = call("detect", f"{name}.csv", "--run", "0001", "--online")
+        assert result.code == 0, result.err
+        part = pd.read_csv(f"{name}.scored.csv", dtype=str, keep_default_na=False)
+        early = part["time"] < "2024-03-18"
+        known = whole["time"] < "2024-03-18"
+        for column in ("anomaly_score", "anomaly_nats"):
+            expected = whole.loc[known, column].tolist()
+            assert part.loc[early, column].tolist() == expected
+        assert (whole.loc[known, "anomaly_score"] != "").mean() > 0.8
+    offline = call("detect", "changed.csv", "--run", "0001", "--overwrite")
+    assert offline.code == 0, offline.err
+    scored = pd.read_csv("changed.scored.csv", dtype=str, keep_default_na=False)
+    late = (scored["time"] > "2024-03-17") & (scored["time"] < "2024-03-18")
+    assert (scored.loc[late, "anomaly_score"] != part.loc[late, "anomaly_score"]).all()
+
+
+def test_online_goes_with_a_series(few_steps, call):
+    sensors(60).drop(columns="time").to_csv("t.csv", index=False)
+    result = call("detect", "t.csv", "--online")
+    assert result.code == 2
+    assert "--online goes with a series" in result.err
+
+
+def test_later_rows_are_not_trained_on(few_steps, call):
+    frame = sensors()
+    late = frame["time"] > "2024-03-18 00:00"
+    changed = frame.assign(a=np.where(late, 1000 + frame["a"], frame["a"]))
+    codecs, rows = [], []
+    for i, table in enumerate((frame, changed)):
+        table.to_csv("t.csv", index=False)
+        result = call(
+            "detect", "t.csv", "--time", "time", "--train-until", "2024-03-18 00:00", "--overwrite"
+        )
+        assert result.code == 0, result.err
+        run = find_run("runs", f"000{i + 1}")
+        fitted_run, _ = run.load(torch.device("cpu"))
+        codecs.append(run.config().codec.to_dict())
+        rows.append(fitted_run.train.x)
+    np.testing.assert_array_equal(*rows)
+    assert codecs[0]["columns"] == codecs[1]["columns"]
+    scored = pd.read_csv("t.scored.csv")
+    assert scored["anomaly_score"].notna().all()
+    early = scored["time"] < "2024-03-09"
+    assert scored.loc[late, "anomaly_score"].min() > 100 * scored.loc[early, "anomaly_score"].max()
+    assert scored.loc[late, "is_anomaly"].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [("soon", "--train-until soon: expected a time as the file"), ("2001-01-01 00:00", "later")],
+)
+def test_a_wrong_end_of_training_is_one_line(until, said, few_steps, call):
+    sensors().to_csv("t.csv", index=False)
+    result = call("detect", "t.csv", "--time", "time", "--train-until", until)
+    assert result.code == 2
+    assert said in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
+def test_a_check_measures_hidden_cells(few_steps, call):
+    sensors().to_csv("t.csv", index=False)
+    result = call("impute", "t.csv", "--time", "time", "--check")
+    assert result.code == 0, result.err
+    assert "single cells: error 0." in result.out
+    assert "runs of half a window: error" in result.out
+
+
+def test_a_sensor_that_joins_late_does_not_move_the_scores_before(few_steps, call):
+    """A quiet sensor joins after a third: the rows before it are as ordinary as those after."""
+    frame = sensors(900)
+    quiet = 7 + 0.3 * frame["a"] + 0.01 * np.random.default_rng(3).normal(size=len(frame))
+    early = np.arange(len(frame)) < 300
+    cells = np.where(early, "", [f"{value:.3f}" for value in quiet])
+    frame.assign(c=cells).to_csv("t.csv", index=False)
+    result = call("detect", "t.csv", "--time", "time", "--window", "24")
+    assert result.code == 0, result.err
+    scored = pd.read_csv("t.scored.csv")
+    assert abs(scored.loc[early, "anomaly_score"].median()) < 1.5
+    assert "c=" not in " ".join(scored.loc[early, "anomaly_why"].dropna())
+
+
+def test_an_example_is_scored_by_its_labels(few_steps, call, monkeypatch):
+    monkeypatch.setattr(example, "N_STEPS", 1000)
+    monkeypatch.setattr(example, "GAPS", (("A", 300, 20), ("B", 500, 45)))
+    monkeypatch.setattr(example, "EVENTS", (("A", "spike", "vibration", 700, 2),))
+    result = call("data", "--example", "sensors.csv", "--kind-of", "series")
+    assert result.code == 0, result.err
+    result = call("data", "--data", "sensors.csv")
+    assert result.out.count("temperature: from") == 1
+    result = call("detect", "sensors.csv", "--labels", "event")
+    assert result.code == 0, result.err
+    assert "Against the labels (2 anomalies" in result.out
+    assert "VAE (this run)" in result.out
