@@ -21,7 +21,7 @@ class Bits(Form):
     row, rows, cells = "line", "lines", "bits"
     default_samples = "generated.bits"
 
-    def recognises(self, path):
+    def recognises(self, path, config=None):
         return Path(path).suffix == ".bits"
 
     def read(self, path, config=None, holes=False):
