@@ -620,12 +620,8 @@ class Series(Tables):
             f"{n[1]} held out, {n[2]} test"
         )
 
-    def describe_ranges(self, data):
-        n_each = len(data.codec.measured)
-        train = data.train
-        mask = None if train.mask is None else train.mask.reshape(-1, n_each)
-        rows = Split(train.x.reshape(-1, n_each), None, mask)
-        return super().describe_ranges(replace(data, train=rows, codec=data.codec.of_rows))
+    def describe_ranges(self, data, source, rows):
+        return super().describe_ranges(replace(data, codec=data.codec.of_rows), source, rows)
 
     def describe(self, codec):
         return [*kinds.describe(codec.columns), *relations.describe(codec.relations)]
