@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from parts.forms.series import completion, counters, example, grid, steps
-from parts.forms.series.form import Layout
+from parts.forms.config import DataConfig
+from parts.forms.series import completion, counters, events, example, grid, steps
+from parts.forms.series.form import SERIES, Layout
 from parts.forms.units import Column
 from parts.model.likelihoods.windows import WindowGaussian, Windows
 from parts.model.windowvae import WindowVAE
@@ -440,3 +441,43 @@ def test_an_example_is_scored_by_its_labels(few_steps, call, monkeypatch):
     assert result.code == 0, result.err
     assert "Against the labels (2 anomalies" in result.out
     assert "VAE (this run)" in result.out
+
+
+def test_an_event_is_as_long_as_the_cells_that_are_far():
+    """Flagged slots 10 to 29, of which 14 and 17 hold cells far from what is expected."""
+    column = Column("v", style={"decimals": 1})
+    x = np.zeros((60, 1))
+    x[[14, 17], 0] = 5.0, 9.0
+    laid = grid.lay(np.arange(60.0), None, steps.Step(1.0), 8)
+    layout = SimpleNamespace(grid=laid, x=x, mask=np.ones((60, 1), bool), length=16)
+    scored = {"anomaly_score": np.full(60, 0.0), "is_anomaly": np.zeros(60, int)}
+    scored["is_anomaly"][10:30] = 1
+    scored["anomaly_score"][10:30] = 3.0
+    expected = events.Expected(np.zeros((60, 1)), np.ones((60, 1)))
+    (event,) = events.found(layout, [column], expected, scored)
+    assert (event.first, event.end) == (10, 30)
+    assert (event.start, event.stop, event.peak) == (14, 18, 17)
+    assert event.why == "v=9.0 expected 0.0 ±1.0"
+    nothing_far = events.Expected(np.zeros((60, 1)), np.full((60, 1), 10.0))
+    (event,) = events.found(layout, [column], nothing_far, scored)
+    assert (event.start, event.stop) == (10, 30)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["18", "19", "20", "21"], "real"),  # whole degrees, which are codes in a table
+        (["-1.5", "0.25", "7.5"], "real"),
+        (["0", "1"], "ignore"),
+        (["on", "off", "idle"], "ignore"),
+    ],
+)
+def test_numbers_of_few_values_are_measured_and_states_are_not(cells, kind, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"t": np.arange(1200), "v": rng.normal(size=1200).round(3)})
+    frame["few"] = np.repeat(rng.choice(cells, 60), 20)
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    config = DataConfig(data=str(tmp_path / "s.csv"), time=["t"])
+    layout = SERIES.read(config.data, config).layout
+    (few,) = [column for column in layout.columns if column.name == "few"]
+    assert few.kind == kind

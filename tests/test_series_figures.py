@@ -155,7 +155,7 @@ def test_columns_are_shown_by_their_share_of_each_event():
     for k, column in enumerate([7, 6, 6, 5, 4, 3, 2, 6]):
         deviations[10 * k, column] = 9.0
         score = 1e6 if column == 7 else 5.0
-        found.append(events.Event(10 * k, 10 * k + 1, 10 * k, 1, score, "", ""))
+        found.append(events.Event(10 * k, 10 * k + 1, 10 * k, 10 * k + 1, 10 * k, 1, score, "", ""))
     pairs = shown.panels(layout, found, deviations)
     assert len(pairs) == 6
     assert {(0, 7), (0, 6), (0, 2)} <= set(pairs)
@@ -451,7 +451,7 @@ def test_figures_and_page_of_all_commands(tmp_path, call, monkeypatch):
 def test_each_cell_is_expected_from_the_cells_around_it(tmp_path):
     source, _ = read(file_of(tmp_path, groups=("a", "b")), grouped=True)
     layout = source.known[1]
-    scorer = SimpleNamespace(length=layout.length)
+    scorer = SimpleNamespace(online=False, length=layout.length)
     block = layout.length // 4
     starts, places = WindowScorer.hidden_stretches(scorer, layout, block)
     n_hidden = np.zeros(len(layout.x))

@@ -11,6 +11,7 @@ from parts.forms.series import counters
 from parts.forms.tables.explanations import certainty
 
 MERGED = 0.25  # of a window: flagged slots that are no farther apart belong to one event
+FAR = 4.0  # deviations of a cell within an event that is at fault for it
 NOTABLE = 2.0  # deviations beyond which a cell is named
 MOST_NAMED = 3  # columns that are named
 N_TOLD = 10  # events that are printed
@@ -18,10 +19,17 @@ EMPTY = np.zeros((0, 2), np.int64)
 
 
 class Event(NamedTuple):
-    """A run of flagged slots [first, end), its peak, rows and score, and the columns at fault."""
+    """A run of flagged slots [first, end), its peak, rows and score, and the columns at fault.
+
+    A window makes all rows near an odd cell odd. `start` and `stop` are the ends of what is odd:
+    the first slot and the end of those with a cell that is FAR from what is expected, or those of
+    the run where there is none.
+    """
 
     first: int
     end: int
+    start: int
+    stop: int
     peak: int
     n_rows: int
     score: float
@@ -96,15 +104,17 @@ def found(layout, columns, expected, scored):
     events = []
     for first, end in events_of(flagged, layout.grid.segment, int(MERGED * layout.length)):
         peak = first + int(best[first:end].argmax())
-        words = "", ""
+        score, ends, words = float(best[peak]), (first, end), ("", "")
         if deviations is not None:
-            oddest = first + int(deviations[first:end].max(1).argmax())
+            worst = deviations[first:end].max(1)
+            far = first + np.flatnonzero(worst >= FAR)
+            if len(far):
+                ends, peak = (int(far[0]), int(far[-1]) + 1), first + int(worst.argmax())
             words = (
                 by_share(columns, shares_of(deviations[first:end])),
-                why(columns, layout.x, expected, oddest, deviations),
+                why(columns, layout.x, expected, first + int(worst.argmax()), deviations),
             )
-        score = float(best[peak])
-        events.append(Event(first, end, peak, int(n_rows[first:end].sum()), score, *words))
+        events.append(Event(first, end, *ends, peak, int(n_rows[first:end].sum()), score, *words))
     return events
 
 
@@ -151,8 +161,8 @@ def table(events, layout, codec, frame):
     first, last, peak = (
         np.array(part, np.int64)
         for part in (
-            [e.first for e in events],
-            [e.end - 1 for e in events],
+            [e.start for e in events],
+            [e.stop - 1 for e in events],
             [e.peak for e in events],
         )
     )
@@ -176,7 +186,7 @@ def in_words(events, layout, clock):
     best = sorted(events, key=lambda event: -event.score)[:N_TOLD]
     lines = [f"{len(events)} event{'s' * (len(events) > 1)}" + (", the largest:" if best else "")]
     for event in best:
-        start, end = stamps(np.array([event.first, event.end - 1]), layout, clock)
+        start, end = stamps(np.array([event.start, event.stop - 1]), layout, clock)
         lines.append(
             f"  {start} to {end}  {event.score:8.2f}  {event.columns}  {event.why}".rstrip()
         )

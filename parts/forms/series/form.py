@@ -306,6 +306,8 @@ def fit_columns(source, frame, config, clock, groups, times_of):
                 if not (counters.is_counter(*changes) and counters.tells(changes[0])):
                     column = fitted[name]
             asked = name in wanted
+            if not asked and are_numbers(column.levels):  # codes of a table, measures of a series
+                column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
             found.append(measured(column, left[name], None if asked else times_of))
     found += [column for column in fitted.values() if column.name not in frame.columns]
     if stored := source_types(source):
@@ -316,6 +318,15 @@ def fit_columns(source, frame, config, clock, groups, times_of):
             f"{', '.join(own)}: there is nothing to model"
         )
     return found
+
+
+def are_numbers(levels):
+    """Whether the levels of a category are numbers, and enough of them to be measured."""
+    import pandas as pd
+
+    if len(levels) < FEWEST_VALUES:
+        return False
+    return bool(pd.to_numeric(pd.Series(levels), errors="coerce").notna().all())
 
 
 def measured(column, series, times_of=None):
