@@ -24,7 +24,7 @@ from parts.plots import words
 FILLED, SCORED = (16, 128, 32, 600), (64, 192, 192, 768)
 SERIES_PRESETS = {"impute": "series-impute"}
 MOST_CELLS = 2**26  # of the windows that training sees
-FAR_SPANS = 10  # of 98 % of a column's values, beyond which one does not count for its scale
+FAR_SPANS = 1000  # of 98 % of a column's values, beyond which one does not count for its scale
 FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
 RISING = "row numbers", "an identifier: "  # reasons for which a counter is taken for no number
 WINDOWS_PER_CELL = 10  # that are filled
