@@ -108,11 +108,11 @@ def run_of(args):
             flag = min(given).replace("_", "-")
             raise UserError(f"--{flag} says how a file is read: name the file of the rows")
         return find_run(args.runs_dir, args.run)
-    form = form_for(args)
     if args.run is not None:
         raise UserError(
             f"{shown_path(args.file)} and --run {args.run}: give one, rows to fit to or a run"
         )
+    form = form_for(args)
     outputs = form.sample_outputs(args.out, args.overwrite)
     named_run(args, "generate", form)
     if args.pixels:

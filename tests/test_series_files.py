@@ -119,7 +119,7 @@ def with_state(frame):
 
 
 def only_states(frame):
-    on = [str(i // 5 % 2) for i in range(len(frame))]
+    on = [("off", "on")[i // 5 % 2] for i in range(len(frame))]
     return pd.DataFrame({"time": frame["time"], "on": on, "off": on[::-1]})
 
 
@@ -242,7 +242,7 @@ READ = {
 
 
 REFUSED = {
-    "only states": (only_states, ["--time", "time"], "no column of numbers with at least 3 values"),
+    "only states": (only_states, ["--time", "time"], "no column of numbers that change"),
     "header only": (lambda f: f.iloc[:0], ["--time", "time"], ""),
     "identical stamps": (
         lambda f: f.assign(time="2024-03-04 00:00:00"),

@@ -679,6 +679,7 @@ def test_every_option_is_a_flag_and_every_flag_an_option():
     """Exceptions are what the program fills in, and flags that do not concern training."""
     args, _ = flags.parse(make_parser(), [])
     filled_in = {"kinds", "scaling", "static_pixels", "mask_features", "other_encoding"}
+    filled_in |= {"robust", "long_windows"}
     elsewhere = {
         "kind",
         "kinds_file",

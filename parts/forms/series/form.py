@@ -292,44 +292,50 @@ def fit_columns(source, frame, config, clock, groups, times_of):
     wanted = {name: kind for name, kind in config.kinds.items() if name not in own}
     marks = config.missing or (), config.keep or ()
     fitted = {column.name: column for column in kinds.fit(left, wanted, *marks)}
-    found = []
-    for name in frame.columns:
-        if name in clock.names:
-            found.append(units.Column(name, kind="ignore", why="tells the time"))
-        elif name in groups:
-            found.append(units.Column(name, kind="ignore", why="tells the group"))
-        else:
-            column = fitted[name]
-            if column.why.startswith(RISING):  # a counter may look like row numbers
-                column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
-                changes = counters.steps_of(column.read(left[name])[0], *times_of)
-                if not (counters.is_counter(*changes) and counters.tells(changes[0])):
-                    column = fitted[name]
-            asked = name in wanted
-            if not asked and are_numbers(column.levels):  # codes of a table, measures of a series
-                column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
-            found.append(measured(column, left[name], None if asked else times_of))
+
+    def column_of(name, fewest):
+        """The column of a name; a number with fewer values than `fewest` is a state."""
+        column, asked = fitted[name], name in wanted
+        if column.why.startswith(RISING):  # a counter may look like row numbers
+            real = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
+            changes = counters.steps_of(real.read(left[name])[0], *times_of)
+            if counters.is_counter(*changes) and counters.tells(changes[0]):
+                column = real
+        if not asked and are_numbers(column.levels, fewest):
+            column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
+        return measured(column, left[name], None if asked else times_of, fewest)
+
+    for fewest in (FEWEST_VALUES, 2):  # where all are states, those of numbers are modelled
+        found = []
+        for name in frame.columns:
+            if name in own:
+                why = "tells the time" if name in clock.names else "tells the group"
+                found.append(units.Column(name, kind="ignore", why=why))
+            else:
+                found.append(column_of(name, fewest))
+        if units.modelled(found):
+            break
     found += [column for column in fitted.values() if column.name not in frame.columns]
     if stored := source_types(source):
         found = [replace(c, stored=stored.get(c.name, {})) for c in found]
     if not units.modelled(found):
         raise UserError(
-            f"{source.path} has no column of numbers with at least {FEWEST_VALUES} values beside "
-            f"{', '.join(own)}: there is nothing to model"
+            f"{source.path} has no column of numbers that change beside {', '.join(own)}: there "
+            "is nothing to model"
         )
     return found
 
 
-def are_numbers(levels):
+def are_numbers(levels, fewest):
     """Whether the levels of a category are numbers, and enough of them to be measured."""
     import pandas as pd
 
-    if len(levels) < FEWEST_VALUES:
+    if len(levels) < fewest:
         return False
     return bool(pd.to_numeric(pd.Series(levels), errors="coerce").notna().all())
 
 
-def measured(column, series, times_of=None):
+def measured(column, series, times_of=None, fewest=FEWEST_VALUES):
     """The column as one of a series: a number in standard deviations, or a state, ignored; with
     the `times_of` its rows a counter is known.
     """
@@ -340,7 +346,7 @@ def measured(column, series, times_of=None):
     values, _ = replace(column, below=None, above=None).read(series)
     changes = None if times_of is None else counters.steps_of(values, *times_of)
     values = values[~np.isnan(values)]
-    if len(np.unique(values)) < FEWEST_VALUES:
+    if len(np.unique(values)) < fewest:
         return replace(column, kind="ignore", why="a state, which is not modelled")
     curve = "linear"
     if changes is not None and counters.is_counter(*changes):
