@@ -120,7 +120,7 @@ def with_state(frame):
 
 def only_states(frame):
     on = [("off", "on")[i // 5 % 2] for i in range(len(frame))]
-    return pd.DataFrame({"time": frame["time"], "on": on, "off": on[::-1]})
+    return pd.DataFrame({"time": frame["time"], "valve": on, "pump": on[::-1]})
 
 
 def counter(frame):
