@@ -22,6 +22,7 @@ from parts.forms.base import Codec, Split
 from parts.forms.builtin import IDX
 from parts.forms.config import DataConfig
 from parts.forms.tables import kinds
+from parts.lazy import member
 from parts.words import counted
 
 
@@ -88,13 +89,19 @@ def split_and_encode(form, source, config, codec=None, fingerprint=None):
             f"--data {config.data} has changed since this run was trained, so its split would "
             "mix training and test rows; restore the file, or train again"
         )
-    parts = form.split(source, config)
-    if parts is None:
-        parts = split_rows(len(source), config, source.n_test, source.copies)
+    parts = parts_of(form, source, config)
     with stage(f"the rows of --data {config.data} cannot be encoded"):
         codec = codec or form.fit(source, parts[0], config)
         splits, notes = form.encode(source, codec, parts, config)
     return Data(config.data, *splits, codec, source.fingerprint, notes, form)
+
+
+def parts_of(form, source, config):
+    """Row numbers of the training, held-out and test rows, as the form splits them or at random."""
+    parts = form.split(source, config)
+    if parts is None:
+        parts = split_rows(len(source), config, source.n_test, source.copies)
+    return parts
 
 
 def split_rows(n, config, n_official=None, copies=None):
@@ -167,7 +174,7 @@ def main(argv=None):
     parser.add_argument("--example", metavar="FILE", help="write a small table with holes, and end")
     parser.add_argument(
         "--kind-of",
-        choices=("table", "series"),
+        choices=tuple(forms.EXAMPLES),
         default="table",
         help="what --example writes: a survey, or sensors of two machines (default: table)",
     )
@@ -190,7 +197,7 @@ def main(argv=None):
     form, source = forms.open_source(config)
     data = split_and_encode(form, source, config)
     print(data.describe())
-    rows = split_rows(len(source), config, source.n_test, source.copies)[0]
+    rows = parts_of(form, source, config)[0]
     for line in form.describe_ranges(data, source, rows):
         print(line)
     return 0
@@ -200,12 +207,7 @@ def write_example(path, kind_of, overwrite, data_seed):
     from parts.forms.tables import table_files
 
     table_files.refuse_output(path, overwrite)
-    if kind_of == "series":
-        from parts.forms.series.example import sensors as made
-    else:
-        from parts.forms.tables.example import survey as made
-
-    frame = made(data_seed)
+    frame = member(forms.EXAMPLES, kind_of)(data_seed)
     table_files.write(frame, path, table_files.File(Path(path), frame))
     print(f"Wrote {path}: {len(frame)} rows, {len(frame.columns)} columns")
     return 0

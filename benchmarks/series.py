@@ -201,8 +201,11 @@ def in_windows(folder, name, stamps):
 
 
 def published(folder, kind):
-    return [row for _, row in table(Path(folder, "tsb_ad_published.csv")).iterrows()
-            if row["kind"] == kind]  # fmt: skip
+    return [
+        row
+        for _, row in table(Path(folder, "tsb_ad_published.csv")).iterrows()
+        if row["kind"] == kind
+    ]
 
 
 def etth1(folder):
@@ -338,9 +341,11 @@ def measure_fillers(
 
     `train` is whole, so that its windows may begin at any row.
     """
-    with_season = {} if period is None else {
-        "season + linear": lambda: (baselines.seasonal(train, test, period, offset), None)
-    }  # fmt: skip
+    with_season = (
+        {}
+        if period is None
+        else {"season + linear": lambda: (baselines.seasonal(train, test, period, offset), None)}
+    )
 
     def gaussian():
         return WindowGaussian.fit(train, length, ridge, seed=seed).fill(test)
@@ -773,8 +778,12 @@ def main(argv=None):
             for found in PARTS[name](args.data, seed):
                 runs[-1].append(found)
                 texts = (f"{k} {v:.3f}" for k, v in found.figures.items())
-                print(f"{name}, {found.name}, {found.method}:", *texts,
-                      f"({found.seconds:.1f} s)", flush=True)  # fmt: skip
+                print(
+                    f"{name}, {found.name}, {found.method}:",
+                    *texts,
+                    f"({found.seconds:.1f} s)",
+                    flush=True,
+                )
         part = summarised(runs) | {"seeds": args.seeds, "versions": versions()}
         part["seconds"] = time.perf_counter() - start
         if name in ("detection", "nasa"):

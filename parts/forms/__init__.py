@@ -87,3 +87,8 @@ FORMS = {
     "tables": "parts.forms.tables.form:TABLES",
     "pictures": "parts.forms.pictures.form:PICTURES",
 }
+# What `data.py --example` writes, by --kind-of: functions from a seed to a DataFrame.
+EXAMPLES = {
+    "table": "parts.forms.tables.example:survey",
+    "series": "parts.forms.series.example:sensors",
+}

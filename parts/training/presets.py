@@ -47,32 +47,6 @@ PRESETS = {
         "lr": 4e-3,
         "schedule": "onecycle",
     },
-    # The same where holes are to be filled.
-    "series-impute": {
-        "model": "windows",
-        "hidden_dims": [128, 128],
-        "latent_dim": 16,
-        "batch_size": 128,
-        "epochs": None,
-        "lr": 4e-3,
-        "schedule": "onecycle",
-        "hide_rate": 0.8,
-    },
-    # The same where odd rows may be among them, which are then scored.
-    "series-detect": {
-        "model": "windows",
-        "likelihood": "factors",
-        "hidden_dims": [128, 128],
-        "latent_dim": 8,
-        "members": None,
-        "batch_size": 128,
-        "epochs": None,
-        "lr": 2e-3,
-        "schedule": "onecycle",
-        "hide_rate": 0.3,
-        "trim": 0.2,
-        "long_windows": True,
-    },
     # The network of Burda et al. 2016, for `--data mnist`.
     "mnist": {
         "hidden_dims": [200, 200],
@@ -93,6 +67,18 @@ N_MEMBERS = 3  # models in an ensemble, whose mean has a smaller error than one 
 PRESETS["impute"] = PRESETS["table"] | {"members": N_MEMBERS}
 # The preset "table" for a file whose rows are in question: rows unlike the others are not learned.
 PRESETS["detect"] = PRESETS["table"] | {"trim": 0.35}
+# The preset "series" for a run that fills holes.
+PRESETS["series-impute"] = PRESETS["series"] | {"hide_rate": 0.8}
+# The preset "series" for a file whose rows are in question.
+PRESETS["series-detect"] = PRESETS["series"] | {
+    "likelihood": "factors",
+    "latent_dim": 8,
+    "members": None,
+    "lr": 2e-3,
+    "hide_rate": 0.3,
+    "trim": 0.2,
+    "long_windows": True,
+}
 # A table of which rows are to be generated: columns are decoded in order.
 PRESETS["generate"] = {
     "likelihood": "ordered",

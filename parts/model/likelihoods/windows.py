@@ -28,7 +28,6 @@ MAX_LOG_SCALE = 3.0  # of an innovation beside its usual size
 FARTHEST = 5.0  # innovations beyond which the encoder sees no difference
 TINY = 1e-3  # added to mean squares of innovations before their log
 PACE = 0.15  # of T in training, beside that of the networks
-BYTES_OF_SOLVES = 2**28  # of matrices that are held at once
 
 
 class WindowGaussian(NamedTuple):
