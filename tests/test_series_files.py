@@ -259,7 +259,7 @@ REFUSED = {
     "a long window": (
         lambda f: f,
         ["--time", "time", "--window", "1000"],
-        "windows of 1000 steps to train on",
+        "window of 1000 steps to train on",
     ),
     "2 rows": (lambda f: f.iloc[:2], ["--time", "time"], ""),
 }
@@ -413,3 +413,16 @@ def test_two_groups_never_share_a_window(call):
     run(call, "impute", "t.csv", "--time", "time", "--group", "machine", "--window", "20")
     filled = pd.to_numeric(cells_of("t.imputed.csv")["a"])
     assert filled[190:200].max() < 400
+
+
+def test_a_hole_beside_a_row_of_the_same_time_is_filled_and_is_no_gap(tmp_path, few_steps, call):
+    rng = np.random.default_rng(0)
+    stamps = pd.date_range("2024-01-01", periods=400, freq="10min").repeat(2)
+    frame = pd.DataFrame({"time": stamps, "v": rng.normal(size=800).round(3).astype(str)})
+    frame.loc[101, "v"] = ""
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    result = call("impute", tmp_path / "t.csv", "--time", "time", "--runs-dir", tmp_path / "runs")
+    assert result.code == 0, result.err
+    filled = pd.read_csv(tmp_path / "t.imputed.csv")
+    assert len(filled) == 800
+    assert filled["v"].notna().all()

@@ -19,6 +19,7 @@ from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, dialect_of, source_types
 from parts.options import from_plain
 from parts.plots import words
+from parts.words import counted
 
 # Shortest and longest window of two periods, the length without a period, and most cells.
 FILLED, SCORED = (16, 128, 32, 600), (64, 192, 192, 768)
@@ -424,7 +425,8 @@ class Series(Tables):
         starts = layout.starts(grid.TRAIN)
         if len(starts) < 2:
             raise UserError(
-                f"{config.data} has {len(starts)} windows of {layout.length} steps to train on, "
+                f"{config.data} has {counted(len(starts), 'window')} of "
+                f"{counted(layout.length, 'step')} to train on, "
                 "expected at least 2: give more rows, or a shorter --window"
             )
         most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))

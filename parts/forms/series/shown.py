@@ -300,7 +300,8 @@ def of_fills(source, codec, holes, todo, filled):
     draws = [on_slots(draw) for draw in filled.draws[:N_DRAWS]]
     x = to_user(columns, np.where(layout.mask, layout.x, np.nan))
     time = on_axis(codec.clock, layout.grid.seconds)
-    n_filled = np.isfinite(values).sum(0)
+    # A filled row may share its slot with one that has a cell: that is no gap.
+    n_filled = (np.isfinite(values) & ~layout.mask).sum(0)
     order = [j for j in np.argsort(-n_filled, kind="stable")[:MOST_PANELS] if n_filled[j]]
     if not order:
         return {}
