@@ -15,7 +15,8 @@ from parts.forms.config import DataConfig
 from parts.forms.series import completion, counters, events, example, grid, steps
 from parts.forms.series.form import SERIES, Layout
 from parts.forms.units import Column
-from parts.model.likelihoods.windows import WindowGaussian, Windows
+from parts.model.likelihoods import conditioned
+from parts.model.likelihoods.windows import WindowGaussian, Windows, whitening
 from parts.model.windowvae import WindowVAE
 from parts.runs import find_run
 from parts.tasks.fill_windows import WindowFiller
@@ -117,12 +118,12 @@ def test_the_fillers_draws_are_joint(process):
     x, mask = series_with_gap(process)
     mean, sigma = conditional(process, x, mask)
     filler, laid = WindowFiller(fitted(process)), layout(x, mask)
-    draws = np.stack([filler.draw_slots(laid)[~mask, 0] for _ in range(3000)])
+    draws = np.stack([filler.draw_slots(laid)[~mask, 0] for _ in range(1000)])
     spread = np.sqrt(np.diag(sigma))
-    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.08)
+    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.14)
     scaled = (np.cov(draws.T) - sigma) / np.outer(spread, spread)
-    assert np.abs(scaled).max() < 0.1
-    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.1)
+    assert np.abs(scaled).max() < 0.17
+    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.17)
 
 
 @each_process
@@ -135,27 +136,54 @@ def test_completion_draws_holes_from_their_conditional(process):
     options = cells, there, y, [(0, LENGTH)], LENGTH, generator
     known = gaussian(process)
     draws = np.stack(
-        [completion.draw_holes(known, *options)[~mask, 0].numpy() for _ in range(3000)]
+        [completion.draw_holes(known, *options)[~mask, 0].numpy() for _ in range(1000)]
     )
     spread = np.sqrt(np.diag(sigma))
-    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.08)
-    assert np.abs((np.cov(draws.T) - sigma) / np.outer(spread, spread)).max() < 0.1
-    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.14)
+    assert np.abs((np.cov(draws.T) - sigma) / np.outer(spread, spread)).max() < 0.17
+    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.17)
 
 
-@pytest.mark.parametrize("n_hidden", [3, 12])
-def test_both_ways_to_condition_agree(n_hidden):
-    """By the precision where few cells are missing, and else by the covariance."""
+def log_p(sigma, x, seen):
+    """log N(x; 0, sigma) of the seen cells, 0 where none is."""
+    if not seen.any():
+        return 0.0
+    zero = torch.zeros(int(seen.sum())).double()
+    return MultivariateNormal(zero, sigma[seen][:, seen]).log_prob(x[seen]).item()
+
+
+@pytest.mark.parametrize("way", [conditioned.ByPrecision, conditioned.ByCovariance])
+@pytest.mark.parametrize("n_hidden", [0, 3, 12, LENGTH])
+def test_a_window_is_conditioned_by_the_closed_form(way, n_hidden):
     sigma = torch.from_numpy(covariance("ar1"))
     seen = torch.ones(LENGTH, dtype=torch.bool)
     seen[torch.randperm(LENGTH)[:n_hidden]] = False
     x = torch.randn(LENGTH).double()
-    mean, draw = completion.conditional(torch.linalg.inv(sigma), sigma, x, seen)
     exact, left = conditional("ar1", x.numpy(), seen.numpy())
-    np.testing.assert_allclose(mean.numpy(), exact, atol=1e-6)
-    eps = torch.eye(n_hidden).double()
-    root = torch.stack([draw(e) for e in eps], 1) - mean.unsqueeze(1)
-    np.testing.assert_allclose((root @ root.mT).numpy(), left, atol=1e-6)
+    triangle = conditioned.Triangle(whitening(sigma))
+    zero = torch.zeros(1, LENGTH).double()
+    observed = torch.where(seen, x, 0.0).unsqueeze(0)
+    for g in (None, zero):
+        given = way(triangle, observed, ~seen, g)
+        np.testing.assert_allclose(given.mean[0].numpy(), exact, atol=1e-6)
+        np.testing.assert_allclose(given.variance[0].numpy(), left.diagonal(), atol=1e-6)
+        root = given.deviations(0, torch.eye(given.n_noise).double())
+        np.testing.assert_allclose((root.mT @ root).numpy(), left, atol=1e-6)
+        assert given.log_prob.item() == pytest.approx(log_p(sigma, x, seen), abs=1e-6)
+
+
+def test_scaled_innovations_are_conditioned_alike_in_both_ways():
+    triangle = conditioned.Triangle(whitening(torch.from_numpy(covariance("ar1"))))
+    missing = torch.rand(LENGTH) < 0.5
+    x, g = torch.randn(2, 3, LENGTH).double()
+    r = torch.where(missing, 0.0, x)
+    one, other = (
+        way(triangle, r, missing, g) for way in (conditioned.ByPrecision, conditioned.ByCovariance)
+    )
+    for name in ("mean", "variance", "log_prob"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name))
+    roots = [given.deviations(2, torch.eye(given.n_noise).double()) for given in (one, other)]
+    torch.testing.assert_close(roots[0].mT @ roots[0], roots[1].mT @ roots[1])
 
 
 def test_completed_series_keep_their_variance():
@@ -172,6 +200,17 @@ def test_completed_series_keep_their_variance():
     assert (r[1:] * r[:-1]).mean() / r.var() == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_the_ridge_grows_with_the_share_of_holes(share):
+    """Three copies of a smooth series with little noise: what is there tells nearly all."""
+    rng = np.random.default_rng(2)
+    x = drawn("sinusoids", 600)[:, None] + 0.1 * rng.normal(size=(600, 3))
+    mask = rng.random(x.shape) >= share
+    options = np.zeros((600, 0)), [(0, 600)], np.arange(600 - LENGTH + 1), LENGTH, 0
+    ridge = completion.best_ridge(np.where(mask, x, 0.0), mask, *options)
+    assert (ridge > completion.RIDGE) == (share > 0.5)
+
+
 @each_process
 def test_log_p_of_a_window_is_exact(process):
     model = fitted(process).model
@@ -184,17 +223,17 @@ def test_log_p_of_a_window_is_exact(process):
         assert found.item() == pytest.approx(exact.log_prob(row[seen]).item(), abs=1e-2)
 
 
-@pytest.mark.parametrize("first", [18, 20, 22, 26, 28, 30])
+@pytest.mark.parametrize("first", [18, 22, 28])
 def test_a_gap_at_the_end_of_a_window_is_filled_from_both_sides(first):
     """Windows begin at 0, 8, 16 and so on, so that some of them end within the gap."""
     x, mask = drawn("ar1", 64, seed=1), np.ones(64, bool)
     mask[first : first + 5] = False
     mean, sigma = conditional("ar1", x, mask)
     filler, laid = WindowFiller(fitted("ar1")), layout(x, mask)
-    draws = np.stack([filler.draw_slots(laid)[~mask, 0] for _ in range(1500)])
+    draws = np.stack([filler.draw_slots(laid)[~mask, 0] for _ in range(500)])
     spread = np.sqrt(np.diag(sigma))
-    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.12)
-    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.15)
+    np.testing.assert_allclose(draws.mean(0) / spread, mean / spread, atol=0.2)
+    assert draws.sum(1).var() / sigma.sum() == pytest.approx(1, abs=0.25)
     found, _ = filler.fill_slots(laid)
     np.testing.assert_allclose(found[~mask, 0] / spread, mean / spread, atol=0.3)
 
@@ -205,22 +244,22 @@ def test_a_gap_at_the_end_of_a_window_is_filled_from_both_sides(first):
 @each_process
 def test_chained_windows_have_the_autocovariance_of_the_process(process):
     n = 40
-    x = chain(fitted(process), np.zeros((n, 0), np.float32), 3000)[..., 0]
+    x = chain(fitted(process), np.zeros((n, 0), np.float32), 1200)[..., 0]
     sigma = covariance(process, n)
     found = np.cov(x.T)
     near = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < LENGTH // 2
-    assert np.abs(found - sigma)[near].max() < 0.12  # a standard error is 0.026 at most
-    assert np.abs(np.diag(found).mean() - 1) < 0.03
+    assert np.abs(found - sigma)[near].max() < 0.19  # a standard error is 0.041 at most
+    assert np.abs(np.diag(found).mean() - 1) < 0.05
     if process == "ar1":  # whose future needs one step of the past
-        assert np.abs(found - sigma).max() < 0.12
+        assert np.abs(found - sigma).max() < 0.19
 
 
 def test_a_future_goes_on_from_the_end():
     past = np.full((LENGTH, 1), 2.0), np.ones((LENGTH, 1), bool), np.zeros((LENGTH, 0), np.float32)
-    x = chain(fitted("ar1"), np.zeros((10, 0), np.float32), 4000, past)[..., 0]
+    x = chain(fitted("ar1"), np.zeros((10, 0), np.float32), 1500, past)[..., 0]
     ahead = np.arange(1, 11)
-    np.testing.assert_allclose(x.mean(0), 2 * PHI**ahead, atol=0.08)
-    np.testing.assert_allclose(x.var(0), 1 - PHI ** (2 * ahead), atol=0.08)
+    np.testing.assert_allclose(x.mean(0), 2 * PHI**ahead, atol=0.13)
+    np.testing.assert_allclose(x.var(0), 1 - PHI ** (2 * ahead), atol=0.13)
 
 
 # Scores

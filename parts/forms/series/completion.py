@@ -2,7 +2,8 @@
 
 Stochastic EM (Celeux & Diebolt 1985): a Gaussian of windows is fitted to the completed series, the
 holes are drawn anew given what was observed, and so on. The draws have the spread that means would
-lack, so that the covariance of the completed windows is not too small.
+lack, so that the covariance of the completed windows is not too small. Where many cells are missing
+it rests on few pairs of them; hidden cells tell how large a ridge it needs.
 
 Shapes: S slots, D columns, L steps of a window, C numbers of the calendar.
 """
@@ -11,40 +12,14 @@ import numpy as np
 import torch
 
 from parts.forms.series.grid import windows_at
-from parts.model.likelihoods.windows import fit_windows
+from parts.model.likelihoods.conditioned import Triangle
+from parts.model.likelihoods.windows import RIDGE, fit_windows, whitening
 
-ROUNDS = 12  # of fitting and drawing
+ROUNDS, ROUNDS_TRIED = 12, 4  # of fitting and drawing, and to compare ridges
 N_FITTED, CELLS_FITTED = 20_000, 2**24  # most windows and cells of windows to which one is fitted
-
-
-def conditional(precision, covariance, x, seen):
-    """The missing cells of one window x [n] given those marked in `seen` [n]: their mean, and the
-    function that draws them; `precision` is the inverse of the `covariance`, and the mean is 0.
-    """
-    missing = ~seen
-    n_missing = int(missing.sum())
-    if n_missing <= len(x) // 2:
-        root = torch.linalg.cholesky(precision[missing][:, missing])
-        u = precision[missing][:, seen] @ x[seen]
-        mean = -torch.cholesky_solve(u.unsqueeze(-1), root).squeeze(-1)
-
-        def draw(eps):
-            return (
-                mean + torch.linalg.solve_triangular(root.mT, eps.unsqueeze(-1), upper=True)[:, 0]
-            )
-
-        return mean, draw
-    root = torch.linalg.cholesky(covariance[seen][:, seen])
-    between = covariance[seen][:, missing]
-    both = torch.cat([between, x[seen].unsqueeze(-1)], -1)
-    half = torch.linalg.solve_triangular(root, both, upper=False)
-    mean = half[:, :-1].mT @ half[:, -1]
-
-    def draw(eps):
-        left = covariance[missing][:, missing] - half[:, :-1].mT @ half[:, :-1]
-        return mean + torch.linalg.cholesky(left) @ eps
-
-    return mean, draw
+RIDGES = RIDGE, 10 * RIDGE, 100 * RIDGE  # in variances of a cell
+FEWEST_HOLES = 0.05  # share of missing cells from which ridges are compared
+HIDDEN = 0.1  # share of the observed cells that are hidden for that
 
 
 def draw_holes(gaussian, x, mask, y, segments, n_steps, generator):
@@ -52,9 +27,8 @@ def draw_holes(gaussian, x, mask, y, segments, n_steps, generator):
     drawn in its first quarter, and draws nothing in its last one, which has no cells behind it.
     """
     x, left = x.clone(), ~mask
-    n_each, covariance = x.shape[1], gaussian.covariance
-    root = torch.linalg.cholesky(covariance)
-    precision = torch.cholesky_inverse(root)
+    n_each, triangles = x.shape[1], {}
+    whole = whitening(gaussian.covariance)
     for start, stop in segments:
         first = start
         while True:
@@ -65,13 +39,14 @@ def draw_holes(gaussian, x, mask, y, segments, n_steps, generator):
                 window = slice(begin, end)
                 n = (end - begin) * n_each
                 usual = (gaussian.mean + y[begin] @ gaussian.weights)[:n]
-                seen = ~left[window].flatten()
-                r = x[window].flatten() - usual
-                own = precision, covariance
-                if n < len(precision):  # a segment that is shorter than a window
-                    own = torch.linalg.inv(covariance[:n, :n]), covariance[:n, :n]
-                eps = torch.randn(int((~seen).sum()), generator=generator, dtype=x.dtype)
-                r[~seen] = conditional(*own, r, seen)[1](eps)
+                missing = left[window].flatten()
+                if n not in triangles:  # a segment that is shorter than a window has its own
+                    triangles[n] = Triangle(whole[:n, :n])
+                r = torch.where(missing, 0.0, x[window].flatten() - usual).unsqueeze(0)
+                given = triangles[n].given(r, missing)
+                noise = torch.randn(1, given.n_noise, generator=generator, dtype=x.dtype)
+                r = r[0]
+                r[missing] = given.mean[0] + given.deviations(0, noise)[0]
                 drawn = (r + usual).reshape(-1, n_each)[first - begin : keep - begin]
                 x[first:keep] = torch.where(left[first:keep], drawn, x[first:keep])
                 left[first:keep] = False
@@ -104,6 +79,32 @@ def complete(x, mask, y, segments, starts, n_steps, seed=0, rounds=ROUNDS):
     mask = mask.astype(bool)
     if mask.all():
         return x
+    place = y, segments, starts, n_steps, seed
+    ridge = RIDGE if mask.mean() > 1 - FEWEST_HOLES else best_ridge(x, mask, *place)
+    *_, filled = drawn(x, mask, *place, ridge, rounds)
+    return filled
+
+
+def best_ridge(x, mask, *place):
+    """The one of RIDGES under which draws of hidden cells have the lowest continuous ranked
+    probability score, E|X - x| - E|X - X'| / 2 (Gneiting & Raftery 2007, eq. 21).
+    """
+    hidden = mask & (np.random.default_rng(place[-1]).random(mask.shape) < HIDDEN)
+    best, lowest = RIDGE, np.inf
+    for ridge in RIDGES:
+        *_, one, other = (
+            filled[hidden] for filled in drawn(x, mask & ~hidden, *place, ridge, ROUNDS_TRIED)
+        )
+        error = np.abs(one - x[hidden]).mean() + np.abs(other - x[hidden]).mean()
+        score = (error - np.abs(one - other).mean()) / 2
+        if not score < lowest:
+            break
+        best, lowest = ridge, score
+    return best
+
+
+def drawn(x, mask, y, segments, starts, n_steps, seed, ridge, rounds):
+    """Yield x [S, D] with the draws of each round where the mask [S, D] is False."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     filled = interpolated(x, mask, segments)
@@ -113,7 +114,7 @@ def complete(x, mask, y, segments, starts, n_steps, seed=0, rounds=ROUNDS):
     for _ in range(rounds):
         some = starts if len(starts) <= most else np.sort(rng.choice(starts, most, replace=False))
         windows = torch.from_numpy(windows_at(filled, some, n_steps))
-        gaussian = fit_windows(windows, calendar[some])
+        gaussian = fit_windows(windows, calendar[some], ridge)
         options = observed, there, calendar, segments, n_steps, generator
         filled = draw_holes(gaussian, *options).numpy()
-    return filled
+        yield filled

@@ -17,6 +17,7 @@ from torch import nn
 
 from parts.model.batches import observed
 from parts.model.likelihoods.base import Likelihood
+from parts.model.likelihoods.conditioned import Triangle
 from parts.model.normal import LOG_2PI, log_normal
 from parts.model.precision import to_float64
 
@@ -70,17 +71,11 @@ def fit_all(x, y, ridge):
     return WindowGaussian(x_mean - y_mean @ weights, weights, covariance)
 
 
-class Solved(NamedTuple):
-    """The missing cells of one row given its observed ones, under N Gaussians.
-
-    `missing` [L D] marks them, `mean` [N, m] and `root` [N, m, m], of their precision, describe
-    them, and `log_prob` [N] is of the observed cells.
-    """
-
-    missing: torch.Tensor
-    mean: torch.Tensor
-    root: torch.Tensor
-    log_prob: torch.Tensor
+def whitening(covariance):
+    """Lower triangular T with T C T' = I."""
+    root = torch.linalg.cholesky(covariance)
+    identity = torch.eye(len(root)).to(root)
+    return torch.linalg.solve_triangular(root, identity, upper=False)
 
 
 class Conditioned(NamedTuple):
@@ -119,9 +114,7 @@ class OfWindows(Likelihood):
     @torch.no_grad()
     def start(self, found):
         """Start at a WindowGaussian."""
-        root = torch.linalg.cholesky(found.covariance)
-        identity = torch.eye(len(root)).to(root)
-        self.T0.copy_(torch.linalg.solve_triangular(root, identity, upper=False))
+        self.T0.copy_(whitening(found.covariance))
         self.mean0.copy_(found.mean)
         self.weights.copy_(found.weights)
 
@@ -197,7 +190,7 @@ class Windows(OfWindows):
 
     def log_prob_with_holes(self, params, x, mask):
         flat = params.reshape(-1, *params.shape[-2:])
-        found = [solved.log_prob for solved in self.solve(flat, x, mask)]
+        found = [given.log_prob for given, _ in self.solve(flat, x, mask)]
         return torch.stack(found, -1).to(params).reshape(params.shape[:-1])
 
     def log_prob_per_column(self, params, x):
@@ -211,42 +204,33 @@ class Windows(OfWindows):
         return log_normal(u / precision, 0.0, -precision.log()).to(params)
 
     def solve(self, params, x, mask):
-        """Yield the Solved of each row, for params [N, B, n_params]."""
-        mu, g = self.parts(to_float64(params))
-        T, log_det = self.triangle(), to_float64(self.log_det)
+        """Yield what `solve_row` finds of each row, for params [N, B, n_params]."""
+        triangle = Triangle(self.triangle())
         for b in range(len(x)):
-            missing = mask[b] == 0
-            scale = torch.exp(-g[:, b])
-            r = torch.where(missing, 0.0, to_float64(x[b]) - mu[:, b])
-            e = scale * (r @ T.mT)
-            R = scale.unsqueeze(-1) * T[:, missing]  # [N, L D, m]
-            u = -(R.mT @ e.unsqueeze(-1))
-            root = torch.linalg.cholesky(R.mT @ R)
-            mean = torch.cholesky_solve(u, root)
-            least = e.square().sum(-1) - (u * mean).sum((-2, -1))
-            log_prob = log_det - g[:, b].sum(-1) - 0.5 * least
-            log_prob = log_prob - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            log_prob = log_prob - 0.5 * LOG_2PI * to_float64(~missing).sum()
-            mean = mean.squeeze(-1) + mu[:, b, missing]
-            yield Solved(missing, mean, root, log_prob)
+            yield self.solve_row(triangle, params[:, b], x[b], mask[b])
+
+    def solve_row(self, triangle, params, x, mask):
+        """The conditional of a row's missing cells, and their mean [N, m], for params [N, P]."""
+        mu, g = self.parts(to_float64(params).unsqueeze(1))
+        mu, g, missing = mu[:, 0], g[:, 0], mask == 0
+        given = triangle.given(torch.where(missing, 0.0, to_float64(x) - mu), missing, g)
+        return given, given.mean + mu[:, missing]
 
     @torch.no_grad()
     def volume(self, mask):
         """-log p of the observed cells where all are as expected and g is 0, [1, B]."""
-        T, found = self.triangle(), []
-        precision = T.mT @ T
-        for missing in mask == 0:
-            root = torch.linalg.cholesky(precision[missing][:, missing])
-            found.append(root.diagonal().log().sum() - T.diagonal().log().sum())
-        return (torch.stack(found) + 0.5 * LOG_2PI * mask.sum(-1)).unsqueeze(0).to(mask)
+        triangle, zero = Triangle(self.triangle()), to_float64(mask.new_zeros(1, self.n_columns))
+        found = [-triangle.given(zero, missing).log_prob for missing in mask == 0]
+        return torch.stack(found, -1).to(mask)
 
     def log_prob_of_hidden(self, params, x, mask):
         found = torch.zeros(*params.shape[:-1], self.n_columns, dtype=torch.float64)
         flat = found.reshape(-1, *found.shape[-2:])
-        for b, solved in enumerate(self.solve(params.reshape(-1, *params.shape[-2:]), x, mask)):
-            variance = torch.cholesky_inverse(solved.root).diagonal(dim1=-2, dim2=-1)
-            cells = log_normal(to_float64(x[b, solved.missing]), solved.mean, variance.log())
-            flat[:, b, solved.missing] = cells
+        rows = self.solve(params.reshape(-1, *params.shape[-2:]), x, mask)
+        for b, (given, mean) in enumerate(rows):
+            hidden = given.missing
+            cells = log_normal(to_float64(x[b, hidden]), mean, given.variance.log())
+            flat[:, b, hidden] = cells
         return found.to(params)
 
     def given(self, params, x, mask):
@@ -254,24 +238,25 @@ class Windows(OfWindows):
 
     # Means and draws
 
-    def of_missing(self, given, cells):
-        """x [..., B, L D] whose missing cells are `cells(Solved, index)` [N, m].
+    def of_missing(self, conditioned, cells):
+        """x [..., B, L D] whose missing cells are `cells(given, mean, index)` [N, m].
 
         Several of the N draws may have one z: each z is solved once, and `index` [N] tells it.
         """
-        params, x, mask = given
+        params, x, mask = conditioned
         found = x.expand(*params.shape[:-1], -1).clone()
         flat = found.reshape(-1, *found.shape[-2:])
         every = params.reshape(-1, *params.shape[-2:])
+        triangle = Triangle(self.triangle())
         for b in range(len(x)):
             own, index = torch.unique(every[:, b], dim=0, return_inverse=True)
-            (solved,) = self.solve(own.unsqueeze(1), x[b : b + 1], mask[b : b + 1])
-            flat[:, b, solved.missing] = cells(solved, index).to(flat)
+            given, mean = self.solve_row(triangle, own, x[b], mask[b])
+            flat[:, b, given.missing] = cells(given, mean, index).to(flat)
         return flat.reshape(found.shape)
 
     def mean(self, params):
         if isinstance(params, Conditioned):
-            return self.of_missing(params, lambda solved, index: solved.mean[index])
+            return self.of_missing(params, lambda given, mean, index: mean[index])
         return self.parts(params)[0]
 
     def std(self, params):
@@ -309,17 +294,16 @@ class Windows(OfWindows):
         return {"gaussian": gaussian, "diagonal": cells.sum(-1).mean().item()}
 
 
-def deviations(solved, index):
+def deviations(given, mean, index):
     """Standard deviations of the missing cells, [N, m]."""
-    found = torch.cholesky_inverse(solved.root).diagonal(dim1=-2, dim2=-1).sqrt()
-    return found[index]
+    return given.variance.sqrt()[index]
 
 
-def drawn(solved, index):
+def drawn(given, mean, index):
     """Joint draws of the missing cells under the Gaussians numbered `index` [N], [N, m]."""
-    found = solved.mean[index]
-    for k, root in enumerate(solved.root):
+    found = mean[index]
+    for k in range(len(mean)):
         own = (index == k).nonzero()[:, 0]
-        eps = torch.randn(found.shape[-1], len(own), dtype=found.dtype, device=found.device)
-        found[own] += torch.linalg.solve_triangular(root.mT, eps, upper=True).mT
+        noise = torch.randn(len(own), given.n_noise, dtype=found.dtype, device=found.device)
+        found[own] += given.deviations(k, noise)
     return found
