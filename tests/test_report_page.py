@@ -213,7 +213,9 @@ def test_all_words_of_a_page_are_escaped_wherever_they_stand():
     about |= {"n_modelled": 1, "columns": [column], "relations": [HOSTILE]}
     about |= {"learned": (HOSTILE, HOSTILE), "reading": [HOSTILE]}
     empty = dict.fromkeys(
-        ["metrics", "evaluate", "detect", "detection", "impute", "imputation", "quadrants"], {}
+        ["metrics", "evaluate", "detect", "detection", "impute", "imputation", "quadrants"]
+        + ["windows"],
+        {},
     )
     facts = empty | {
         "generate": {"n": 1, "file": HOSTILE, "given": HOSTILE, "relations": [HOSTILE]},

@@ -3,6 +3,8 @@
 The model of these tests is a Gaussian of windows with the covariance of the process, without z.
 """
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,21 +13,26 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from parts.forms.base import Reference
 from parts.forms.config import DataConfig
 from parts.forms.series import completion, counters, events, example, grid, steps
 from parts.forms.series.form import SERIES, Layout
 from parts.forms.units import Column
+from parts.measure.series_baselines import GAUSSIAN
 from parts.model.likelihoods import conditioned
+from parts.model.likelihoods.base import Likelihood
 from parts.model.likelihoods.windows import WindowGaussian, Windows, whitening
 from parts.model.windowvae import WindowVAE
 from parts.runs import find_run
-from parts.tasks.fill_windows import WindowFiller
+from parts.tasks.fill import RowsToCheck
+from parts.tasks.fill_windows import WindowFiller, check_windows
 from parts.tasks.sample_windows import chain
 from parts.tasks.score_windows import WindowScorer
 from parts.training import presets
 from tests.test_resume import assert_same_run
 
 LENGTH, PHI = 16, 0.9
+METHODS = {"VAE", "line", "last value", "season + line", GAUSSIAN}
 
 
 def ar1(lag):
@@ -450,8 +457,56 @@ def test_a_check_measures_hidden_cells(few_steps, call):
     sensors().to_csv("t.csv", index=False)
     result = call("impute", "t.csv", "--time", "time", "--check")
     assert result.code == 0, result.err
-    assert "single cells: error 0." in result.out
-    assert "runs of half a window: error" in result.out
+    rows = ("VAE  ", "single cells  ", "runs of half a window  ", "whole columns  ")
+    for name in rows:
+        assert name in result.out
+    kept = json.loads(Path("runs/0001/windows.json").read_text())["patterns"]
+    for entry in kept.values():
+        assert set(entry["error"]) == METHODS
+        assert set(entry["columns"]) == {"a", "b"}
+        shown = f"{entry['error']['VAE']:.3f} ± {entry['se']['VAE']:.3f}"
+        assert shown in result.out
+    # Without the season that an old run does not tell, and in a report.
+    arrays = dict(np.load("runs/0001/rows.npz"))
+    assert arrays.pop("held_when").shape == (kept["single cells"]["n_windows"], 2)
+    np.savez("runs/0001/rows.npz", **arrays)
+    result = call("impute", "t.csv", "--run", "0001", "--check", "--overwrite")
+    assert result.code == 0, result.err
+    assert "season + line" not in result.out
+    page = call("plot_results", "--run", "0001")
+    assert page.code == 0, page.err
+    assert "runs of half a window, that were hidden" in Path("runs/0001/report.html").read_text()
+
+
+def test_a_check_of_the_gaussian_itself_finds_no_other_gaussian_better():
+    """The model is the Gaussian at which training started, so both fill cells alike."""
+    model = fitted("sinusoids")
+    model.model.likelihood.low.data.zero_()
+    x = np.stack([drawn("sinusoids", LENGTH, seed) for seed in range(40)]).astype(np.float32)
+    when = np.stack([np.zeros(40), 60.0 * np.arange(40)], 1)
+    mask = np.ones(x.shape, np.float32)
+    rows = RowsToCheck(Reference(x, mask, None, None, when), Reference(x, mask, when=when), 40)
+    model.codec.calendar, model.codec.step = [], steps.Step(60.0)
+    checked = check_windows(model, WindowFiller(model), rows, None, 0.9, 0)
+    assert set(checked.result["patterns"]) == {"single cells", "runs of half a window"}
+    for entry in checked.result["patterns"].values():
+        apart, _ = entry["difference"]["Gaussian of windows"]
+        assert apart == pytest.approx(0, abs=1e-4)
+        assert entry["coverage"] == pytest.approx(0.9, abs=0.05)
+        assert entry["error"]["VAE"] < entry["error"]["line"]
+    assert "Note" not in checked.report
+
+
+@each_process
+def test_the_gaussian_at_the_start_is_the_one_that_started(process):
+    mean = torch.arange(float(LENGTH)).double()
+    weights = torch.ones(1, LENGTH).double()
+    sigma = torch.from_numpy(covariance(process)).double()
+    likelihood = Windows(LENGTH, (LENGTH, 1), y_dim=1)
+    assert Likelihood(LENGTH, LENGTH).gaussian_at_start() is None
+    likelihood.start(WindowGaussian(mean, weights, sigma))
+    for part, expected in zip(likelihood.gaussian_at_start(), (mean, weights, sigma), strict=True):
+        torch.testing.assert_close(part, expected, atol=2e-5, rtol=1e-5)
 
 
 def test_a_sensor_that_joins_late_does_not_move_the_scores_before(few_steps, call):

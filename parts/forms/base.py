@@ -56,19 +56,21 @@ class Split(NamedTuple):
         """A random sample of the rows as a Reference."""
         part = self.take(random_rows(len(self.x), most))
         seen = np.ones(part.x.shape, bool) if part.mask is None else part.mask.astype(bool)
-        return Reference(part.x, seen, part.y, part.values)
+        return Reference(part.x, seen, part.y, part.values, part.when)
 
 
 class Reference(NamedTuple):
     """Rows that a run keeps for comparisons: x [n, D], mask [n, D], y [n, C] or None.
 
-    `values` [n, R] are those of the columns in relations, None without any.
+    `values` [n, R] are those of the columns in relations, None without any. `when` [n, 2] holds the
+    group and the seconds of windows of a series, None of other rows and in old runs.
     """
 
     x: np.ndarray
     mask: np.ndarray
     y: np.ndarray | None = None
     values: np.ndarray | None = None
+    when: np.ndarray | None = None
 
     def take(self, rows):
         return Reference(*[None if part is None else part[rows] for part in self])
@@ -76,8 +78,9 @@ class Reference(NamedTuple):
     def check(self, codec):
         """Raise ValueError unless the arrays are such as a run with this codec keeps."""
         n_related = len(codec.rules.names) if codec.rules else 0
-        widths = len(codec.modelled), len(codec.modelled), codec.y_dim, n_related
-        kinds = "f", "b", "f", "f"
+        n_when = 0 if self.when is None else 2
+        widths = len(codec.modelled), len(codec.modelled), codec.y_dim, n_related, n_when
+        kinds = "f", "b", "f", "f", "f"
         for name, part, width, kind in zip(self._fields, self, widths, kinds, strict=True):
             shape = (len(self.x), width)
             if part is None and not width:

@@ -211,12 +211,22 @@ def seasonal(train, series, period, offset=0):
 
     Row t of both series has position t modulo the period, shifted by `offset` in `series`.
     """
-    at = np.arange(len(train.x)) % period
+    known, asked = np.arange(len(train.x)), np.arange(len(series.x)) + offset
+    return around(season_of(train, known % period, period)[asked % period], series)
+
+
+def season_of(train, position, period):
+    """The mean of the observed rows of `train` at each position of a period, [period, D]; that of
+    the column where none is observed. `position` [T] is a whole number below `period`.
+    """
     n, total = (np.zeros((period, train.x.shape[1])) for _ in range(2))
-    np.add.at(n, at, train.mask)
-    np.add.at(total, at, train.x)
-    mean = np.where(n > 0, total / np.maximum(n, 1), train.moments()[0])
-    season = mean[(np.arange(len(series.x)) + offset) % period]
+    np.add.at(n, position, train.mask)
+    np.add.at(total, position, train.x)
+    return np.where(n > 0, total / np.maximum(n, 1), train.moments()[0])
+
+
+def around(season, series):
+    """Holes [T, D] by the season of their row [T, D], and the rest interpolated."""
     rest = type(series)((series.x - season) * series.mask, series.mask, series.bounds)
     return season + interpolated(rest)
 

@@ -308,14 +308,18 @@ def imputation_section(facts):
             head = ["Column", "Filled", "How sure", "A guess"]
             caption = f"Filled cells by column; how sure, by {counted(told['n_looked_at'], 'row')}"
             tables.append(table(caption, head, cells, (1, 2, 3)))
-    for check, in_words in (("imputation", hidden_cells), ("quadrants", hidden_quarters)):
-        if facts[check]:
-            said, found = in_words(facts[check])
+    checks = [(facts["imputation"], hidden_cells), (facts["quadrants"], hidden_quarters)]
+    checks += [(each, hidden_cells) for each in facts["windows"].get("patterns", {}).values()]
+    measured = []
+    for result, in_words in checks:
+        if result:
+            said, found = in_words(result)
             if not told.get("checked", True):
                 sentences.append("What follows was measured by an earlier use of impute.py.")
             sentences.append(said)
-            tables.append(found)
-            gist = f"{gist} {said}".strip()
+            gist = gist if measured else f"{gist} {said}".strip()
+            measured.append(found)
+    tables += measured
     if not sentences and not tables and not facts["drawn"]["imputed"]:
         return None
     return Section(f"Empty {about['cells']}", sentences, tables, gist=gist)
@@ -331,19 +335,23 @@ def hidden_cells(result):
         verdict = "no clear difference"
     else:
         verdict = "the model errs less" if apart < 0 else f"{best} errs less"
+    what = f", {result['what']}," if "what" in result else ""
+    cells = f"{counted(result['n_hidden'], 'cell')}{what}"
     said = (
-        f"On {counted(result['n_hidden'], 'cell')} that were hidden on purpose, fills have a mean "
-        f"error of {short(own)}, and the best other method, {best}, {short(theirs)}: {verdict}."
+        f"On {cells} that were hidden on purpose, fills have a mean error of {short(own)}, and the "
+        f"best other method, {best}, {short(theirs)}: {verdict}."
     )
     rows = [
         [name, *[short(entry["error"][k]) for k in error], percent(entry.get("coverage"))]
         for name, entry in [*result["columns"].items(), ("mean of all columns", result)]
     ]
     head = ["Column", *error, f"Inside {percent(result['interval'])} interval"]
-    caption = (
-        "Errors on hidden cells: root mean square over standard deviation of numbers, share of "
-        "wrong categories, distance of ordered levels; lower is better"
+    unit = result.get(
+        "unit",
+        "root mean square over standard deviation of numbers, share of wrong categories, distance "
+        "of ordered levels",
     )
+    caption = f"Errors on hidden cells{what.rstrip(',')}: {unit}; lower is better"
     return said, table(caption, head, rows, tuple(range(1, len(head))))
 
 

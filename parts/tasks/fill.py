@@ -11,7 +11,7 @@ import torch
 
 from parts.errors import UserError
 from parts.finite import finite
-from parts.forms.base import N_KEPT_ROWS, random_rows
+from parts.forms.base import N_KEPT_ROWS, Reference, random_rows
 from parts.forms.units import column_arrays
 from parts.measure import hidden_cells, quarters
 from parts.measure.hidden_cells import N_DRAWS
@@ -240,10 +240,10 @@ def check_quarters(fitted, filler, rows, load_data, interval, seed):
 
 
 class RowsToCheck(NamedTuple):
-    """Rows outside a run's training rows, and training rows; both are x, mask, and y or None."""
+    """Rows outside a run's training rows, and training rows, without relations."""
 
-    fresh: tuple
-    trained: tuple
+    fresh: Reference
+    trained: Reference
     n_train: int
 
 
@@ -253,19 +253,21 @@ def rows_to_check(fitted, encoded, is_own):
     The held-out rows are checked if the file is the run's own, or if the run keeps only a sample of
     its training rows, so that training rows in the file cannot be recognised.
     """
-    train = (fitted.train.x, fitted.train.mask.astype(np.float32), fitted.train.y)
-    fresh = encoded[:3]
-    if is_own or encoded.layout or len(train[0]) >= N_KEPT_ROWS:
-        held = fitted.held
-        fresh = (held.x, held.mask.astype(np.float32), held.y)
+    train, fresh = without_relations(fitted.train), Reference(*encoded[:3])
+    if is_own or encoded.layout or len(train.x) >= N_KEPT_ROWS:
+        fresh = without_relations(fitted.held)
     new = np.flatnonzero(hidden_cells.find_rows(*fresh[:2], *train[:2]) < 0)
-    new = new[random_rows(len(new), hidden_cells.N_CHECKED_ROWS)]
-    fresh = tuple(None if part is None else part[new] for part in fresh)
-    if not len(fresh[0]):
+    fresh = fresh.take(new[random_rows(len(new), hidden_cells.N_CHECKED_ROWS)])
+    if not len(fresh.x):
         raise UserError(
             f"run {fitted.name} was trained on all of these rows; a check hides cells of other rows"
         )
     return RowsToCheck(fresh, train, fitted.n_train)
+
+
+def without_relations(rows):
+    """A Reference without the values of relations, and with a mask of floats."""
+    return rows._replace(mask=rows.mask.astype(np.float32), values=None)
 
 
 CHECKS = {

@@ -8,14 +8,17 @@ import torch
 
 from parts.finite import finite
 from parts.forms.base import random_rows
-from parts.forms.series import completion, counters
-from parts.forms.series.form import in_user
+from parts.forms.series import calendar, counters, grid
+from parts.forms.series.form import FARTHEST, in_user
+from parts.forms.series.steps import YEAR
+from parts.measure import hidden_windows
 from parts.measure.hidden_cells import N_DRAWS
+from parts.measure.window_gaussian import WindowGaussian
 from parts.model.batches import Batch
+from parts.model.likelihoods.windows import fit_windows
 from parts.randomness import fixed_randomness
-from parts.tasks.fill import Checked, Filled, certainty_of
+from parts.tasks.fill import CHUNK_CELLS, Checked, Filled, certainty_of
 
-N_CHECKED, HIDDEN = 200, 0.1  # most windows in which this share of the cells is hidden
 N_SUMS = 40  # draws that give the bounds of counters
 N_FILL = 8  # most samples of z of a window whose holes are filled
 N_AT_A_TIME = 64  # windows that are filled at a time
@@ -152,44 +155,66 @@ class WindowFiller:
 
 
 def check_windows(fitted, filler, rows, load_data, interval, seed):
-    """Hide cells of held-out windows, one in ten at random, and runs of half a window; mean errors
-    of the filler in standard deviations, and those of a line between the neighbours.
+    """Hide cells of held-out windows; errors of the filler and of simple methods, see
+    `hidden_windows.check`.
     """
-    x, mask, y = rows.fresh
-    some = random_rows(len(x), N_CHECKED)
-    x, mask, y = x[some], mask[some] > 0, None if y is None else y[some]
-    n_steps, n_each = fitted.codec.shape
-    rng, tail = np.random.default_rng(seed), 50 * (1 - interval)
-    start = rng.integers(0, n_steps - n_steps // 2, (len(x), 1, n_each))
-    steps = np.arange(n_steps)[:, None] - start
-    runs = ((steps >= 0) & (steps < n_steps // 2)).reshape(x.shape)
-    patterns = {"single cells": rng.random(x.shape) < HIDDEN, "runs of half a window": runs}
-    result, lines = {"n_windows": len(x), "interval": interval}, []
-    for name, hidden in patterns.items():
-        hidden &= mask
-        left = mask & ~hidden
-        batch = Batch.on(fitted.device, np.where(left, x, 0), y, left.astype(np.float32))
-        with fixed_randomness(seed):
-            filled = filler.model.impute(*batch_parts(batch), draws=N_DRAWS, eps=filler.eps)
-        draws = filled.draws.cpu().numpy()[:, hidden]
-        low, high = np.percentile(draws, (tail, 100 - tail), axis=0)
-        ours = np.abs(filled.mean.cpu().numpy() - x)[hidden].mean()
-        lined = completion.interpolated(
-            x.reshape(-1, n_each),
-            left.reshape(-1, n_each),
-            [(i * n_steps, (i + 1) * n_steps) for i in range(len(x))],
-        ).reshape(x.shape)
-        line = np.abs(lined - x)[hidden].mean()
-        inside = float(((x[hidden] >= low) & (x[hidden] <= high)).mean())
-        result[name] = {"error": float(ours), "line": float(line), "inside": inside}
-        lines.append(
-            f"  {name}: error {ours:.3f}, a line between the neighbours {line:.3f}; "
-            f"{100 * inside:.0f} % lie in the interval of {100 * interval:.0f} %"
-        )
-    head = f"Hidden cells of {len(x)} held-out windows, mean error in standard deviations:"
-    return Checked("windows", result, "\n".join([head, *lines]), None)
+    fresh = rows.fresh.take(random_rows(len(rows.fresh.x), hidden_windows.N_CHECKED))
+    shape = (-1, *fitted.codec.shape)
+    gaussian = fitted.model.likelihood.gaussian_at_start()
+    if gaussian is None:
+        x, y = rows.trained.x, rows.trained.y
+        gaussian = fit_windows(torch.from_numpy(x), None if y is None else torch.from_numpy(y))
+    noise = WindowGaussian(torch.zeros_like(gaussian.mean), gaussian.covariance, shape[1])
+    y = np.zeros((len(fresh.x), 0)) if fresh.y is None else fresh.y.astype(np.float64)
+    usual = (gaussian.mean.numpy() + y @ gaussian.weights.numpy()).reshape(shape)
+
+    def by_gaussian(x, left, of):
+        r, seen = (part.reshape(len(of), -1) for part in (x - usual[of], left))
+        return usual[of] + noise.predict(r, seen)[0].reshape(x.shape)
+
+    def ours(x, left, of):
+        x, left = (part.reshape(len(of), -1).astype(np.float32) for part in (x, left))
+        found = np.empty((3, *x.shape))
+        n_rows = max(1, CHUNK_CELLS // (N_DRAWS * x.shape[1]))
+        for start in range(0, len(x), n_rows):
+            some = slice(start, start + n_rows)
+            given = None if fresh.y is None else fresh.y[of[some]]
+            batch = Batch.on(fitted.device, x[some], given, left[some])
+            with fixed_randomness(seed):
+                options = {"draws": N_DRAWS, "eps": filler.eps}
+                filled = filler.model.impute(batch.x, batch.mask, batch.y, **options)
+            tails = 50 * (1 - interval), 50 * (1 + interval)
+            found[0, some] = filled.mean.cpu().numpy()
+            found[1:, some] = np.percentile(filled.draws.cpu().numpy(), tails, axis=0)
+        return found.reshape(3, *shape)
+
+    x, mask = fresh.x.astype(np.float64).reshape(shape), fresh.mask.reshape(shape) > 0
+    mask &= np.abs(x) <= FARTHEST  # what is far out tells nothing of others
+    names = [column.name for column in filler.columns]
+    season = season_of(fitted.codec, rows.trained, fresh)
+    result = hidden_windows.check(ours, by_gaussian, x, mask, season, names, interval, seed)
+    return Checked("windows", result, hidden_windows.report(result), None)
 
 
-def batch_parts(batch):
-    """x, mask and y, as `impute` takes them."""
-    return batch.x, batch.mask, batch.y
+def season_of(codec, trained, fresh):
+    """What is usual for `fresh` windows at each step [n, L, D], by the mean of the trained ones at
+    its place in the shortest period of the calendar, or else of the autocorrelation; None where
+    there is neither.
+    """
+    if trained.when is None or fresh.when is None:
+        return None
+    shape, step = (-1, *codec.shape), codec.step.seconds or YEAR / 12 * codec.step.months
+    x, mask = trained.x.reshape(shape), trained.mask.reshape(shape) > 0
+    if codec.calendar:
+        period = calendar.PERIODS[codec.calendar[0]["period"]]
+    else:
+        rows = [part.reshape(-1, shape[2]) for part in (x, mask)]
+        lag = grid.period_of(*rows, np.repeat(np.arange(len(x)), shape[1]))
+        if lag is None:
+            return None
+        period = lag * step
+    known, asked = (
+        calendar.position(rows.when[:, 1:] + step * np.arange(shape[1]), period, step)
+        for rows in (trained, fresh)
+    )
+    return hidden_windows.season_at(x, mask, known, asked[0])

@@ -181,7 +181,7 @@ class Scorer:
         """-log p of the first rows of the sample, where only cells of `keep` [n, D] are observed,
         [n].
         """
-        x, mask, y, values = rows
+        x, mask, y, values = rows[:4]
         values, own = self.values_of_observed(values, keep), np.arange(len(x))
         return self.nats_and_ess(x, (mask * keep).astype(np.float32), y, None, values, own)[0]
 

@@ -7,6 +7,7 @@ PERIODS = {"day": DAY, "week": 7 * DAY, "year": 365.2425 * DAY}
 HARMONICS = {"day": 2, "week": 3, "year": 2}  # most of each period
 NAMES = {"day": "time of day", "week": "time of week", "year": "time of year"}
 LEAST_PERIODS = 2  # that training stamps span
+MOST_POSITIONS = 288  # of a period, for each of which a mean is taken
 
 
 def fit(seconds, step, known=tuple(PERIODS)):
@@ -35,6 +36,15 @@ def features(seconds, spans):
     if not found:
         return np.zeros((len(seconds), 0), np.float32)
     return np.stack(found, axis=1).astype(np.float32)  # [n, C]
+
+
+def position(seconds, period, step):
+    """Where stamps lie in a period, in steps but in at most MOST_POSITIONS, and how many there are.
+
+    `seconds` are of any shape, `period` and `step` are in seconds too.
+    """
+    n = max(1, min(round(period / step), MOST_POSITIONS))
+    return np.rint(seconds % period * (n / period)).astype(np.int64) % n, n
 
 
 def names(spans):

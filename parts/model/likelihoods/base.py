@@ -182,6 +182,10 @@ class Likelihood(nn.Module):
         """Squared error of each cell [..., D]."""
         return (x - recon).square()
 
+    def gaussian_at_start(self):
+        """The WindowGaussian at which training started, None where it did not start at one."""
+        return None
+
     def baselines(self, train, test):
         """Mean log p over the Batch `test` of closed-form models fitted to `train`, by name."""
         return {}

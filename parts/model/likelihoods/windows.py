@@ -118,6 +118,13 @@ class OfWindows(Likelihood):
         self.mean0.copy_(found.mean)
         self.weights.copy_(found.weights)
 
+    @torch.no_grad()
+    def gaussian_at_start(self):
+        T0 = to_float64(self.T0)
+        identity = torch.eye(len(T0)).to(T0)
+        root = torch.linalg.solve_triangular(T0, identity, upper=False)
+        return WindowGaussian(to_float64(self.mean0), to_float64(self.weights), root @ root.mT)
+
     def usual(self, y=None):
         """m(y): the mean of windows with this calendar, [..., L D]."""
         return self.mean0 if y is None else self.mean0 + y @ self.weights
