@@ -58,7 +58,8 @@ def make_parser():
         metavar="SHARE",
         help="share of the rows that are flagged: of this file, where the run is fitted to it "
         "(default: 0.1); of fresh rows like the run's, where the run was trained on rows that are "
-        "in order (default: 0.01)",
+        "in order (default: 0.01); of ordinary rows of a series (default: so many that an "
+        "ordinary series has about one false event in 30 periods, such as days)",
     )
     parser.add_argument(
         "--labels",
@@ -130,14 +131,13 @@ def shown(nats):
     return f"{nats:.2f}" if abs(nats) < 1e6 else f"{nats:.3g}"
 
 
-def report(form, scorer, scores, held, threshold, share, flagged, rank, why, what="held-out"):
-    """Print the threshold and the rows with the highest scores."""
+def report(form, scores, held, threshold, means, share, flagged, rank, why, what, unit):
+    """Print the threshold and the rows with the highest scores; `means` says what it means."""
     n_flagged, n_held = flagged.sum(), len(held)
-    if scorer.by_tail and not math.isinf(threshold):
+    if means and not math.isinf(threshold):
         print(
-            f"Threshold: {shown(threshold)}, which {100 * share:.3g} % of ordinary {form.rows} "
-            f"exceed by the tail of ordinary scores (--contamination {share:g}); {n_flagged} of "
-            f"{len(scores)} {form.rows} lie beyond it"
+            f"Threshold: {shown(threshold)}, {means}; {n_flagged} of {len(scores)} {form.rows} lie "
+            "beyond it"
         )
     elif math.isinf(threshold):
         needed = rows_needed(share)
@@ -167,12 +167,10 @@ def report(form, scorer, scores, held, threshold, share, flagged, rank, why, wha
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
         number = row + form.first_row
-        print(
-            f"  {form.row} {number:<7} {shown(scores[row]):>9} {scorer.unit}  {why[row]}".rstrip()
-        )
+        print(f"  {form.row} {number:<7} {shown(scores[row]):>9} {unit}  {why[row]}".rstrip())
 
 
-def facts(form, args, scores, threshold, share, flagged, rank, why, what):
+def facts(form, args, scores, threshold, means, share, flagged, rank, why, what):
     """What a run keeps of the scores for its report; the oddest rows with their reasons."""
     rows = [
         {
@@ -190,6 +188,7 @@ def facts(form, args, scores, threshold, share, flagged, rank, why, what):
         "n_flagged": int(flagged.sum()),
         "threshold": None if math.isinf(threshold) else float(threshold),
         "share": share,
+        "means": means,
         "what": what,
         "oddest": rows,
     }
@@ -219,7 +218,7 @@ def notes_on_scores(form, scored, beyond, share, what):
             f"the scores of {unsure} of {n} {form.rows} rest on fewer than {UNSURE_ESS:g} "
             "effective samples and may be too high; a larger --n-samples makes them surer"
         )
-    if what != "scored" and is_far_from(share, beyond.sum(), n):
+    if what != "scored" and share is not None and is_far_from(share, beyond.sum(), n):
         notes.append(
             f"{beyond.sum()} of {n} {form.rows} lie beyond the threshold, and "
             f"{share * n:.3g} were to be expected of {form.rows} like the run's "
@@ -265,7 +264,7 @@ def detect(args, locks):
     is_own = config.fingerprint == source.fingerprint and not config.asked.data.train_until
     held, held_scores, what = reference_of(scorer, fitted, scores, form, is_own)
     share = args.contamination or scorer.shares[fitted.in_question]
-    threshold = scorer.threshold(held_scores, share, what)
+    threshold, means = scorer.threshold(held_scores, share, what, encoded, held)
     certain = np.zeros(len(scores), bool)
     for strange in encoded.strange:
         certain[strange.rows] |= strange.certain
@@ -278,13 +277,14 @@ def detect(args, locks):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    report(form, scorer, scores, held_scores, threshold, share, flagged, rank, why, what)
+    outcome = threshold, means, share, flagged, rank, why, what
+    report(form, scores, held_scores, *outcome, scorer.unit)
     for note in (
         *notes_on_scores(form, scored, scores > threshold, share, what),
         *note_on_holes(form, scorer, encoded),
     ):
         print(f"Note: {note}")
-    told = facts(form, args, scores, threshold, share, flagged, rank, why, what)
+    told = facts(form, args, scores, *outcome)
     held_scores = held_scores[:0] if what == "scored" else held_scores
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
     kept |= {"unit": np.array(scorer.unit)}
@@ -292,13 +292,19 @@ def detect(args, locks):
     if labels is not None:
         from parts.measure import baselines
 
-        results = compare(labels.odd, scores, scorer, encoded, fitted.train)
-        n_odd, n_train = int((labels.odd == 1).sum()), len(fitted.train.x)
-        print(baselines.comparison_table(results, n_odd, n_train))
+        same_file = config.fingerprint == source.fingerprint
+        results, who = compare(labels.odd, scores, scorer, encoded, fitted, same_file)
+        print(baselines.comparison_table(results, int((labels.odd == 1).sum()), who))
+        if counts := form.events_by_labels(source, labels.odd):
+            print(
+                f"Events found: {counts['found']} of {counts['labelled']} labelled ones; "
+                f"{counts['false']} of {counts['events']} events overlap no label"
+            )
+            results["events"] = counts
         run.save_result(run.path / "detection.json", results)
         kept["labels"] = labels.odd
     run.save_result(run.scores, kept | form.scored_arrays(source, fitted.codec, rank, fitted))
-    told |= {"by_tail": scorer.by_tail} | form.scored_facts(source, fitted.codec)
+    told |= form.scored_facts(source, fitted.codec)
     run.keep("detect", told | {"notes": notes})
     print("\n".join(lines))
     print(f"Score other {form.files} with: python detect.py FILE {run.flags(args.runs_dir)}")

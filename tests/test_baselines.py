@@ -207,3 +207,14 @@ def test_a_detector_that_ranks_better_beyond_the_interval_is_named():
     assert first.endswith(f"{said} AUROC 90.0 against 80.0")
     assert second.endswith(f"{said} average precision 90.0 against 80.0")
     assert baselines.better_than_ours(ours | {"k-NN": found(0.84, 0.8, 0.9)}) == []
+
+
+def test_a_bootstrap_of_blocks_is_wider_where_neighbours_are_alike():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.random(60) < 0.3, 20).astype(float)
+    scores = np.repeat(rng.normal(size=60), 20) + labels + 0.1 * rng.normal(size=1200)
+    rows, blocks = (baselines.ranking(labels, scores, block=n) for n in (1, 20))
+    for key in ("auroc", "ap"):
+        assert rows[key][0] == blocks[key][0]
+        width, wider = (found[key][2] - found[key][1] for found in (rows, blocks))
+        assert 3 < wider / width < 6  # the root of 20 is 4.5

@@ -545,3 +545,21 @@ def test_a_browser_shows_it_without_sideways_scrolling(text, tmp_path):
     for each in found:
         assert each["scroll"] <= each["shown"] <= each["width"]
         assert each["n"] == each["drawn"] == 9
+
+
+def test_the_found_events_of_a_series_are_told_beside_the_detectors():
+    def measured(vus):
+        return {"auroc": [0.9, 0.8, 1.0], "ap": [0.5, 0.4, 0.6], "vus_pr": vus}
+
+    found = {"VAE": measured(0.648), "nearest window": measured(0.705)}
+    counts = {"labelled": 8, "found": 7, "events": 9, "false": 2}
+    facts = {"detect": {}, "detection": found | {"events": counts}, "about": {"rows": "rows"}}
+    section = sections.detection_section(facts)
+    said = "Of 8 labelled events 7 were found, and 2 of 9 events overlap no label."
+    assert said in section.sentences
+    (table,) = section.tables
+    assert [row[0] for row in table.rows] == ["VAE", "nearest window"]
+    assert [row[3] for row in table.rows] == ["64.8", "70.5"]
+    assert len(table.head) == 4
+    facts = {"threshold": 1.7, "means": "by which nothing is false", "what": "scored"}
+    assert sections.threshold_in_words(facts).endswith("above 1.70, by which nothing is false")

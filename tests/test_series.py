@@ -27,7 +27,7 @@ from parts.runs import find_run
 from parts.tasks.fill import RowsToCheck
 from parts.tasks.fill_windows import WindowFiller, check_windows
 from parts.tasks.sample_windows import chain
-from parts.tasks.score_windows import WindowScorer
+from parts.tasks.score_windows import WindowScorer, once_in
 from parts.training import presets
 from tests.test_resume import assert_same_run
 
@@ -531,10 +531,114 @@ def test_an_example_is_scored_by_its_labels(few_steps, call, monkeypatch):
     assert result.code == 0, result.err
     result = call("data", "--data", "sensors.csv")
     assert result.out.count("temperature: from") == 1
-    result = call("detect", "sensors.csv", "--labels", "event")
+    result = call("detect", "sensors.csv", "--labels", "event", "--window", 36)
     assert result.code == 0, result.err
     assert "Against the labels (2 anomalies" in result.out
-    assert "VAE (this run)" in result.out
+    assert "VUS-PR" in result.out
+    names = ["VAE (this run)", GAUSSIAN, "nearest window", "isolation forest of windows"]
+    kept = json.loads(Path("runs/0001/detection.json").read_text())
+    counts = kept.pop("events")
+    assert list(kept) == names
+    assert all(0 < found["vus_pr"] <= 1 for found in kept.values())
+    assert counts["labelled"] == 1
+    assert f"Events found: {counts['found']} of 1 labelled ones" in result.out
+    assert "about one false event in 30 days (--contamination" in result.out
+    told = json.loads(Path("runs/0001/report/detect.json").read_text())
+    assert "about one false event in 30 days" in told["means"]
+    # A share of rows sets another threshold, and another file is compared with the run's windows.
+    frame = pd.read_csv("sensors.csv", dtype=str, keep_default_na=False)
+    frame[frame["machine"] == "A"].to_csv("a.csv", index=False)
+    flags = ("--run", "0001", "--labels", "event", "--contamination", 0.2)
+    result = call("detect", "a.csv", *flags)
+    assert result.code == 0, result.err
+    assert "which 20 % of ordinary rows exceed" in result.out
+    for name in names:
+        assert name in result.out
+
+
+def test_events_are_counted_by_the_labelled_runs_that_they_overlap():
+    """Labelled runs at rows 2-4, 10-11, 15 and 20-21; row 3 is missing, and 10-21 are a group."""
+    labels = np.zeros(24)
+    labels[[2, 4, 10, 11, 15, 20, 21]] = 1
+    labels[16] = np.nan
+    kept = np.delete(np.arange(24), 3)
+    laid = grid.lay(60.0 * kept, (kept >= 10).astype(int), steps.Step(60.0), 4)
+    labels = labels[kept]
+
+    def event(first, end, start, stop):
+        return events.Event(first, end, start, stop, start, 1, 1.0, "", "")
+
+    found = [event(0, 9, 2, 5), event(5, 10, 8, 10), event(10, 19, 11, 16), event(10, 24, 17, 20)]
+    slot = laid.slot[np.searchsorted(kept, [10, 20])]
+    assert slot.tolist() == [10, 20]
+    counts = events.by_labels(found, laid, labels)
+    assert counts == {"labelled": 4, "found": 3, "events": 4, "false": 2}
+    assert set(events.by_labels([], laid, labels).values()) == {0, 4}
+
+
+def test_a_stretch_is_where_cells_together_are_far():
+    deviations = np.zeros((30, 2))
+    deviations[5, 0] = 5.0  # an excess of 21
+    deviations[[10, 13], 1] = 4.0, 3.0  # 12 - 4 - 4 + 5 = 9 is less than 12 alone
+    assert events.stretch_of(deviations) == (0, 5, 6, 21.0)
+    deviations[11:13, 1] = 3.0  # 12 + 5 + 5 + 5
+    assert events.stretch_of(deviations) == (1, 10, 14, 27.0)
+    deviations[0:2, 0] = 1.0
+    segment = np.repeat([0, 1], 15)
+    assert not events.odd_stretches(deviations, segment).any()
+    deviations[14:17, 1] = 6.0  # in the first segment 27 + 32, in the second 64
+    odd = events.odd_stretches(deviations, segment)
+    assert np.flatnonzero(odd[:, 1]).tolist() == [*range(10, 17)]
+    assert not odd[:, 0].any()
+    np.testing.assert_array_equal(odd, events.odd_stretches(deviations, np.zeros(30, int)))
+
+
+@each_process
+def test_an_odd_stretch_does_not_move_what_is_expected_around_it(process):
+    """A shift as long as half a window, of which a quarter of a window hides but a part."""
+    n = 6 * LENGTH
+    x = drawn(process, n)
+    mask = np.ones(n, bool)
+    at = slice(40, 48)
+    shifted = x + 12.0 * (np.arange(n) >= at.start) * (np.arange(n) < at.stop)
+    scorer = WindowScorer(fitted(process))
+    mean, std = scorer.expected(layout(shifted, mask))
+    deviations = events.Expected(mean, std).deviations(shifted[:, None], mask[:, None])
+    _, first, end, _ = events.stretch_of(deviations)
+    assert (first, end) == (at.start, at.stop)
+    plain, _ = scorer.expected(layout(x, mask))
+    outside = np.r_[20:40, 48:76]
+    assert np.abs(mean - plain)[outside].max() < 2.5
+
+
+def test_an_ordinary_series_exceeds_the_threshold_about_once_in_30_periods():
+    """The highest of m exponential scores is above u with probability 1 - (1 - exp(-u))^m."""
+    rng, period, found = np.random.default_rng(0), 48, []
+    for _ in range(40):
+        scores = rng.exponential(size=100 * period)
+        found.append(once_in(scores, np.zeros(len(scores), int), period))
+    assert np.exp(-np.median(found)) * period * 30 == pytest.approx(1, rel=0.3)
+    scores[: 30 * period] += 50.0  # odd in three periods of ten
+    assert once_in(scores, np.zeros(len(scores), int), period) < found[-1] + 4
+    # Few periods, and several segments with slots that have no score.
+    short = rng.exponential(size=6 * period)
+    short[::7] = np.nan
+    level = once_in(short, np.repeat([0, 1], 3 * period), period)
+    assert level == pytest.approx(np.log(30 * period), abs=3.5)
+    assert once_in(np.full(9, np.nan), np.zeros(9, int), 3) == np.inf
+    assert 1 < once_in(np.ones(90), np.zeros(90, int), 3) < 2
+
+
+def test_windows_of_a_run_are_laid_on_slots_by_their_times():
+    model = fitted("ar1")
+    model.codec.step, model.codec.calendar = steps.Step(60.0), []
+    scorer = WindowScorer(model)
+    when = np.array([[1, 600.0], [0, 60.0], [0, 180.0]])
+    rows = Reference(np.zeros((3, LENGTH)), np.ones((3, LENGTH)), None, None, when)
+    found, segment = scorer.on_slots(np.array([5.0, 1.0, 3.0]), "training", None, rows)
+    assert found.tolist() == [1.0, 1.0, *[2.0] * (LENGTH - 2), 3.0, 3.0, *[5.0] * LENGTH]
+    assert segment.tolist() == [0] * (LENGTH + 2) + [1] * LENGTH
+    assert scorer.on_slots(np.zeros(3), "training", None, rows._replace(when=None)) is None
 
 
 def test_an_event_is_as_long_as_the_cells_that_are_far():

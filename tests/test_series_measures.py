@@ -311,6 +311,20 @@ def test_columns_of_commands_are_left_out():
     np.testing.assert_allclose(scores, sum(single))
 
 
+def test_windows_are_compared_with_others_of_the_rows_on_which_a_detector_was_fitted():
+    """Training rows are the first part of the series: a window is not its own neighbour."""
+    x, _ = planted()
+    half = len(x) // 2
+    whole = Series.of(x)
+    train = Series.of(x, np.arange(len(x))[:, None] < half, [[0, half]])
+    found = series_baselines.detectors(train, whole, 24, alone=True)["nearest window"]()
+    apart = series_baselines.nearest_scores(
+        *(each.standardised(*train.moments()) for each in (train, whole)), 24
+    )
+    assert (found[30 : half - 30] > apart[30 : half - 30] + 0.1).all()
+    np.testing.assert_allclose(found[half + 24 :], apart[half + 24 :], atol=1e-6)
+
+
 # Fills
 
 

@@ -415,6 +415,10 @@ class Form:
         """Arrays for figures of the oddest rows, by their `rank` [N]."""
         return {}
 
+    def events_by_labels(self, source, labels):
+        """How many events of the labels [N] of scored rows were found: a dict, {} without time."""
+        return {}
+
     def scored_facts(self, source, codec):
         """What a run keeps of the scores for its report, beside the oddest rows: plain values."""
         return {}

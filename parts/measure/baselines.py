@@ -32,19 +32,22 @@ def detectors(train, test, seed=0):
     }
 
 
-def ranking(labels, scores, seed=0):
+def ranking(labels, scores, seed=0, block=1):
     """AUROC and average precision of scores for 0/1 labels, each (value, low, high).
 
-    The bounds contain 95 % of the values of N_ROW_RESAMPLES bootstrap resamples.
+    The bounds contain 95 % of the values of N_ROW_RESAMPLES bootstrap resamples of rows; of rows
+    that depend on their neighbours, of blocks of so many.
     """
     order = np.argsort(-scores, kind="stable")
+    block_of = order // block
+    n_blocks = int(np.ceil(len(labels) / block))
     labels, scores = labels[order].astype(np.float64), scores[order]
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # row of each tie
     rng = np.random.default_rng(seed)
     found = [_auroc_ap(labels, last, np.ones(len(labels)))]
     for _ in range(N_ROW_RESAMPLES):
-        weights = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)))
-        found.append(_auroc_ap(labels, last, weights))
+        weights = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks))
+        found.append(_auroc_ap(labels, last, weights[block_of]))
     value, low, high = found[0], *np.nanquantile(np.array(found[1:]), (0.025, 0.975), axis=0)
     return {
         name: tuple(float(v[i]) for v in (value, low, high))
@@ -98,18 +101,22 @@ def imputers(train, test, one_hot=(), seed=0):
     return {"k-NN": knn.transform(test), "iterative regression": filled}
 
 
-def comparison_table(results, n_anomalies, n_train):
+def comparison_table(results, n_anomalies, others):
+    """Lines on how well each method ranks; `others` says what the other methods are."""
+    ours, *_ = results.values()
+    width = max(22, *(len(name) + 1 for name in results))
+    with_vus = "vus_pr" in ours
     lines = [
-        f"Against the labels ({n_anomalies} anomalies; the others by scikit-learn, fitted to "
-        f"{n_train} of the run's training rows; 95 % bootstrap intervals):",
-        f"  {'':<22}{'AUROC':>22}{'average precision':>24}",
+        f"Against the labels ({n_anomalies} anomalies; {others}; 95 % bootstrap intervals):",
+        f"  {'':<{width}}{'AUROC':>22}{'average precision':>24}" + f"{'VUS-PR':>9}" * with_vus,
     ]
     for name, found in results.items():
         cells_ = [
             f"{100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
             for v, low, high in (found["auroc"], found["ap"])
         ]
-        lines.append(f"  {name:<22}{cells_[0]:>22}{cells_[1]:>24}")
+        vus = f"{100 * found['vus_pr']:>9.1f}" if with_vus else ""
+        lines.append(f"  {name:<{width}}{cells_[0]:>22}{cells_[1]:>24}{vus}")
     return "\n".join(lines + better_than_ours(results))
 
 

@@ -21,16 +21,17 @@ CHUNK = 512  # windows at a time in the search
 # Scores
 
 
-def detectors(train, test, length, seed=0):
+def detectors(train, test, length, seed=0, alone=None):
     """Map names of detectors to functions without arguments that score the rows of `test`, [T].
 
     Both series are taken in standard deviations of `train`, which may be `test` itself; a row that
-    no window covers has NaN. Functions, so that each can be timed.
+    no window covers has NaN. `alone` tells whether the rows of `train` are those of `test`, or some
+    of them with other bounds. Functions, so that each can be timed.
     """
-    alone = train is test
-    moments = train.moments()
+    moments, is_same = train.moments(), train is test
+    alone = is_same if alone is None else alone
     train = train.standardised(*moments)
-    test = train if alone else test.standardised(*moments)
+    test = train if is_same else test.standardised(*moments)
     return {
         GAUSSIAN: lambda: WindowGaussian.fit(train, length, RIDGE, seed=seed).scores(test),
         "PCA of windows": lambda: pca_scores(train, test, length, seed),
@@ -93,7 +94,8 @@ def nearest_scores(train, test, length, alone=False, normalised=True):
     """Distance of each window to the nearest one of `train`, [T], as of a matrix profile.
 
     Windows are `normalised` to mean 0 and standard deviation 1, column by column, by default. If
-    the series stand `alone` (train is test), windows that overlap by half or more do not count.
+    the series stand `alone` (the rows of train are those of test), windows that overlap by half or
+    more do not count.
     Where all pairs cost too much, the search takes every k-th window of both.
     """
     known, asked = starts_of(train.bounds, length), starts_of(test.bounds, length)

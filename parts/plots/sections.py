@@ -224,13 +224,23 @@ def detection_section(facts):
         if best:
             said += f"; the best other detector, {best[0]}, in {percent(best[1]['auroc'][0])}"
         sentences.append(f"{said}.")
+        if "events" in measured:
+            counts = measured["events"]
+            sentences.append(
+                f"Of {counted(counts['labelled'], 'labelled event')} {counts['found']} were found, "
+                f"and {counts['false']} of {counted(counts['events'], 'event')} overlap no label."
+            )
         rows = [
             [name, *[interval(found[key]) for key in ("auroc", "ap")]]
             for name, found in detectors.items()
         ]
         head = ["Detector", "AUROC, %", "Average precision, %"]
+        if "vus_pr" in found:
+            head.append("VUS-PR, %")
+            for row, each in zip(rows, detectors.values(), strict=True):
+                row.append(f"{100 * each['vus_pr']:.1f}")
         caption = "Scores against the labels, with 95 % bootstrap intervals"
-        tables.append(table(caption, head, rows, (1, 2)))
+        tables.append(table(caption, head, rows, tuple(range(1, len(head)))))
     if not sentences and not facts["drawn"]["scores"]:
         return None
     return Section(f"Odd {about['rows']}", sentences, tables, gist=gist)
@@ -269,7 +279,9 @@ def threshold_in_words(told):
     if told["threshold"] is None:
         return ": there are too few rows for a threshold"
     said = f", by a score above {short(told['threshold'])}"
-    if told.get("by_tail"):
+    if told.get("means"):
+        return f"{said}, {told['means']}"
+    if told.get("by_tail"):  # of older runs
         return f"{said}, which {percent(told['share'])} of ordinary ones would exceed"
     if told["what"] == "scored":
         return f"{said}: the oddest {percent(told['share'])} were asked for"

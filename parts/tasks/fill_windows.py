@@ -8,9 +8,8 @@ import torch
 
 from parts.finite import finite
 from parts.forms.base import random_rows
-from parts.forms.series import calendar, counters, grid
-from parts.forms.series.form import FARTHEST, in_user
-from parts.forms.series.steps import YEAR
+from parts.forms.series import calendar, counters
+from parts.forms.series.form import FARTHEST, in_user, period_of
 from parts.measure import hidden_windows
 from parts.measure.hidden_cells import N_DRAWS
 from parts.measure.window_gaussian import WindowGaussian
@@ -197,24 +196,17 @@ def check_windows(fitted, filler, rows, load_data, interval, seed):
 
 
 def season_of(codec, trained, fresh):
-    """What is usual for `fresh` windows at each step [n, L, D], by the mean of the trained ones at
-    its place in the shortest period of the calendar, or else of the autocorrelation; None where
-    there is neither.
+    """What is usual for `fresh` windows at each step [n, L, D]: the mean of the trained ones at its
+    place in the period, see `period_of`; None where rows do not tell their time.
     """
     if trained.when is None or fresh.when is None:
         return None
-    shape, step = (-1, *codec.shape), codec.step.seconds or YEAR / 12 * codec.step.months
+    shape, step = (-1, *codec.shape), codec.step.usual
     x, mask = trained.x.reshape(shape), trained.mask.reshape(shape) > 0
-    if codec.calendar:
-        period = calendar.PERIODS[codec.calendar[0]["period"]]
-    else:
-        rows = [part.reshape(-1, shape[2]) for part in (x, mask)]
-        lag = grid.period_of(*rows, np.repeat(np.arange(len(x)), shape[1]))
-        if lag is None:
-            return None
-        period = lag * step
+    rows = [part.reshape(-1, shape[2]) for part in (x, mask)]
+    n_slots, _ = period_of(codec, *rows, np.repeat(np.arange(len(x)), shape[1]))
     known, asked = (
-        calendar.position(rows.when[:, 1:] + step * np.arange(shape[1]), period, step)
+        calendar.position(rows.when[:, 1:] + step * np.arange(shape[1]), n_slots * step, step)
         for rows in (trained, fresh)
     )
     return hidden_windows.season_at(x, mask, known, asked[0])

@@ -55,7 +55,6 @@ class Scorer:
 
     unit = "nats"
     shares = {False: 0.01, True: 0.1}  # to be flagged, by whether the run's rows are in question
-    by_tail = False  # whether the threshold is extrapolated
 
     def __init__(self, fitted, n_samples=100, seed=0):
         self.model, self.device = fitted.model, fitted.device
@@ -151,9 +150,12 @@ class Scorer:
         """Scores of the rows of a Reference."""
         return finite("scores", self.placed_reference(rows) + self.of_relations(rows.values))
 
-    def threshold(self, scores, share, what):
-        """The threshold by the scores of reference rows, which are `what` `reference_of` says."""
-        return (top_threshold if what == "scored" else conformal_threshold)(scores, share)
+    def threshold(self, scores, share, what, encoded, rows):
+        """The threshold by the scores of reference `rows`, which are `what` `reference_of` says;
+        and what it means in words, "" where that depends on the scored rows.
+        """
+        find = top_threshold if what == "scored" else conformal_threshold
+        return find(scores, share), ""
 
     def placed_reference(self, rows):
         """Scores of the rows of a Reference without those of relations."""
@@ -300,10 +302,23 @@ class Scorer:
         curves = [column.log_det(x[:, j], user=False) for j, column in enumerate(self.columns)]
         return np.where(mask > 0, surprise - np.stack(curves, 1), np.nan)
 
-    def for_others(self, encoded, train):
-        """Encoded rows and training rows as numbers for other detectors."""
+    def others(self, encoded, fitted, known, same_file):
+        """Scores of other detectors of the Encoded rows marked in `known` [N], by name; and who
+        these are, in words. They take conditions as columns.
+        """
+        from parts.measure import baselines
+
+        train = fitted.train
         rows = encoded[:3], (train.x, train.mask.astype(np.float32), train.y)
-        return [self.embed(*(part for part in parts if part is not None)) for parts in rows]
+        x, reference = (self.embed(*(part for part in parts if part is not None)) for parts in rows)
+        who = f"the others by scikit-learn, fitted to {len(train.x)} of the run's training rows"
+        return baselines.detectors(reference, x[known]), who
+
+    def ranking(self, labels, scores, encoded, known):
+        """How well scores [n] of the rows marked in `known` [N] rank the labels [n], a dict."""
+        from parts.measure import baselines
+
+        return baselines.ranking(labels, scores)
 
     def typical_surprise(self, rows):
         """The median surprise of each column over a sample of a Reference, [D]; at least 0."""
@@ -412,18 +427,19 @@ def ranks(scores):
     return rank
 
 
-def compare(labels, scores, scorer, encoded, train):
-    """AUROC and average precision of the scores and of other detectors, as a dict.
+def compare(labels, scores, scorer, encoded, fitted, same_file):
+    """How well the scores and those of other detectors rank the labels, a dict by their names; and
+    who the others are, in words.
 
-    The other detectors take conditions as columns. `labels` are 0, 1 or NaN.
+    `labels` [N] are 0, 1 or NaN; `same_file` if the run was trained on the file of these rows.
     """
     known = ~np.isnan(labels) & np.isfinite(scores)
-    x, reference = scorer.for_others(encoded, train)
-    from parts.measure import baselines
-
-    others = baselines.detectors(reference, x[known])
+    others, who = scorer.others(encoded, fitted, known, same_file)
     scores = {"VAE (this run)": scores[known]} | others
-    return {name: baselines.ranking(labels[known], score) for name, score in scores.items()}
+    found = {
+        name: scorer.ranking(labels[known], score, encoded, known) for name, score in scores.items()
+    }
+    return found, who
 
 
 # Form.scores -> what scores its rows, imported where it is used

@@ -13,8 +13,11 @@ import numpy as np
 import torch
 
 from parts.finite import finite
-from parts.forms.base import N_KEPT_ROWS, random_rows
+from parts.forms.series.events import Expected, odd_stretches, of_slots
+from parts.forms.series.form import FARTHEST as FARTHEST_CELL
+from parts.forms.series.form import period_of
 from parts.forms.series.grid import FULL, TRAIN
+from parts.measure.series_baselines import GAUSSIAN
 from parts.model.batches import CHUNK_FLOATS, Batch
 from parts.model.normal import kl_normal
 from parts.tasks.score import Scored
@@ -26,14 +29,18 @@ SMALLEST = 1e-6  # spread of surprises, in nats per cell
 N_BAND, N_EXPECTED_AT_A_TIME = 40, 64  # draws of what is expected, windows at a time
 MOST_EXPECTED = 5000  # windows for which it is found
 FARTHEST = 1e12  # score of a window that float32 cannot tell
+N_PERIODS = 30  # in which an ordinary series has one false event
+FEWEST_BLOCKS = 12  # whose highest scores tell what is ordinary
+LEAST_SCALE = 0.1  # of their distribution, in deviations
+USUAL_SHARE = 0.01  # of ordinary rows, where a run does not tell the time of its windows
+OTHERS = GAUSSIAN, "nearest window", "isolation forest of windows"  # with which it is compared
 
 
 class WindowScorer:
     """Scores a series by a fitted model of its windows."""
 
     unit = "deviations"
-    shares = {False: 0.01, True: 0.01}
-    by_tail = True
+    shares = {False: None, True: None}  # of rows, where none is asked for: events are counted
     n_reference = (
         math.inf
     )  # rows by which it is told what is usual for rows with holes: none needed
@@ -41,6 +48,7 @@ class WindowScorer:
     def __init__(self, fitted, n_samples=100, seed=0, online=False):
         self.model, self.device, self.online = fitted.model, fitted.device, online
         self.columns, self.length = fitted.codec.measured, fitted.codec.shape[0]
+        self.codec = fitted.codec
         self.has_y = bool(fitted.codec.y_dim)
         generator = torch.Generator().manual_seed(seed)
         half = torch.randn(N_SAMPLES // 2, 1, self.model.z_dim, generator=generator)
@@ -132,13 +140,39 @@ class WindowScorer:
             return np.zeros(0)
         return finite("scores", self.in_deviations(self.surprise(*windows_of(rows))).max(0))
 
-    def for_others(self, encoded, train):
-        """Rows, and those of them in training, as numbers for detectors that know no time."""
+    def others(self, encoded, fitted, known, same_file):
+        """Scores of other detectors of windows, fitted to the training part of this file, or else
+        to the windows that the run keeps; see `Scorer.others`.
+        """
+        from parts.measure.series_baselines import detectors, filled_linearly
+        from parts.measure.windows import Series
+
         layout = encoded.layout
-        x = np.nan_to_num(layout.grid.scatter(np.where(layout.mask, layout.x, 0.0)))
-        slot = layout.grid.slot
-        trained = np.flatnonzero((slot >= 0) & (layout.part[slot] == TRAIN))
-        return x, x[trained[random_rows(len(trained), N_KEPT_ROWS)]]
+        x = np.clip(layout.x, -FARTHEST_CELL, FARTHEST_CELL)
+        test = Series.of(x, layout.mask, layout.segments())
+        if same_file:
+            mask = layout.mask & (layout.part == TRAIN)[:, None]
+            train = filled_linearly(Series.of(x, mask, layout.segments(TRAIN)))
+        else:  # windows whose holes were filled before training
+            train = Series.of_windows(fitted.train.x.reshape(-1, *fitted.codec.shape))
+        found = detectors(train, test, self.length, alone=same_file)
+        scores = {name: layout.grid.scatter(found[name]())[known] for name in OTHERS}
+        lowest = {name: np.nanmin(score) for name, score in scores.items()}
+        rows = "the same rows" if same_file else f"{len(fitted.train.x)} windows of the run"
+        who = f"the others score windows of {self.length} steps too, fitted to {rows}"
+        return {k: np.where(np.isnan(v), lowest[k], v) for k, v in scores.items()}, who
+
+    def ranking(self, labels, scores, encoded, known):
+        """Rows in the order of time, whose bootstrap takes blocks of a window."""
+        from parts.measure import baselines, vus
+
+        layout = encoded.layout
+        slot = layout.grid.slot[known]
+        order = np.argsort(slot, kind="stable")
+        labels, scores = labels[order], scores[order]
+        buffer = vus.buffer_of(layout.x[slot[order], 0])
+        found = baselines.ranking(labels, scores, block=self.length)
+        return found | {"vus_pr": vus.vus_pr(labels, scores, buffer)}
 
     def typical_surprise(self, rows):
         """Nothing: what is expected of a cell has its own spread."""
@@ -148,17 +182,33 @@ class WindowScorer:
         units, NaN where no window covers it.
 
         Of each stretch of a quarter of a window all cells are hidden from the windows that have
-        it in their middle.
+        it in their middle. An odd stretch that is longer would be expected from its own cells, and
+        its ordinary neighbours from odd ones: so the stretches that are odd at first sight are
+        hidden from all windows, which are then looked at again.
+        """
+        found = np.full((2, *layout.x.shape), np.nan)
+        block = max(1, self.length // 4)
+        starts, places = self.hidden_stretches(layout, block)
+        self.expect(layout, layout.seen, starts, places, found)
+        deviations = Expected(*found).deviations(layout.x, layout.mask)
+        odd = odd_stretches(deviations, layout.grid.segment)
+        n_odd = np.concatenate([[0], np.cumsum(odd.any(1))])
+        again = n_odd[starts + self.length] > n_odd[starts]
+        self.expect(layout, layout.seen & ~odd, starts[again], places[again], found)
+        return found
+
+    def expect(self, layout, seen, starts, places, found):
+        """Fill in what is expected, mean and std [2, S, D], of the blocks at the steps `places` [n]
+        of the windows at `starts` [n], given the cells that are `seen` [S, D] outside of them.
         """
         length, n_each = self.length, len(self.columns)
         block = max(1, length // 4)
-        starts, places = self.hidden_stretches(layout, block)
-        mean, std = np.full((2, *layout.x.shape), np.nan)
+        mean, std = found
         for i in range(0, len(starts), N_EXPECTED_AT_A_TIME):
             some = starts[i : i + N_EXPECTED_AT_A_TIME]
             at = places[i : i + N_EXPECTED_AT_A_TIME]
             end = np.minimum(at + block, length)
-            x, y, mask = layout.windows(some, mask=layout.seen)
+            x, y, mask = layout.windows(some, mask=seen)
             steps = np.arange(length)
             inside = (steps >= at[:, None]) & (steps < end[:, None])  # [n, L]
             left = mask * ~np.repeat(inside, n_each, axis=1)
@@ -169,7 +219,6 @@ class WindowScorer:
                 own = slice(at[b], end[b])
                 slots = slice(start + at[b], start + end[b])
                 mean[slots], std[slots] = draws[:, b, own].mean(0), draws[:, b, own].std(0)
-        return mean, std
 
     def hidden_stretches(self, layout, block):
         """Windows [n] by their first slots, and the step of each from which a block is hidden, [n].
@@ -187,17 +236,79 @@ class WindowScorer:
             found += [(some, np.full(len(some), place)) for place in places]
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
-    def threshold(self, scores, share, what):
-        """The score that the tail of ordinary scores exceeds with the probability `share`.
+    def threshold(self, scores, share, what, encoded, rows):
+        """The score that an ordinary series exceeds once in N_PERIODS periods; with a `share` the
+        one that the tail of ordinary scores exceeds with this probability. And both in words.
 
         The tail is that of an exponential distribution through the median and the upper quartile of
         the scores, which odd rows hardly move.
         """
+        layout = encoded.layout
+        n_slots, what_period = period_of(self.codec, layout.x, layout.mask, layout.grid.segment)
+        if share is None:
+            found = self.on_slots(scores, what, layout, rows)
+            if found is not None:
+                said = (
+                    f"by which an ordinary series has about one false event in {N_PERIODS} "
+                    f"{what_period} (--contamination SHARE sets it by the share of ordinary rows "
+                    "beyond it)"
+                )
+                return once_in(*found, n_slots), said
+            share = USUAL_SHARE
         scores = scores[np.isfinite(scores)]
+        said = (
+            f"which {100 * share:.3g} % of ordinary rows exceed by the tail of ordinary scores "
+            f"(--contamination {share:g})"
+        )
         if not len(scores):
-            return math.inf
+            return math.inf, said
         middle, upper = np.quantile(scores, [0.5, 0.75])
-        return float(upper + (upper - middle) / math.log(2) * math.log(0.25 / share))
+        return float(upper + (upper - middle) / math.log(2) * math.log(0.25 / share)), said
+
+    def on_slots(self, scores, what, layout, rows):
+        """Scores of the rows of the file, or of the windows of a Reference, as those of slots [S],
+        and the segment of each slot; None where windows do not tell their time.
+        """
+        if what == "scored":
+            return of_slots(layout, scores), layout.grid.segment
+        if rows.when is None:
+            return None
+        found, segments = [], []
+        for number in np.unique(rows.when[:, 0]):
+            own = rows.when[:, 0] == number
+            seconds = rows.when[own, 1]
+            starts = np.rint((seconds - seconds.min()) / self.codec.step.usual).astype(np.int64)
+            n_slots = int(starts.max()) + self.length
+            found.append(laid_back(scores[own], starts, self.length, n_slots))
+            segments.append(np.full(n_slots, len(segments)))
+        return np.concatenate(found), np.concatenate(segments)
+
+
+def once_in(scores, segment, period):
+    """The level that scores [S] of slots exceed about once in N_PERIODS periods where nothing is
+    odd.
+
+    The highest scores of blocks of a period have a Gumbel distribution where the tail of scores is
+    exponential (Gumbel 1958). It goes through their lower quartile and their median, so that odd
+    blocks may be nearly half of all. Where there are few periods blocks are shorter.
+    """
+    known = np.flatnonzero(np.isfinite(scores))
+    if not len(known):
+        return math.inf
+    size = max(1, min(period, len(known) // FEWEST_BLOCKS))
+    begins = np.searchsorted(segment, segment)  # first slot of each slot's segment
+    block = np.stack([segment, (np.arange(len(segment)) - begins) // size], 1)[known]
+    first = np.flatnonzero(np.diff(block, axis=0, prepend=-1).any(1))
+    highest = np.maximum.reduceat(scores[known], first)
+    n = np.diff(np.append(first, len(known)))
+    highest = highest[n >= min(size / 2, n.max())]  # the rest of a segment
+    low, middle = np.quantile(highest, [0.25, 0.5])
+    scale = (middle - low) / (math.log(math.log(4)) - math.log(math.log(2)))
+    # That of a few maxima may be far too small; the scores themselves spread at least as much.
+    low, typical = np.quantile(scores[known], [0.25, 0.5])
+    scale = max(scale, typical - low, LEAST_SCALE)
+    at_zero = middle + scale * math.log(math.log(2))
+    return float(at_zero - scale * math.log(size / (period * N_PERIODS)))
 
 
 def has_before(layout, slots):

@@ -11,8 +11,9 @@ from parts.forms.series import counters
 from parts.forms.tables.explanations import certainty
 
 MERGED = 0.25  # of a window: flagged slots that are no farther apart belong to one event
-FAR = 4.0  # deviations of a cell within an event that is at fault for it
-NOTABLE = 2.0  # deviations beyond which a cell is named
+NOTABLE = 2.0  # deviations beyond which a cell is named, and speaks for an event
+FAR = 12.0  # excess of a stretch that is at fault for an event, as of one cell of 4 deviations
+ODD = 50.0  # excess of a stretch by which others are not told
 MOST_NAMED = 3  # columns that are named
 N_TOLD = 10  # events that are printed
 EMPTY = np.zeros((0, 2), np.int64)
@@ -21,9 +22,8 @@ EMPTY = np.zeros((0, 2), np.int64)
 class Event(NamedTuple):
     """A run of flagged slots [first, end), its peak, rows and score, and the columns at fault.
 
-    A window makes all rows near an odd cell odd. `start` and `stop` are the ends of what is odd:
-    the first slot and the end of those with a cell that is FAR from what is expected, or those of
-    the run where there is none.
+    A window makes all rows near an odd cell odd. `start` and `stop` are the ends of the stretch
+    that is at fault, see `stretch_of`, or those of the run where no stretch is FAR off.
     """
 
     first: int
@@ -59,6 +59,40 @@ def events_of(flagged, segment, merge):
     first = np.concatenate([[0], np.flatnonzero(apart) + 1])
     last = np.concatenate([np.flatnonzero(apart), [len(at) - 1]])
     return np.stack([at[first], at[last] + 1], 1)
+
+
+def stretch_of(deviations):
+    """The stretch of n slots that is farthest from what is expected: its column, first slot and
+    end, and its excess.
+
+    The excess of a column's stretch is the sum of the squares of its deviations [n, D], less
+    NOTABLE squared for each slot. So two odd cells are one stretch if they outweigh the ordinary
+    cells between them.
+    """
+    total = np.cumsum(np.pad(deviations**2 - NOTABLE**2, ((1, 0), (0, 0))), 0)
+    rise = total - np.minimum.accumulate(total, 0)
+    column = int(rise.max(0).argmax())
+    end = int(rise[:, column].argmax())
+    first = int(total[: end + 1, column].argmin())
+    return column, first, end, float(rise[end, column])
+
+
+def odd_stretches(deviations, segment):
+    """True for cells [S, D] in a stretch whose excess, see `stretch_of`, is above ODD."""
+    odd = np.zeros(deviations.shape, bool)
+    begins = np.flatnonzero(np.diff(segment, prepend=-1))
+    for first, end in zip(begins, [*begins[1:], len(segment)], strict=True):
+        for j, own in enumerate(deviations[first:end].T):
+            total = np.cumsum(np.concatenate([[0.0], own**2 - NOTABLE**2]))
+            lowest = np.minimum.accumulate(total)
+            rise = total - lowest
+            # A stretch begins where the sum is as low as never before.
+            number = np.cumsum(np.diff(lowest, prepend=np.inf) < 0)
+            for k in np.unique(number[rise > ODD]):
+                start, stop = np.searchsorted(number, [k, k + 1])
+                peak = start + int(rise[start:stop].argmax())
+                odd[first + start : first + peak, j] = True
+    return odd
 
 
 def shares_of(deviations):
@@ -106,16 +140,35 @@ def found(layout, columns, expected, scored):
         peak = first + int(best[first:end].argmax())
         score, ends, words = float(best[peak]), (first, end), ("", "")
         if deviations is not None:
-            worst = deviations[first:end].max(1)
-            far = first + np.flatnonzero(worst >= FAR)
-            if len(far):
-                ends, peak = (int(far[0]), int(far[-1]) + 1), first + int(worst.argmax())
+            _, begin, stop, excess = stretch_of(deviations[first:end])
+            if excess >= FAR:
+                ends = first + begin, first + stop
+            within = deviations[slice(*ends)]
+            worst = ends[0] + int(within.max(1).argmax())
+            peak = worst if excess >= FAR else peak
             words = (
-                by_share(columns, shares_of(deviations[first:end])),
-                why(columns, layout.x, expected, first + int(worst.argmax()), deviations),
+                by_share(columns, shares_of(within)),
+                why(columns, layout.x, expected, worst, deviations),
             )
         events.append(Event(first, end, *ends, peak, int(n_rows[first:end].sum()), score, *words))
     return events
+
+
+def by_labels(events, laid, labels):
+    """How many runs of labelled rows [N] there are and how many an event overlaps, and how many
+    events there are and how many overlap none: `labelled`, `found`, `events` and `false`. Labels
+    are 0, 1 or NaN.
+    """
+    label = np.full(len(laid), np.nan)
+    rows = np.flatnonzero((laid.slot >= 0) & ~np.isnan(labels))
+    np.fmax.at(label, laid.slot[rows], labels[rows])
+    there = np.flatnonzero(~np.isnan(label))  # slots without a row interrupt no run
+    runs = events_of(label[there] > 0, laid.segment[there], 0)
+    first, end = there[runs[:, 0]], there[runs[:, 1] - 1] + 1
+    start, stop = (np.array([e[i] for e in events], np.int64) for i in (2, 3))
+    overlap = (start[:, None] < end) & (first < stop[:, None])  # [events, runs]
+    n_found, n_false = int(overlap.any(0).sum()), int((~overlap.any(1)).sum())
+    return {"labelled": len(runs), "found": n_found, "events": len(events), "false": n_false}
 
 
 def of_slots(layout, scores):

@@ -90,14 +90,15 @@ class Layout:
         )
         return found, self.y[starts], mask
 
-    def segments(self, part):
-        """First slots and ends of the stretches of one part, a list of pairs."""
+    def segments(self, part=None):
+        """First slots and ends of the stretches of one part, or of all, a list of pairs."""
+        parts = np.zeros_like(self.part) if part is None else self.part
         block = np.cumsum(
-            (np.diff(self.grid.segment, prepend=-1) != 0) | (np.diff(self.part, prepend=-9) != 0)
+            (np.diff(self.grid.segment, prepend=-1) != 0) | (np.diff(parts, prepend=-9) != 0)
         )
         first = np.flatnonzero(np.diff(block, prepend=-1))
         end = np.append(first[1:], len(block))
-        return [(a, b) for a, b in zip(first, end, strict=True) if self.part[a] == part]
+        return [(a, b) for a, b in zip(first, end, strict=True) if part in (None, self.part[a])]
 
 
 @dataclass(frozen=True)
@@ -491,6 +492,9 @@ class Series(Tables):
     def scored_facts(self, source, codec):
         return shown.told_events(source, codec)
 
+    def events_by_labels(self, source, labels):
+        return events.by_labels(source.events, source.known[1].grid, labels)
+
     # Fill
 
     def with_missing_rows(self, source, codec, config):
@@ -687,6 +691,18 @@ class Series(Tables):
 
     def point_arrays(self, data, n, columns):
         return shown.points(data.codec, data.test.when[:n])
+
+
+def period_of(codec, x, mask, segment):
+    """The period of a series in slots and in words: the shortest of the calendar, or else that of
+    the autocorrelation of cells x, mask [S, D], or else a window.
+    """
+    if codec.calendar:
+        name = codec.calendar[0]["period"]
+        return max(1, round(calendar.PERIODS[name] / codec.step.usual)), f"{name}s"
+    lag = grid.period_of(x, mask, segment)
+    n, what = (codec.shape[0], "windows") if lag is None else (lag, "periods")
+    return n, f"{what} of {n} steps"
 
 
 def step_in_words(step, n):

@@ -56,6 +56,11 @@ class Step:
     offset: float = 0.0
     at_end: bool = False
 
+    @property
+    def usual(self):
+        """Its length in seconds; of months the mean length."""
+        return self.seconds or YEAR / 12 * self.months
+
     def __str__(self):
         if self.months:
             n, unit = (self.months, "month") if self.months % 12 else (self.months // 12, "year")
