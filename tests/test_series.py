@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from torch.distributions import MultivariateNormal
 
 from parts.forms.base import Reference
@@ -612,21 +613,38 @@ def test_an_odd_stretch_does_not_move_what_is_expected_around_it(process):
 
 
 def test_an_ordinary_series_exceeds_the_threshold_about_once_in_30_periods():
-    """The highest of m exponential scores is above u with probability 1 - (1 - exp(-u))^m."""
-    rng, period, found = np.random.default_rng(0), 48, []
-    for _ in range(40):
-        scores = rng.exponential(size=100 * period)
-        found.append(once_in(scores, np.zeros(len(scores), int), period))
-    assert np.exp(-np.median(found)) * period * 30 == pytest.approx(1, rel=0.3)
-    scores[: 30 * period] += 50.0  # odd in three periods of ten
-    assert once_in(scores, np.zeros(len(scores), int), period) < found[-1] + 4
-    # Few periods, and several segments with slots that have no score.
-    short = rng.exponential(size=6 * period)
-    short[::7] = np.nan
-    level = once_in(short, np.repeat([0, 1], 3 * period), period)
-    assert level == pytest.approx(np.log(30 * period), abs=3.5)
+    """Scores are means over the windows of two periods that cover a slot, of windows' means."""
+    rng, period = np.random.default_rng(0), 12
+    box = np.ones(2 * period) / (2 * period)
+    for noise in (rng.normal, rng.exponential):
+        scores = np.convolve(np.convolve(noise(size=60_000), box, "valid"), box, "valid")
+        scores = 10 * (scores - np.median(scores))
+        level = once_in(scores, np.zeros(len(scores), int), period)
+        above = scores > level
+        n_events = len(events.events_of(above, np.zeros(len(above), int), period // 2))
+        assert 0.3 < n_events / (len(scores) / period / 30) < 1.3
+
+
+def test_the_threshold_is_that_of_the_highest_scores_of_periods():
+    """Each period has one score, which is normal, but for the odd ones."""
+    period, n = 48, 4000
+    normal = stats.norm(3.0, 2.0)
+    highest = normal.ppf((np.arange(n) + 0.5) / n)
+    np.random.default_rng(0).shuffle(highest)
+    scores, one = np.repeat(highest, period), np.zeros(n * period, int)
+    level = once_in(scores, one, period)
+    assert normal.sf(level) == pytest.approx(1 / 30, rel=0.05)
+    scores[: n // 10 * period] += 50.0
+    assert level < once_in(scores, one, period) < level + 1.5
+    # Two segments, whose last block is short; slots without a score; and few periods.
+    some = np.r_[0 : 100 * period + 5, n // 2 * period : (n // 2 + 100) * period + 5]
+    parts = scores[some + n // 5 * period]
+    parts[::7] = np.nan
+    near = once_in(parts, np.repeat([0, 1], 100 * period + 5), period)
+    assert near == pytest.approx(level, abs=1.5)
+    assert np.isfinite(once_in(parts[: 3 * period], one[: 3 * period], period))
     assert once_in(np.full(9, np.nan), np.zeros(9, int), 3) == np.inf
-    assert 1 < once_in(np.ones(90), np.zeros(90, int), 3) < 2
+    assert 1 < once_in(np.ones(90), np.zeros(90, int), 3) < 2  # nothing differs
 
 
 def test_windows_of_a_run_are_laid_on_slots_by_their_times():

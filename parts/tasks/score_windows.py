@@ -8,6 +8,7 @@ M members, S slots of the grid, N rows, n windows.
 """
 
 import math
+import statistics
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ MOST_EXPECTED = 5000  # windows for which it is found
 FARTHEST = 1e12  # score of a window that float32 cannot tell
 N_PERIODS = 30  # in which an ordinary series has one false event
 FEWEST_BLOCKS = 12  # whose highest scores tell what is ordinary
-LEAST_SCALE = 0.1  # of their distribution, in deviations
+LEAST_STD = 0.1  # of these, in deviations
 USUAL_SHARE = 0.01  # of ordinary rows, where a run does not tell the time of its windows
 OTHERS = GAUSSIAN, "nearest window", "isolation forest of windows"  # with which it is compared
 
@@ -288,9 +289,9 @@ def once_in(scores, segment, period):
     """The level that scores [S] of slots exceed about once in N_PERIODS periods where nothing is
     odd.
 
-    The highest scores of blocks of a period have a Gumbel distribution where the tail of scores is
-    exponential (Gumbel 1958). It goes through their lower quartile and their median, so that odd
-    blocks may be nearly half of all. Where there are few periods blocks are shorter.
+    A score is a mean over many cells, so the highest ones of blocks of a period are taken to be
+    normal, with their lower quartile and their median: odd blocks may be nearly half of all. Where
+    there are few periods blocks are shorter.
     """
     known = np.flatnonzero(np.isfinite(scores))
     if not len(known):
@@ -302,13 +303,13 @@ def once_in(scores, segment, period):
     highest = np.maximum.reduceat(scores[known], first)
     n = np.diff(np.append(first, len(known)))
     highest = highest[n >= min(size / 2, n.max())]  # the rest of a segment
-    low, middle = np.quantile(highest, [0.25, 0.5])
-    scale = (middle - low) / (math.log(math.log(4)) - math.log(math.log(2)))
-    # That of a few maxima may be far too small; the scores themselves spread at least as much.
-    low, typical = np.quantile(scores[known], [0.25, 0.5])
-    scale = max(scale, typical - low, LEAST_SCALE)
-    at_zero = middle + scale * math.log(math.log(2))
-    return float(at_zero - scale * math.log(size / (period * N_PERIODS)))
+    # The spread of a few maxima may be far too small; that of the scores themselves is a bound.
+    (low, middle), (least, typical) = (
+        np.quantile(part, [0.25, 0.5]) for part in (highest, scores[known])
+    )
+    normal = statistics.NormalDist()
+    std = max((middle - low) / normal.inv_cdf(0.75), typical - least, LEAST_STD)
+    return float(middle + std * normal.inv_cdf(math.exp(-size / (period * N_PERIODS))))
 
 
 def has_before(layout, slots):
