@@ -581,9 +581,9 @@ def test_a_stretch_is_where_cells_together_are_far():
     deviations = np.zeros((30, 2))
     deviations[5, 0] = 5.0  # an excess of 21
     deviations[[10, 13], 1] = 4.0, 3.0  # 12 - 4 - 4 + 5 = 9 is less than 12 alone
-    assert events.stretch_of(deviations) == (0, 5, 6, 21.0)
+    assert events.stretches(deviations, 11.0) == [(0, 5, 6, 21.0), (1, 10, 11, 12.0)]
     deviations[11:13, 1] = 3.0  # 12 + 5 + 5 + 5
-    assert events.stretch_of(deviations) == (1, 10, 14, 27.0)
+    assert events.stretches(deviations, 21.0) == [(1, 10, 14, 27.0)]
     deviations[0:2, 0] = 1.0
     segment = np.repeat([0, 1], 15)
     assert not events.odd_stretches(deviations, segment).any()
@@ -605,7 +605,7 @@ def test_an_odd_stretch_does_not_move_what_is_expected_around_it(process):
     scorer = WindowScorer(fitted(process))
     mean, std = scorer.expected(layout(shifted, mask))
     deviations = events.Expected(mean, std).deviations(shifted[:, None], mask[:, None])
-    _, first, end, _ = events.stretch_of(deviations)
+    _, first, end, _ = max(events.stretches(deviations, 0.0), key=lambda found: found[-1])
     assert (first, end) == (at.start, at.stop)
     plain, _ = scorer.expected(layout(x, mask))
     outside = np.r_[20:40, 48:76]
@@ -674,6 +674,12 @@ def test_an_event_is_as_long_as_the_cells_that_are_far():
     assert (event.first, event.end) == (10, 30)
     assert (event.start, event.stop, event.peak) == (14, 18, 17)
     assert event.why == "v=9.0 expected 0.0 ±1.0"
+    x[21:24], x[17] = 8.0, 0.0  # an excess of 180, apart from one of 21
+    (event,) = events.found(layout, [column], expected, scored)
+    assert (event.start, event.stop, event.peak) == (21, 24, 21)
+    x[[27, 29]] = 11.0  # 117 more, beyond 3 ordinary cells
+    (event,) = events.found(layout, [column], expected, scored)
+    assert (event.start, event.stop) == (21, 30)
     nothing_far = events.Expected(np.zeros((60, 1)), np.full((60, 1), 10.0))
     (event,) = events.found(layout, [column], nothing_far, scored)
     assert (event.start, event.stop) == (10, 30)

@@ -12,7 +12,8 @@ from parts.forms.tables.explanations import certainty
 
 MERGED = 0.25  # of a window: flagged slots that are no farther apart belong to one event
 NOTABLE = 2.0  # deviations beyond which a cell is named, and speaks for an event
-FAR = 12.0  # excess of a stretch that is at fault for an event, as of one cell of 4 deviations
+FAR = 11.9  # excess of a stretch that is at fault for an event, as of one cell of 4 deviations
+LARGE = 0.5  # part of the largest excess in an event, from which a stretch belongs to it
 ODD = 50.0  # excess of a stretch by which others are not told
 MOST_NAMED = 3  # columns that are named
 N_TOLD = 10  # events that are printed
@@ -22,8 +23,8 @@ EMPTY = np.zeros((0, 2), np.int64)
 class Event(NamedTuple):
     """A run of flagged slots [first, end), its peak, rows and score, and the columns at fault.
 
-    A window makes all rows near an odd cell odd. `start` and `stop` are the ends of the stretch
-    that is at fault, see `stretch_of`, or those of the run where no stretch is FAR off.
+    A window makes all rows near an odd cell odd. `start` and `stop` are the ends of the stretches
+    that are at fault, see `stretches`, or those of the run where no stretch is FAR off.
     """
 
     first: int
@@ -61,37 +62,35 @@ def events_of(flagged, segment, merge):
     return np.stack([at[first], at[last] + 1], 1)
 
 
-def stretch_of(deviations):
-    """The stretch of n slots that is farthest from what is expected: its column, first slot and
-    end, and its excess.
+def stretches(deviations, least):
+    """The stretches of n slots that are far from what is expected: column, first slot, end and
+    excess of each, above `least`.
 
     The excess of a column's stretch is the sum of the squares of its deviations [n, D], less
     NOTABLE squared for each slot. So two odd cells are one stretch if they outweigh the ordinary
     cells between them.
     """
-    total = np.cumsum(np.pad(deviations**2 - NOTABLE**2, ((1, 0), (0, 0))), 0)
-    rise = total - np.minimum.accumulate(total, 0)
-    column = int(rise.max(0).argmax())
-    end = int(rise[:, column].argmax())
-    first = int(total[: end + 1, column].argmin())
-    return column, first, end, float(rise[end, column])
+    found = []
+    for j, own in enumerate(deviations.T):
+        total = np.cumsum(np.concatenate([[0.0], own**2 - NOTABLE**2]))
+        lowest = np.minimum.accumulate(total)
+        rise = total - lowest
+        # A stretch begins where the sum is as low as never before.
+        number = np.cumsum(np.diff(lowest, prepend=np.inf) < 0)
+        for k in np.unique(number[rise > least]):
+            start, stop = (int(at) for at in np.searchsorted(number, [k, k + 1]))
+            peak = start + int(rise[start:stop].argmax())
+            found.append((j, start, peak, float(rise[peak])))
+    return found
 
 
 def odd_stretches(deviations, segment):
-    """True for cells [S, D] in a stretch whose excess, see `stretch_of`, is above ODD."""
+    """True for cells [S, D] in a stretch whose excess, see `stretches`, is above ODD."""
     odd = np.zeros(deviations.shape, bool)
     begins = np.flatnonzero(np.diff(segment, prepend=-1))
     for first, end in zip(begins, [*begins[1:], len(segment)], strict=True):
-        for j, own in enumerate(deviations[first:end].T):
-            total = np.cumsum(np.concatenate([[0.0], own**2 - NOTABLE**2]))
-            lowest = np.minimum.accumulate(total)
-            rise = total - lowest
-            # A stretch begins where the sum is as low as never before.
-            number = np.cumsum(np.diff(lowest, prepend=np.inf) < 0)
-            for k in np.unique(number[rise > ODD]):
-                start, stop = np.searchsorted(number, [k, k + 1])
-                peak = start + int(rise[start:stop].argmax())
-                odd[first + start : first + peak, j] = True
+        for j, start, stop, _ in stretches(deviations[first:end], ODD):
+            odd[first + start : first + stop, j] = True
     return odd
 
 
@@ -140,12 +139,14 @@ def found(layout, columns, expected, scored):
         peak = first + int(best[first:end].argmax())
         score, ends, words = float(best[peak]), (first, end), ("", "")
         if deviations is not None:
-            _, begin, stop, excess = stretch_of(deviations[first:end])
-            if excess >= FAR:
-                ends = first + begin, first + stop
+            far = stretches(deviations[first:end], FAR)
+            most = max([excess for *_, excess in far], default=0.0)
+            far = [(start, stop) for _, start, stop, excess in far if excess >= LARGE * most]
+            if far:
+                ends = first + min(start for start, _ in far), first + max(stop for _, stop in far)
             within = deviations[slice(*ends)]
             worst = ends[0] + int(within.max(1).argmax())
-            peak = worst if excess >= FAR else peak
+            peak = worst if far else peak
             words = (
                 by_share(columns, shares_of(within)),
                 why(columns, layout.x, expected, worst, deviations),
