@@ -1,6 +1,7 @@
 """parts/model/networks.py: shapes of every size, receptive fields, and planes of a condition."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close as close
 
 from parts.errors import UserError
-from parts.model.networks import NETWORKS, ConvDecoder, ConvEncoder, halved, mlp
+from parts.model.networks import NETWORKS, Conv1dEncoder, ConvDecoder, ConvEncoder, halved, mlp
 from parts.training.adam import Adam
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 9, 13), (3, 32, 32), (2, 17, 8), (1, 128, 50)]
@@ -21,7 +22,7 @@ def numbers(shape):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_halves_of_every_network_are_built_alike(name):
-    network, shape = NETWORKS[name], (1, 8, 8)
+    network, shape = NETWORKS[name], (7, 3) if name == "conv1d" else (1, 8, 8)
     encoder = network.encoder(64 + 2, (4, 6, 10), 5, members=1, shape=shape)
     decoder = network.decoder(3 + 2, (10, 6, 4), 64, members=1, shape=shape)
     for half, x, out_dim in (
@@ -110,6 +111,35 @@ def test_a_bright_spot_is_decoded_where_its_features_are():
     assert picture.nonzero().max(0).values.tolist() == [7, 3]
 
 
+def test_the_encoder_of_windows_has_columns_as_channels_and_steps_in_order():
+    n_steps, n_each = 11, 2
+    encoder = Conv1dEncoder(3 * 22 + 4, (4, 6, 10), 5, shape=(n_steps, n_each)).double()
+    x = torch.randn(2, 7, 3 * 22 + 4).double()
+    windows = torch.stack([x[..., i * 22 : (i + 1) * 22] for i in range(3)], -2)
+    columns = windows.reshape(14, 3, n_steps, n_each)
+    h = torch.cat([columns[:, i].mT for i in range(3)], 1)  # [14, 3 D, L]
+    first, second = encoder.convs[0], encoder.convs[2]
+    h = F.silu(F.conv1d(h, first.weight, first.bias, 2, 2))
+    h = F.silu(F.conv1d(h, second.weight, second.bias, 2, 2))
+    assert h.shape == (14, 6, 3)
+    h = torch.cat([h.flatten(1), x.reshape(14, -1)[:, -4:]], 1)
+    close(encoder(x), encoder.dense(h).reshape(2, 7, 5))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": (4,)}, "rows of shape (4,), expected (steps, columns)"),
+        ({"shape": (4, 5), "members": 3}, "one member, not 3"),
+        ({"shape": (4, 5), "hidden_dims": ()}, "no hidden dims"),
+        ({"shape": (4, 6)}, "expected 3 windows of shape (4, 6)"),
+    ],
+)
+def test_an_encoder_of_windows_refuses_what_is_none(options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        Conv1dEncoder(60, **{"hidden_dims": (4, 8), "out_dim": 5} | options)
+
+
 def test_the_order_of_memory_of_weights_is_the_ordinary_one():
     """The fused Adam reads weights and gradients by memory, so their strides must agree."""
     network, x = ConvEncoder(2 * 64, (4, 6, 10), 5, shape=(2, 8, 8)), torch.randn(16, 128)
@@ -142,6 +172,7 @@ def test_training_and_evaluation_are_the_same_function():
 def test_width_is_that_of_the_widest_map():
     assert ConvEncoder(784, (16, 32, 64), 5, shape=(1, 28, 28)).width == 16 * 14 * 14
     assert ConvEncoder(3 * 64, (2, 64), 5, shape=(3, 8, 8)).width == 3 * 64
+    assert Conv1dEncoder(96, (8, 4, 9), 5, shape=(16, 2)).width == 8 * 8
     assert ConvDecoder(5, (64, 32, 16), 784, shape=(1, 28, 28)).width == 16 * 14 * 14
 
 

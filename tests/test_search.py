@@ -114,7 +114,8 @@ def test_the_default_is_a_point_of_the_axes_or_its_layers_stay(network, sizes):
     axes = search.space(base, {}, CHOICES | {"network": NETWORKS}, 1000)
     default = {name: search.params_of(base)[name] for name in axes}
     assert search.config_of(base, default) == base
-    known = {"mlp": ([64], [64, 64]), "conv": ([64], [32, 64, 256])}
+    halved = [64], [32, 64, 256]
+    known = {"mlp": ([64], [64, 64]), "conv": halved, "conv1d": halved}
     assert {"depth", "width"} & set(axes) == (
         {"depth", "width"} if sizes in known[network] else set()
     )

@@ -1,8 +1,8 @@
 """Encoders and decoders: maps from [..., in_dim] to [..., out_dim], one or several at once.
 
-All are built by (in_dim, hidden_dims, out_dim, members, shape); shape (C, H, W) is that of the
-picture which the encoder is given and the decoder gives, for the networks that need one. A decoder
-takes the encoder's hidden_dims in reverse.
+All are built by (in_dim, hidden_dims, out_dim, members, shape); shape is that of what the encoder
+is given and the decoder gives, for the networks that need one: (C, H, W) of a picture, (L, D) of a
+window of L steps and D columns. A decoder takes the encoder's hidden_dims in reverse.
 """
 
 import math
@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from parts.errors import UserError
+
+N_WINDOWS = 3  # of what the encoder of windows sees: the cells, which are there, their innovations
 
 
 class Linears(nn.Module):
@@ -119,6 +121,47 @@ class ConvDecoder(nn.Module):
         return planes.reshape(*z.shape[:-1], self.out_dim)
 
 
+class Conv1dEncoder(nn.Module):
+    """Strided convolutions in time, then dense layers: [..., N_WINDOWS L D + extra] -> [..., out].
+
+    What comes first are windows, whose columns are the channels. All hidden_dims but the last are
+    the channels of a convolution that halves the steps; the last is the width of a dense layer,
+    which the extra numbers, such as a calendar, join.
+    """
+
+    def __init__(self, in_dim, hidden_dims, out_dim, members=1, shape=None):
+        super().__init__()
+        *channels, dense_dim = check_fit(hidden_dims, members, shape, "conv1d")
+        (n_steps, n_each), self.out_dim = shape, out_dim
+        self.windows = N_WINDOWS, n_steps, n_each
+        self.n_windows = math.prod(self.windows)
+        if in_dim < self.n_windows:
+            raise UserError(
+                f"network conv1d: {in_dim} numbers, expected {N_WINDOWS} windows of shape "
+                f"{tuple(shape)}, which likelihoods windows and factors give; use network mlp"
+            )
+        sizes, layers = [N_WINDOWS * n_each, *channels], []
+        for c_in, c_out in zip(sizes, channels, strict=False):
+            layers += [he_init(nn.Conv1d(c_in, c_out, 5, stride=2, padding=2)), nn.SiLU()]
+            n_steps = math.ceil(n_steps / 2)
+        self.convs = nn.Sequential(*layers)
+        n_flat = n_steps * sizes[-1]
+        self.dense = mlp(n_flat + in_dim - self.n_windows, [dense_dim], out_dim)
+        self.width = max(n_flat, *(math.ceil(shape[0] / 2) * c for c in channels[:1]))
+
+    def forward(self, x):
+        flat = x.reshape(-1, x.shape[-1])
+        windows = flat[:, : self.n_windows].unflatten(1, self.windows)
+        h = self.convs(windows.permute(0, 1, 3, 2).flatten(1, 2)).flatten(1)
+        h = self.dense(torch.cat([h, flat[:, self.n_windows :]], 1))
+        return h.reshape(*x.shape[:-1], self.out_dim)
+
+
+def dense_decoder(in_dim, hidden_dims, out_dim, members=1, shape=None):
+    """The decoder beside a Conv1dEncoder: dense layers, all as wide as that one's dense layer."""
+    return mlp(in_dim, hidden_dims[:1] * max(1, len(hidden_dims) - 1), out_dim)
+
+
 @torch.no_grad()
 def start_linear(network, inner, outer, bias):
     """Make an `mlp` the linear map outer @ inner @ x + bias, exactly, before training.
@@ -167,15 +210,24 @@ def he_init(conv):
     return conv
 
 
-def check_fit(hidden_dims, members, shape):
+SHAPES = {  # network -> what it is for, and the shape of that
+    "conv": ("pictures", "(C, H, W)"),
+    "conv1d": ("windows of a series", "(steps, columns)"),
+}
+
+
+def check_fit(hidden_dims, members, shape, network="conv"):
     """hidden_dims, or a UserError where no convolutional network can be built with these."""
+    what, expected = SHAPES[network]
     if members > 1:
-        raise UserError(f"network conv goes with one member, not {members}; use network mlp")
-    if shape is None or len(shape) != 3:
-        found = "no pictures" if shape is None else f"rows of shape {tuple(shape)}"
-        raise UserError(f"network conv: {found}, expected (C, H, W); use network mlp")
+        raise UserError(f"network {network} goes with one member, not {members}; use network mlp")
+    if shape is None or len(shape) != expected.count(",") + 1:
+        found = f"no {what}" if shape is None else f"rows of shape {tuple(shape)}"
+        raise UserError(f"network {network}: {found}, expected {expected}; use network mlp")
     if not hidden_dims:
-        raise UserError("network conv: no hidden dims, expected channels and a width: 32 64 256")
+        raise UserError(
+            f"network {network}: no hidden dims, expected channels and a width: 32 64 256"
+        )
     return hidden_dims
 
 
@@ -191,4 +243,8 @@ class Network(NamedTuple):
     decoder: Callable
 
 
-NETWORKS = {"mlp": Network(mlp, mlp), "conv": Network(ConvEncoder, ConvDecoder)}
+NETWORKS = {
+    "mlp": Network(mlp, mlp),
+    "conv": Network(ConvEncoder, ConvDecoder),
+    "conv1d": Network(Conv1dEncoder, dense_decoder),
+}

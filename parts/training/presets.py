@@ -40,7 +40,8 @@ PRESETS = {
     # Windows of a series.
     "series": {
         "model": "windows",
-        "hidden_dims": [128, 128],
+        "network": "conv1d",
+        "hidden_dims": [32, 64, 128],
         "latent_dim": 16,
         "batch_size": 128,
         "epochs": None,
@@ -72,6 +73,8 @@ PRESETS["series-impute"] = PRESETS["series"] | {"hide_rate": 0.8}
 # The preset "series" for a file whose rows are in question.
 PRESETS["series-detect"] = PRESETS["series"] | {
     "likelihood": "factors",
+    "network": "mlp",
+    "hidden_dims": [128, 128],
     "latent_dim": 8,
     "members": None,
     "lr": 2e-3,

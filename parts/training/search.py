@@ -34,7 +34,10 @@ def halving_widths(depth, width):
     return [max(1, width // 2**i) for i in range(depth, 1, -1)] + [width]
 
 
-WIDTHS_OF_NETWORK = {"conv": halving_widths}  # network -> its rule, where widths vary
+WIDTHS_OF_NETWORK = {
+    "conv": halving_widths,
+    "conv1d": halving_widths,
+}  # network -> its rule, where widths vary
 
 
 def hidden_dims_of(params):

@@ -18,6 +18,7 @@ from torch import nn
 from parts.model.batches import observed
 from parts.model.likelihoods.base import Likelihood
 from parts.model.likelihoods.conditioned import Triangle
+from parts.model.networks import N_WINDOWS
 from parts.model.normal import LOG_2PI, log_normal
 from parts.model.precision import to_float64
 
@@ -102,7 +103,7 @@ class OfWindows(Likelihood):
     def __init__(self, n_columns, n_params, shape, y_dim=0):
         super().__init__(n_columns, n_params)
         self.shape = tuple(shape)
-        self.n_features = 3 * n_columns + 2 * self.shape[1] + 2
+        self.n_features = N_WINDOWS * n_columns + 2 * self.shape[1] + 2
         self.register_buffer("mean0", torch.zeros(n_columns))
         self.register_buffer("weights", torch.zeros(y_dim, n_columns))
         self.register_buffer("T0", torch.eye(n_columns))
