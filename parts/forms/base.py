@@ -187,6 +187,11 @@ class Codec:
     def y_dim(self):
         return sum(conditions.sizes(self.conditions))
 
+    @property
+    def state_dim(self):
+        """The numbers of y that tell the states at each step of a window, at its end."""
+        return 0
+
     def decode(self, x):
         """Convert model units [..., D] to the user's units, float64; categories stay codes."""
         return units.to_user(x, self.modelled)

@@ -12,9 +12,9 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.files import STANDARD
-from parts.forms import units
+from parts.forms import conditions, units
 from parts.forms.base import Codec, Encoded, Split, random_rows
-from parts.forms.series import calendar, counters, events, grid, shown, steps, times
+from parts.forms.series import calendar, counters, events, grid, shown, states, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, dialect_of, source_types
 from parts.options import from_plain
@@ -48,11 +48,13 @@ class Layout:
     calendar: list
     strange: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    states: np.ndarray | None = None  # numbers of the states at each slot [S, K]
 
     @cached_property
     def y(self):
-        """The calendar of windows that begin at each slot, [S, C]."""
-        return calendar.features(self.grid.seconds, self.calendar)
+        """What windows that begin at each slot are told, as Given."""
+        found = calendar.features(self.grid.seconds, self.calendar)
+        return states.Given(found, self.states, self.grid.segment, self.length)
 
     @property
     def observed(self):
@@ -105,8 +107,11 @@ class Layout:
 class SeriesCodec(Codec):
     """The codec of a series; `shape` is (L, D), and `columns` are those of the file.
 
-    x has the D modelled columns at each step of a window, and y the calendar at its first step.
+    x has the D modelled columns at each step of a window, and y the calendar at its first step and
+    the states at each of its steps.
     """
+
+    conditions = ()  # of rows: the states are those of steps
 
     clock: times.Clock = None
     groups: list = field(default_factory=list)
@@ -129,9 +134,18 @@ class SeriesCodec(Codec):
         shape = (len(self.measured),)
         return Codec(self.form, self.columns, shape, self.relations, self.dialect)
 
+    @cached_property
+    def states(self):
+        """The columns that are given at each step."""
+        return conditions.condition_columns(self.columns)
+
+    @property
+    def state_dim(self):
+        return sum(conditions.sizes(self.states))
+
     @property
     def y_dim(self):
-        return len(calendar.names(self.calendar))
+        return len(calendar.names(self.calendar)) + self.shape[0] * self.state_dim
 
     def to_dict(self):
         own = {"clock": self.clock.to_dict(), "groups": self.groups}
@@ -197,6 +211,8 @@ def lay_out(source, config, codec=None):
         columns = fit_columns(source, frame.iloc[rows], config, clock, names, times_of)
     x, mask, strange, own = encoding.encode(frame, columns, np.float64)
     notes += own
+    own = states.encode(frame, columns)
+    notes += own.notes
     cells, there, read = slots_of(laid, x, mask, columns)
     if not length:
         limits = SCORED if config.long_windows else FILLED
@@ -209,10 +225,14 @@ def lay_out(source, config, codec=None):
         laid = grid.lay(seconds, codes, step, length, least=length)
         cells, there, read = slots_of(laid, x, mask, columns)
     part = parts_of(laid, length, fractions, until)
+    if not codec:
+        limit = (SCORED if config.long_windows else FILLED)[3] // length
+        known = own, laid, (cells, there), part == grid.TRAIN, limit
+        columns = states.chosen(columns, config.kinds, *known)
     known = laid.seconds[part == grid.TRAIN]
     spans = codec.calendar if codec else calendar_of(config, known, step, clock)
     shown = clock, names, laid, part, columns, length, cells, there, read, spans
-    return Layout(*shown, strange, notes)
+    return Layout(*shown, strange, notes, own.at_slots(laid, columns))
 
 
 def slots_of(laid, x, mask, columns):
@@ -305,7 +325,10 @@ def fit_columns(source, frame, config, clock, groups, times_of):
                 column = real
         if not asked and are_numbers(column.levels, fewest):
             column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
-        return measured(column, left[name], None if asked else times_of, fewest)
+        column = measured(column, left[name], None if asked else times_of, fewest)
+        if column is None:  # a number of few values
+            column = kinds.fit(left[[name]], {name: "categorical"}, *marks)[0]
+        return states.of(column, left[name], times_of, asked) if column.levels else column
 
     for fewest in (FEWEST_VALUES, 2):  # where all are states, those of numbers are modelled
         found = []
@@ -338,18 +361,16 @@ def are_numbers(levels, fewest):
 
 
 def measured(column, series, times_of=None, fewest=FEWEST_VALUES):
-    """The column as one of a series: a number in standard deviations, or a state, ignored; with
-    the `times_of` its rows a counter is known.
+    """The column as one of a series: a number in standard deviations, or a category as it is; None
+    for a number of fewer values than `fewest`. With the `times_of` its rows a counter is known.
     """
-    if column.kind == "ignore":
+    if column.kind == "ignore" or column.levels:
         return column
-    if column.levels:
-        return replace(column, kind="ignore", levels=[], why="a state, which is not modelled")
     values, _ = replace(column, below=None, above=None).read(series)
     changes = None if times_of is None else counters.steps_of(values, *times_of)
     values = values[~np.isnan(values)]
     if len(np.unique(values)) < fewest:
-        return replace(column, kind="ignore", why="a state, which is not modelled")
+        return None
     curve = "linear"
     if changes is not None and counters.is_counter(*changes):
         curve, values = counters.CURVE, changes[0][changes[0] >= 0]
@@ -430,7 +451,8 @@ class Series(Tables):
                 f"{counted(layout.length, 'step')} to train on, "
                 "expected at least 2: give more rows, or a shorter --window"
             )
-        most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
+        n_each = len(codec.measured) + codec.state_dim
+        most = max(2, MOST_CELLS // (layout.length * n_each))
         x = layout.x
         if not layout.seen.all():
             from parts.forms.series import completion  # needs torch, which figures do without

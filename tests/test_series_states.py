@@ -1,0 +1,263 @@
+"""States of a series against closed forms: what is known of a switch moves means and scales."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from parts.forms.config import DataConfig
+from parts.forms.series import states
+from parts.forms.series.form import SERIES
+from parts.forms.units import modelled
+from parts.model.likelihoods.factors import FactorWindows
+from parts.model.likelihoods.windows import Windows, fit_scales, fit_windows
+from parts.model.windowvae import WindowVAE
+from parts.training import presets
+
+L, D = 6, 2
+LIKELIHOODS = {"windows": Windows, "factors": FactorWindows}
+each_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
+
+
+def switch(n, seed=0, run=20):
+    """On or off at n steps, in runs of random length."""
+    rng = np.random.default_rng(seed)
+    lengths = 1 + rng.geometric(1 / run, size=n)
+    return np.repeat(np.arange(len(lengths)) % 2, lengths)[:n]
+
+
+def one_hot(codes, n_levels=2):
+    return (codes[:, None] == np.arange(n_levels)).astype(np.float32)
+
+
+# The likelihoods
+
+
+def model_of(name, dtype=torch.float64):
+    """A model of windows with two numbers of the calendar and a state of two levels."""
+    likelihood = LIKELIHOODS[name](L * D, (L, D), 2 + 2 * L, 2)
+    model = WindowVAE(likelihood, (8,), 3, likelihood.context_dim(2 + 2 * L)).to(dtype).eval()
+    x = torch.randn(400, L * D).to(dtype)
+    likelihood.start(fit_windows(x, torch.randn(400, 2 + 2 * L)))
+    likelihood.by_state.copy_(torch.tensor([[-0.4, 0.3], [0.6, 0.0]]))
+    return model
+
+
+def y_of(n, seed=0):
+    rng = np.random.default_rng(seed)
+    known = rng.normal(size=(n + L, 2)), one_hot(switch(n + L, run=3)), np.zeros(n + L)
+    return torch.from_numpy(states.Given(*known, L)[np.arange(n)])
+
+
+def dense(likelihood, params):
+    """Mean and covariance of p(x|z, y) by their definition, [..., L D] and [..., L D, L D]."""
+    scale = torch.diag_embed(torch.exp(likelihood.log_state_of(params)))
+    if isinstance(likelihood, Windows):
+        mu, g, _ = likelihood.parts(params)
+        inverse = torch.linalg.inv(likelihood.triangle())
+        sigma = inverse @ torch.diag_embed(torch.exp(2 * g)) @ inverse.mT
+    else:
+        mu, s = likelihood.parts(params.unsqueeze(0))
+        factors, own = likelihood.noise()
+        mu = mu[0]
+        sigma = torch.exp(2 * s[0])[..., None, None] * (
+            factors @ factors.mT + torch.diag_embed(own)
+        )
+    return mu, scale @ sigma @ scale
+
+
+@each_likelihood
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_log_p_with_states_is_that_of_a_dense_gaussian(name, share):
+    model, y = model_of(name), y_of(5)
+    x, mask = torch.randn(5, L * D).double(), (torch.rand(5, L * D) < share).double()
+    params = model.decode(torch.randn(2, 5, 3).double(), y)
+    mean, sigma = dense(model.likelihood, params)
+    found = model.likelihood.log_prob(params, x, mask)
+    for k in range(2):
+        for b, seen in enumerate(mask > 0):
+            own = MultivariateNormal(mean[k, b, seen], sigma[k, b][seen][:, seen])
+            torch.testing.assert_close(found[k, b], own.log_prob(x[b, seen]))
+
+
+@each_likelihood
+def test_conditionals_with_states_are_those_of_a_dense_gaussian(name):
+    model, y = model_of(name), y_of(4)
+    x, mask = torch.randn(4, L * D).double(), (torch.rand(4, L * D) < 0.6).double()
+    params = model.decode(torch.randn(4, 3).double(), y)
+    mean, sigma = dense(model.likelihood, params)
+    given = model.likelihood.given(params, x, mask)
+    found, std = model.likelihood.mean(given), model.likelihood.std(given)
+    torch.testing.assert_close(
+        model.likelihood.std(params), sigma.diagonal(dim1=-2, dim2=-1).sqrt()
+    )
+    for b, seen in enumerate(mask > 0):
+        gain = sigma[b][~seen][:, seen] @ torch.linalg.inv(sigma[b][seen][:, seen])
+        expected = mean[b, ~seen] + gain @ (x[b, seen] - mean[b, seen])
+        left = sigma[b][~seen][:, ~seen] - gain @ sigma[b][seen][:, ~seen]
+        torch.testing.assert_close(found[b, ~seen], expected)
+        torch.testing.assert_close(std[b, ~seen], left.diagonal().sqrt())
+    alone = model.likelihood.log_prob_per_column(params, x)
+    for j in range(L * D):
+        rest = torch.arange(L * D) != j
+        gain = sigma[:, j : j + 1, rest] @ torch.linalg.inv(sigma[:, rest][:, :, rest])
+        middle = mean[:, j] + (gain @ (x - mean)[:, rest, None]).squeeze((-2, -1))
+        variance = sigma[:, j, j] - (gain @ sigma[:, rest, j, None]).squeeze((-2, -1))
+        exact = torch.distributions.Normal(middle, variance.sqrt()).log_prob(x[:, j])
+        torch.testing.assert_close(alone[:, j], exact)
+
+
+@each_likelihood
+def test_draws_with_states_have_the_spread_of_their_state(name):
+    model, y = model_of(name), y_of(1)
+    params = model.decode(torch.zeros(1, 3).double(), y)
+    _, sigma = dense(model.likelihood, params)
+    draws = model.likelihood.sample(params.expand(20_000, -1))
+    torch.testing.assert_close(torch.cov(draws.mT), sigma[0], atol=0.06, rtol=0.06)
+
+
+def test_scales_by_state_are_those_of_the_rows():
+    s = torch.from_numpy(one_hot(switch(40_000))).double().reshape(-1, 8, 2)
+    std = torch.where(s[..., 1:] > 0, torch.tensor([3.0, 1.0]), torch.tensor([0.5, 1.0]))
+    found = fit_scales(std * torch.randn(5000, 8, 2).double(), s)
+    assert (found[1] - found[0]).tolist() == pytest.approx([np.log(6), 0.0], abs=0.03)
+
+
+@each_likelihood
+def test_a_model_starts_at_the_mean_and_the_scale_of_each_state(name):
+    """x = 1 + 4 s + exp(s) eps: at the start p(x | y) has these means and spreads."""
+    s = switch(6000)
+    x = 1 + 4 * s + np.exp(s) * np.random.default_rng(1).normal(size=len(s))
+    given = states.Given(np.zeros((len(s), 0)), one_hot(s), np.zeros(len(s)), L)
+    starts = np.arange(len(s) - L + 1)
+    windows = torch.from_numpy(np.lib.stride_tricks.sliding_window_view(x, L).copy())
+    y = torch.from_numpy(given[starts]).double()
+    likelihood = LIKELIHOODS[name](L, (L, 1), 2 * L, 2)
+    model = WindowVAE(likelihood, (8,), 3, likelihood.context_dim(2 * L)).double().eval()
+    model.start_at(windows, y)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
+    some = torch.from_numpy(np.random.default_rng(2).permutation(len(starts))[:200])
+    params = model.decode(torch.zeros(200, 3).double(), y[some])
+    params = params if name == "windows" else torch.cat([params, torch.zeros(200, 1)], -1)
+    at = torch.from_numpy(np.lib.stride_tricks.sliding_window_view(s, L).copy())[some].double()
+    mean, std = likelihood.mean(params), likelihood.std(params)
+    assert ((mean - 1 - 4 * at).abs().mean()).item() < 0.15
+    assert ((std / torch.exp(at)).log().abs().mean()).item() < 0.1
+
+
+# What windows are told
+
+
+def test_windows_are_told_the_states_of_their_own_segment():
+    codes, segment = np.array([0, 1, 1, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1])
+    calendar = np.arange(6.0)[:, None]
+    given = states.Given(calendar, one_hot(codes), segment, 3)
+    assert given[np.array([1])].tolist() == [[1, 0, 1, 0, 1, 1, 0]]
+    assert given[3].tolist() == [3, 1, 0, 0, 0, 0, 0]  # the next slots are of another segment
+    assert given[4].tolist() == [4, 0, 1, 0, 1, 0, 0]  # and the last ones are not there
+    assert given[1:3].shape == (2, 7)
+    assert given[np.zeros(0, int)].shape == (0, 7)
+
+
+def layout_of(frame, tmp_path, **options):
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    config = DataConfig(data=str(tmp_path / "s.csv"), time=["t"], **options)
+    return SERIES.read(config.data, config).layout
+
+
+def rows(n=600, **columns):
+    """A number that follows a switch, and other columns."""
+    v = 3 * switch(n, 3) + np.random.default_rng(0).normal(size=n)
+    return pd.DataFrame({"t": np.arange(n), "v": v.round(3)}).assign(**columns)
+
+
+def test_states_that_help_are_told_from_others(tmp_path):
+    n = 600
+    once = np.where(np.arange(n) < 300, "left", "right")
+    many = [f"state {i % 20}" for i in range(n)]
+    words = np.where(switch(n) > 0, "on", "off")
+    frame = rows(n, once=once, many=many, pump=words, same="yes", bit=switch(n, 3))
+    layout = layout_of(frame, tmp_path)
+    found = {column.name: column for column in layout.columns}
+    assert [c.name for c in layout.columns if c.condition] == ["bit"]
+    assert found["once"].why == "a state that changes 1 time"
+    assert found["many"].why == "a state of 20 levels, expected at most 12"
+    assert found["pump"].why == "a state that does not help to predict the numbers"
+    assert found["same"].kind == "ignore"
+    assert [c.name for c in modelled(layout.columns)] == ["v"]
+    told = layout.y[np.array([5])][0]
+    np.testing.assert_array_equal(told.reshape(-1, 2)[:, 1], frame["bit"][5 : 5 + layout.length])
+
+
+def test_what_helps_in_one_part_of_the_time_only_is_no_help():
+    n = 1000
+    s = switch(n)
+    noise = np.random.default_rng(1).normal(size=n)
+    late = np.arange(n) >= 800
+    known = np.ones((n, 1), bool), one_hot(s), np.zeros(n)
+    always = states.gain((3 * s + noise)[:, None], *known)
+    assert always == pytest.approx(0.5, abs=0.3)
+    assert states.gain((3 * s * late - 3 * s * ~late + noise)[:, None], *known) < 0
+    assert -0.1 < states.gain(noise[:, None], *known) < states.LEAST_GAIN
+
+
+def test_a_state_that_is_asked_for_may_change_once(tmp_path):
+    frame = rows(once=np.where(np.arange(600) < 300, "left", "right"))
+    layout = layout_of(frame, tmp_path, kinds={"once": "categorical"})
+    assert [c.name for c in layout.columns if c.condition] == ["once"]
+
+
+def test_a_missing_state_is_a_level_of_its_own(tmp_path):
+    words = np.where(switch(600, 3) > 0, "on", "off").astype(object)
+    words[100:104] = ""
+    layout = layout_of(rows(pump=words), tmp_path)
+    assert layout.states[100:104].tolist() == [[0, 0]] * 4
+    assert layout.states.sum() == 596
+
+
+def test_a_window_has_room_for_so_many_states(tmp_path):
+    """A window of 300 steps has at most two states of two levels, those that help most."""
+    v = 3 * switch(600, 3) + 9 * switch(600, 4) + 6 * switch(600, 5)
+    frame = rows(**{f"bit{i}": switch(600, i) for i in (3, 4, 5)}, v=v)
+    frame["v"] += np.random.default_rng(0).normal(size=600).round(3)
+    layout = layout_of(frame, tmp_path, window="300")
+    assert [c.name for c in layout.columns if c.condition] == ["bit4", "bit5"]
+    assert "no room" in layout.columns[2].why
+
+
+# Commands
+
+
+@pytest.fixture
+def few_steps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "MAX_STEPS", 12)
+
+
+def pump(n=900, seed=0):
+    """A sensor that is louder and 8 warmer where the pump is on, which it seldom is."""
+    on = switch(n, seed, 12) * switch(n, seed + 1, 24)
+    noise = np.random.default_rng(seed).normal(size=n)
+    stamps = pd.date_range("2024-03-04", periods=n, freq="h").strftime("%Y-%m-%d %H:%M")
+    cells = {"time": stamps, "heat": np.round(20 + 8 * on + (1 + on) * noise, 2)}
+    return pd.DataFrame(cells | {"pump": np.where(on > 0, "on", "off")})
+
+
+def test_what_a_state_explains_is_not_odd(few_steps, call):
+    frame = pump()
+    on = (frame["pump"] == "on").to_numpy()
+    off = np.flatnonzero(~on)
+    odd = off[(off > 300) & (off < 880)][100]
+    frame.loc[odd, "heat"] = 30.0  # ordinary where the pump is on
+    frame.to_csv("t.csv", index=False)
+    result = call("detect", "t.csv", "--time", "time", "--window", "12")
+    assert result.code == 0, result.err
+    scored = pd.read_csv("t.scored.csv", keep_default_na=False)
+    far = np.abs(np.arange(len(frame)) - odd) > 12
+    assert scored.loc[odd, "anomaly_rank"] <= 12
+    assert "heat=30.0 expected 20." in scored.loc[odd, "anomaly_why"]
+    means = [scored.loc[some & far, "anomaly_score"].astype(float).mean() for some in (on, ~on)]
+    assert abs(means[0] - means[1]) < 0.5
