@@ -188,6 +188,11 @@ class Codec:
         return sum(conditions.sizes(self.conditions))
 
     @property
+    def may_be_given(self):
+        """The columns of which a cell may be fixed where rows are generated."""
+        return [*self.modelled, *self.conditions]
+
+    @property
     def state_dim(self):
         """The numbers of y that tell the states at each step of a window, at its end."""
         return 0

@@ -130,14 +130,34 @@ class SeriesCodec(Codec):
 
     @cached_property
     def of_rows(self):
-        """The Codec of single rows of the file."""
-        shape = (len(self.measured),)
-        return Codec(self.form, self.columns, shape, self.relations, self.dialect)
+        """The Codec of single rows of the file, whose states are columns like the others."""
+        columns = [replace(column, condition=False) for column in self.columns]
+        shape = (len(units.modelled(columns)),)
+        return Codec(self.form, columns, shape, self.relations, self.dialect)
+
+    @cached_property
+    def numbers_of_rows(self):
+        """The places of the D modelled columns among those of `of_rows`, [D]."""
+        return np.flatnonzero([not column.condition for column in self.kept])
+
+    @cached_property
+    def states_of_rows(self):
+        """The places of the states among the columns of `of_rows`."""
+        return np.flatnonzero([column.condition for column in self.kept])
+
+    @property
+    def kept(self):
+        """The columns that are not ignored."""
+        return [column for column in self.columns if column.kind != "ignore"]
 
     @cached_property
     def states(self):
         """The columns that are given at each step."""
         return conditions.condition_columns(self.columns)
+
+    @property
+    def may_be_given(self):
+        return self.states
 
     @property
     def state_dim(self):
@@ -561,7 +581,11 @@ class Series(Tables):
         return super().fills_in_words(codec.of_rows, n_filled, sure)
 
     def filled_arrays(self, source, codec, holes, todo, filled, fitted):
-        return shown.of_fills(source, codec, holes, todo, filled)
+        own = codec.numbers_of_rows
+        bounds = None if filled.bounds is None else filled.bounds[..., own]
+        filled = filled._replace(values=filled.values[:, own], bounds=bounds)
+        filled = filled._replace(draws=filled.draws[..., own])
+        return shown.of_fills(source, codec, holes[:, own], todo, filled)
 
     # Generate
 
@@ -576,6 +600,10 @@ class Series(Tables):
         series = [str(i + 1) for i in range(len(x)) for _ in range(length)]
         step = [str(i + 1) for _ in range(len(x)) for i in range(length)]
         frame = frame_of_cells(codec.measured, rows)
+        if codec.state_dim:
+            told = y[:, -length * codec.state_dim :].reshape(len(rows), -1)
+            frame = frame.assign(**states.cells_of(told, codec.states))
+            frame = frame[[c.name for c in codec.columns if c.name in frame]]
         for name, cells in (("step", step), ("series", series)):
             frame.insert(0, name, cells)
         write_like(frame, outputs[0], codec)
@@ -607,7 +635,7 @@ class Series(Tables):
             past = past[: has_row[-1] + 1][-codec.shape[0] :]
             last = layout.grid.seconds[past[-1]]
             seconds = following(codec.step, last, np.arange(1, n_slots + 1))
-            known = layout.x[past], layout.mask[past], layout.y[past]
+            known = layout.x[past], layout.mask[past], layout.y.calendar[past]
             row = int(np.flatnonzero(layout.grid.slot == past[-1])[0])
             cells = [str(source.file.frame[name].iloc[row]) for name in codec.groups]
             y = calendar.features(seconds, codec.calendar)
@@ -615,15 +643,18 @@ class Series(Tables):
             for i, j in enumerate(counters.of(codec.measured)):
                 read = layout.read[past, i]
                 before[j] = read[~np.isnan(read)][-1] if (~np.isnan(read)).any() else np.nan
-            found.append(Stretch(seconds, y, known, cells, layout.grid.seconds[past], before))
+            ago = layout.grid.seconds[past], before, layout.y.states[past]
+            found.append(Stretch(seconds, y, known, cells, *ago))
         return found
 
-    def write_stretches(self, codec, stretches, drawn, outputs):
-        """Write drawn stretches [M, S, D]; of several draws the median and the bounds of 90 %."""
+    def write_stretches(self, codec, stretches, drawn, told, outputs):
+        """Write drawn stretches [M, S, D] and their states; of several draws the median, the bounds
+        of 90 %, and the most frequent state.
+        """
         import pandas as pd
 
         frames = []
-        for each, x in zip(stretches, drawn, strict=True):
+        for each, x, steps_told in zip(stretches, drawn, told, strict=True):
             times_of = codec.clock.write(each.seconds)
             groups = dict(zip(codec.groups, each.group, strict=False))
             frame = pd.DataFrame(groups | times_of, index=range(len(each.seconds)), dtype="str")
@@ -633,6 +664,10 @@ class Series(Tables):
             for j, column in enumerate(codec.measured):
                 for word, cells in parts.items():
                     frame[column.name + word] = column.text_of(cells[:, j])
+            if steps_told is not None:
+                n_past = 0 if each.past is None else len(each.past[0])
+                shares = steps_told[:, n_past : n_past + len(frame)].mean(0)
+                frame = frame.assign(**states.cells_of(shares, codec.states))
             frames.append(frame)
         frame = pd.concat(frames, ignore_index=True)
         names = [column.name for column in codec.columns]
@@ -734,8 +769,8 @@ def step_in_words(step, n):
 
 class Stretch(NamedTuple):
     """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
-    or None; the cells of the group's columns; the seconds of the slots before them; and what
-    counters read before, [D].
+    or None; the cells of the group's columns; the seconds of the slots before them; what counters
+    read before, [D]; and the states of the slots before them.
     """
 
     seconds: np.ndarray
@@ -744,6 +779,7 @@ class Stretch(NamedTuple):
     group: list
     past_seconds: np.ndarray | None = None
     before: np.ndarray | None = None
+    states: np.ndarray | None = None
 
 
 def with_slots(frame, laid, clock, groups):

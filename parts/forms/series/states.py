@@ -17,7 +17,8 @@ from parts.words import counted
 MOST_LEVELS = 12  # of a state
 N_NEAREST = 10  # windows of which one is drawn
 # A distance of numbers, in variances of a column, and of the calendar, in steps of another state.
-NUMBERS, CALENDAR, FARTHEST = 0.2, 1.0, 5.0
+NUMBERS, CALENDAR, FARTHEST = 0.05, 1.0, 5.0
+BORDER = 20.0  # times that a state beside an unknown one counts, so that no run breaks off there
 # A state is kept where it takes this share of the squared error in predicting a number from the
 # LAGS before it, by what held in other parts of the time.
 LEAST_GAIN, LAGS, STATE_LAGS, N_FOLDS = 0.01, 8, (0, 1, 2, 4, 8), 5
@@ -181,6 +182,35 @@ class Given:
         return np.concatenate([self.calendar[starts], states], -1)
 
 
+# Given states, where series are generated
+
+
+def fixed_by(codec, given):
+    """The numbers [K] of given states, x and mask [1, states], NaN where none is given."""
+    x, mask = given
+    found = conditions.to_y(x, mask, codec.states)[0]
+    sizes = conditions.sizes(codec.states)
+    return np.where(np.repeat(mask[0] > 0, sizes), found, np.nan)
+
+
+def with_given(y, codec, x, mask):
+    """The rows of y [n, C + L K] that are in the given states at most of their steps, those states
+    at all of their steps; and notes.
+    """
+    fixed, (length, _) = fixed_by(codec, (x, mask)), codec.shape
+    free, n_calendar = np.isnan(fixed), y.shape[1] - length * codec.state_dim
+    told = y[:, n_calendar:].reshape(len(y), length, -1)
+    n_steps = (told[..., ~free] * fixed[~free]).sum(2) == mask.sum()
+    n_steps = n_steps.sum(1)
+    notes = []
+    if n_steps.max(initial=0) < length:
+        notes.append("no window of the training rows is in the given states at all of its steps")
+    near = np.argsort(-n_steps, kind="stable")[: max(N_NEAREST, int((n_steps == length).sum()))]
+    told = told[near]
+    told[..., ~free] = fixed[~free]
+    return np.concatenate([y[near, :n_calendar], told.reshape(len(near), -1)], 1), notes
+
+
 # Draws of states: what followed in training windows that are near in what is known
 
 
@@ -205,10 +235,15 @@ class Library:
 
     def distances(self, calendar, states, x=None, mask=None):
         """The distance of each window from others, [n, windows]: the number of their known states
-        [n, L, K] that differ, and CALENDAR and NUMBERS times the squared distances of the calendar
-        [n, C] and of the observed x [n, L D], with its mask, which are summed over steps.
+        [n, L, K] that differ, which count BORDER times beside a step with fewer known ones, and
+        CALENDAR and NUMBERS times the squared distances of the calendar [n, C] and of the observed
+        x [n, L D], with its mask, which are summed over steps.
         """
-        flat = states.reshape(len(states), -1)
+        n_known = states.sum(2)
+        fewer = np.diff(n_known, axis=1)
+        border = np.pad(fewer < 0, ((0, 0), (0, 1))) | np.pad(fewer > 0, ((0, 0), (1, 0)))
+        flat = states * np.where(border, BORDER, 1.0)[..., None]
+        flat = flat.reshape(len(states), -1)
         found = flat.sum(1, keepdims=True) - flat @ self.told.T
         found = found + CALENDAR * square_distances(calendar, self.calendar)
         if x is not None:
@@ -293,6 +328,16 @@ class Library:
 def square_distances(a, b):
     """Squared distances of rows a [n, C] from b [m, C], [n, m]."""
     return (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)
+
+
+def cells_of(shares, columns):
+    """The cells of the most frequent levels of shares [n, K] by column, "" where none is known."""
+    codes = to_codes(shares, columns)
+    known = np.nan_to_num(codes)
+    return {
+        column.name: np.where(np.isnan(codes[:, j]), "", column.text_of(known[:, j]))
+        for j, column in enumerate(columns)
+    }
 
 
 def to_codes(shares, columns):
