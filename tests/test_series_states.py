@@ -1,5 +1,8 @@
 """States of a series against closed forms: what is known of a switch moves means and scales."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,10 +12,11 @@ from torch.distributions import MultivariateNormal
 from parts.forms.config import DataConfig
 from parts.forms.series import states
 from parts.forms.series.form import SERIES
-from parts.forms.units import modelled
+from parts.forms.units import Column, modelled
 from parts.model.likelihoods.factors import FactorWindows
 from parts.model.likelihoods.windows import Windows, fit_scales, fit_windows
 from parts.model.windowvae import WindowVAE
+from parts.tasks import sample_windows
 from parts.training import presets
 
 L, D = 6, 2
@@ -228,6 +232,72 @@ def test_a_window_has_room_for_so_many_states(tmp_path):
     assert "no room" in layout.columns[2].why
 
 
+# Draws of states
+
+
+def library(calendar, codes, x, n_steps=4):
+    """A Library of windows with a calendar [n, 1], codes of a state [n, L] and numbers [n, L]."""
+    columns = [Column("pump", kind="binary", levels=["off", "on"], condition=True)]
+    codec = SimpleNamespace(
+        shape=(n_steps, 1), y_dim=1 + 2 * n_steps, state_dim=2, states=columns, conditions=()
+    )
+    told = one_hot(np.ravel(codes)).reshape(len(codes), -1)
+    y = np.hstack([calendar, told]).astype(np.float32)
+    train = SimpleNamespace(x=np.asarray(x, np.float32), y=y, mask=np.ones(np.shape(x), bool))
+    return states.Library(codec, train)
+
+
+def test_the_nearest_windows_are_those_of_the_least_distance(monkeypatch):
+    monkeypatch.setattr(states, "N_NEAREST", 1)
+    codes = [[0, 0, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]]
+    found = library([[0], [0.5], [0]], codes, [[1, 2, 3, 4], [1, 1, 1, 1], [0, 0, 9, 0]])
+    known = np.stack([one_hot(np.array([0, 0, 1, 1]))])
+    calendar, x, mask = np.zeros((1, 1)), np.zeros((1, 4)), np.array([[1, 1, 0, 0]])
+    expected = [
+        states.NUMBERS * (1 + 4),
+        1 + states.CALENDAR * 0.25 + states.NUMBERS * 2,
+        2,
+    ]
+    np.testing.assert_allclose(found.distances(calendar, known, x, mask)[0], expected, atol=1e-5)
+    known[0, 2:] = 0  # then the second step is beside an unknown one
+    expected = [0, states.CALENDAR * 0.25 + states.BORDER, 0]
+    np.testing.assert_allclose(found.distances(calendar, known)[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(
+        states.to_codes(found.drawn(np.random.default_rng(0), calendar, known)[0], found.columns)[
+            :2, 0
+        ],
+        [0, 0],
+    )
+
+
+def test_drawn_runs_are_those_of_the_training_rows():
+    """A state that is on for 5 of 12 steps, always: a drawn path has no other runs."""
+    n_steps = 24
+    cycle = (np.arange(2000) % 12 < 5).astype(int)
+    windows = np.lib.stride_tricks.sliding_window_view(cycle, n_steps)[:300]
+    found = library(np.zeros((300, 1)), windows, np.zeros((300, n_steps)), n_steps)
+    past = one_hot(cycle[:n_steps])
+    path = found.path(np.zeros((200, 1)), past, 3, np.random.default_rng(0))
+    codes = states.to_codes(path, found.columns)[:, :200, 0]
+    np.testing.assert_array_equal(codes, np.tile(cycle[:200], (3, 1)))
+    given = found.path(np.zeros((50, 1)), past, 2, np.random.default_rng(0), np.array([1.0, 0.0]))
+    assert (states.to_codes(given[:, n_steps:50], found.columns) == 0).all()
+
+
+def test_given_states_hold_at_all_steps_of_windows_that_are_mostly_in_them():
+    codes = np.array([[0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1]] * 10)
+    found = library(np.arange(30.0)[:, None], codes, np.zeros((30, 4)))
+    y = np.hstack([found.calendar, found.told])
+    on = np.ones((1, 1)), np.ones((1, 1))
+    rows, notes = states.with_given(y, found.codec, *on)
+    assert sorted(rows[:, 0]) == list(range(2, 30, 3))
+    assert (rows[:, 2::2] == 1).all()
+    assert (rows[:, 1::2] == 0).all()
+    assert notes == []
+    _, notes = states.with_given(y[codes.all(1) == 0], found.codec, *on)
+    assert notes == ["no window of the training rows is in the given states at all of its steps"]
+
+
 # Commands
 
 
@@ -261,3 +331,73 @@ def test_what_a_state_explains_is_not_odd(few_steps, call):
     assert "heat=30.0 expected 20." in scored.loc[odd, "anomaly_why"]
     means = [scored.loc[some & far, "anomaly_score"].astype(float).mean() for some in (on, ~on)]
     assert abs(means[0] - means[1]) < 0.5
+
+
+def test_states_are_filled_by_levels_that_occur(few_steps, call):
+    """Holes of a state in a cycle of 12 steps, far better than the last one carried forward."""
+    frame = pump(700)
+    cycle = np.where(np.arange(700) % 12 < 5, "on", "off")
+    frame["heat"] = np.round(
+        20 + 8 * (cycle == "on") + np.random.default_rng(0).normal(size=700), 2
+    )
+    hole = (np.arange(700) % 70) >= 62
+    frame["pump"] = np.where(hole, "", cycle)
+    frame.loc[5:8, "heat"] = np.nan
+    frame.to_csv("t.csv", index=False)
+    flags = ["--time", "time", "--window", "24", "--draws", "1", "--interval", "0.9", "--check"]
+    result = call("impute", "t.csv", *flags)
+    assert result.code == 0, result.err
+    assert "Filled 84 cells in 84 of 700 rows" in result.out
+    assert "states, runs of half a window: 0.0 % are wrong, of the last one carried" in result.out
+    filled = pd.read_csv("t.imputed.csv")
+    assert filled["pump"].tolist() == cycle.tolist()
+    assert (filled.loc[hole, "pump_probability"] > 0.5).all()
+    expected = 20 + 8.0 * (cycle[5:9] == "on")
+    np.testing.assert_allclose(filled.loc[5:8, "heat"], expected, atol=2.5)
+    assert pd.read_csv("t.imputed.1.csv")["pump"].isin(["on", "off"]).all()
+
+
+def test_generated_series_have_states_which_may_be_given(few_steps, call, monkeypatch):
+    monkeypatch.setattr(sample_windows, "N_FUTURES", 20)
+    pump(700, seed=1).to_csv("t.csv", index=False)
+    flags = ["--data", "t.csv", "--time", "time", "--window", "12", "--run", "p"]
+    assert call("train", *flags).code == 0
+    for words in (["--n", "40"], ["--length", "60"], ["--future", "6"]):
+        means = {}
+        for level in ("on", "off", None):
+            given = [] if level is None else ["--given", f"pump={level}"]
+            asked = [*words, *given, "--out", "g.csv", "--overwrite"]
+            result = call("generate", "--run", "p", *asked)
+            assert result.code == 0, result.err
+            made = pd.read_csv("g.csv")
+            assert set(made["pump"]) <= ({"on", "off"} if level is None else {level})
+            means[level] = made["heat"].mean()
+        assert means["on"] - means["off"] == pytest.approx(8, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("pump=idle", "expected one of off, on"),
+        ("valve=on", "NAME one of pump"),
+        ("heat=20", "pump"),
+    ],
+)
+def test_a_state_that_is_not_known_is_one_line(given, said, few_steps, call):
+    pump(700, seed=1).to_csv("t.csv", index=False)
+    flags = ["--data", "t.csv", "--time", "time", "--window", "12", "--run", "p"]
+    assert call("train", *flags).code == 0
+    result = call("generate", "--run", "p", "--length", "24", "--given", given, "--out", "g.csv")
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 1
+    assert given in result.err
+    assert said in result.err
+    assert not Path("g.csv").exists()
+
+
+def test_a_run_without_states_has_none_to_be_given(few_steps, call):
+    pump(300).drop(columns="pump").to_csv("t.csv", index=False)
+    assert call("train", "--data", "t.csv", "--time", "time", "--run", "p").code == 0
+    result = call("generate", "--run", "p", "--given", "pump=on")
+    assert result.code == 2
+    assert "has no column that can be given" in result.err

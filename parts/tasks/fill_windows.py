@@ -237,8 +237,8 @@ def check_windows(fitted, filler, rows, load_data, interval, seed):
         known = fresh.x, fresh.mask, fresh.y
         result["states"] = found = check_states(fitted.codec, filler.library, *known, rng)
         report += (
-            f"\n  states, runs of half a window: {100 * found['wrong']:.1f} % are wrong, of the last "
-            f"one carried forward {100 * found['last']:.1f} %"
+            f"\n  states, runs of half a window: {100 * found['wrong']:.1f} % are wrong, of the "
+            f"last one carried forward {100 * found['last']:.1f} %"
         )
     return Checked("windows", result, report, None)
 

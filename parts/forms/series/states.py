@@ -21,7 +21,7 @@ NUMBERS, CALENDAR, FARTHEST = 0.05, 1.0, 5.0
 BORDER = 20.0  # times that a state beside an unknown one counts, so that no run breaks off there
 # A state is kept where it takes this share of the squared error in predicting a number from the
 # LAGS before it, by what held in other parts of the time.
-LEAST_GAIN, LAGS, STATE_LAGS, N_FOLDS = 0.01, 8, (0, 1, 2, 4, 8), 5
+LEAST_GAIN, LAGS, N_FOLDS = 0.01, 8, 5
 FEWEST_PREDICTED, MOST_PREDICTED, MOST_COLUMNS = 100, 20_000, 32
 SPIKE, TINY = 50.0, 1e-12  # times the median square, beyond which an error counts no more
 FEWEST_CHANGES = 10  # from step to step in the training rows: of fewer nothing can be learned
@@ -84,9 +84,9 @@ def gain(x, mask, told, segment):
     """The share of the squared error of the next number that a state takes away, of the column x
     [S, D] of which it takes most; at most that of the worst fold where this gets worse.
 
-    A number is predicted from those before it, with and without the state [S, K] of its step and of
-    some before it, by least squares fitted to the other ones of N_FOLDS stretches of time. So what
-    holds in one part of the series only is no help.
+    A number is predicted from those before it, with and without the states [S, K] of its step and
+    of those before it, by least squares fitted to the other ones of N_FOLDS stretches of time. So
+    what holds in one part of the series only is no help. It is -inf where too few rows are whole.
     """
     same = np.arange(len(x)) >= LAGS
     same[LAGS:] &= segment[LAGS:] == segment[:-LAGS]
@@ -102,7 +102,7 @@ def gain(x, mask, told, segment):
             continue
         at = at[np.linspace(0, len(at) - 1, min(len(at), MOST_PREDICTED)).astype(int)]
         before = [x[at - lag, j : j + 1] for lag in range(1, LAGS + 1)]
-        states = [told[at - lag, 1:] for lag in STATE_LAGS]
+        states = [told[at - lag, 1:] for lag in range(LAGS + 1)]
         errors = [
             held_out_squares(np.hstack([np.ones((len(at), 1)), *parts]), x[at, j])
             for parts in (before, [*before, *states])
@@ -230,8 +230,8 @@ class Library:
         self.states = self.told.reshape(len(whole), length, -1)
         self.mask = train.mask[whole].astype(np.float32)
         self.x = np.clip(train.x[whole], -FARTHEST, FARTHEST) * self.mask
-        self.n_each = n_each
-        self.blocks = conditions.blocks(codec.states)
+        self.codec, self.n_each = codec, n_each
+        self.columns, self.blocks = codec.states, conditions.blocks(codec.states)
 
     def distances(self, calendar, states, x=None, mask=None):
         """The distance of each window from others, [n, windows]: the number of their known states
