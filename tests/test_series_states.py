@@ -72,7 +72,7 @@ def dense(likelihood, params):
 
 
 @each_likelihood
-@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize("share", [1.0, 0.7, 0.3])
 def test_log_p_with_states_is_that_of_a_dense_gaussian(name, share):
     model, y = model_of(name), y_of(5)
     x, mask = torch.randn(5, L * D).double(), (torch.rand(5, L * D) < share).double()
@@ -86,9 +86,10 @@ def test_log_p_with_states_is_that_of_a_dense_gaussian(name, share):
 
 
 @each_likelihood
-def test_conditionals_with_states_are_those_of_a_dense_gaussian(name):
+@pytest.mark.parametrize("share", [0.7, 0.3])
+def test_conditionals_with_states_are_those_of_a_dense_gaussian(name, share):
     model, y = model_of(name), y_of(4)
-    x, mask = torch.randn(4, L * D).double(), (torch.rand(4, L * D) < 0.6).double()
+    x, mask = torch.randn(4, L * D).double(), (torch.rand(4, L * D) < share).double()
     params = model.decode(torch.randn(4, 3).double(), y)
     mean, sigma = dense(model.likelihood, params)
     given = model.likelihood.given(params, x, mask)
