@@ -363,6 +363,9 @@ def test_generated_series_have_states_which_may_be_given(few_steps, call, monkey
     pump(700, seed=1).to_csv("t.csv", index=False)
     flags = ["--data", "t.csv", "--time", "time", "--window", "12", "--run", "p"]
     assert call("train", *flags).code == 0
+    result = call("evaluate", "--run", "p", "--n-samples", "10")
+    assert result.code == 0, result.err
+    assert "without y" not in result.out  # the Gaussian of windows is told the states too
     for words in (["--n", "40"], ["--length", "60"], ["--future", "6"]):
         means = {}
         for level in ("on", "off", None):
