@@ -698,6 +698,7 @@ def test_numbers_of_few_values_are_measured_and_states_are_given(cells, kind, tm
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"t": np.arange(1200), "v": rng.normal(size=1200).round(3)})
     frame["few"] = np.repeat(rng.choice(cells, 60), 20)
+    frame["v"] += 3 * frame["few"].map(cells.index)  # a state that tells nothing is ignored
     frame.to_csv(tmp_path / "s.csv", index=False)
     config = DataConfig(data=str(tmp_path / "s.csv"), time=["t"])
     layout = SERIES.read(config.data, config).layout

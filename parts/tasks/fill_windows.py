@@ -205,10 +205,14 @@ def check_windows(fitted, filler, rows, load_data, interval, seed):
     noise = WindowGaussian(torch.zeros_like(gaussian.mean), gaussian.covariance, shape[1])
     y = np.zeros((len(fresh.x), 0)) if fresh.y is None else fresh.y.astype(np.float64)
     usual = (gaussian.mean.numpy() + y @ gaussian.weights.numpy()).reshape(shape)
+    scale = np.ones_like(usual)
+    if filler.library is not None:  # the Gaussian at the start is one of (x - m(y)) / a(y)
+        by_state = fitted.model.likelihood.log_state(torch.from_numpy(fresh.y).to(fitted.device))
+        scale = by_state.exp().cpu().double().numpy().reshape(shape)
 
     def by_gaussian(x, left, of):
-        r, seen = (part.reshape(len(of), -1) for part in (x - usual[of], left))
-        return usual[of] + noise.predict(r, seen)[0].reshape(x.shape)
+        r, seen = (part.reshape(len(of), -1) for part in ((x - usual[of]) / scale[of], left))
+        return usual[of] + scale[of] * noise.predict(r, seen)[0].reshape(x.shape)
 
     def ours(x, left, of):
         x, left = (part.reshape(len(of), -1).astype(np.float32) for part in (x, left))
