@@ -145,7 +145,7 @@ def evaluate_run(args, locks):
         figures |= path_of(model, splits, figures["kl_per_dim"])
     unit = unit_of(fitted.config.data)
     save_figures(run, data, figures | {"epoch": np.array(epoch), "unit": np.array(unit)})
-    given = ", ".join(conditions.names(codec.columns))
+    given = ", ".join(conditions.names(codec.conditions))
     unit_of_each = units(unit, given) | (disentanglement.UNIT_OF_METRIC if known else {})
     write_json(run.metrics, metrics | {"epoch": epoch, "units": unit_of_each})
 

@@ -133,7 +133,7 @@ def run_of(args):
         form.check_samples(codec, outputs)
         refuse_beyond_memory(args.n, codec, form)
         if args.given is not None:
-            conditions.given_cells(args.given, [*codec.modelled, *codec.conditions])
+            conditions.given_cells(args.given, codec.may_be_given)
 
     source = form.read(args.file, config_for_reading(args))
     return fitted_run(args, "generate", form, source, check=check)
@@ -159,30 +159,35 @@ def generate(args, locks):
     outputs = form.sample_outputs(args.out, args.overwrite)
     form.check_samples(codec, outputs)
     refuse_beyond_memory(args.n, codec, form)
+    given, as_given = None, {}
+    if args.given is not None:
+        given, as_given = conditions.given_cells(args.given, codec.may_be_given)
     if args.length or args.start or args.future:
         asked = args.length, args.start, args.future
         stretches = form.stretches(codec, fitted.config.data, *asked)
-        from parts.tasks.sample_windows import N_FUTURES, chain
+        from parts.tasks.sample_windows import N_FUTURES, chain, draw_states
 
         n_draws = N_FUTURES if args.future else 1
-        drawn = [chain(fitted, each.y, n_draws, each.past, args.seed) for each in stretches]
-        print("\n".join(form.write_stretches(codec, stretches, drawn, outputs)))
+        told = [draw_states(fitted, each, n_draws, args.seed, given) for each in stretches]
+        drawn = [
+            chain(fitted, each.y, n_draws, each.past, args.seed, states)
+            for each, states in zip(stretches, told, strict=True)
+        ]
+        print("\n".join(form.write_stretches(codec, stretches, drawn, told, outputs)))
         arrays, told = form.stretch_arrays(codec, stretches, drawn)
         run.save_result(run.continued, arrays | {"form": np.array(form.name)})
         run.keep("continue", told | {"file": str(outputs[0]), "notes": notes})
         return
-    columns = [*codec.modelled, *codec.conditions]
-    given, as_given = None, {}
-    if args.given is not None:
-        given, as_given = conditions.given_cells(args.given, columns)
+    if given is not None:
         for note in notes_on_given(fitted, given):
             print(f"Note: {note}")
     draw_y, notes = conditions_drawer(fitted, given, args.keep_missing, args.seed)
     for note in notes:
         print(f"Note: {note}")
     cells = None  # the given cells of x, as x and mask [1, D]
-    if given is not None and given[1][:, : len(codec.modelled)].any():
-        cells = tuple(part[:, : len(codec.modelled)] for part in given)
+    n_cells = sum(not column.condition for column in codec.may_be_given)
+    if given is not None and given[1][:, :n_cells].any():
+        cells = tuple(part[:, :n_cells] for part in given)
 
     x_of = x_of_parameters(fitted, args.pixels or form.default_pixels)
     for line in form.describe_samples(fitted, x_of):

@@ -254,12 +254,16 @@ class VAE(nn.Module):
         options = beta, n_samples, free_bits, capacity
         loss, parts = OBJECTIVES[objective](self, batch, *options, seen=seen)
         if trim:
-            weights = weights_of_typical(loss, batch.mask, trim)
+            weights = weights_of_typical(self.oddness(loss, batch), batch.mask, trim)
             loss, parts = torch.where(weights > 0, weights * loss, 0.0), means(parts, weights)
         else:
             parts = means(parts)
         penalty = self.likelihood.penalty()
         return loss if penalty is None else loss + penalty, parts
+
+    def oddness(self, loss, batch):
+        """By what rows are left out of training where it is trimmed, [B]."""
+        return loss
 
     def in_training(self, batch, hide_rate):
         """What the encoder sees of a Batch, and the Batch whose bound is climbed."""

@@ -690,16 +690,18 @@ def test_an_event_is_as_long_as_the_cells_that_are_far():
     [
         (["18", "19", "20", "21"], "real"),  # whole degrees, which are codes in a table
         (["-1.5", "0.25", "7.5"], "real"),
-        (["0", "1"], "ignore"),
-        (["on", "off", "idle"], "ignore"),
+        (["0", "1"], "binary"),
+        (["on", "off", "idle"], "categorical"),
     ],
 )
-def test_numbers_of_few_values_are_measured_and_states_are_not(cells, kind, tmp_path):
+def test_numbers_of_few_values_are_measured_and_states_are_given(cells, kind, tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"t": np.arange(1200), "v": rng.normal(size=1200).round(3)})
     frame["few"] = np.repeat(rng.choice(cells, 60), 20)
+    frame["v"] += 3 * frame["few"].map(cells.index)  # a state that tells nothing is ignored
     frame.to_csv(tmp_path / "s.csv", index=False)
     config = DataConfig(data=str(tmp_path / "s.csv"), time=["t"])
     layout = SERIES.read(config.data, config).layout
     (few,) = [column for column in layout.columns if column.name == "few"]
     assert few.kind == kind
+    assert few.condition == (kind != "real")

@@ -350,7 +350,7 @@ def test_a_drawn_stretch_stands_behind_the_end_of_the_file(tmp_path, n_draws):
     layout = source.known[1]
     past = slice(len(layout.x) - 10, len(layout.x))
     seconds = layout.grid.seconds[past][-1] + 3600.0 * np.arange(1, 25)
-    known = layout.x[past], layout.mask[past], layout.y[past]
+    known = layout.x[past], layout.mask[past], layout.y.calendar[past]
     stretch = Stretch(seconds, None, known, [], layout.grid.seconds[past])
     x = np.random.default_rng(0).normal(size=(n_draws, 24, 2))
     arrays, told = SERIES.stretch_arrays(codec, [stretch], [x])

@@ -56,7 +56,7 @@ def drawn(likelihood, members=1):
 
 def dense(likelihood, params):
     """Mean [.., L D] and covariance [.., L D, L D] of p(x|z) of Windows, by their definition."""
-    mu, g = likelihood.parts(params)
+    mu, g, _ = likelihood.parts(params)
     inverse = torch.linalg.inv(likelihood.triangle())
     return mu, inverse @ torch.diag_embed(torch.exp(2 * g)) @ inverse.mT
 

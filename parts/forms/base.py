@@ -187,6 +187,16 @@ class Codec:
     def y_dim(self):
         return sum(conditions.sizes(self.conditions))
 
+    @property
+    def may_be_given(self):
+        """The columns of which a cell may be fixed where rows are generated."""
+        return [*self.modelled, *self.conditions]
+
+    @property
+    def state_dim(self):
+        """The numbers of y that tell the states at each step of a window, at its end."""
+        return 0
+
     def decode(self, x):
         """Convert model units [..., D] to the user's units, float64; categories stay codes."""
         return units.to_user(x, self.modelled)

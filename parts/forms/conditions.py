@@ -252,6 +252,8 @@ def unknown_name_message(pair, columns):
     """The error for a pair of --given that names none of the columns, in one line."""
     if pair.startswith(f"{LABEL}="):
         return f"--given {pair!r}: the run knows no labels; train one with --condition {LABEL}"
+    if not columns:
+        return f"--given {pair!r}: the run has no column that can be given"
     names = [column.name for column in sorted(columns, key=lambda column: not column.condition)]
     shown = ", ".join(names[:N_NAMED_COLUMNS])
     more = f", ... ({len(names)} in all)" if len(names) > N_NAMED_COLUMNS else ""

@@ -21,16 +21,18 @@ BYTES_PER_PARAMETER = 16  # least in training: itself, its gradient and two aver
 class Space(NamedTuple):
     """What a model is told of its data: the columns of x, how they lie, and how long y is.
 
-    Of a column a likelihood may read `kind`, `levels`, `centre` and `spread`.
+    Of y the last numbers may be those of the states at each step, `state_dim` a step. Of a column a
+    likelihood may read `kind`, `levels`, `centre` and `spread`.
     """
 
     columns: list
     shape: tuple
     y_dim: int
+    state_dim: int = 0
 
     @classmethod
     def of(cls, codec):
-        return cls(codec.modelled, codec.shape, codec.y_dim)
+        return cls(codec.modelled, codec.shape, codec.y_dim, codec.state_dim)
 
 
 def build_model(config, space):
@@ -61,8 +63,9 @@ def build_model(config, space):
 
 def around(likelihood, config, space):
     """The model of a ModelConfig around a likelihood."""
-    n_features = likelihood.n_features + space.y_dim
-    sizes = config.latent_dim, n_features, config.prior_components, space.y_dim
+    y_dim = likelihood.context_dim(space.y_dim)
+    n_features = likelihood.n_features + y_dim
+    sizes = config.latent_dim, n_features, config.prior_components, y_dim
     prior = PRIORS[config.prior](*sizes)
     model = member(MODELS, config.model)
     parts = {"members": config.members, "flow": flow_of(config), "prior": prior}
@@ -70,7 +73,7 @@ def around(likelihood, config, space):
         likelihood,
         config.hidden_dims,
         config.latent_dim,
-        space.y_dim,
+        y_dim,
         network=config.network,
         shape=space.shape,
         **{name: part for name, part in parts.items() if name not in model.needs},

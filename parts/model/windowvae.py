@@ -1,4 +1,4 @@
-"""A VAE of windows of a series, whose calendar y moves the mean of p(x|z, y) too.
+"""A VAE of windows of a series, whose calendar and states y move the mean of p(x|z, y) too.
 
 After a window's holes were filled by a draw, training climbs the bound on log p of the whole
 window, with a posterior that sees only what was observed, and less where cells are hidden: so
@@ -8,7 +8,6 @@ encoding, scoring and filling know q(z | any part of a window).
 import torch
 
 from parts.model.batches import hide
-from parts.model.likelihoods.windows import fit_windows
 from vae import VAE
 
 SHARE_OF_RUNS = 0.5  # of the windows with hidden cells, in which runs are hidden, not cells
@@ -16,31 +15,49 @@ START_OF_MEAN, START_OF_SCALE = 0.1, 0.3  # of the decoder's last weights
 
 
 class WindowVAE(VAE):
-    """q(z|x, y) of r = x - m(y), and p(x|z, y) around m(y); see parts/model/likelihoods/windows.py.
+    """q(z|x, y) of r = (x - m(y)) / a(y), and p(x|z, y) around m(y), in the scale a(y) of the
+    states; see parts/model/likelihoods/windows.py. The networks see `context(y)` in place of y.
 
     In training x holds draws where its mask is 0.
     """
 
     needs = {"objective": ("elbo",)}
 
+    def context(self, y):
+        return None if y is None else self.likelihood.context(y)
+
     def posterior(self, x, y=None, mask=None):
-        return super().posterior(x - self.likelihood.usual(y), y, mask)
+        r = x - self.likelihood.usual(y)
+        if self.likelihood.state_dim:
+            r = r * torch.exp(-self.likelihood.log_state(y))
+        return super().posterior(r, self.context(y), mask)
+
+    def log_pz(self, z, y=None):
+        return super().log_pz(z, self.context(y))
+
+    def sample_z(self, n, y=None):
+        return super().sample_z(n, self.context(y))
 
     def decode(self, z, y=None):
-        params, n = super().decode(z, y), self.likelihood.n_columns
-        usual = self.likelihood.usual(y).expand(*params.shape[:-1], n)
-        parts = [params[..., :n] + usual, params[..., n:]]
+        params, n = super().decode(z, self.context(y)), self.likelihood.n_columns
+        mu, usual = params[..., :n], self.likelihood.usual(y).expand(*params.shape[:-1], n)
+        parts = [mu + usual, params[..., n:]]
+        if self.likelihood.state_dim:
+            a = self.likelihood.log_state(y).expand_as(mu)
+            parts = [torch.addcmul(usual, mu, torch.exp(a)), params[..., n:], a]
         if self.likelihood.of_members:
             shape = (self.members, *[1] * (params.dim() - 1))
             member = torch.arange(self.members, device=params.device).reshape(shape)
             parts.append(member.to(params).expand(*params.shape[:-1], 1))
         return torch.cat(parts, -1)
 
+    def oddness(self, loss, batch):
+        return loss - self.likelihood.state_nats(batch.y, batch.mask)
+
     @torch.no_grad()
     def start_at(self, x, y=None, mask=None):
         """Start at the Gaussian of the windows x [n, L D], in which no cell is missing."""
-        likelihood = self.likelihood
-        self.likelihood.start(fit_windows(x, y, likelihood.ridge, likelihood.trim))
+        self.likelihood.start_at(x, y)
         *_, last = self.decoder
         n = self.likelihood.n_columns
         weight = last.weight if self.members == 1 else last.weight.mT  # [..., out, in]

@@ -3,12 +3,14 @@
 S slots of the grid, D columns, L steps of a window, N rows of a file, M draws.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from parts.finite import finite
 from parts.forms.base import random_rows
-from parts.forms.series import calendar, counters
+from parts.forms.series import calendar, counters, states
 from parts.forms.series.form import FARTHEST, in_user, period_of
 from parts.measure import hidden_windows
 from parts.measure.hidden_cells import N_DRAWS
@@ -31,18 +33,25 @@ class WindowFiller:
         self.columns, self.statistic, self.seed = fitted.codec.measured, statistic, seed
         self.length = fitted.codec.shape[0]
         self.eps = self.model.grid(min(n_samples, N_FILL), seed).to(self.device)
-        self.rules = None
+        self.rules, self.library = None, None
+        if getattr(fitted.codec, "state_dim", 0):
+            self.library = states.Library(fitted.codec, fitted.train)
 
     def fill(self, encoded, todo, n_draws=0, interval=None, progress=None):
         """Fill the rows numbered `todo` of Encoded rows, as a Filled of [len(todo), D]."""
         layout = encoded.layout
         tail = 50 * (1 - interval) if interval else None
+        rng = np.random.default_rng((self.seed, 3))
         with fixed_randomness(self.seed):
-            values, bounds = self.fill_slots(layout, tail)
-            draws = [layout.to_user(self.draw_slots(layout)) for _ in range(n_draws)]
+            likely = self.told(layout)
+            values, bounds = self.fill_slots(likely, tail)
+            draws = []
+            for _ in range(n_draws):
+                drawn = self.told(layout, rng)
+                draws.append(self.joined(layout.to_user(self.draw_slots(drawn)), drawn.states))
             bounds = in_user(np.stack(bounds), self.columns) if interval else None
             if interval and (places := counters.of(self.columns)):  # sums have bounds of their own
-                sums = [layout.to_user(self.draw_slots(layout))[:, places] for _ in range(N_SUMS)]
+                sums = [layout.to_user(self.draw_slots(likely))[:, places] for _ in range(N_SUMS)]
                 bounds[..., places] = np.percentile(sums, (tail, 100 - tail), axis=0)
         if progress is not None:
             progress(len(todo))
@@ -50,10 +59,35 @@ class WindowFiller:
         def of_rows(slots):
             return layout.grid.scatter(slots)[todo]
 
-        values = of_rows(layout.to_user(values))
-        bounds = np.stack([of_rows(part) for part in bounds]) if interval else None
+        values = of_rows(self.joined(layout.to_user(values), likely.states))
+        if interval:
+            bounds = np.stack([of_rows(self.joined(part, likely.states)) for part in bounds])
         draws = np.stack([of_rows(x) for x in draws]) if n_draws else np.empty((0, *values.shape))
-        return Filled(values, draws, bounds, np.full(values.shape, np.nan))
+        return Filled(values, draws, bounds, of_rows(self.probability(likely)))
+
+    def told(self, layout, rng=None):
+        """The Layout with the shares of the states where they are unknown, or with an `rng` a draw
+        of them.
+        """
+        if self.library is None:
+            return layout
+        return replace(layout, states=self.library.fill(layout, rng))
+
+    def joined(self, numbers, shares):
+        """Numbers [S, D] and the codes of the most frequent states as columns of rows."""
+        found = np.full((len(numbers), len(self.codec.of_rows.modelled)), np.nan)
+        found[:, self.codec.numbers_of_rows] = numbers
+        if self.library is not None:
+            found[:, self.codec.states_of_rows] = states.to_codes(shares, self.codec.states)
+        return found
+
+    def probability(self, layout):
+        """The share of the likeliest level of each state, NaN for numbers, as columns of rows."""
+        found = np.full((len(layout.x), len(self.codec.of_rows.modelled)), np.nan)
+        if self.library is not None:
+            for j, block in zip(self.codec.states_of_rows, self.library.blocks, strict=True):
+                found[:, j] = layout.states[:, block].max(1)
+        return found
 
     def covering(self, layout, stride):
         """First slots of the windows that cover the series and have a hole that a row lies in."""
@@ -144,10 +178,15 @@ class WindowFiller:
                     )
                     low, high = np.quantile(cells, [0.05, 0.95], axis=0)
                     sure[i] = (high - low) / 2
-        sure[~holes[rows]] = np.nan
         cells = np.where(layout.mask, layout.x, np.nan)
         known = np.stack([c.to_user(cells[:, j]) for j, c in enumerate(self.columns)], 1)
-        return certainty_of(sure, known, np.zeros(len(self.columns), bool), len(rows))
+        known, likely = self.joined(known, layout.states), self.told(layout)
+        of_states = self.codec.states_of_rows
+        sure = self.joined(sure, np.zeros((len(sure), self.codec.state_dim)))
+        sure[:, of_states] = layout.grid.scatter(self.probability(likely))[rows][:, of_states]
+        sure[~holes[rows]] = np.nan
+        levels = np.isin(np.arange(sure.shape[1]), of_states)
+        return certainty_of(sure, known, levels, len(rows))
 
 
 # Check
@@ -166,10 +205,14 @@ def check_windows(fitted, filler, rows, load_data, interval, seed):
     noise = WindowGaussian(torch.zeros_like(gaussian.mean), gaussian.covariance, shape[1])
     y = np.zeros((len(fresh.x), 0)) if fresh.y is None else fresh.y.astype(np.float64)
     usual = (gaussian.mean.numpy() + y @ gaussian.weights.numpy()).reshape(shape)
+    scale = np.ones_like(usual)
+    if filler.library is not None:  # the Gaussian at the start is one of (x - m(y)) / a(y)
+        by_state = fitted.model.likelihood.log_state(torch.from_numpy(fresh.y).to(fitted.device))
+        scale = by_state.exp().cpu().double().numpy().reshape(shape)
 
     def by_gaussian(x, left, of):
-        r, seen = (part.reshape(len(of), -1) for part in (x - usual[of], left))
-        return usual[of] + noise.predict(r, seen)[0].reshape(x.shape)
+        r, seen = (part.reshape(len(of), -1) for part in ((x - usual[of]) / scale[of], left))
+        return usual[of] + scale[of] * noise.predict(r, seen)[0].reshape(x.shape)
 
     def ours(x, left, of):
         x, left = (part.reshape(len(of), -1).astype(np.float32) for part in (x, left))
@@ -192,7 +235,16 @@ def check_windows(fitted, filler, rows, load_data, interval, seed):
     names = [column.name for column in filler.columns]
     season = season_of(fitted.codec, rows.trained, fresh)
     result = hidden_windows.check(ours, by_gaussian, x, mask, season, names, interval, seed)
-    return Checked("windows", result, hidden_windows.report(result), None)
+    report = hidden_windows.report(result)
+    if filler.library is not None:
+        rng = np.random.default_rng(seed)
+        known = fresh.x, fresh.mask, fresh.y
+        result["states"] = found = check_states(fitted.codec, filler.library, *known, rng)
+        report += (
+            f"\n  states, runs of half a window: {100 * found['wrong']:.1f} % are wrong, of the "
+            f"last one carried forward {100 * found['last']:.1f} %"
+        )
+    return Checked("windows", result, report, None)
 
 
 def season_of(codec, trained, fresh):
@@ -210,3 +262,25 @@ def season_of(codec, trained, fresh):
         for rows in (trained, fresh)
     )
     return hidden_windows.season_at(x, mask, known, asked[0])
+
+
+def check_states(codec, library, x, mask, y, rng):
+    """Hide the states of half of each window [n, L D]: the shares of them that the library and the
+    last state carried forward get wrong.
+    """
+    n_steps = codec.shape[0]
+    n_calendar = codec.y_dim - n_steps * codec.state_dim
+    truth = y[:, n_calendar:].reshape(len(y), n_steps, -1)
+    start = rng.integers(1, n_steps - n_steps // 2 + 1, (len(x), 1))
+    steps = np.arange(n_steps)
+    hidden = (steps >= start) & (steps < start + n_steps // 2)
+    left = np.where(hidden[..., None], 0, truth).astype(np.float32)
+    voted = library.voted(y[:, :n_calendar], left, x, mask)
+    last = np.take_along_axis(truth, np.where(hidden, start - 1, steps)[..., None], 1)
+    known = states.to_codes(truth, codec.states)
+    asked = hidden[..., None] & np.isfinite(known)
+    wrong = {"wrong": voted, "last": last}
+    return {
+        name: float((states.to_codes(shares, codec.states) != known)[asked].mean())
+        for name, shares in wrong.items()
+    }

@@ -8,6 +8,7 @@ import torch
 
 from parts.finite import finite
 from parts.forms import conditions
+from parts.forms.series import states
 from parts.forms.tables.marginals import to_marginal
 from parts.forms.tables.relations import listed
 from parts.forms.tables.rules import keep
@@ -77,13 +78,15 @@ def draw(fitted, n, given=None, draw_y=None, x_of=None):
 def notes_on_given(fitted, given):
     """Notes on given numbers outside the range of the training rows."""
     codec, train = fitted.codec, fitted.train
-    columns = [*codec.modelled, *codec.conditions]
+    columns = codec.may_be_given
     x_train, seen = conditions.with_conditions_as_columns(*train[:3], codec.conditions)
     x, mask = given
     notes = []
     for j in np.flatnonzero(mask[0]):
+        if columns[j].levels:
+            continue
         known = x_train[seen[:, j] > 0, j]
-        if not columns[j].levels and len(known) and not known.min() <= x[0, j] <= known.max():
+        if len(known) and not known.min() <= x[0, j] <= known.max():
             low, high, cell = columns[j].text(np.array([known.min(), known.max(), x[0, j]]))
             name = columns[j].name
             notes.append(f"{name}={cell} lies outside the training rows ({low} to {high})")
@@ -98,9 +101,11 @@ def conditions_drawer(fitted, given, unknown_too, seed):
     """
     columns, y_train = fitted.codec.conditions, fitted.train.y
     if not columns:  # y may be known by itself, as a calendar is
-        rng = np.random.default_rng((seed, 1))
+        rng, notes = np.random.default_rng((seed, 1)), []
+        if given is not None and fitted.codec.state_dim:
+            y_train, notes = states.with_given(y_train, fitted.codec, *given)
         draw_y = None if y_train is None else lambda n: y_train[rng.integers(len(y_train), size=n)]
-        return draw_y, []
+        return draw_y, notes
     rng, notes = np.random.default_rng((seed, 1)), []
     cell, mask = np.zeros((2, 1, len(columns)), np.float32)
     if given is not None:

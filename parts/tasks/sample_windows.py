@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from parts.finite import finite
-from parts.forms.series import shown
+from parts.forms.series import shown, states
 from parts.forms.units import column_arrays
 from parts.measure.closeness import kolmogorov_smirnov
 from parts.randomness import fixed_randomness
@@ -20,11 +20,27 @@ MOST_LAGGED = 30  # columns whose correlations at all lags are compared
 FEW, WORSE = 0.1, 2.0  # distance, and times that of held-out windows, beyond which a line says so
 
 
-def chain(fitted, y, n_draws, past=None, seed=0):
+def draw_states(fitted, stretch, n_draws, seed=0, given=None):
+    """Draws of the states [M, P + S + L, K] of the P slots before a Stretch, of its own, and of a
+    window more; None without states. `given` are the cells of states that are fixed.
+    """
+    codec = fitted.codec
+    if not codec.state_dim:
+        return None
+    past, before = np.zeros((0, codec.state_dim), np.float32), []
+    if stretch.past is not None:
+        past, before = stretch.states, [stretch.past[2]]
+    fixed = None if given is None else states.fixed_by(codec, given)
+    library, rng = states.Library(codec, fitted.train), np.random.default_rng((seed, 2))
+    return library.path(np.concatenate([*before, stretch.y]), past, n_draws, rng, fixed)
+
+
+def chain(fitted, y, n_draws, past=None, seed=0, told=None):
     """n_draws joint draws of slots with the calendars y [S, C], in model units [M, S, D].
 
     `past` are x and mask [P, D] of the slots before them with their calendar [P, C], at most a
-    window, or None. Each window is drawn given the last half of what is before it.
+    window, or None; `told` are their states, see `draw_states`. Each window is drawn given the last
+    half of what is before it.
     """
     length, n_each = fitted.codec.shape
     model, device, has_y = fitted.model, fitted.device, bool(fitted.codec.y_dim)
@@ -44,9 +60,13 @@ def chain(fitted, y, n_draws, past=None, seed=0):
             window[:, : at - begin] = x[:, begin:at]
             rows = torch.from_numpy(window.reshape(n_draws, -1)).to(device)
             given = torch.from_numpy(y[begin : begin + 1]).to(device).expand(n_draws, -1)
+            if told is not None:
+                steps = told[:, begin : begin + length].reshape(n_draws, -1)
+                given = torch.cat([given, torch.from_numpy(steps).to(given)], -1)
             given = given if has_y else None
             if known.any():
-                n = 1 if at == n_past else n_draws  # rows with one past are one row
+                # Rows with one past are one row.
+                n = 1 if at == n_past and told is None else n_draws
                 seen = torch.from_numpy(known.reshape(1, -1)).to(device).expand(n, -1).contiguous()
                 given = None if given is None else given[:n]
                 options = {"n_samples": N_Z, "draws": n_draws // n}

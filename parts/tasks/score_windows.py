@@ -61,7 +61,9 @@ class WindowScorer:
 
     @torch.no_grad()
     def surprise(self, x, y, mask):
-        """-ELBO for each observed cell of windows [n, L D], by member [M, n]; nats."""
+        """-ELBO for each observed cell of windows [n, L D], by member [M, n]; nats, of cells in the
+        scale of their states.
+        """
         model, found = self.model, []
         n_rows = max(1, CHUNK_FLOATS // (model.width * model.members * N_SAMPLES))
         for start in range(0, len(x), n_rows):
@@ -75,7 +77,8 @@ class WindowScorer:
             log_px_z = model.likelihood.log_prob(model.decode(z, batch.y), batch.x, batch.mask)
             nats = (kl_normal(q.mu, q.logvar) - log_px_z.mean(-2)).reshape(model.members, -1)
             n_seen = torch.as_tensor(there.sum(1), device=nats.device).clamp(min=1)
-            nats = nats / n_seen
+            # A state with a larger spread is no odder than another.
+            nats = (nats - model.likelihood.state_nats(batch.y, batch.mask)) / n_seen
             if whole is not None:  # columns differ in their noise: on the scale of whole windows
                 at = model.likelihood.volume(torch.ones_like(batch.mask[:1])) / there.shape[1]
                 nats = nats + at - model.likelihood.volume(batch.mask) / n_seen

@@ -22,9 +22,16 @@ FEWEST_HOLES = 0.05  # share of missing cells from which ridges are compared
 HIDDEN = 0.1  # share of the observed cells that are hidden for that
 
 
+def given_at(y, starts):
+    """What windows that begin at `starts` are told by y, in float64."""
+    return torch.as_tensor(y[starts]).double()
+
+
 def draw_holes(gaussian, x, mask, y, segments, n_steps, generator):
     """x [S, D] whose missing cells are drawn in windows, one after another: each knows what was
     drawn in its first quarter, and draws nothing in its last one, which has no cells behind it.
+
+    y [S, C] or a Given tells what windows that begin at each slot are told.
     """
     x, left = x.clone(), ~mask
     n_each, triangles = x.shape[1], {}
@@ -38,7 +45,7 @@ def draw_holes(gaussian, x, mask, y, segments, n_steps, generator):
             if left[first:keep].any():
                 window = slice(begin, end)
                 n = (end - begin) * n_each
-                usual = (gaussian.mean + y[begin] @ gaussian.weights)[:n]
+                usual = (gaussian.mean + given_at(y, begin) @ gaussian.weights)[:n]
                 missing = left[window].flatten()
                 if n not in triangles:  # a segment that is shorter than a window has its own
                     triangles[n] = Triangle(whole[:n, :n])
@@ -74,7 +81,7 @@ def complete(x, mask, y, segments, starts, n_steps, seed=0, rounds=ROUNDS):
     """x [S, D] with draws where the mask [S, D] is False.
 
     `segments` are pairs of slots, within which windows lie; the Gaussian is fitted to a random
-    sample of the windows at `starts` [n] and their calendar y [S, C].
+    sample of the windows at `starts` [n] and to what they are told, y [S, C] or a Given.
     """
     mask = mask.astype(bool)
     if mask.all():
@@ -110,11 +117,10 @@ def drawn(x, mask, y, segments, starts, n_steps, seed, ridge, rounds):
     filled = interpolated(x, mask, segments)
     most = max(1, min(N_FITTED, CELLS_FITTED // (n_steps * x.shape[1])))
     observed, there = torch.from_numpy(np.where(mask, x, 0.0)).double(), torch.from_numpy(mask)
-    calendar = torch.from_numpy(y).double()
     for _ in range(rounds):
         some = starts if len(starts) <= most else np.sort(rng.choice(starts, most, replace=False))
         windows = torch.from_numpy(windows_at(filled, some, n_steps))
-        gaussian = fit_windows(windows, calendar[some], ridge)
-        options = observed, there, calendar, segments, n_steps, generator
+        gaussian = fit_windows(windows, given_at(y, some), ridge)
+        options = observed, there, y, segments, n_steps, generator
         filled = draw_holes(gaussian, *options).numpy()
         yield filled

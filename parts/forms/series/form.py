@@ -12,9 +12,9 @@ import numpy as np
 
 from parts.errors import UserError
 from parts.files import STANDARD
-from parts.forms import units
+from parts.forms import conditions, units
 from parts.forms.base import Codec, Encoded, Split, random_rows
-from parts.forms.series import calendar, counters, events, grid, shown, steps, times
+from parts.forms.series import calendar, counters, events, grid, shown, states, steps, times
 from parts.forms.tables import encoding, kinds, relations, table_files
 from parts.forms.tables.form import Tables, TableSource, dialect_of, source_types
 from parts.options import from_plain
@@ -48,11 +48,13 @@ class Layout:
     calendar: list
     strange: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    states: np.ndarray | None = None  # numbers of the states at each slot [S, K]
 
     @cached_property
     def y(self):
-        """The calendar of windows that begin at each slot, [S, C]."""
-        return calendar.features(self.grid.seconds, self.calendar)
+        """What windows that begin at each slot are told, as Given."""
+        found = calendar.features(self.grid.seconds, self.calendar)
+        return states.Given(found, self.states, self.grid.segment, self.length)
 
     @property
     def observed(self):
@@ -105,8 +107,11 @@ class Layout:
 class SeriesCodec(Codec):
     """The codec of a series; `shape` is (L, D), and `columns` are those of the file.
 
-    x has the D modelled columns at each step of a window, and y the calendar at its first step.
+    x has the D modelled columns at each step of a window, and y the calendar at its first step and
+    the states at each of its steps.
     """
+
+    conditions = ()  # of rows: the states are those of steps
 
     clock: times.Clock = None
     groups: list = field(default_factory=list)
@@ -125,13 +130,42 @@ class SeriesCodec(Codec):
 
     @cached_property
     def of_rows(self):
-        """The Codec of single rows of the file."""
-        shape = (len(self.measured),)
-        return Codec(self.form, self.columns, shape, self.relations, self.dialect)
+        """The Codec of single rows of the file, whose states are columns like the others."""
+        columns = [replace(column, condition=False) for column in self.columns]
+        shape = (len(units.modelled(columns)),)
+        return Codec(self.form, columns, shape, self.relations, self.dialect)
+
+    @cached_property
+    def numbers_of_rows(self):
+        """The places of the D modelled columns among those of `of_rows`, [D]."""
+        return np.flatnonzero([not column.condition for column in self.kept])
+
+    @cached_property
+    def states_of_rows(self):
+        """The places of the states among the columns of `of_rows`."""
+        return np.flatnonzero([column.condition for column in self.kept])
+
+    @property
+    def kept(self):
+        """The columns that are not ignored."""
+        return [column for column in self.columns if column.kind != "ignore"]
+
+    @cached_property
+    def states(self):
+        """The columns that are given at each step."""
+        return conditions.condition_columns(self.columns)
+
+    @property
+    def may_be_given(self):
+        return self.states
+
+    @property
+    def state_dim(self):
+        return sum(conditions.sizes(self.states))
 
     @property
     def y_dim(self):
-        return len(calendar.names(self.calendar))
+        return len(calendar.names(self.calendar)) + self.shape[0] * self.state_dim
 
     def to_dict(self):
         own = {"clock": self.clock.to_dict(), "groups": self.groups}
@@ -197,6 +231,8 @@ def lay_out(source, config, codec=None):
         columns = fit_columns(source, frame.iloc[rows], config, clock, names, times_of)
     x, mask, strange, own = encoding.encode(frame, columns, np.float64)
     notes += own
+    own = states.encode(frame, columns)
+    notes += own.notes
     cells, there, read = slots_of(laid, x, mask, columns)
     if not length:
         limits = SCORED if config.long_windows else FILLED
@@ -209,10 +245,14 @@ def lay_out(source, config, codec=None):
         laid = grid.lay(seconds, codes, step, length, least=length)
         cells, there, read = slots_of(laid, x, mask, columns)
     part = parts_of(laid, length, fractions, until)
+    if not codec:
+        limit = (SCORED if config.long_windows else FILLED)[3] // length
+        known = own, laid, (cells, there), part == grid.TRAIN, limit
+        columns = states.chosen(columns, config.kinds, *known)
     known = laid.seconds[part == grid.TRAIN]
     spans = codec.calendar if codec else calendar_of(config, known, step, clock)
     shown = clock, names, laid, part, columns, length, cells, there, read, spans
-    return Layout(*shown, strange, notes)
+    return Layout(*shown, strange, notes, own.at_slots(laid, columns))
 
 
 def slots_of(laid, x, mask, columns):
@@ -305,7 +345,10 @@ def fit_columns(source, frame, config, clock, groups, times_of):
                 column = real
         if not asked and are_numbers(column.levels, fewest):
             column = kinds.fit(left[[name]], {name: "real"}, *marks)[0]
-        return measured(column, left[name], None if asked else times_of, fewest)
+        column = measured(column, left[name], None if asked else times_of, fewest)
+        if column is None:  # a number of few values
+            column = kinds.fit(left[[name]], {name: "categorical"}, *marks)[0]
+        return states.of(column, left[name], times_of, asked) if column.levels else column
 
     for fewest in (FEWEST_VALUES, 2):  # where all are states, those of numbers are modelled
         found = []
@@ -338,18 +381,16 @@ def are_numbers(levels, fewest):
 
 
 def measured(column, series, times_of=None, fewest=FEWEST_VALUES):
-    """The column as one of a series: a number in standard deviations, or a state, ignored; with
-    the `times_of` its rows a counter is known.
+    """The column as one of a series: a number in standard deviations, or a category as it is; None
+    for a number of fewer values than `fewest`. With the `times_of` its rows a counter is known.
     """
-    if column.kind == "ignore":
+    if column.kind == "ignore" or column.levels:
         return column
-    if column.levels:
-        return replace(column, kind="ignore", levels=[], why="a state, which is not modelled")
     values, _ = replace(column, below=None, above=None).read(series)
     changes = None if times_of is None else counters.steps_of(values, *times_of)
     values = values[~np.isnan(values)]
     if len(np.unique(values)) < fewest:
-        return replace(column, kind="ignore", why="a state, which is not modelled")
+        return None
     curve = "linear"
     if changes is not None and counters.is_counter(*changes):
         curve, values = counters.CURVE, changes[0][changes[0] >= 0]
@@ -430,7 +471,8 @@ class Series(Tables):
                 f"{counted(layout.length, 'step')} to train on, "
                 "expected at least 2: give more rows, or a shorter --window"
             )
-        most = max(2, MOST_CELLS // (layout.length * len(codec.measured)))
+        n_each = len(codec.measured) + codec.state_dim
+        most = max(2, MOST_CELLS // (layout.length * n_each))
         x = layout.x
         if not layout.seen.all():
             from parts.forms.series import completion  # needs torch, which figures do without
@@ -539,7 +581,11 @@ class Series(Tables):
         return super().fills_in_words(codec.of_rows, n_filled, sure)
 
     def filled_arrays(self, source, codec, holes, todo, filled, fitted):
-        return shown.of_fills(source, codec, holes, todo, filled)
+        own = codec.numbers_of_rows
+        bounds = None if filled.bounds is None else filled.bounds[..., own]
+        filled = filled._replace(values=filled.values[:, own], bounds=bounds)
+        filled = filled._replace(draws=filled.draws[..., own])
+        return shown.of_fills(source, codec, holes[:, own], todo, filled)
 
     # Generate
 
@@ -554,6 +600,10 @@ class Series(Tables):
         series = [str(i + 1) for i in range(len(x)) for _ in range(length)]
         step = [str(i + 1) for _ in range(len(x)) for i in range(length)]
         frame = frame_of_cells(codec.measured, rows)
+        if codec.state_dim:
+            told = y[:, -length * codec.state_dim :].reshape(len(rows), -1)
+            frame = frame.assign(**states.cells_of(told, codec.states))
+            frame = frame[[c.name for c in codec.columns if c.name in frame]]
         for name, cells in (("step", step), ("series", series)):
             frame.insert(0, name, cells)
         write_like(frame, outputs[0], codec)
@@ -585,7 +635,7 @@ class Series(Tables):
             past = past[: has_row[-1] + 1][-codec.shape[0] :]
             last = layout.grid.seconds[past[-1]]
             seconds = following(codec.step, last, np.arange(1, n_slots + 1))
-            known = layout.x[past], layout.mask[past], layout.y[past]
+            known = layout.x[past], layout.mask[past], layout.y.calendar[past]
             row = int(np.flatnonzero(layout.grid.slot == past[-1])[0])
             cells = [str(source.file.frame[name].iloc[row]) for name in codec.groups]
             y = calendar.features(seconds, codec.calendar)
@@ -593,15 +643,18 @@ class Series(Tables):
             for i, j in enumerate(counters.of(codec.measured)):
                 read = layout.read[past, i]
                 before[j] = read[~np.isnan(read)][-1] if (~np.isnan(read)).any() else np.nan
-            found.append(Stretch(seconds, y, known, cells, layout.grid.seconds[past], before))
+            ago = layout.grid.seconds[past], before, layout.y.states[past]
+            found.append(Stretch(seconds, y, known, cells, *ago))
         return found
 
-    def write_stretches(self, codec, stretches, drawn, outputs):
-        """Write drawn stretches [M, S, D]; of several draws the median and the bounds of 90 %."""
+    def write_stretches(self, codec, stretches, drawn, told, outputs):
+        """Write drawn stretches [M, S, D] and their states; of several draws the median, the bounds
+        of 90 %, and the most frequent state.
+        """
         import pandas as pd
 
         frames = []
-        for each, x in zip(stretches, drawn, strict=True):
+        for each, x, steps_told in zip(stretches, drawn, told, strict=True):
             times_of = codec.clock.write(each.seconds)
             groups = dict(zip(codec.groups, each.group, strict=False))
             frame = pd.DataFrame(groups | times_of, index=range(len(each.seconds)), dtype="str")
@@ -611,6 +664,10 @@ class Series(Tables):
             for j, column in enumerate(codec.measured):
                 for word, cells in parts.items():
                     frame[column.name + word] = column.text_of(cells[:, j])
+            if steps_told is not None:
+                n_past = 0 if each.past is None else len(each.past[0])
+                shares = steps_told[:, n_past : n_past + len(frame)].mean(0)
+                frame = frame.assign(**states.cells_of(shares, codec.states))
             frames.append(frame)
         frame = pd.concat(frames, ignore_index=True)
         names = [column.name for column in codec.columns]
@@ -712,8 +769,8 @@ def step_in_words(step, n):
 
 class Stretch(NamedTuple):
     """Slots to be drawn: their seconds [S] and calendar [S, C]; x, mask and y of those before them,
-    or None; the cells of the group's columns; the seconds of the slots before them; and what
-    counters read before, [D].
+    or None; the cells of the group's columns; the seconds of the slots before them; what counters
+    read before, [D]; and the states of the slots before them.
     """
 
     seconds: np.ndarray
@@ -722,6 +779,7 @@ class Stretch(NamedTuple):
     group: list
     past_seconds: np.ndarray | None = None
     before: np.ndarray | None = None
+    states: np.ndarray | None = None
 
 
 def with_slots(frame, laid, clock, groups):

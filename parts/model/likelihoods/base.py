@@ -62,6 +62,10 @@ class Likelihood(nn.Module):
         """Numbers of its widest intermediate result per row and sample."""
         return self.n_params
 
+    def context_dim(self, y_dim):
+        """The numbers that the networks are told of a condition of `y_dim` numbers."""
+        return y_dim
+
     @classmethod
     def of(cls, columns, **options):
         """The likelihood of a table with these Columns."""

@@ -122,3 +122,20 @@ class ByCovariance:
         scaled = noise if self.g is None else torch.exp(self.g[k]) * noise
         whole = scaled @ self.triangle.inverse.mT
         return whole[:, self.missing] - whole[:, ~self.missing] @ self.gain[k].mT
+
+
+class Scaled:
+    """The conditional of cells that are `unit` [N, n] times those of another one."""
+
+    def __init__(self, given, unit):
+        self.given, self.missing, self.n_noise = given, given.missing, given.n_noise
+        self.unit = unit[:, given.missing]
+        self.mean = self.unit * given.mean
+        self.log_prob = given.log_prob - unit[:, ~given.missing].log().sum(-1)
+
+    @property
+    def variance(self):
+        return self.unit.square() * self.given.variance
+
+    def deviations(self, k, noise):
+        return self.unit[k] * self.given.deviations(k, noise)

@@ -2,7 +2,8 @@
 
 The members of the model differ in the rank of B, that is, in how much of a window its noise may
 explain, which the data cannot tell: with none z must explain every shape, and with many the model
-is near to the Gaussian of windows. A window that one of them does not expect is odd.
+is near to the Gaussian of windows. A window that one of them does not expect is odd. Where there
+are states, the noise is that of (x - m(y)) / a(y), see windows.py.
 
 Shapes: M members, x [B, L D], mask [B, L D] (1 = observed), params [M, ..., B, n_params] whose last
 number is that of the member; log-probabilities in nats.
@@ -36,8 +37,8 @@ class FactorWindows(OfWindows):
     options = ("robust",)
     of_members = True
 
-    def __init__(self, n_columns, shape, y_dim=0, robust=False):
-        super().__init__(n_columns, n_columns + 1, shape, y_dim)
+    def __init__(self, n_columns, shape, y_dim=0, state_dim=0, robust=False):
+        super().__init__(n_columns, n_columns + 1, shape, y_dim, state_dim)
         self.ranks = [min(rank, n_columns - 1) for rank in RANKS[robust]]
         self.floor, self.least = FLOOR[robust], LEAST_LOG_SCALE[robust]
         self.trim, self.ridge = TRIM if robust else 0.0, FLOOR[robust]
@@ -82,7 +83,8 @@ class FactorWindows(OfWindows):
     def log_prob(self, params, x, mask=None):
         flat = params.reshape(len(self.ranks), -1, *params.shape[-2:])  # [M, K, B, P]
         mu, s = self.parts(flat)
-        r = observed(x - mu, mask)
+        a = self.log_state_of(flat)
+        r = observed((x - mu) * torch.exp(-a), mask)
         factors, own = self.noise()
         precision = 1 / own[:, None, None]  # [M, 1, 1, L D]
         if mask is None or bool((mask > 0).all()):
@@ -102,6 +104,7 @@ class FactorWindows(OfWindows):
             log_det = log_det.unsqueeze(1)
         square = (r.square() * precision).sum(-1) - explained
         found = -0.5 * (square * torch.exp(-2 * s) + log_det + n * LOG_2PI) - n * s
+        found = found - observed(a, mask).sum(-1)
         return found.reshape(params.shape[:-1])
 
     @torch.no_grad()
@@ -145,6 +148,8 @@ class FactorWindows(OfWindows):
         mu, s = params[..., : self.n_columns], params[..., self.n_columns]
         s = (MAX_LOG_SCALE * torch.tanh(s / MAX_LOG_SCALE)).clamp(min=self.least)
         s = (s * self.scaled[member]).unsqueeze(-1)
+        unit = torch.exp(self.log_state_of(params))
+        factors, own = factors * unit.unsqueeze(-1), own * unit.square()
         std = torch.exp(s) * (own + factors.square().sum(-1)).sqrt()
         return mu, std, (factors, own, s)
 

@@ -2,11 +2,14 @@
 
 The cells of a window of L steps and D columns lie in the order of time, step by step. Row j of T
 predicts cell j from the cells before it, e = T (x - mean) are the innovations, and exp g is their
-scale. m(y) is linear in y, the calendar of the window. Training starts at mu = 0 and g = 0, where
-p(x) is the Gaussian of windows. Missing cells are marginalised exactly.
+scale. m(y) is linear in y, the calendar of the window and the states at each of its steps. Where
+there are states, all of this is told of (x - m(y)) / a(y), where a is the scale of a cell in the
+states of its step. Training starts at mu = 0 and g = 0, where p(x) is the Gaussian of windows.
+Missing cells are marginalised exactly.
 
 Shapes: N whatever else there is of a row (samples, members), x [B, L D], mask [B, L D] (1 =
-observed), y [B, C], params [..., B, n_params]; log-probabilities in nats.
+observed), y [B, C + L S] with S numbers of the states at a step, params [..., B, n_params];
+log-probabilities in nats.
 """
 
 import math
@@ -17,7 +20,7 @@ from torch import nn
 
 from parts.model.batches import observed
 from parts.model.likelihoods.base import Likelihood
-from parts.model.likelihoods.conditioned import Triangle
+from parts.model.likelihoods.conditioned import Scaled, Triangle
 from parts.model.networks import N_WINDOWS
 from parts.model.normal import LOG_2PI, log_normal
 from parts.model.precision import to_float64
@@ -30,6 +33,9 @@ MAX_LOG_SCALE = 3.0  # of an innovation beside its usual size
 FARTHEST = 5.0  # innovations beyond which the encoder sees no difference
 TINY = 1e-3  # added to mean squares of innovations before their log
 PACE = 0.15  # of T in training, beside that of the networks
+MOST_BLOCKS = 16  # of a window, of which the networks are told the shares of the states
+SCORING_STEPS = 10  # of the fit of the scales by state
+MAX_LOG_STATE = 3.0  # of a cell's scale beside its usual one
 
 
 class WindowGaussian(NamedTuple):
@@ -48,14 +54,22 @@ def fit_windows(x, y=None, ridge=RIDGE, trim=0.0):
     """
     x = to_float64(x)
     y = x.new_zeros(len(x), 0) if y is None else to_float64(y)
+    if trim:
+        near = nearest_windows(x, y, ridge, trim)
+        x, y = x[near], y[near]
+    return fit_all(x, y, ridge)
+
+
+def nearest_windows(x, y, ridge, trim):
+    """The numbers of all but a share `trim` of the windows, those that `fit_windows` takes."""
     found = fit_all(x, y, ridge)
-    for _ in range(N_CONCENTRATIONS if trim else 0):
+    for _ in range(N_CONCENTRATIONS):
         root = torch.linalg.cholesky(found.covariance)
         r = x - found.mean - y @ found.weights
         far = torch.linalg.solve_triangular(root, r.mT, upper=False).square().sum(0)
         near = far.argsort(stable=True)[: math.ceil((1 - trim) * len(x))]
         found = fit_all(x[near], y[near], ridge)
-    return found
+    return near
 
 
 def fit_all(x, y, ridge):
@@ -79,6 +93,26 @@ def whitening(covariance):
     return torch.linalg.solve_triangular(root, identity, upper=False)
 
 
+def fit_scales(r, states):
+    """log-scales of the columns by state [S, D], of r [n, L, D] and states [n, L, S].
+
+    log var r = const + 2 states @ found, by Fisher's scoring for Gaussian cells (Harvey 1976).
+    """
+    s = torch.cat([torch.ones_like(states[..., :1]), states], -1).flatten(0, 1)  # [n L, 1 + S]
+    square = r.flatten(0, 1).square().clamp(min=TINY)
+    start = 0.5 * square.mean(0).log()
+    found = torch.zeros(s.shape[-1], r.shape[-1]).to(r)
+    found[0] = start
+    gram = s.mT @ s
+    gram.diagonal()[1:].add_(SHRINK * len(s))
+    for _ in range(SCORING_STEPS):
+        ratio = square * torch.exp(-2 * s @ found)
+        gradient = s.mT @ (ratio.clamp(max=FARTHEST**2) - 1) / 2
+        gradient[1:] -= SHRINK * len(s) * found[1:]
+        found = found + torch.linalg.solve(gram, gradient)
+    return found[1:].clamp(-MAX_LOG_STATE, MAX_LOG_STATE)
+
+
 class Conditioned(NamedTuple):
     """p(missing cells | z, observed cells), as `mean`, `std`, `sample` and `average` take it."""
 
@@ -88,9 +122,10 @@ class Conditioned(NamedTuple):
 
 
 class OfWindows(Likelihood):
-    """A likelihood of windows of `shape` (L, D) around m(y); y has `y_dim` numbers.
+    """A likelihood of windows of `shape` (L, D) around m(y); y has `y_dim` numbers, among them the
+    `state_dim` ones of the states at each step. T0 whitens the training windows.
 
-    T0 whitens the training windows.
+    With states params end with log a(y) [L D], before the member's number if there is one.
     """
 
     scaling = "kinds"
@@ -100,17 +135,47 @@ class OfWindows(Likelihood):
     ridge = RIDGE
     trim = 0.0  # share of windows that are left out of the Gaussian at the start
 
-    def __init__(self, n_columns, n_params, shape, y_dim=0):
+    def __init__(self, n_columns, n_params, shape, y_dim=0, state_dim=0):
         super().__init__(n_columns, n_params)
-        self.shape = tuple(shape)
+        self.shape, self.state_dim = tuple(shape), state_dim
+        self.calendar_dim = y_dim - self.shape[0] * state_dim
         self.n_features = N_WINDOWS * n_columns + 2 * self.shape[1] + 2
         self.register_buffer("mean0", torch.zeros(n_columns))
         self.register_buffer("weights", torch.zeros(y_dim, n_columns))
         self.register_buffer("T0", torch.eye(n_columns))
+        if state_dim:
+            self.register_buffer("by_state", torch.zeros(state_dim, self.shape[1]))
 
     @classmethod
     def of_space(cls, space, **options):
-        return cls(len(space.columns), space.shape, space.y_dim, **options)
+        return cls(len(space.columns), space.shape, space.y_dim, space.state_dim, **options)
+
+    def state_nats(self, y, mask=None):
+        """The part of -log p of the observed cells that their scales a(y) make, [B]."""
+        if not self.state_dim:
+            return 0.0
+        return observed(self.log_state(y), mask).sum(-1)
+
+    @torch.no_grad()
+    def start_at(self, x, y=None):
+        """Start at the Gaussian of windows x [n, L D], in which no cell is missing."""
+        if not self.state_dim:
+            self.start(fit_windows(x, y, self.ridge, self.trim))
+            return
+        x, y = to_float64(x), to_float64(y)
+        if self.trim:  # the windows that are odd for their states
+            _, r = self.fit_states(x, y)
+            near = nearest_windows(r, r.new_zeros(len(r), 0), self.ridge, self.trim)
+            x, y = x[near], y[near]
+        found, r = self.fit_states(x, y)
+        self.start(found._replace(covariance=fit_windows(r, None, self.ridge).covariance))
+
+    def fit_states(self, x, y):
+        """Fit the scales of the states to windows; their WindowGaussian, and (x - m(y)) / a(y)."""
+        found = fit_all(x, y, self.ridge)
+        r = x - found.mean - y @ found.weights
+        self.by_state.copy_(fit_scales(r.unflatten(-1, self.shape), self.states(y)))
+        return found, r * torch.exp(-(self.states(y) @ self.by_state.to(y)).flatten(-2))
 
     @torch.no_grad()
     def start(self, found):
@@ -129,6 +194,33 @@ class OfWindows(Likelihood):
     def usual(self, y=None):
         """m(y): the mean of windows with this calendar, [..., L D]."""
         return self.mean0 if y is None else self.mean0 + y @ self.weights
+
+    def states(self, y):
+        """The states at each step of y, [..., L, S]."""
+        return y[..., self.calendar_dim :].unflatten(-1, (self.shape[0], self.state_dim))
+
+    def log_state(self, y):
+        """log a(y): that of the scales of cells in their states, [..., L D]."""
+        return (self.states(y) @ self.by_state).flatten(-2)
+
+    def context_dim(self, y_dim):
+        return self.calendar_dim + min(MOST_BLOCKS, self.shape[0]) * self.state_dim
+
+    def context(self, y):
+        """What the networks are told of y: the calendar, and the shares of the states in blocks of
+        the window, [..., context_dim].
+        """
+        if not self.state_dim:
+            return y
+        blocks = self.states(y).tensor_split(min(MOST_BLOCKS, self.shape[0]), -2)
+        shares = torch.stack([block.mean(-2) for block in blocks], -2)
+        return torch.cat([y[..., : self.calendar_dim], shares.flatten(-2)], -1)
+
+    def log_state_of(self, params):
+        """log a(y) that params hold, [..., L D]; 0 without states."""
+        if not self.state_dim:
+            return torch.zeros_like(params[..., : self.n_columns])
+        return params[..., self.n_params : self.n_params + self.n_columns]
 
     # What the encoder sees of r = x - m(y)
 
@@ -150,10 +242,10 @@ class Windows(OfWindows):
     preset = "series"
     baseline_names = {"gaussian": "Gaussian of windows", "diagonal": "independent cells"}
 
-    def __init__(self, n_columns, shape, y_dim=0):
+    def __init__(self, n_columns, shape, y_dim=0, state_dim=0):
         n_steps, n_each = shape
         n_knots = math.ceil((n_steps - 1) / STEPS_PER_KNOT) + 1
-        super().__init__(n_columns, n_columns + n_knots * n_each, shape, y_dim)
+        super().__init__(n_columns, n_columns + n_knots * n_each, shape, y_dim, state_dim)
         at = torch.arange(n_steps) / max(1, n_steps - 1) * (n_knots - 1)
         between = (1 - (at.unsqueeze(-1) - torch.arange(n_knots)).abs()).clamp(min=0)
         self.register_buffer("between", between)  # [L, knots]
@@ -166,11 +258,12 @@ class Windows(OfWindows):
     # Parameters
 
     def parts(self, params):
-        """mu and g, each [..., B, L D], of params."""
-        mu, knots = params[..., : self.n_columns], params[..., self.n_columns :]
+        """The mean, g and log a, each [..., B, L D], of params."""
+        mu, knots = params[..., : self.n_columns], params[..., self.n_columns : self.n_params]
         g = MAX_LOG_SCALE * torch.tanh(knots / MAX_LOG_SCALE)
         g = self.between.to(g) @ g.unflatten(-1, (-1, self.shape[1]))
-        return mu, g.flatten(-2) + PACE * self.log_scale
+        g = g.flatten(-2) + PACE * self.log_scale
+        return mu, g, self.log_state_of(params)
 
     def innovations(self, r):
         """T r."""
@@ -192,9 +285,9 @@ class Windows(OfWindows):
     def log_prob(self, params, x, mask=None):
         if mask is not None and not bool((mask > 0).all()):
             return self.log_prob_with_holes(params, x, mask)
-        mu, g = self.parts(params)
-        e = self.innovations(x - mu) * torch.exp(-g)
-        return self.log_det - (g + 0.5 * e.square() + 0.5 * LOG_2PI).sum(-1)
+        mu, g, a = self.parts(params)
+        e = self.innovations((x - mu) * torch.exp(-a)) * torch.exp(-g)
+        return self.log_det - (g + a + 0.5 * e.square() + 0.5 * LOG_2PI).sum(-1)
 
     def log_prob_with_holes(self, params, x, mask):
         flat = params.reshape(-1, *params.shape[-2:])
@@ -205,10 +298,11 @@ class Windows(OfWindows):
         """log p of each cell given z and the window's other cells, [..., B, L D]; by the precision
         P: x_j - E[x_j | the others] = (P r)_j / P_jj.
         """
-        mu, g = self.parts(to_float64(params))
+        mu, g, a = self.parts(to_float64(params))
         T, weights = self.triangle(), torch.exp(-2 * g)
-        u = (weights * ((x - mu) @ T.mT)) @ T
-        precision = weights @ T.square()
+        unit = torch.exp(-a)
+        u = (weights * ((unit * (x - mu)) @ T.mT)) @ T * unit
+        precision = (weights @ T.square()) * unit.square()
         return log_normal(u / precision, 0.0, -precision.log()).to(params)
 
     def solve(self, params, x, mask):
@@ -219,9 +313,10 @@ class Windows(OfWindows):
 
     def solve_row(self, triangle, params, x, mask):
         """The conditional of a row's missing cells, and their mean [N, m], for params [N, P]."""
-        mu, g = self.parts(to_float64(params).unsqueeze(1))
-        mu, g, missing = mu[:, 0], g[:, 0], mask == 0
-        given = triangle.given(torch.where(missing, 0.0, to_float64(x) - mu), missing, g)
+        mu, g, a = (part[:, 0] for part in self.parts(to_float64(params).unsqueeze(1)))
+        missing, unit = mask == 0, torch.exp(a)
+        given = triangle.given(torch.where(missing, 0.0, to_float64(x) - mu) / unit, missing, g)
+        given = Scaled(given, unit) if self.state_dim else given
         return given, given.mean + mu[:, missing]
 
     @torch.no_grad()
@@ -271,16 +366,17 @@ class Windows(OfWindows):
         if isinstance(params, Conditioned):
             return self.of_missing(params, deviations)
         inverse = torch.linalg.inv(self.triangle())
-        g = self.parts(to_float64(params))[1]
-        return (torch.exp(2 * g) @ inverse.square().mT).sqrt().to(params)
+        _, g, a = self.parts(to_float64(params))
+        std = (torch.exp(2 * g) @ inverse.square().mT).sqrt()
+        return (std * torch.exp(a)).to(params)
 
     def sample(self, params):
         if isinstance(params, Conditioned):
             return self.of_missing(params, drawn)
-        mu, g = self.parts(to_float64(params))
+        mu, g, a = self.parts(to_float64(params))
         e = (torch.exp(g) * torch.randn_like(g)).unsqueeze(-1)
-        r = torch.linalg.solve_triangular(self.triangle(), e, upper=False)
-        return (mu + r.squeeze(-1)).to(params)
+        r = torch.linalg.solve_triangular(self.triangle(), e, upper=False).squeeze(-1)
+        return (mu + torch.exp(a) * r).to(params)
 
     # Baselines
 
@@ -290,6 +386,7 @@ class Windows(OfWindows):
         and under independent cells of the same means and variances.
         """
         zero = test.x.new_zeros(len(test.x), self.n_params)
+        a = self.log_state(test.y) if self.state_dim else torch.zeros_like(test.x)
         r = test.x - self.usual(test.y)
         own = train.x - self.usual(train.y)
         there = torch.ones_like(own) if train.mask is None else train.mask
@@ -298,7 +395,8 @@ class Windows(OfWindows):
         cells = cells if test.mask is None else cells * test.mask
         at_start = Windows(self.n_columns, self.shape)
         at_start.T0.copy_(self.T0)
-        gaussian = at_start.to(r.device).log_prob(zero, r, test.mask).mean().item()
+        gaussian = at_start.to(r.device).log_prob(zero, r * torch.exp(-a), test.mask)
+        gaussian = (gaussian - observed(a, test.mask).sum(-1)).mean().item()
         return {"gaussian": gaussian, "diagonal": cells.sum(-1).mean().item()}
 
 
