@@ -218,6 +218,7 @@ python plot_results.py --run RUN
 """
 
 
+@pytest.mark.slow
 def test_the_verbs_run_one_after_another_on_the_example(run_in_order):
     run_in_order([shlex.split(line) for line in TOUR.strip().splitlines()])
     assert sorted(path.name for path in Path().glob("*.csv")) == [

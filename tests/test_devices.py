@@ -496,6 +496,7 @@ def test_a_table_of_numbers(said, flags):
 
 
 @pytest.mark.usefixtures("few_baselines", "on_device")
+@pytest.mark.slow
 def test_runs_that_are_fitted_to_a_file(said, monkeypatch):
     for preset in ("table", "impute"):
         small = {"hidden_dims": [8], "epochs": 2}

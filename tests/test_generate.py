@@ -684,6 +684,7 @@ def test_pictures_that_are_copies_are_told():
     assert result["nearer"] == 0
 
 
+@pytest.mark.slow
 def test_one_run_goes_through_every_verb(call, train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame, rng = staff(200, 0), np.random.default_rng(1)

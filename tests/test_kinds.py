@@ -630,6 +630,7 @@ def held_back_changes(draw):
 
 @settings(max_examples=40)
 @given(cells_=held_back_changes(), part=st.sampled_from([1, 2]), seed=st.integers(0, 3))
+@pytest.mark.slow
 def test_rows_held_back_change_nothing_that_is_fitted(tmp_path_factory, cells_, part, seed):
     folder = tmp_path_factory.getbasetemp()
     rng = np.random.default_rng(0)

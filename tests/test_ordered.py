@@ -376,6 +376,7 @@ def related(n, seed=0):
     )
 
 
+@pytest.mark.slow
 def test_generate_fits_a_run_to_a_file(folder, call):
     frame = related(1500)
     frame.to_csv("t.csv", index=False)
@@ -547,6 +548,7 @@ def test_columns_with_holes_are_decoded_last():
 
 
 @pytest.mark.parametrize("first", ["has", "renov"])
+@pytest.mark.slow
 def test_a_column_is_drawn_right_that_stands_beside_one_with_holes(
     first, tmp_path, monkeypatch, call
 ):

@@ -508,6 +508,7 @@ def test_a_run_keeps_cells_and_conditions_of_its_points(evaluated):
 
 
 @pytest.mark.usefixtures("evaluated")
+@pytest.mark.slow
 def test_the_script_takes_a_column_to_colour_by(call):
     for name in ("size", "job", "region", "day"):
         result = call("plot_results", "--color", name)

@@ -342,6 +342,7 @@ def test_a_hole_between_known_cells_is_filled_exactly():
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_any_pattern_of_holes_is_filled_so_that_nothing_is_broken(seed):
     rng = np.random.default_rng(seed)
     rules, values = rules_of(shop())

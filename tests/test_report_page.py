@@ -274,6 +274,7 @@ def test_a_run_with_a_part_of_the_files_has_a_page(trained, tmp_path, call, verb
     assert {command.split()[1].removesuffix(".py") for command in commands[:-1]} == verbs
 
 
+@pytest.mark.slow
 def test_an_old_run_without_what_commands_keep_has_a_page(trained, tmp_path, call):
     shutil.copytree(trained / "runs/a", tmp_path / "a")
     shutil.rmtree(tmp_path / "a/report")
@@ -285,10 +286,12 @@ def test_an_old_run_without_what_commands_keep_has_a_page(trained, tmp_path, cal
     assert "Scores against the labels" in text
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_every_time(trained, text, call):
     assert draw(call, "--run", trained / "runs/a") == text
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named(trained, tmp_path, call):
     run = Run(shutil.copytree(trained / "runs/a", tmp_path / "a"))
     run.metrics.write_text("{}x")
@@ -324,6 +327,7 @@ def test_printed_notes_are_kept_and_printed(capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "no note Note: four"
 
 
+@pytest.mark.slow
 def test_notes_are_kept_where_standard_output_gets_the_table(trained, tmp_path, run_script):
     shutil.copytree(trained / "runs/a", tmp_path / "a")
     flags = ("--run", tmp_path / "a", "--n-samples", 5, "--out", "-")
@@ -360,6 +364,7 @@ def test_a_run_keeps_how_sure_fills_are(tmp_path, call, monkeypatch):
     assert 50 <= chances[1] <= 60
 
 
+@pytest.mark.slow
 def test_what_was_found_before_a_run_was_trained_on_is_called_older(trained, tmp_path, call):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     runs = ("--runs-dir", tmp_path / "runs")

@@ -166,6 +166,7 @@ def test_a_run_killed_at_its_birth_is_whole_or_absent(start, tmp_path, train, de
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_stopped_run_says_how_to_go_on(start, undisturbed, tmp_path, call, number, monkeypatch):
     run = Run(tmp_path / "runs" / "a")
     process = start("--run", "a", *LONG)

@@ -22,7 +22,7 @@ from parts.forms.units import Column
 from parts.measure.series_baselines import GAUSSIAN
 from parts.model.likelihoods import conditioned
 from parts.model.likelihoods.base import Likelihood
-from parts.model.likelihoods.windows import WindowGaussian, Windows, whitening
+from parts.model.likelihoods.windows import USUAL, WindowGaussian, Windows, whitening
 from parts.model.windowvae import WindowVAE
 from parts.runs import find_run
 from parts.tasks.fill import RowsToCheck
@@ -208,15 +208,23 @@ def test_completed_series_keep_their_variance():
     assert (r[1:] * r[:-1]).mean() / r.var() == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.9])
-def test_the_ridge_grows_with_the_share_of_holes(share):
+def shrinkage_of(x, share):
+    mask = np.random.default_rng(3).random(x.shape) >= share
+    options = np.zeros((len(x), 0)), [(0, len(x))], np.arange(len(x) - LENGTH + 1), LENGTH
+    return completion.best_shrinkage(np.where(mask, x, 0.0), mask, *options)
+
+
+def test_a_covariance_is_shrunk_where_much_is_missing():
     """Three copies of a smooth series with little noise: what is there tells nearly all."""
     rng = np.random.default_rng(2)
     x = drawn("sinusoids", 600)[:, None] + 0.1 * rng.normal(size=(600, 3))
-    mask = rng.random(x.shape) >= share
-    options = np.zeros((600, 0)), [(0, 600)], np.arange(600 - LENGTH + 1), LENGTH, 0
-    ridge = completion.best_ridge(np.where(mask, x, 0.0), mask, *options)
-    assert (ridge > completion.RIDGE) == (share > 0.5)
+    assert shrinkage_of(x, 0.1) == USUAL
+    assert shrinkage_of(x, 0.9) != USUAL
+
+
+def test_columns_that_tell_nothing_of_one_another_are_kept_apart():
+    x = np.stack([drawn("ar1", 400, seed) for seed in range(8)], 1)
+    assert shrinkage_of(x, 0.1).apart == max(completion.APARTS)
 
 
 @each_process
@@ -524,6 +532,7 @@ def test_a_sensor_that_joins_late_does_not_move_the_scores_before(few_steps, cal
     assert "c=" not in " ".join(scored.loc[early, "anomaly_why"].dropna())
 
 
+@pytest.mark.slow
 def test_an_example_is_scored_by_its_labels(few_steps, call, monkeypatch):
     monkeypatch.setattr(example, "N_STEPS", 1000)
     monkeypatch.setattr(example, "GAPS", (("A", 300, 20), ("B", 500, 45)))

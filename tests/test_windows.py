@@ -7,7 +7,7 @@ from torch.distributions import MultivariateNormal
 
 from parts.model.batches import Batch
 from parts.model.likelihoods.factors import LEAST, FactorWindows, fit_factors
-from parts.model.likelihoods.windows import Conditioned, Windows, fit_windows
+from parts.model.likelihoods.windows import Conditioned, Shrinkage, Windows, fit_windows
 from parts.model.windowvae import WindowVAE, hide_runs
 
 SHAPE, N = (5, 2), 10
@@ -288,11 +288,24 @@ def test_float32_is_near_float64(name):
 # Where training starts
 
 
+def test_shrinkage_leaves_each_columns_own_covariance():
+    x = torch.randn(300, N).double() @ torch.randn(N, N).double()
+    whole = fit_windows(x, None, Shrinkage(0.0), SHAPE[1]).covariance.unflatten(0, SHAPE)
+    found = fit_windows(x, None, Shrinkage(0.1, 0.3), SHAPE[1]).covariance.unflatten(0, SHAPE)
+    whole, found = whole.unflatten(2, SHAPE), found.unflatten(2, SHAPE)
+    for j in range(SHAPE[1]):
+        for k in range(SHAPE[1]):
+            expected = whole[:, j, :, k].clone() * (1 if j == k else 0.7)
+            if j == k:
+                expected += 0.1 * torch.diag(whole[:, j, :, j].diagonal())
+            torch.testing.assert_close(found[:, j, :, k], expected)
+
+
 def test_fit_windows_finds_mean_weights_and_covariance():
     sigma, y = covariance(), torch.randn(40_000, 2).double()
     weights = torch.stack([torch.linspace(-1, 1, N), torch.ones(N)]).double()
     x = 3 + y @ weights + torch.randn(40_000, N).double() @ torch.linalg.cholesky(sigma).mT
-    found = fit_windows(x.float(), y.float(), ridge=0.0)
+    found = fit_windows(x.float(), y.float(), Shrinkage(0.0))
     torch.testing.assert_close(found.mean, torch.full((N,), 3.0).double(), atol=0.03, rtol=0)
     torch.testing.assert_close(found.weights, weights, atol=0.03, rtol=0)
     torch.testing.assert_close(found.covariance, sigma, atol=0.06, rtol=0)
@@ -362,7 +375,7 @@ def test_a_model_starts_at_the_gaussian_of_its_windows(members):
         last.weight.zero_()
         params = model.decode(torch.zeros(*([members] if members > 1 else []), 1, 400, 3))
         log_p = model.likelihood.log_prob(params, x)
-    gaussian = fit_windows(x, None, likelihood.ridge, likelihood.trim)
+    gaussian = fit_windows(x, None, likelihood.shrinkage, SHAPE[1], likelihood.trim)
     exact = MultivariateNormal(gaussian.mean, gaussian.covariance).log_prob(x.double())
     if members == 1:
         torch.testing.assert_close(log_p[0].double(), exact, atol=1e-3, rtol=1e-4)

@@ -192,6 +192,8 @@ class Codec:
         """The columns of which a cell may be fixed where rows are generated."""
         return [*self.modelled, *self.conditions]
 
+    shrinkage = ()  # of the covariance of windows, where rows are such
+
     @property
     def state_dim(self):
         """The numbers of y that tell the states at each step of a window, at its end."""

@@ -29,10 +29,12 @@ class Space(NamedTuple):
     shape: tuple
     y_dim: int
     state_dim: int = 0
+    shrinkage: tuple = ()  # of the covariance of windows, as in likelihoods/windows.py
 
     @classmethod
     def of(cls, codec):
-        return cls(codec.modelled, codec.shape, codec.y_dim, codec.state_dim)
+        own = codec.state_dim, tuple(codec.shrinkage)
+        return cls(codec.modelled, codec.shape, codec.y_dim, *own)
 
 
 def build_model(config, space):

@@ -2,8 +2,8 @@
 
 Stochastic EM (Celeux & Diebolt 1985): a Gaussian of windows is fitted to the completed series, the
 holes are drawn anew given what was observed, and so on. The draws have the spread that means would
-lack, so that the covariance of the completed windows is not too small. Where many cells are missing
-it rests on few pairs of them; hidden cells tell how large a ridge it needs.
+lack, so that the covariance of the completed windows is not too small. Where much is missing or
+there are many columns it rests on few pairs of cells; hidden cells tell how much it is shrunk.
 
 Shapes: S slots, D columns, L steps of a window, C numbers of the calendar.
 """
@@ -13,13 +13,13 @@ import torch
 
 from parts.forms.series.grid import windows_at
 from parts.model.likelihoods.conditioned import Triangle
-from parts.model.likelihoods.windows import RIDGE, fit_windows, whitening
+from parts.model.likelihoods.windows import RIDGE, USUAL, Shrinkage, fit_windows, whitening
 
 ROUNDS, ROUNDS_TRIED = 12, 4  # of fitting and drawing, and to compare ridges
 N_FITTED, CELLS_FITTED = 20_000, 2**24  # most windows and cells of windows to which one is fitted
-RIDGES = RIDGE, 10 * RIDGE, 100 * RIDGE  # in variances of a cell
-FEWEST_HOLES = 0.05  # share of missing cells from which ridges are compared
-HIDDEN = 0.1  # share of the observed cells that are hidden for that
+RIDGES = 1, 10, 100  # times the usual one
+APARTS = 0.3, 0.9  # shares by which covariances between columns are shrunk
+HIDDEN, N_HIDDEN = 0.1, 400  # share of the cells that are hidden for that, and of how many windows
 
 
 def given_at(y, starts):
@@ -77,7 +77,7 @@ def interpolated(x, mask, segments):
     return x
 
 
-def complete(x, mask, y, segments, starts, n_steps, seed=0, rounds=ROUNDS):
+def complete(x, mask, y, segments, starts, n_steps, seed=0, shrinkage=(), rounds=ROUNDS):
     """x [S, D] with draws where the mask [S, D] is False.
 
     `segments` are pairs of slots, within which windows lie; the Gaussian is fitted to a random
@@ -87,30 +87,50 @@ def complete(x, mask, y, segments, starts, n_steps, seed=0, rounds=ROUNDS):
     if mask.all():
         return x
     place = y, segments, starts, n_steps, seed
-    ridge = RIDGE if mask.mean() > 1 - FEWEST_HOLES else best_ridge(x, mask, *place)
-    *_, filled = drawn(x, mask, *place, ridge, rounds)
+    *_, filled = drawn(x, mask, *place, Shrinkage(*shrinkage), rounds)
     return filled
 
 
-def best_ridge(x, mask, *place):
-    """The one of RIDGES under which draws of hidden cells have the lowest continuous ranked
-    probability score, E|X - x| - E|X - X'| / 2 (Gneiting & Raftery 2007, eq. 21).
+def best_shrinkage(x, mask, y, segments, starts, n_steps, seed=0):
+    """The Shrinkage under which draws of hidden cells are best: first its ridge, then how far
+    columns are apart, each from the least on for as long as draws become better.
     """
-    hidden = mask & (np.random.default_rng(place[-1]).random(mask.shape) < HIDDEN)
-    best, lowest = RIDGE, np.inf
-    for ridge in RIDGES:
-        *_, one, other = (
-            filled[hidden] for filled in drawn(x, mask & ~hidden, *place, ridge, ROUNDS_TRIED)
-        )
-        error = np.abs(one - x[hidden]).mean() + np.abs(other - x[hidden]).mean()
-        score = (error - np.abs(one - other).mean()) / 2
-        if not score < lowest:
-            break
-        best, lowest = ridge, score
+    mask, rng = mask.astype(bool), np.random.default_rng(seed)
+    place = y, segments, starts, n_steps, seed
+    block = np.arange(len(x)) // n_steps
+    chosen = rng.permutation(block[-1] + 1)[:N_HIDDEN]
+    inside = np.zeros(len(x), bool)
+    for start, stop in segments:
+        inside[start:stop] = True
+    inside &= np.isin(block, chosen)
+    hidden = mask & inside[:, None] & (rng.random(mask.shape) < HIDDEN)
+    best, lowest = USUAL, np.inf
+    if not hidden.any():
+        return best
+    for name, values in (("ridge", [RIDGE * times for times in RIDGES]), ("apart", APARTS)):
+        if name == "apart" and x.shape[1] == 1:
+            continue
+        for value in values:
+            tried = best._replace(**{name: value})
+            score = crps_of_hidden(x, mask, hidden, place, tried)
+            if not score < lowest:
+                break
+            best, lowest = tried, score
     return best
 
 
-def drawn(x, mask, y, segments, starts, n_steps, seed, ridge, rounds):
+def crps_of_hidden(x, mask, hidden, place, shrinkage):
+    """The mean continuous ranked probability score of draws of hidden cells, E|X - x| -
+    E|X - X'| / 2 (Gneiting & Raftery 2007, eq. 21).
+    """
+    *_, one, other = (
+        filled[hidden] for filled in drawn(x, mask & ~hidden, *place, shrinkage, ROUNDS_TRIED)
+    )
+    error = np.abs(one - x[hidden]).mean() + np.abs(other - x[hidden]).mean()
+    return (error - np.abs(one - other).mean()) / 2
+
+
+def drawn(x, mask, y, segments, starts, n_steps, seed, shrinkage, rounds):
     """Yield x [S, D] with the draws of each round where the mask [S, D] is False."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -120,7 +140,7 @@ def drawn(x, mask, y, segments, starts, n_steps, seed, ridge, rounds):
     for _ in range(rounds):
         some = starts if len(starts) <= most else np.sort(rng.choice(starts, most, replace=False))
         windows = torch.from_numpy(windows_at(filled, some, n_steps))
-        gaussian = fit_windows(windows, given_at(y, some), ridge)
+        gaussian = fit_windows(windows, given_at(y, some), shrinkage, x.shape[1])
         options = observed, there, y, segments, n_steps, generator
         filled = draw_holes(gaussian, *options).numpy()
         yield filled

@@ -29,6 +29,7 @@ FAR_SPANS = 1000  # of 98 % of a column's values, beyond which one does not coun
 FARTHEST = 30.0  # model units from 0, beyond which a cell tells nothing of others
 RISING = "row numbers", "an identifier: "  # reasons for which a counter is taken for no number
 WINDOWS_PER_CELL = 10  # that are filled
+FEWEST_HOLES = 0.05  # share of missing cells from which windows to be scored are shrunk
 FEWEST_VALUES = 3  # of a column that is modelled; one with fewer is a state
 
 
@@ -118,6 +119,7 @@ class SeriesCodec(Codec):
     step: steps.Step = None
     calendar: list = field(default_factory=list)
     ends: list = field(default_factory=list)  # first and last stamp, in seconds
+    shrinkage: list = field(default_factory=list)  # ridge and apart, see likelihoods/windows.py
 
     @cached_property
     def measured(self):
@@ -169,7 +171,7 @@ class SeriesCodec(Codec):
 
     def to_dict(self):
         own = {"clock": self.clock.to_dict(), "groups": self.groups}
-        own |= {"calendar": self.calendar, "ends": self.ends}
+        own |= {"calendar": self.calendar, "ends": self.ends, "shrinkage": self.shrinkage}
         return super().to_dict() | own | {"step": vars(self.step)}
 
     @classmethod
@@ -177,6 +179,7 @@ class SeriesCodec(Codec):
         read = Codec.from_dict(plain)
         clock, step = from_plain(times.Clock, plain["clock"]), from_plain(steps.Step, plain["step"])
         own = clock, plain["groups"], step, plain["calendar"], plain["ends"]
+        own = *own, plain.get("shrinkage", [])
         return cls(read.form, read.columns, read.shape, read.relations, read.dialect, *own)
 
 
@@ -458,9 +461,20 @@ class Series(Tables):
         seconds = layout.grid.seconds
         ends = [float(seconds.min()), float(seconds.max())]
         own = layout.clock, layout.groups, layout.grid.step, layout.calendar, ends
+        own = *own, self.shrinkage_of(layout, config)
         codec = self.codec(self.name, layout.columns, shape, [], dialect_of(source), *own)
         source.known = codec, layout
         return codec
+
+    def shrinkage_of(self, layout, config):
+        """How the covariance of training windows is shrunk, [ridge, apart]; [] as usual."""
+        starts = layout.starts(grid.TRAIN)
+        few = layout.seen.mean() < 1 - FEWEST_HOLES
+        if len(starts) < 2 or config.long_windows and not few:  # a Gaussian without T
+            return []
+        from parts.forms.series import completion  # needs torch, which figures do without
+
+        return list(completion.best_shrinkage(*to_complete(layout, starts), config.split_seed))
 
     def encode(self, source, codec, parts, config):
         layout = source.layout_for(codec, config)
@@ -477,9 +491,8 @@ class Series(Tables):
         if not layout.seen.all():
             from parts.forms.series import completion  # needs torch, which figures do without
 
-            segments = layout.segments(grid.TRAIN)
-            options = layout.seen, layout.y, segments, starts, layout.length
-            x = completion.complete(layout.x, *options, config.split_seed)
+            options = to_complete(layout, starts)
+            x = completion.complete(*options, config.split_seed, codec.shrinkage)
         some = np.sort(starts[random_rows(len(starts), most)])
         found = [split_of(layout, some, x, layout.seen)]
         for which in (grid.VAL, grid.TEST):
@@ -760,6 +773,12 @@ def period_of(codec, x, mask, segment):
     lag = grid.period_of(x, mask, segment)
     n, what = (codec.shape[0], "windows") if lag is None else (lag, "periods")
     return n, f"{what} of {n} steps"
+
+
+def to_complete(layout, starts):
+    """What parts/forms/series/completion.py takes of the training windows at `starts`."""
+    segments = layout.segments(grid.TRAIN)
+    return layout.x, layout.seen, layout.y, segments, starts, layout.length
 
 
 def step_in_words(step, n):

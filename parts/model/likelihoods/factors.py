@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from parts.model.batches import observed
-from parts.model.likelihoods.windows import Conditioned, OfWindows
+from parts.model.likelihoods.windows import Conditioned, OfWindows, Shrinkage
 from parts.model.normal import LOG_2PI, log_normal
 
 # The ranks of the members, by whether odd windows may be learned. Where none are, the data tell how
@@ -23,6 +23,7 @@ FLOOR = {False: 0.01, True: 0.03}  # of the noise's variances, by whether odd wi
 LEAST_LOG_SCALE = {False: -3.0, True: -0.5}
 MAX_LOG_SCALE = 3.0
 TRIM = 0.2  # share of windows that are left out of the Gaussian at the start
+MOST_FACTORS, WIDE_FLOOR = 64, 1e-3  # of wide windows, in place of a full covariance
 PACE = 0.1  # of the factors in training, beside that of the networks
 N_ROUNDS = 50  # of EM for the factors
 LEAST = 1e-3  # variance beside the factors
@@ -39,9 +40,9 @@ class FactorWindows(OfWindows):
 
     def __init__(self, n_columns, shape, y_dim=0, state_dim=0, robust=False):
         super().__init__(n_columns, n_columns + 1, shape, y_dim, state_dim)
-        self.ranks = [min(rank, n_columns - 1) for rank in RANKS[robust]]
-        self.floor, self.least = FLOOR[robust], LEAST_LOG_SCALE[robust]
-        self.trim, self.ridge = TRIM if robust else 0.0, FLOOR[robust]
+        self.ranks = [min(rank, n_columns - 1) for rank in self.ranks_of(robust)]
+        self.floor, self.least = self.floor_of(robust), LEAST_LOG_SCALE[robust]
+        self.trim, self.shrinkage = TRIM if robust else 0.0, Shrinkage(self.floor)
         n, most = len(self.ranks), max(1, *self.ranks)
         self.register_buffer("factors0", torch.zeros(n, n_columns, most))
         self.register_buffer("own0", torch.ones(n, n_columns))
@@ -52,6 +53,14 @@ class FactorWindows(OfWindows):
         self.register_buffer("pace", pace.unsqueeze(-1))
         self.factors = nn.Parameter(torch.zeros(n, n_columns, most))
         self.own = nn.Parameter(torch.zeros(n, n_columns))
+
+    @staticmethod
+    def ranks_of(robust):
+        return RANKS[robust]
+
+    @staticmethod
+    def floor_of(robust):
+        return FLOOR[robust]
 
     def describe(self):
         ranks = ", ".join(map(str, self.ranks))
@@ -193,6 +202,27 @@ class FactorWindows(OfWindows):
             eps = expected / scale + drawn.squeeze(-1)
         noise = (factors @ eps.unsqueeze(-1)).squeeze(-1) + own.sqrt() * torch.randn_like(mu)
         return mu + scale * noise
+
+
+class WideWindows(FactorWindows):
+    """Windows with too many cells for a full covariance: one noise of many factors in its place."""
+
+    options = ()
+
+    def __init__(self, n_columns, shape, y_dim=0, state_dim=0):
+        super().__init__(n_columns, shape, y_dim, state_dim)
+
+    @property
+    def width(self):
+        return self.n_columns * self.ranks[0]  # of a row whose cells are given others
+
+    @staticmethod
+    def ranks_of(robust):
+        return (MOST_FACTORS,)
+
+    @staticmethod
+    def floor_of(robust):
+        return WIDE_FLOOR
 
 
 def fit_factors(covariance, rank):

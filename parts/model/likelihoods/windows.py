@@ -26,6 +26,7 @@ from parts.model.normal import LOG_2PI, log_normal
 from parts.model.precision import to_float64
 
 N_CONCENTRATIONS = 5
+MOST_CELLS = 1000  # of a window with a full covariance; its costs grow with their third power
 RIDGE = 3e-4  # added to the windows' covariance, in variances of a cell
 SHRINK = 1e-3  # of the calendar's weights, a ridge in variances of y
 STEPS_PER_KNOT = 3  # g is linear in time between its knots
@@ -46,8 +47,21 @@ class WindowGaussian(NamedTuple):
     covariance: torch.Tensor
 
 
-def fit_windows(x, y=None, ridge=RIDGE, trim=0.0):
-    """The WindowGaussian of complete windows x [n, L D] and y [n, C], in float64.
+class Shrinkage(NamedTuple):
+    """How a covariance of windows is kept from what few windows do not tell: `ridge`, in variances
+    of a cell, is added to the diagonal, and covariances between columns shrink by a share `apart`.
+    """
+
+    ridge: float = RIDGE
+    apart: float = 0.0
+
+
+USUAL = Shrinkage()
+
+
+def fit_windows(x, y=None, shrinkage=USUAL, n_each=1, trim=0.0):
+    """The WindowGaussian of complete windows x [n, L D] of D = n_each columns and y [n, C], in
+    float64.
 
     With `trim` it is that of all but this share of the windows, those farthest from it, found in
     some steps of concentration as of the MCD (Rousseeuw & Van Driessen 1999).
@@ -55,24 +69,24 @@ def fit_windows(x, y=None, ridge=RIDGE, trim=0.0):
     x = to_float64(x)
     y = x.new_zeros(len(x), 0) if y is None else to_float64(y)
     if trim:
-        near = nearest_windows(x, y, ridge, trim)
+        near = nearest_windows(x, y, shrinkage, n_each, trim)
         x, y = x[near], y[near]
-    return fit_all(x, y, ridge)
+    return fit_all(x, y, shrinkage, n_each)
 
 
-def nearest_windows(x, y, ridge, trim):
+def nearest_windows(x, y, shrinkage, n_each, trim):
     """The numbers of all but a share `trim` of the windows, those that `fit_windows` takes."""
-    found = fit_all(x, y, ridge)
+    found = fit_all(x, y, shrinkage, n_each)
     for _ in range(N_CONCENTRATIONS):
         root = torch.linalg.cholesky(found.covariance)
         r = x - found.mean - y @ found.weights
         far = torch.linalg.solve_triangular(root, r.mT, upper=False).square().sum(0)
         near = far.argsort(stable=True)[: math.ceil((1 - trim) * len(x))]
-        found = fit_all(x[near], y[near], ridge)
+        found = fit_all(x[near], y[near], shrinkage, n_each)
     return near
 
 
-def fit_all(x, y, ridge):
+def fit_all(x, y, shrinkage, n_each=1):
     """`fit_windows` of all windows."""
     x_mean, y_mean = x.mean(0), y.mean(0)
     r, c = x - x_mean, y - y_mean
@@ -81,8 +95,11 @@ def fit_all(x, y, ridge):
     weights = torch.linalg.solve(square, c.mT @ r)
     r = r - c @ weights
     covariance = r.mT @ r / len(x)
+    if shrinkage.apart:
+        column = torch.arange(len(covariance), device=x.device) % n_each
+        covariance[column.unsqueeze(-1) != column] *= 1 - shrinkage.apart
     own = covariance.diagonal()
-    covariance.diagonal().add_(ridge * own.clamp(min=ridge))
+    covariance.diagonal().add_(shrinkage.ridge * own.clamp(min=shrinkage.ridge))
     return WindowGaussian(x_mean - y_mean @ weights, weights, covariance)
 
 
@@ -132,7 +149,7 @@ class OfWindows(Likelihood):
     needs_marginals = False
     n_start = 20_000
     of_members = False  # whether each member has its noise, and params end with its number
-    ridge = RIDGE
+    shrinkage = USUAL
     trim = 0.0  # share of windows that are left out of the Gaussian at the start
 
     def __init__(self, n_columns, n_params, shape, y_dim=0, state_dim=0):
@@ -160,19 +177,21 @@ class OfWindows(Likelihood):
     def start_at(self, x, y=None):
         """Start at the Gaussian of windows x [n, L D], in which no cell is missing."""
         if not self.state_dim:
-            self.start(fit_windows(x, y, self.ridge, self.trim))
+            self.start(fit_windows(x, y, self.shrinkage, self.shape[1], self.trim))
             return
         x, y = to_float64(x), to_float64(y)
         if self.trim:  # the windows that are odd for their states
             _, r = self.fit_states(x, y)
-            near = nearest_windows(r, r.new_zeros(len(r), 0), self.ridge, self.trim)
+            none = r.new_zeros(len(r), 0)
+            near = nearest_windows(r, none, self.shrinkage, self.shape[1], self.trim)
             x, y = x[near], y[near]
         found, r = self.fit_states(x, y)
-        self.start(found._replace(covariance=fit_windows(r, None, self.ridge).covariance))
+        of_noise = fit_windows(r, None, self.shrinkage, self.shape[1])
+        self.start(found._replace(covariance=of_noise.covariance))
 
     def fit_states(self, x, y):
         """Fit the scales of the states to windows; their WindowGaussian, and (x - m(y)) / a(y)."""
-        found = fit_all(x, y, self.ridge)
+        found = fit_all(x, y, self.shrinkage)
         r = x - found.mean - y @ found.weights
         self.by_state.copy_(fit_scales(r.unflatten(-1, self.shape), self.states(y)))
         return found, r * torch.exp(-(self.states(y) @ self.by_state.to(y)).flatten(-2))
@@ -251,6 +270,16 @@ class Windows(OfWindows):
         self.register_buffer("between", between)  # [L, knots]
         self.low = nn.Parameter(torch.zeros(n_columns, n_columns))
         self.log_scale = nn.Parameter(torch.zeros(n_columns))
+
+    @classmethod
+    def of_space(cls, space, **options):
+        if len(space.columns) <= MOST_CELLS:
+            likelihood = super().of_space(space, **options)
+            likelihood.shrinkage = Shrinkage(*space.shrinkage)
+            return likelihood
+        from parts.model.likelihoods.factors import WideWindows  # it builds on this module
+
+        return WideWindows.of_space(space)
 
     def describe(self):
         return f"Gaussian of windows of {self.shape[0]} x {self.shape[1]}, scaled by z"
