@@ -76,8 +76,11 @@ class TrainingConfig:
         metavar="SHARE",
     )
     seed: int = option(0, "seed of weights, order and noise (default: 0)", parse=seed)
-    patience: int = option(
-        0, "stop after so many epochs without a better held-out bound (0: never)", parse=count
+    patience: int | None = option(
+        0,
+        "stop after so many epochs without a better held-out bound, and keep the best epoch (0: "
+        "never; presets series: after all epochs)",
+        parse=count,
     )
     checkpoint_seconds: float = option(
         30.0, "seconds between checkpoints during training (default: 30)", parse=non_negative

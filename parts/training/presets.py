@@ -47,6 +47,7 @@ PRESETS = {
         "epochs": None,
         "lr": 4e-3,
         "schedule": "onecycle",
+        "patience": None,
     },
     # The network of Burda et al. 2016, for `--data mnist`.
     "mnist": {
@@ -80,6 +81,7 @@ PRESETS["series-detect"] = PRESETS["series"] | {
     "lr": 2e-3,
     "hide_rate": 0.3,
     "trim": 0.2,
+    "patience": 0,
     "long_windows": True,
 }
 # A table of which rows are to be generated: columns are decoded in order.
@@ -149,6 +151,8 @@ def fit_to_data(config, data):
         least = least if most is None else min(least, most * per_epoch)
         steps = min(max(least, fewest * per_epoch), MAX_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MAX_STEPS // per_epoch))
+    if asked["patience"] is None:  # all epochs, of which the best one by the held-out rows is kept
+        settings["patience"] = settings.get("epochs", asked["epochs"]) if len(data.val.x) else 0
     noise = asked["noise"]
     if noise is None:
         noise = settings["noise"] = noise_for(data, asked)
