@@ -58,8 +58,9 @@ def make_parser():
         metavar="SHARE",
         help="share of the rows that are flagged: of this file, where the run is fitted to it "
         "(default: 0.1); of fresh rows like the run's, where the run was trained on rows that are "
-        "in order (default: 0.01); of ordinary rows of a series (default: so many that an "
-        "ordinary series has about one false event in 30 periods, such as days)",
+        "in order (default: 0.01); of ordinary rows of a series, of which those in events are "
+        "flagged (default: so many that an ordinary series has about one false event in 30 "
+        "periods, such as days)",
     )
     parser.add_argument(
         "--labels",

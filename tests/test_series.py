@@ -406,6 +406,9 @@ def test_an_online_score_knows_nothing_of_what_follows(few_steps, call):
         result = call("detect", f"{name}.csv", "--run", "0001", "--online")
         assert result.code == 0, result.err
         part = pd.read_csv(f"{name}.scored.csv", dtype=str, keep_default_na=False)
+        threshold = json.loads(Path("runs/0001/report/detect.json").read_text())["threshold"]
+        beyond = pd.to_numeric(part["anomaly_score"]) > threshold
+        assert part["is_anomaly"].tolist() == beyond.astype(int).astype(str).tolist()
         early = part["time"] < "2024-03-18"
         known = whole["time"] < "2024-03-18"
         for column in ("anomaly_score", "anomaly_nats"):
@@ -555,6 +558,11 @@ def test_an_example_is_scored_by_its_labels(few_steps, call, monkeypatch):
     assert "about one false event in 30 days (--contamination" in result.out
     told = json.loads(Path("runs/0001/report/detect.json").read_text())
     assert "about one false event in 30 days" in told["means"]
+    rows, listed = pd.read_csv("sensors.scored.csv"), pd.read_csv("sensors.events.csv")
+    numbered = rows["anomaly_event"][rows["anomaly_event"] > 0].value_counts()
+    assert rows["is_anomaly"].tolist() == (rows["anomaly_event"] > 0).astype(int).tolist()
+    assert numbered.to_dict() == dict(zip(listed["event"], listed["rows"], strict=True))
+    assert told["n_flagged"] == listed["rows"].sum() > 0
     # A share of rows sets another threshold, and another file is compared with the run's windows.
     frame = pd.read_csv("sensors.csv", dtype=str, keep_default_na=False)
     frame[frame["machine"] == "A"].to_csv("a.csv", index=False)
