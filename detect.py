@@ -58,8 +58,9 @@ def make_parser():
         metavar="SHARE",
         help="share of the rows that are flagged: of this file, where the run is fitted to it "
         "(default: 0.1); of fresh rows like the run's, where the run was trained on rows that are "
-        "in order (default: 0.01); of ordinary rows of a series (default: so many that an "
-        "ordinary series has about one false event in 30 periods, such as days)",
+        "in order (default: 0.01); of ordinary rows of a series, of which those in events are "
+        "flagged (default: so many that an ordinary series has about one false event in 30 "
+        "periods, such as days)",
     )
     parser.add_argument(
         "--labels",
@@ -131,17 +132,17 @@ def shown(nats):
     return f"{nats:.2f}" if abs(nats) < 1e6 else f"{nats:.3g}"
 
 
-def report(form, scores, held, threshold, means, share, flagged, rank, why, what, unit):
+def report(form, scores, held, threshold, means, share, beyond, rank, why, what, unit):
     """Print the threshold and the rows with the highest scores; `means` says what it means."""
-    n_flagged, n_held = flagged.sum(), len(held)
+    n_beyond, n_held = beyond.sum(), len(held)
     if means and not math.isinf(threshold):
         print(
-            f"Threshold: {shown(threshold)}, {means}; {n_flagged} of {len(scores)} {form.rows} lie "
+            f"Threshold: {shown(threshold)}, {means}; {n_beyond} of {len(scores)} {form.rows} lie "
             "beyond it"
         )
     elif math.isinf(threshold):
         needed = rows_needed(share)
-        certain = f"; {n_flagged} flagged for a cell that cannot be" if n_flagged else ""
+        certain = f"; {n_beyond} flagged for a cell that cannot be" if n_beyond else ""
         print(
             f"Threshold: none. {n_held} {what} {form.rows} cannot tell the oddest "
             f"{100 * share:.3g} % of fresh {form.rows} from others, {needed} could: give more "
@@ -156,13 +157,13 @@ def report(form, scores, held, threshold, means, share, flagged, rank, why, what
     elif what == "scored":
         print(
             f"Threshold: {shown(threshold)} nats, beyond which lie the oddest {100 * share:.3g} % "
-            f"of the {form.rows} (--contamination {share:g}): {n_flagged} of {len(scores)}"
-            + ("" if n_flagged else f"; too few {form.rows}, or too many with one score")
+            f"of the {form.rows} (--contamination {share:g}): {n_beyond} of {len(scores)}"
+            + ("" if n_beyond else f"; too few {form.rows}, or too many with one score")
         )
     else:
         print(
             f"Threshold: {shown(threshold)} nats, exceeded by {(held > threshold).sum()} of "
-            f"{n_held} {what} {form.rows}; {n_flagged} of {len(scores)} {form.rows} lie beyond it"
+            f"{n_held} {what} {form.rows}; {n_beyond} of {len(scores)} {form.rows} lie beyond it"
         )
     print(f"The {min(N_PRINTED, len(scores))} oddest {form.rows}:")
     for row in np.argsort(rank)[:N_PRINTED]:
@@ -268,7 +269,8 @@ def detect(args, locks):
     certain = np.zeros(len(scores), bool)
     for strange in encoded.strange:
         certain[strange.rows] |= strange.certain
-    flagged, rank = (scores > threshold) | certain & math.isinf(threshold), ranks(scores)
+    beyond, rank = (scores > threshold) | certain & math.isinf(threshold), ranks(scores)
+    flagged = form.flagged(scorer, source, encoded, scores, beyond)
     columns = scores.round(4), scored.nats.round(4), flagged.astype(int), rank
     found = dict(zip(COLUMNS, columns, strict=False))
     why = [""] * len(scores)
@@ -277,14 +279,14 @@ def detect(args, locks):
             form, scorer, source, encoded, held, scores, flagged, args.seed
         )
     lines = form.write_scores(source, fitted.codec, found, outputs, fitted)
-    outcome = threshold, means, share, flagged, rank, why, what
-    report(form, scores, held_scores, *outcome, scorer.unit)
+    outcome = threshold, means, share
+    report(form, scores, held_scores, *outcome, beyond, rank, why, what, scorer.unit)
     for note in (
         *notes_on_scores(form, scored, scores > threshold, share, what),
         *note_on_holes(form, scorer, encoded),
     ):
         print(f"Note: {note}")
-    told = facts(form, args, scores, *outcome)
+    told = facts(form, args, scores, *outcome, flagged, rank, why, what)
     held_scores = held_scores[:0] if what == "scored" else held_scores
     kept = {"scores": scores, "held": held_scores, "threshold": np.array(threshold)}
     kept |= {"unit": np.array(scorer.unit)}

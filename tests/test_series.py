@@ -406,6 +406,9 @@ def test_an_online_score_knows_nothing_of_what_follows(few_steps, call):
         result = call("detect", f"{name}.csv", "--run", "0001", "--online")
         assert result.code == 0, result.err
         part = pd.read_csv(f"{name}.scored.csv", dtype=str, keep_default_na=False)
+        threshold = json.loads(Path("runs/0001/report/detect.json").read_text())["threshold"]
+        beyond = pd.to_numeric(part["anomaly_score"]) > threshold
+        assert part["is_anomaly"].tolist() == beyond.astype(int).astype(str).tolist()
         early = part["time"] < "2024-03-18"
         known = whole["time"] < "2024-03-18"
         for column in ("anomaly_score", "anomaly_nats"):
@@ -555,6 +558,11 @@ def test_an_example_is_scored_by_its_labels(few_steps, call, monkeypatch):
     assert "about one false event in 30 days (--contamination" in result.out
     told = json.loads(Path("runs/0001/report/detect.json").read_text())
     assert "about one false event in 30 days" in told["means"]
+    rows, listed = pd.read_csv("sensors.scored.csv"), pd.read_csv("sensors.events.csv")
+    numbered = rows["anomaly_event"][rows["anomaly_event"] > 0].value_counts()
+    assert rows["is_anomaly"].tolist() == (rows["anomaly_event"] > 0).astype(int).tolist()
+    assert numbered.to_dict() == dict(zip(listed["event"], listed["rows"], strict=True))
+    assert told["n_flagged"] == listed["rows"].sum() > 0
     # A share of rows sets another threshold, and another file is compared with the run's windows.
     frame = pd.read_csv("sensors.csv", dtype=str, keep_default_na=False)
     frame[frame["machine"] == "A"].to_csv("a.csv", index=False)
@@ -575,10 +583,10 @@ def test_events_are_counted_by_the_labelled_runs_that_they_overlap():
     laid = grid.lay(60.0 * kept, (kept >= 10).astype(int), steps.Step(60.0), 4)
     labels = labels[kept]
 
-    def event(first, end, start, stop):
-        return events.Event(first, end, start, stop, start, 1, 1.0, "", "")
-
-    found = [event(0, 9, 2, 5), event(5, 10, 8, 10), event(10, 19, 11, 16), event(10, 24, 17, 20)]
+    found = [
+        events.Event(first, end, first, 1, 1.0, "", "")
+        for first, end in ((2, 5), (8, 10), (11, 16), (17, 20))
+    ]
     slot = laid.slot[np.searchsorted(kept, [10, 20])]
     assert slot.tolist() == [10, 20]
     counts = events.by_labels(found, laid, labels)
@@ -669,29 +677,47 @@ def test_windows_of_a_run_are_laid_on_slots_by_their_times():
 
 
 def test_an_event_is_as_long_as_the_cells_that_are_far():
-    """Flagged slots 10 to 29, of which 14 and 17 hold cells far from what is expected."""
+    """Slots 10 to 29 are beyond the threshold, and 14 and 17 far from what is expected."""
     column = Column("v", style={"decimals": 1})
     x = np.zeros((60, 1))
     x[[14, 17], 0] = 5.0, 9.0
     laid = grid.lay(np.arange(60.0), None, steps.Step(1.0), 8)
     layout = SimpleNamespace(grid=laid, x=x, mask=np.ones((60, 1), bool), length=16)
-    scored = {"anomaly_score": np.full(60, 0.0), "is_anomaly": np.zeros(60, int)}
-    scored["is_anomaly"][10:30] = 1
-    scored["anomaly_score"][10:30] = 3.0
+    scores = np.where((np.arange(60) >= 10) & (np.arange(60) < 30), 3.0, 0.0)
     expected = events.Expected(np.zeros((60, 1)), np.ones((60, 1)))
-    (event,) = events.found(layout, [column], expected, scored)
-    assert (event.first, event.end) == (10, 30)
-    assert (event.start, event.stop, event.peak) == (14, 18, 17)
+
+    def found(expected=expected):
+        return events.found(layout, [column], expected, scores, scores > 1)
+
+    (event,) = found()
+    assert (event.first, event.end, event.peak, event.n_rows) == (14, 18, 17, 4)
     assert event.why == "v=9.0 expected 0.0 ±1.0"
+    assert np.flatnonzero(events.of_rows([event], laid.slot)).tolist() == [14, 15, 16, 17]
     x[21:24], x[17] = 8.0, 0.0  # an excess of 180, apart from one of 21
-    (event,) = events.found(layout, [column], expected, scored)
-    assert (event.start, event.stop, event.peak) == (21, 24, 21)
+    (event,) = found()
+    assert (event.first, event.end, event.peak) == (21, 24, 21)
     x[[27, 29]] = 11.0  # 117 more, beyond 3 ordinary cells
-    (event,) = events.found(layout, [column], expected, scored)
-    assert (event.start, event.stop) == (21, 30)
-    nothing_far = events.Expected(np.zeros((60, 1)), np.full((60, 1), 10.0))
-    (event,) = events.found(layout, [column], nothing_far, scored)
-    assert (event.start, event.stop) == (10, 30)
+    (event,) = found()
+    assert (event.first, event.end) == (21, 30)
+    (event,) = found(events.Expected(np.zeros((60, 1)), np.full((60, 1), 10.0)))  # nothing is far
+    assert (event.first, event.end) == (10, 30)
+
+
+def test_rows_that_no_window_shares_with_an_event_have_their_own():
+    """Slots 10 to 69 are beyond the threshold; windows of 16 that hold slot 30 reach 15 to 45."""
+    x = np.zeros((80, 1))
+    x[30], x[[20, 60]] = 20.0, 5.0  # slot 20 is near the far larger one
+    laid = grid.lay(np.arange(80.0), None, steps.Step(1.0), 8)
+    layout = SimpleNamespace(grid=laid, x=x, mask=np.ones((80, 1), bool), length=16)
+    scores = np.where((np.arange(80) >= 10) & (np.arange(80) < 70), 3.0, 0.0)
+    scores[30], scores[62] = 9.0, 4.0
+    expected = events.Expected(np.zeros((80, 1)), np.ones((80, 1)))
+    found = events.found(layout, [Column("v")], expected, scores, scores > 1)
+    assert [(e.first, e.end, e.score) for e in found] == [
+        (10, 15, 3.0),
+        (30, 31, 9.0),
+        (60, 61, 4.0),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,8 @@ def scored(path, flagged=(), grouped=False):
     scores = np.zeros(len(source.file.frame))
     for i, rows in enumerate(flagged):
         scores[rows] = 5.0 + i
-    found = {"anomaly_score": scores, "is_anomaly": (scores > 3).astype(int)}
     source.slot_scores = events.of_slots(layout, scores)
-    source.events = events.found(layout, codec.measured, source.expected, found)
+    source.events = events.found(layout, codec.measured, source.expected, scores, scores > 3)
     return source, codec, shown.of_scores(source, codec) | LOOK
 
 
@@ -83,8 +82,10 @@ def message(figure):
 
 def test_a_short_series_is_kept_cell_by_cell_with_its_band(tmp_path):
     path = file_of(tmp_path, n_columns=1)
-    _, codec, arrays = scored(path, [slice(100, 110)])
     cells = pd.read_csv(path)
+    cells.loc[100:109, "c0"] = 3.0 + np.arange(10) / 10
+    cells.to_csv(path, index=False)
+    _, codec, arrays = scored(path, [slice(100, 110)])
     (column,) = codec.measured
     np.testing.assert_allclose(arrays["bin_x_low"][0], cells["c0"], atol=1e-6)
     np.testing.assert_array_equal(arrays["bin_x_low"], arrays["bin_x_high"])
@@ -155,7 +156,7 @@ def test_columns_are_shown_by_their_share_of_each_event():
     for k, column in enumerate([7, 6, 6, 5, 4, 3, 2, 6]):
         deviations[10 * k, column] = 9.0
         score = 1e6 if column == 7 else 5.0
-        found.append(events.Event(10 * k, 10 * k + 1, 10 * k, 10 * k + 1, 10 * k, 1, score, "", ""))
+        found.append(events.Event(10 * k, 10 * k + 1, 10 * k, 1, score, "", ""))
     pairs = shown.panels(layout, found, deviations)
     assert len(pairs) == 6
     assert {(0, 7), (0, 6), (0, 2)} <= set(pairs)

@@ -411,6 +411,10 @@ class Form:
             raise UserError(f"--online goes with a series: {self.rows} have no order")
         return {}
 
+    def flagged(self, scorer, source, encoded, scores, beyond):
+        """Which rows [N] are flagged, of those whose scores lie `beyond` the threshold."""
+        return beyond
+
     def explain(self, scorer, source, encoded, chosen, typical):
         """Explain in words why the rows numbered `chosen` are odd, [len(chosen)]."""
         return [""] * len(chosen)

@@ -16,7 +16,7 @@ from parts.plots.words import short
 
 READING = (
     "Scores run from usual, at the left, to odd, at the right; the height is the share that has "
-    "them, and each step upward is a factor of ten. What lies right of the dashed line is flagged."
+    "them, and each step upward is a factor of ten. The dashed line is the threshold."
 )
 N_BINS = 60
 INSIDE = 0.98  # share of the scores that the axis shows one by one; the rest is one bar

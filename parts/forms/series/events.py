@@ -21,16 +21,14 @@ EMPTY = np.zeros((0, 2), np.int64)
 
 
 class Event(NamedTuple):
-    """A run of flagged slots [first, end), its peak, rows and score, and the columns at fault.
+    """Odd slots [first, end), their peak, rows and score, and the columns at fault.
 
-    A window makes all rows near an odd cell odd. `start` and `stop` are the ends of the stretches
-    that are at fault, see `stretches`, or those of the run where no stretch is FAR off.
+    They are those of the stretches that are at fault, see `stretches`, or a run of slots beyond the
+    threshold where no stretch is FAR off.
     """
 
     first: int
     end: int
-    start: int
-    stop: int
     peak: int
     n_rows: int
     score: float
@@ -125,34 +123,52 @@ def by_share(columns, shares):
     )
 
 
-def found(layout, columns, expected, scored):
-    """The Events of the rows that `scored` flags, in the order of the file's groups and times."""
-    slot, scores = layout.grid.slot, scored["anomaly_score"]
-    flagged, best = np.zeros(len(layout.x), bool), of_slots(layout, scores)
+def found(layout, columns, expected, scores, beyond):
+    """The Events of rows [N] by their scores, in the order of the file's groups and times; `beyond`
+    says which scores are beyond the threshold.
+
+    A window makes all rows odd that it covers, up to a window before and behind an event. Rows
+    beyond the threshold that lie farther off have events of their own.
+    """
+    slot, segment = layout.grid.slot, layout.grid.segment
+    best = of_slots(layout, scores)
     best = np.where(np.isnan(best), -np.inf, best)
-    rows = np.flatnonzero((slot >= 0) & np.isfinite(scores))
-    flagged[slot[rows[scored["is_anomaly"][rows] > 0]]] = True
-    deviations = None if expected is None else expected.deviations(layout.x, layout.mask)
+    left = np.zeros(len(layout.x), bool)
+    left[slot[beyond & (slot >= 0) & np.isfinite(scores)]] = True
+    deviations = expected.deviations(layout.x, layout.mask)
     n_rows = np.bincount(slot[slot >= 0], minlength=len(layout.x))
-    events = []
-    for first, end in events_of(flagged, layout.grid.segment, int(MERGED * layout.length)):
-        peak = first + int(best[first:end].argmax())
-        score, ends, words = float(best[peak]), (first, end), ("", "")
-        if deviations is not None:
-            far = stretches(deviations[first:end], FAR)
-            most = max([excess for *_, excess in far], default=0.0)
-            far = [(start, stop) for _, start, stop, excess in far if excess >= LARGE * most]
-            if far:
-                ends = first + min(start for start, _ in far), first + max(stop for _, stop in far)
-            within = deviations[slice(*ends)]
-            worst = ends[0] + int(within.max(1).argmax())
-            peak = worst if far else peak
-            words = (
-                by_share(columns, shares_of(within)),
-                why(columns, layout.x, expected, worst, deviations),
+    events, reach = [], layout.length - 1
+    while left.any():
+        for begin, stop in events_of(left, segment, int(MERGED * layout.length)):
+            first, end, peak = begin, stop, begin + int(best[begin:stop].argmax())
+            score, far = float(best[peak]), far_stretches(deviations[begin:stop])
+            if len(far):
+                first, end = begin + far.min(), begin + far.max()
+            within = deviations[first:end]
+            worst = first + int(within.max(1).argmax())
+            events.append(
+                Event(
+                    int(first),
+                    int(end),
+                    worst if len(far) else peak,
+                    int(n_rows[first:end].sum()),
+                    score,
+                    by_share(columns, shares_of(within)),
+                    why(columns, layout.x, expected, worst, deviations),
+                )
             )
-        events.append(Event(first, end, *ends, peak, int(n_rows[first:end].sum()), score, *words))
-    return events
+            left[max(begin, first - reach) : min(stop, end + reach)] = False
+    return sorted(events, key=lambda event: event.first)
+
+
+def far_stretches(deviations):
+    """First slot and end of the stretches that are at fault for deviations [n, D], [n, 2]: FAR off,
+    and by LARGE as far as the farthest.
+    """
+    far = stretches(deviations, FAR)
+    most = max([excess for *_, excess in far], default=0.0)
+    ends = [(first, end) for _, first, end, excess in far if excess >= LARGE * most]
+    return np.array(ends, np.int64).reshape(-1, 2)
 
 
 def by_labels(events, laid, labels):
@@ -166,7 +182,7 @@ def by_labels(events, laid, labels):
     there = np.flatnonzero(~np.isnan(label))  # slots without a row interrupt no run
     runs = events_of(label[there] > 0, laid.segment[there], 0)
     first, end = there[runs[:, 0]], there[runs[:, 1] - 1] + 1
-    start, stop = (np.array([e[i] for e in events], np.int64) for i in (2, 3))
+    start, stop = (np.array([e[i] for e in events], np.int64) for i in (0, 1))
     overlap = (start[:, None] < end) & (first < stop[:, None])  # [events, runs]
     n_found, n_false = int(overlap.any(0).sum()), int((~overlap.any(1)).sum())
     return {"labelled": len(runs), "found": n_found, "events": len(events), "false": n_false}
@@ -215,8 +231,8 @@ def table(events, layout, codec, frame):
     first, last, peak = (
         np.array(part, np.int64)
         for part in (
-            [e.start for e in events],
-            [e.stop - 1 for e in events],
+            [e.first for e in events],
+            [e.end - 1 for e in events],
             [e.peak for e in events],
         )
     )
@@ -240,7 +256,7 @@ def in_words(events, layout, clock):
     best = sorted(events, key=lambda event: -event.score)[:N_TOLD]
     lines = [f"{len(events)} event{'s' * (len(events) > 1)}" + (", the largest:" if best else "")]
     for event in best:
-        start, end = stamps(np.array([event.start, event.stop - 1]), layout, clock)
+        start, end = stamps(np.array([event.first, event.end - 1]), layout, clock)
         lines.append(
             f"  {start} to {end}  {event.score:8.2f}  {event.columns}  {event.why}".rstrip()
         )

@@ -518,19 +518,23 @@ class Series(Tables):
     def online(self, asked):
         return {"online": asked}
 
+    def flagged(self, scorer, source, encoded, scores, beyond):
+        """The rows of events; of rows that are scored as they arrive, all that lie `beyond`."""
+        layout, columns = encoded.layout, scorer.columns
+        source.expected = events.Expected(*scorer.expected(layout))
+        source.events = events.found(layout, columns, source.expected, scores, beyond)
+        source.slot_scores = events.of_slots(layout, scores)
+        return beyond if scorer.online else events.of_rows(source.events, layout.grid.slot) > 0
+
     def explain(self, scorer, source, encoded, chosen, typical):
-        layout = encoded.layout
-        if source.expected is None:
-            source.expected = events.Expected(*scorer.expected(layout))
-        expected, slots = source.expected, layout.grid.slot[chosen]
+        layout, expected = encoded.layout, source.expected
+        slots = layout.grid.slot[chosen]
         deviations = expected.deviations(layout.x, layout.mask)
         known = scorer.columns, layout.x, expected
         return [events.why(*known, slot, deviations) if slot >= 0 else "" for slot in slots]
 
     def write_scores(self, source, codec, scored, outputs, fitted):
-        layout, frame = source.known[1], source.file.frame
-        found = events.found(layout, codec.measured, source.expected, scored)
-        source.events, source.slot_scores = found, events.of_slots(layout, scored["anomaly_score"])
+        layout, frame, found = source.known[1], source.file.frame, source.events
         scored = scored | {"anomaly_event": events.of_rows(found, layout.grid.slot)}
         scored = {name: events.blank(cells) for name, cells in scored.items()}
         table_files.write(frame.assign(**scored), outputs[0], source.file, codec.columns)
