@@ -159,9 +159,15 @@ def generate(args, locks):
     outputs = form.sample_outputs(args.out, args.overwrite)
     form.check_samples(codec, outputs)
     refuse_beyond_memory(args.n, codec, form)
+    rng = np.random.default_rng(args.seed)
     given, as_given = None, {}
     if args.given is not None:
         given, as_given = conditions.given_cells(args.given, codec.may_be_given)
+    mapped = form.marginals and fitted.model.likelihood.needs_marginals and not args.future
+    if args.marginals == "data" and not mapped:
+        what = "goes on from known rows" if args.future else "draws what its rows hold"
+        print(f"Note: --marginals data changes nothing: this run {what}")
+    marginals = (args.marginals or "data") if mapped else "model"
     if args.length or args.start or args.future:
         asked = args.length, args.start, args.future
         stretches = form.stretches(codec, fitted.config.data, *asked)
@@ -173,6 +179,8 @@ def generate(args, locks):
             chain(fitted, each.y, n_draws, each.past, args.seed, states)
             for each, states in zip(stretches, told, strict=True)
         ]
+        if marginals == "data":
+            drawn = [with_marginals(x, fitted, rng) for x in drawn]
         print("\n".join(form.write_stretches(codec, stretches, drawn, told, outputs)))
         arrays, told = form.stretch_arrays(codec, stretches, drawn)
         run.save_result(run.continued, arrays | {"form": np.array(form.name)})
@@ -195,11 +203,6 @@ def generate(args, locks):
     with fixed_randomness(args.seed):
         drawn = draw(fitted, args.n, cells, draw_y, x_of)
     print("\n".join(drawn.notes), end="\n" if drawn.notes else "")
-    rng = np.random.default_rng(args.seed)
-    mapped = form.marginals and fitted.model.likelihood.needs_marginals
-    if args.marginals == "data" and not mapped:
-        print("Note: --marginals data changes nothing: this run draws what its rows hold")
-    marginals = (args.marginals or "data") if mapped else "model"
     if marginals == "data":
         drawn = drawn._replace(x=with_marginals(drawn.x, fitted, rng))
     mask = np.ones_like(drawn.x)

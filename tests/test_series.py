@@ -27,6 +27,7 @@ from parts.model.windowvae import WindowVAE
 from parts.runs import find_run
 from parts.tasks.fill import RowsToCheck
 from parts.tasks.fill_windows import WindowFiller, check_windows
+from parts.tasks.sample import with_marginals
 from parts.tasks.sample_windows import chain
 from parts.tasks.score_windows import WindowScorer, once_in
 from parts.training import presets
@@ -268,6 +269,25 @@ def test_chained_windows_have_the_autocovariance_of_the_process(process):
     assert np.abs(np.diag(found).mean() - 1) < 0.05
     if process == "ar1":  # whose future needs one step of the past
         assert np.abs(found - sigma).max() < 0.19
+
+
+def test_drawn_windows_take_the_marginal_of_the_training_windows():
+    """The exponential of an AR(1), by a model of the AR(1) itself: the map is exp at all steps."""
+    rng = np.random.default_rng(0)
+    root = np.linalg.cholesky(covariance("ar1"))
+    run = fitted("ar1")
+    run.codec.modelled = [Column("a")] * LENGTH
+    run.train.x = np.exp(rng.normal(size=(4000, LENGTH)) @ root.T).astype(np.float32)
+    run.train.mask = rng.random(run.train.x.shape) > 0.2
+    run.train.x[~run.train.mask] = 50.0
+    windows = rng.normal(size=(50, LENGTH)) @ root.T
+    found = with_marginals(windows, run, rng)
+    middle = np.abs(windows) < 2
+    assert np.abs(np.log(found) - windows)[middle].max() < 0.15
+    order = windows.ravel().argsort()
+    assert (np.diff(found.ravel()[order]) >= 0).all()
+    long = windows.reshape(1, -1, 1)  # one map, however long the series is
+    np.testing.assert_array_equal(with_marginals(long, run, rng).ravel(), found.ravel())
 
 
 def test_a_future_goes_on_from_the_end():

@@ -8,6 +8,7 @@ import torch
 
 from parts.finite import finite
 from parts.forms import conditions
+from parts.forms.base import N_KEPT_CELLS
 from parts.forms.series import states
 from parts.forms.tables.marginals import to_marginal
 from parts.forms.tables.relations import listed
@@ -22,7 +23,7 @@ from parts.words import counted
 N_DRAWN_AT_A_TIME = 50_000  # rows that are drawn at a time
 PROPOSALS = (10_000, 100_000)  # fewest and most importance samples for rows with given cells
 RARE_ESS = 50.0  # effective samples below which the given cells are too rare
-# The model's marginals are estimated from N_RANKED rows, drawn with RANKED_SEED.
+# The model's marginals are estimated from N_RANKED rows, fewer wide ones, drawn with RANKED_SEED.
 N_RANKED, RANKED_SEED = 10_000, 2**31 - 1
 LEAF_ROWS = 50  # training rows by which the chance of a hole is known
 DETERMINED = 0.01  # share of a column's variance that the others leave, if they determine it
@@ -133,35 +134,40 @@ def with_marginals(x, fitted, rng):
 
     Columns that determine one another are mapped along their principal axes, and so keep their
     relations. The map depends on the run only, not on the other rows of x; `rng` breaks ties.
+    Windows have one map of a column for all steps, and so x may hold windows of any length.
     """
     y_train = fitted.train.y
+    n_ranked = max(1, min(N_RANKED, N_KEPT_CELLS // len(fitted.codec.modelled)))
     with fixed_randomness(RANKED_SEED):
         y = []
         if y_train is not None:
-            rows = y_train[torch.randint(len(y_train), (N_RANKED,)).numpy()]
+            rows = y_train[torch.randint(len(y_train), (n_ranked,)).numpy()]
             y = [torch.from_numpy(rows).to(fitted.device)]
-        drawn = fitted.model.sample(N_RANKED, *y).cpu().numpy()
-    x, train = x.copy(), fitted.train
-    related = related_columns(fitted)
+        drawn = fitted.model.sample(n_ranked, *y).cpu().numpy()
+    shape, n_columns, train = x.shape, fitted.codec.shape[-1], fitted.train
+    columns = fitted.codec.modelled[:n_columns]
+    x, drawn, real, mask = (
+        part.reshape(-1, n_columns) for part in (x.copy(), drawn, train.x, train.mask)
+    )
+    related = related_columns(columns, real, mask)
     if len(related):
-        own = [fitted.codec.modelled[j] for j in related]
-        parts = (part[:, related] for part in (x, drawn, train.x, train.mask))
+        own = [columns[j] for j in related]
+        parts = (part[:, related] for part in (x, drawn, real, mask))
         x[:, related] = with_principal_marginals(own, *parts, rng)
-    for j, column in enumerate(fitted.codec.modelled):
-        real = train.x[train.mask[:, j] > 0, j]
-        if not column.levels and len(real) and j not in related:
-            mapped = to_marginal(x[:, j], drawn[:, j], real, rng.random(len(x)))
+    for j, column in enumerate(columns):
+        known = real[mask[:, j] > 0, j]
+        if not column.levels and len(known) and j not in related:
+            mapped = to_marginal(x[:, j], drawn[:, j], known, rng.random(len(x)))
             x[:, j] = column.rounded(mapped)
-    return x
+    return x.reshape(shape)
 
 
-def related_columns(fitted):
+def related_columns(columns, x, mask):
     """The numbers of the columns whose variance given the others is hardly any of their own."""
-    columns, train = fitted.codec.modelled, fitted.train
     numbers = np.array([j for j, c in enumerate(columns) if c.kind in ("real", "positive")], int)
-    if not 1 < len(numbers) < len(train.x) / 2 or len(fitted.codec.shape) > 1:
+    if not 1 < len(numbers) < len(x) / 2:
         return numbers[:0]
-    x, mask = (torch.from_numpy(a[:, numbers]).double() for a in (train.x, train.mask))
+    x, mask = (torch.from_numpy(part[:, numbers]).double() for part in (x, mask))
     covariance = fit_gaussian(x, mask).covariance
     own = covariance.diagonal().clamp(min=MIN_RATIO)
     ridge = MIN_RATIO * torch.diag(own + 1)

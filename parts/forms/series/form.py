@@ -418,7 +418,6 @@ class Series(Tables):
     name = "series"
     codec = SeriesCodec
     columns_may_be_given = False
-    marginals = False
     scores = fills = "windows"
     learned = "window", "windows"
     check = "windows"

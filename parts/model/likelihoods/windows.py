@@ -146,7 +146,6 @@ class OfWindows(Likelihood):
     """
 
     scaling = "kinds"
-    needs_marginals = False
     n_start = 20_000
     of_members = False  # whether each member has its noise, and params end with its number
     shrinkage = USUAL
@@ -403,8 +402,10 @@ class Windows(OfWindows):
         if isinstance(params, Conditioned):
             return self.of_missing(params, drawn)
         mu, g, a = self.parts(to_float64(params))
-        e = (torch.exp(g) * torch.randn_like(g)).unsqueeze(-1)
-        r = torch.linalg.solve_triangular(self.triangle(), e, upper=False).squeeze(-1)
+        e = torch.exp(g) * torch.randn_like(g)
+        # One right side for each window: several triangles would be copied, one for each.
+        r = torch.linalg.solve_triangular(self.triangle(), e.flatten(0, -2).mT, upper=False)
+        r = r.mT.reshape(e.shape)
         return (mu + torch.exp(a) * r).to(params)
 
     # Baselines
