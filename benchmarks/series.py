@@ -492,10 +492,15 @@ def nats(method, log_prob, n_cells):
 
 
 def generation(folder, seed):
-    """Real windows of every row, scaled to [0, 1]; as many generated ones."""
+    """Real windows of every row, scaled to [0, 1]; as many generated ones.
+
+    The file of stocks has no dates; ours is told those of ETTh1, as the file has them.
+    """
     stocks = table(Path(folder, "generation/stock_data.csv")).to_numpy(np.float64)[::-1]
-    hourly = table(Path(folder, "ett/ETTh1.csv.gz")).iloc[:, 1:].to_numpy(np.float64)
-    for name, x in (("stocks", stocks), ("ETTh1", hourly)):
+    hourly = table(Path(folder, "ett/ETTh1.csv.gz"))
+    dates = hourly["date"].to_numpy().astype("datetime64[s]")
+    hourly = hourly.iloc[:, 1:].to_numpy(np.float64)
+    for name, x, stamps in (("stocks", stocks, None), ("ETTh1", hourly, (dates, None))):
         x = (x - x.min(0)) / (x.max(0) - x.min(0))
         series = Series.of(x)
         real = windows_at(series, starts_of(series.bounds, MADE_LENGTH), MADE_LENGTH)[0]
@@ -504,8 +509,8 @@ def generation(folder, seed):
         methods = {
             "real windows, half against half": lambda r=real, g=rng: g.permuted(r, axis=0)[:0],
             GAUSSIAN: lambda s=series, r=real, g=rng: gaussian_windows(s, r, g),
-            OURS: lambda s=series, r=real: ours(
-                "windows", s, None, None, seed, MADE_LENGTH, len(r)
+            OURS: lambda s=series, r=real, t=stamps: ours(
+                "windows", s, None, t, seed, MADE_LENGTH, len(r)
             ),
         }
         for method, make in methods.items():
