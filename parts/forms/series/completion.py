@@ -8,6 +8,8 @@ there are many columns it rests on few pairs of cells; hidden cells tell how muc
 Shapes: S slots, D columns, L steps of a window, C numbers of the calendar.
 """
 
+from itertools import combinations
+
 import numpy as np
 import torch
 
@@ -15,7 +17,7 @@ from parts.forms.series.grid import windows_at
 from parts.model.likelihoods.conditioned import Triangle
 from parts.model.likelihoods.windows import RIDGE, USUAL, Shrinkage, fit_windows, whitening
 
-ROUNDS, ROUNDS_TRIED = 12, 4  # of fitting and drawing, and to compare ridges
+ROUNDS, ROUNDS_TRIED = 12, 8  # of fitting and drawing, and to compare shrinkages
 N_FITTED, CELLS_FITTED = 20_000, 2**24  # most windows and cells of windows to which one is fitted
 RIDGES = 1, 10, 100  # times the usual one
 APARTS = 0.3, 0.9  # shares by which covariances between columns are shrunk
@@ -122,12 +124,14 @@ def best_shrinkage(x, mask, y, segments, starts, n_steps, seed=0):
 def crps_of_hidden(x, mask, hidden, place, shrinkage):
     """The mean continuous ranked probability score of draws of hidden cells, E|X - x| -
     E|X - X'| / 2 (Gneiting & Raftery 2007, eq. 21).
+
+    The draws are those of the second half of the rounds: before, they know more of the lines at
+    which the rounds begin than of the Gaussian.
     """
-    *_, one, other = (
-        filled[hidden] for filled in drawn(x, mask & ~hidden, *place, shrinkage, ROUNDS_TRIED)
-    )
-    error = np.abs(one - x[hidden]).mean() + np.abs(other - x[hidden]).mean()
-    return (error - np.abs(one - other).mean()) / 2
+    rounds = drawn(x, mask & ~hidden, *place, shrinkage, ROUNDS_TRIED)
+    draws = np.stack([filled[hidden] for filled in rounds])[ROUNDS_TRIED // 2 :]
+    apart = np.mean([np.abs(a - b).mean() for a, b in combinations(draws, 2)])
+    return np.abs(draws - x[hidden]).mean() - apart / 2
 
 
 def drawn(x, mask, y, segments, starts, n_steps, seed, shrinkage, rounds):
