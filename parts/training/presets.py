@@ -152,7 +152,7 @@ def fit_to_data(config, data):
         steps = min(max(least, fewest * per_epoch), MAX_STEPS)
         settings["epochs"] = max(1, min(math.ceil(steps / per_epoch), MAX_STEPS // per_epoch))
     if asked["patience"] is None:  # all epochs, of which the best one by the held-out rows is kept
-        settings["patience"] = settings.get("epochs", asked["epochs"]) if len(data.val.x) else 0
+        settings["patience"] = MAX_STEPS if len(data.val.x) else 0
     noise = asked["noise"]
     if noise is None:
         noise = settings["noise"] = noise_for(data, asked)
