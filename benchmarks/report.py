@@ -648,10 +648,10 @@ TABLES = {
     "print_data": page_output("python data.py --data survey.csv", first=17),
     "print_lab": page_output("python data.py --data lab.csv", first=17, last=6),
     "print_series_detect": page_output(
-        "python detect.py sensors.csv --labels event", first=0, last=29
+        "python detect.py sensors.csv --labels event", first=0, last=31
     ),
     "print_series_impute": page_output(
-        "python impute.py sensors.csv --kind event=ignore --interval 0.9 --check", first=0, last=7
+        "python impute.py sensors.csv --kind event=ignore --interval 0.9 --check", first=0, last=9
     ),
     "print_detect": page_output("python detect.py survey.csv --labels odd", first=0, last=21),
     "print_impute": page_output(
