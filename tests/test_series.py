@@ -20,9 +20,15 @@ from parts.forms.series import completion, counters, events, example, grid, step
 from parts.forms.series.form import SERIES, Layout
 from parts.forms.units import Column
 from parts.measure.series_baselines import GAUSSIAN
-from parts.model.likelihoods import conditioned
+from parts.model.likelihoods import conditioned, factors, windows
 from parts.model.likelihoods.base import Likelihood
-from parts.model.likelihoods.windows import WindowGaussian, Windows, whitening
+from parts.model.likelihoods.windows import (
+    RIDGE,
+    Shrinkage,
+    WindowGaussian,
+    Windows,
+    whitening,
+)
 from parts.model.windowvae import WindowVAE
 from parts.runs import find_run
 from parts.tasks.fill import RowsToCheck
@@ -397,6 +403,38 @@ def sensors(n=500, seed=0, groups=1):
         cells = {"time": stamps, "machine": f"m{g}", "a": np.round(a, 2), "b": np.round(b, 2)}
         tables.append(pd.DataFrame(cells))
     return pd.concat(tables, ignore_index=True)
+
+
+@pytest.mark.slow
+def test_a_window_of_many_cells_has_factors_and_goes_through_every_verb(
+    few_steps, call, monkeypatch
+):
+    """Columns that are nearly one another: a line would miss what the other column tells."""
+    monkeypatch.setattr(windows, "MOST_CELLS", 20)
+    frame = sensors(400).drop(columns="machine").astype({"a": object})
+    truth = frame["a"].astype(float)
+    frame.loc[50:54, "a"] = ""
+    frame.to_csv("t.csv", index=False)
+    fill = call("impute", "t.csv", "--time", "time", "--window", 12, "--interval", 0.9, "--check")
+    assert fill.code == 0, fill.err
+    assert "windows of 12 x 2 with noise of 23 factors" in fill.out
+    likelihood = find_run("runs", None).load()[0].model.likelihood
+    assert isinstance(likelihood, factors.WideWindows)
+    assert likelihood.shrinkage in {
+        Shrinkage(times * RIDGE, apart)
+        for times in completion.RIDGES
+        for apart in (0.0, *completion.APARTS)
+    }
+    error = (pd.read_csv("t.imputed.csv")["a"] - truth)[50:55].abs().mean()
+    assert error < 0.2 * truth.std()
+    for verb, *args in (
+        ["train", "--data", "t.csv", "--time", "time", "--window", 12, "--run", "wide"],
+        ["evaluate", "--run", "wide", "--n-samples", 4],
+        ["generate", "--run", "wide", "--length", "40h", "--out", "new.csv"],
+    ):
+        found = call(verb, *args)
+        assert found.code == 0, found.err
+    assert len(pd.read_csv("new.csv")) == 40
 
 
 @pytest.mark.parametrize("likelihood", ["windows", "factors"])

@@ -93,8 +93,8 @@ class ByPrecision:
 
 
 class ByCovariance:
-    """The same by the covariance of the observed cells. A draw is one of the whole window that is
-    moved to what was observed (Hoffman & Ribak 1991).
+    """The conditional by the covariance of the observed cells, with what `ByPrecision` has. A draw
+    is one of the whole window that is moved to what was observed (Hoffman & Ribak 1991).
     """
 
     def __init__(self, triangle, r, missing, g):

@@ -209,9 +209,6 @@ class WideWindows(FactorWindows):
 
     options = ()
 
-    def __init__(self, n_columns, shape, y_dim=0, state_dim=0):
-        super().__init__(n_columns, shape, y_dim, state_dim)
-
     @property
     def width(self):
         return self.n_columns * self.ranks[0]  # of a row whose cells are given others

@@ -272,13 +272,12 @@ class Windows(OfWindows):
 
     @classmethod
     def of_space(cls, space, **options):
-        if len(space.columns) <= MOST_CELLS:
-            likelihood = super().of_space(space, **options)
-            likelihood.shrinkage = Shrinkage(*space.shrinkage)
-            return likelihood
-        from parts.model.likelihoods.factors import WideWindows  # it builds on this module
-
-        return WideWindows.of_space(space)
+        kind = cls
+        if len(space.columns) > MOST_CELLS:
+            from parts.model.likelihoods.factors import WideWindows as kind  # it builds on this one
+        likelihood = kind(len(space.columns), space.shape, space.y_dim, space.state_dim, **options)
+        likelihood.shrinkage = Shrinkage(*space.shrinkage)
+        return likelihood
 
     def describe(self):
         return f"Gaussian of windows of {self.shape[0]} x {self.shape[1]}, scaled by z"
