@@ -8,20 +8,30 @@ there are many columns it rests on few pairs of cells; hidden cells tell how muc
 Shapes: S slots, D columns, L steps of a window, C numbers of the calendar.
 """
 
-from itertools import combinations
+import math
+from copy import copy
 
 import numpy as np
 import torch
 
 from parts.forms.series.grid import windows_at
 from parts.model.likelihoods.conditioned import Triangle
-from parts.model.likelihoods.windows import RIDGE, USUAL, Shrinkage, fit_windows, whitening
+from parts.model.likelihoods.windows import (
+    RIDGE,
+    USUAL,
+    Shrinkage,
+    fit_windows,
+    whitening,
+)
+from parts.model.normal import LOG_2PI
 
-ROUNDS, ROUNDS_TRIED = 12, 8  # of fitting and drawing, and to compare shrinkages
+ROUNDS = 12  # of fitting and drawing
+ROUNDS_BEFORE, ROUNDS_EACH = 8, 4  # before shrinkages are compared, and under each of them
 N_FITTED, CELLS_FITTED = 20_000, 2**24  # most windows and cells of windows to which one is fitted
-RIDGES = 1, 10, 100  # times the usual one
+RIDGES = 10 * RIDGE, 100 * RIDGE  # to try beside the usual one
 APARTS = 0.3, 0.9  # shares by which covariances between columns are shrunk
 HIDDEN, N_HIDDEN = 0.1, 400  # share of the cells that are hidden for that, and of how many windows
+FEWEST_HIDDEN = 50  # cells that compare shrinkages; by fewer, chance would
 
 
 def given_at(y, starts):
@@ -79,7 +89,7 @@ def interpolated(x, mask, segments):
     return x
 
 
-def complete(x, mask, y, segments, starts, n_steps, seed=0, shrinkage=(), rounds=ROUNDS):
+def complete(x, mask, y, segments, starts, n_steps, seed=0, shrinkage=()):
     """x [S, D] with draws where the mask [S, D] is False.
 
     `segments` are pairs of slots, within which windows lie; the Gaussian is fitted to a random
@@ -88,63 +98,105 @@ def complete(x, mask, y, segments, starts, n_steps, seed=0, shrinkage=(), rounds
     mask = mask.astype(bool)
     if mask.all():
         return x
-    place = y, segments, starts, n_steps, seed
-    *_, filled = drawn(x, mask, *place, Shrinkage(*shrinkage), rounds)
-    return filled
+    filling = Filling(x, mask, y, segments, starts, n_steps, seed)
+    filling.draw(Shrinkage(*shrinkage), ROUNDS)
+    return filling.x
 
 
 def best_shrinkage(x, mask, y, segments, starts, n_steps, seed=0):
-    """The Shrinkage under which draws of hidden cells are best: first its ridge, then how far
-    columns are apart, each from the least on for as long as draws become better.
+    """The Shrinkage by which windows tell hidden cells best: first how far columns are apart, then
+    its ridge, each from the least on for as long as hidden cells are told better; the least one
+    stands unless what follows is better by more than a standard error.
+
+    Each is tried on what is missing as drawn in as many rounds, the last ones under itself.
     """
     mask, rng = mask.astype(bool), np.random.default_rng(seed)
-    place = y, segments, starts, n_steps, seed
-    block = np.arange(len(x)) // n_steps
-    chosen = rng.permutation(block[-1] + 1)[:N_HIDDEN]
+    some = starts[np.diff(starts // n_steps, prepend=-1) > 0]  # which hardly overlap
+    some = rng.permutation(some)[:N_HIDDEN]
     inside = np.zeros(len(x), bool)
-    for start, stop in segments:
-        inside[start:stop] = True
-    inside &= np.isin(block, chosen)
+    inside[(some[:, None] + np.arange(n_steps)).ravel()] = True
     hidden = mask & inside[:, None] & (rng.random(mask.shape) < HIDDEN)
-    best, lowest = USUAL, np.inf
-    if not hidden.any():
-        return best
-    for name, values in (("ridge", [RIDGE * times for times in RIDGES]), ("apart", APARTS)):
-        if name == "apart" and x.shape[1] == 1:
-            continue
+    if hidden.sum() < FEWEST_HIDDEN:
+        return USUAL
+
+    start = Filling(x, mask & ~hidden, y, segments, starts, n_steps, seed)
+    start.draw(USUAL, ROUNDS_BEFORE)
+
+    def crps_of(shrinkage):
+        filling = copy(start)
+        gaussian = filling.draw(shrinkage, ROUNDS_EACH)
+        return filling.crps_of_hidden(gaussian, some, x, hidden)
+
+    best, crps = USUAL, crps_of(USUAL)
+    for name, values in (("apart", APARTS if x.shape[1] > 1 else ()), ("ridge", RIDGES)):
+        least, before = best, crps
         for value in values:
             tried = best._replace(**{name: value})
-            score = crps_of_hidden(x, mask, hidden, place, tried)
-            if not score < lowest:
+            found = crps_of(tried)
+            if not found.mean() < crps.mean():
                 break
-            best, lowest = tried, score
+            best, crps = tried, found
+        gain = before - crps
+        if not gain.mean() > gain.std() / math.sqrt(len(gain)):
+            best, crps = least, before
     return best
 
 
-def crps_of_hidden(x, mask, hidden, place, shrinkage):
-    """The mean continuous ranked probability score of draws of hidden cells, E|X - x| -
-    E|X - X'| / 2 (Gneiting & Raftery 2007, eq. 21).
+class Filling:
+    """A series whose missing cells are on lines first, and then drawn in rounds: `x` [S, D]."""
 
-    The draws are those of the second half of the rounds: before, they know more of the lines at
-    which the rounds begin than of the Gaussian.
+    def __init__(self, x, mask, y, segments, starts, n_steps, seed):
+        self.x, self.mask = interpolated(x, mask, segments), mask
+        self.y, self.segments, self.starts, self.n_steps = y, segments, starts, n_steps
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def fit(self, shrinkage):
+        """The Gaussian of a random sample of windows as they are filled."""
+        some, most = self.starts, max(1, min(N_FITTED, CELLS_FITTED // self.n_cells))
+        if len(some) > most:
+            some = np.sort(self.rng.choice(some, most, replace=False))
+        windows = torch.from_numpy(windows_at(self.x, some, self.n_steps))
+        return fit_windows(windows, given_at(self.y, some), shrinkage, self.x.shape[1])
+
+    @property
+    def n_cells(self):
+        """Cells of a window."""
+        return self.n_steps * self.x.shape[1]
+
+    def draw(self, shrinkage, rounds):
+        """Draw what is missing some times; the Gaussian of the last time."""
+        there = torch.from_numpy(self.mask)
+        observed = torch.from_numpy(np.where(self.mask, self.x, 0.0)).double()
+        options = self.y, self.segments, self.n_steps, self.generator
+        for _ in range(rounds):
+            gaussian = self.fit(shrinkage)
+            self.x = draw_holes(gaussian, observed, there, *options).numpy()
+        return gaussian
+
+    def crps_of_hidden(self, gaussian, starts, truth, hidden):
+        """The continuous ranked probability scores of the hidden cells of the windows that begin
+        at `starts`, given what is observed of these.
+        """
+        triangle, found = Triangle(whitening(gaussian.covariance)), []
+        for start in starts:
+            at = slice(start, start + self.n_steps)
+            asked = torch.from_numpy(hidden[at].ravel())
+            if not asked.any():
+                continue
+            missing = torch.from_numpy(~self.mask[at].ravel())
+            usual = gaussian.mean + given_at(self.y, start) @ gaussian.weights
+            r = torch.as_tensor(truth[at].ravel()) - usual
+            given = triangle.given(torch.where(missing, 0.0, r).unsqueeze(0), missing)
+            of_missing = asked[missing]
+            std = given.variance[0, of_missing].sqrt()
+            found.append(std * crps_of_normal((r[asked] - given.mean[0, of_missing]) / std))
+        return torch.cat(found)
+
+
+def crps_of_normal(x):
+    """The continuous ranked probability score of N(0, 1) where x was seen, E|X - x| - E|X - X'| / 2
+    (Gneiting et al. 2005, eq. 5).
     """
-    rounds = drawn(x, mask & ~hidden, *place, shrinkage, ROUNDS_TRIED)
-    draws = np.stack([filled[hidden] for filled in rounds])[ROUNDS_TRIED // 2 :]
-    apart = np.mean([np.abs(a - b).mean() for a, b in combinations(draws, 2)])
-    return np.abs(draws - x[hidden]).mean() - apart / 2
-
-
-def drawn(x, mask, y, segments, starts, n_steps, seed, shrinkage, rounds):
-    """Yield x [S, D] with the draws of each round where the mask [S, D] is False."""
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    filled = interpolated(x, mask, segments)
-    most = max(1, min(N_FITTED, CELLS_FITTED // (n_steps * x.shape[1])))
-    observed, there = torch.from_numpy(np.where(mask, x, 0.0)).double(), torch.from_numpy(mask)
-    for _ in range(rounds):
-        some = starts if len(starts) <= most else np.sort(rng.choice(starts, most, replace=False))
-        windows = torch.from_numpy(windows_at(filled, some, n_steps))
-        gaussian = fit_windows(windows, given_at(y, some), shrinkage, x.shape[1])
-        options = observed, there, y, segments, n_steps, generator
-        filled = draw_holes(gaussian, *options).numpy()
-        yield filled
+    density = torch.exp(-0.5 * (x.square() + LOG_2PI))
+    return x * torch.erf(x / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi)

@@ -41,12 +41,11 @@ class Triangle:
         columns = self.T[:, cells]
         return columns.mT @ (torch.exp(-2 * g).unsqueeze(-1) * columns)
 
-    def covariances(self, rows, columns, g=None):
-        """Their covariance, [N, ., .]."""
+    def covariances(self, cells, g=None):
+        """The covariance of the cells marked in `cells` [n] with all, [N, ., n]."""
         if g is None:
-            return self.covariance[rows][:, columns].unsqueeze(0)
-        weighted = self.inverse[rows] * torch.exp(2 * g).unsqueeze(-2)
-        return weighted @ self.inverse[columns].mT
+            return self.covariance[cells].unsqueeze(0)
+        return (self.inverse[cells] * torch.exp(2 * g).unsqueeze(-2)) @ self.inverse.mT
 
     def given(self, r, missing, g=None):
         """The conditional of the cells marked in `missing` [n] of one window, N times: r [N, n],
@@ -99,20 +98,22 @@ class ByCovariance:
 
     def __init__(self, triangle, r, missing, g):
         self.triangle, self.missing, self.g = triangle, missing, g
-        self.root = torch.linalg.cholesky(triangle.covariances(~missing, ~missing, g))
-        self.across = triangle.covariances(~missing, missing, g)  # [N, o, m]
-        self.gain = torch.cholesky_solve(self.across, self.root).mT  # [N, m, o]
+        self.across = triangle.covariances(~missing, g)  # [N, o, n]
+        self.root = torch.linalg.cholesky(self.across[..., ~missing])
         observed = r[:, ~missing].unsqueeze(-1)
-        e = torch.linalg.solve_triangular(self.root, observed, upper=False).squeeze(-1)
-        log_det = -self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        self.mean = (self.gain @ observed).squeeze(-1)
-        self.log_prob = log_det - 0.5 * (e.square() + LOG_2PI).sum(-1)
+        weights = torch.cholesky_solve(observed, self.root)
+        self.mean = (self.across.mT @ weights).squeeze(-1)[:, missing]
+        log_det = self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        least = (observed * weights).sum((-2, -1))
+        self.log_prob = -log_det - 0.5 * (least + LOG_2PI * (~missing).sum())
 
     @cached_property
     def variance(self):
         hidden = self.triangle.inverse[self.missing].square()  # [m, n]
         own = hidden.sum(-1) if self.g is None else torch.exp(2 * self.g) @ hidden.mT
-        return own - (self.gain.mT * self.across).sum(-2)
+        across = self.across[..., self.missing]
+        known = torch.linalg.solve_triangular(self.root, across, upper=False)
+        return own - known.square().sum(-2)
 
     @property
     def n_noise(self):
@@ -121,7 +122,8 @@ class ByCovariance:
     def deviations(self, k, noise):
         scaled = noise if self.g is None else torch.exp(self.g[k]) * noise
         whole = scaled @ self.triangle.inverse.mT
-        return whole[:, self.missing] - whole[:, ~self.missing] @ self.gain[k].mT
+        weights = torch.cholesky_solve(whole[:, ~self.missing].mT, self.root[k])
+        return (whole - weights.mT @ self.across[k])[:, self.missing]
 
 
 class Scaled:

@@ -94,13 +94,18 @@ def fit_all(x, y, shrinkage, n_each=1):
     square.diagonal().add_(SHRINK * len(x))
     weights = torch.linalg.solve(square, c.mT @ r)
     r = r - c @ weights
-    covariance = r.mT @ r / len(x)
-    if shrinkage.apart:
-        column = torch.arange(len(covariance), device=x.device) % n_each
-        covariance[column.unsqueeze(-1) != column] *= 1 - shrinkage.apart
-    own = covariance.diagonal()
-    covariance.diagonal().add_(shrinkage.ridge * own.clamp(min=shrinkage.ridge))
+    covariance = shrink(r.mT @ r / len(x), shrinkage, n_each)
     return WindowGaussian(x_mean - y_mean @ weights, weights, covariance)
+
+
+def shrink(covariance, shrinkage, n_each):
+    """A covariance [L D, L D] of windows of D = n_each columns, as a Shrinkage says."""
+    column = torch.arange(len(covariance), device=covariance.device) % n_each
+    other = column.unsqueeze(-1) != column
+    found = torch.where(other, (1 - shrinkage.apart) * covariance, covariance)
+    own = found.diagonal()
+    own.add_(shrinkage.ridge * own.clamp(min=shrinkage.ridge))
+    return found
 
 
 def whitening(covariance):
