@@ -25,7 +25,7 @@ from parts.model.likelihoods.windows import (
 )
 from parts.model.normal import LOG_2PI
 
-ROUNDS = 12  # of fitting and drawing
+ROUNDS = 4, 20  # of fitting and drawing where nearly nothing is missing, and nearly all
 ROUNDS_BEFORE, ROUNDS_EACH = 8, 4  # before shrinkages are compared, and under each of them
 N_FITTED, CELLS_FITTED = 20_000, 2**24  # most windows and cells of windows to which one is fitted
 RIDGES = 10 * RIDGE, 100 * RIDGE  # to try beside the usual one
@@ -99,7 +99,8 @@ def complete(x, mask, y, segments, starts, n_steps, seed=0, shrinkage=()):
     if mask.all():
         return x
     filling = Filling(x, mask, y, segments, starts, n_steps, seed)
-    filling.draw(Shrinkage(*shrinkage), ROUNDS)
+    rounds = round(np.interp(1 - mask.mean(), (0, 1), ROUNDS))
+    filling.draw(Shrinkage(*shrinkage), rounds)
     return filling.x
 
 
