@@ -92,8 +92,22 @@ def test_only_empty_cells_are_joined_from_their_answers():
 def test_an_unknown_answer_is_said():
     columns = kinds.fit(table())
     frame = pd.DataFrame({"channels": ["email;fax", "web"], "n": ["1", "2"]}, dtype="str")
-    (note,) = answers.unread(answers.expanded(frame, columns), columns)
-    assert note == "column 'channels': 1 answer is not known: 'fax'"
+    wide = answers.expanded(frame, columns)
+    _, mask, (odd,), (note,) = encoding.encode(wide, columns)
+    assert note == "column 'channels': 1 cell holds answers that are not known: 'fax'"
+    assert mask.all()
+    assert odd.nats == pytest.approx(np.log(len(table()) + 2))  # as a category that is not known
+    (words,) = encoding.words_of([odd], wide, np.array([0]))
+    assert words == "channels=email;fax has an answer that the training rows never had"
+
+
+def test_a_file_with_other_answers_is_refused():
+    columns = kinds.fit(table())
+    frame = pd.DataFrame({"channels": ["Post;Fax", "Fax", "web"] * 5, "n": "1"}, dtype="str")
+    with pytest.raises(UserError, match="'channels': 10 of 15 cells are none of the 4 answers"):
+        encoding.in_own_style(frame, columns)
+    frame["channels"] = ["email;fax", "web", "post"] * 5
+    assert encoding.in_own_style(frame, columns) == (columns, [])
 
 
 def test_an_empty_cell_may_say_that_there_is_no_answer():
@@ -102,9 +116,9 @@ def test_an_empty_cell_may_say_that_there_is_no_answer():
     columns = kinds.fit(frame, keep=["channels="])
     wide = answers.expanded(frame, columns)
     assert (wide.loc[::7, [f"channels: {answer}" for answer in ANSWERS]] == "no").to_numpy().all()
-    _, mask, *_ = encoding.encode(wide, columns)
+    _, mask, odd, _ = encoding.encode(wide, columns)
     assert mask.all()
-    assert answers.unread(wide, columns) == []
+    assert not odd
     pd.testing.assert_frame_equal(answers.folded(wide, columns), frame)
 
 

@@ -513,6 +513,24 @@ def test_a_category_in_other_words_is_refused(known, cells_, stops):
     encoding.in_own_style(frame.iloc[:6], columns)  # too few to tell
 
 
+def test_categories_in_other_case_are_read():
+    columns = kinds.fit(frame_of(job=["clerk", "head nurse", "cook"] * 20, site=["Ulm"] * 60))
+    frame = frame_of(job=["CLERK", "Head  nurse ", "clerk", "CLERK", "pilot"] * 2, site=["ULM"] * 10)
+    own, notes = encoding.in_own_style(frame, columns)
+    assert [note.split(",")[0] for note in notes] == [
+        f"column {name!r} is read as this file writes it" for name in ("job", "site")
+    ]
+    assert own[0].levels == ["CLERK", "cook", "Head  nurse"]  # so they are written
+    x, _, odd, _ = encoding.encode(frame, own)
+    assert x[:4, 0].tolist() == [0, 2, 0, 0]
+    assert [(one.name, one.rows.tolist()) for one in odd] == [("job", [4, 9])]
+    few = frame_of(job=["CLERK", "clerk", "cook"], site=["Ulm"] * 3)
+    assert encoding.in_own_style(few, columns) == (columns, [])
+    (differ,) = kinds.fit(frame_of(x=["a", "A", "b"] * 20))
+    with pytest.raises(UserError, match="none of the 3 levels"):
+        encoding.in_own_style(frame_of(x=["B", "C"] * 5), [differ])
+
+
 def test_one_new_level_in_all_cells_is_said():
     columns = kinds.fit(frame_of(x=["a", "b", "c"] * 20, unit=["mg"] * 60))
     notes = encoding.encode(frame_of(x=["z"] * 12, unit=["g"] * 12), columns)[3]

@@ -37,6 +37,7 @@ class Column:
     spread: float = 1.0
     offset: float = 0.0
     levels: list = field(default_factory=list)  # the cells of a category, by code
+    folded: bool = False  # whether levels are compared without case and blanks
     style: dict = field(default_factory=dict)
     whole: bool = False  # whether all cells are whole numbers
     low: float | None = None  # smallest value: 0 where no training cell is negative, or a bound

@@ -11,7 +11,6 @@ import numpy as np
 from parts.errors import UserError
 from parts.forms import cells
 from parts.forms.units import Column
-from parts.words import counted
 
 SEPARATORS = (";", "|", ",")
 N_SEEN = 2000  # first cells of which one has to hold a separator
@@ -136,18 +135,24 @@ def given(pair, cell, columns):
     return codes, separator.join(answer for answer in known if answer in wanted)
 
 
-def unread(frame, columns):
-    """Notes on answers that no Column stands for."""
-    notes = []
-    for name in dict.fromkeys(c.part_of[0] for c in columns if c.part_of and c.part_of[0] in frame):
-        several = [column for column in columns if column.part_of and column.part_of[0] == name]
-        known = {column.part_of[2] for column in several}
-        text = frame[name][~several[0].missing(frame[name])].astype("str").str.strip().unique()
-        found = {part for cell in text for part in parts_of(cell, several[0].part_of[1])} - known
-        found -= {""}  # an empty cell, where it says that there is no answer
-        if found:
-            shown = ", ".join(map(repr, sorted(found)[:3]))
-            n = counted(len(found), "answer is", "answers are")
-            such_as = ", such as" if len(found) > 3 else ":"
-            notes.append(f"column {name!r}: {n} not known{such_as} {shown}")
-    return notes
+def unknown(frame, columns):
+    """The answers in the cells of a table that no Column stands for.
+
+    For each column of several answers: the first Column of its answers, an unknown answer in each
+    cell or "", [N], and whether a cell holds a known one, [N].
+    """
+    groups = {}
+    for column in columns:
+        if column.part_of and column.part_of[0] in frame:
+            groups.setdefault(column.part_of[0], []).append(column)
+    found = []
+    for name, several in groups.items():
+        answers = {column.part_of[2] for column in several}
+        text = frame[name].astype("str").str.strip()
+        split = {cell: set(parts_of(cell, several[0].part_of[1])) for cell in text.unique()}
+        new = {cell: min(parts - answers - {""}, default="") for cell, parts in split.items()}
+        is_known = {cell: bool(parts & answers) for cell, parts in split.items()}
+        gone = several[0].missing(frame[name])
+        unknown_ = text.map(new).mask(gone, "").to_numpy(dtype=object)
+        found.append((several[0], unknown_, text.map(is_known).to_numpy(bool)))
+    return found

@@ -65,7 +65,7 @@ def encode(frame, columns, dtype=np.float32):
         for mark, count in cells.counts(series, filter(None, column.own_marks)).items():
             is_asked = mark.lower() in column.asked
             marks[is_asked].setdefault(mark, {})[column.name] = count
-    odd += changed_constants(frame, columns)
+    odd += changed_constants(frame, columns) + unknown_answers(frame, columns)
     notes += [one.note for one in odd if one.note] + notes_on_spikes(odd)
     return x, mask, odd, [*notes_on_marks(marks, kept), *notes]
 
@@ -181,6 +181,22 @@ def changed_constants(frame, columns):
         why = f"was always {column.levels[0]} in the training rows"
         found.append(strange(series, column, other, np.log(column.n_seen + 1), why))
     return [one for one in found if len(one.rows)]
+
+
+def unknown_answers(frame, columns):
+    """The Strange cells with an answer that no training cell has; the model sees their others."""
+    found = []
+    for column, unknown, _ in answers.unknown(frame, columns):
+        rows = np.flatnonzero(unknown != "")
+        if len(rows):
+            words = sorted(set(unknown[rows]))
+            shown = ", ".join(map(repr, words[:3])) + (", ..." if len(words) > 3 else "")
+            hold = counted(len(rows), "cell holds", "cells hold")
+            why = "has an answer that the training rows never had"
+            note = f"column {column.part_of[0]!r}: {hold} answers that are not known: {shown}"
+            nats = float(np.log(column.n_seen + 2))
+            found.append(Strange(column.part_of[0], rows, nats, why, note))
+    return found
 
 
 def copies(frame):
@@ -303,33 +319,64 @@ def codes_of_levels(series, column):
         text = series.astype("str") if not cells.is_text(series) else series.str.strip()
         text = text.fillna("")
         levels = pd.Index(column.levels, dtype="str")
-        if TRUTH.issuperset(levels.str.lower()):  # True and true are equal
-            text, levels = text.str.lower(), levels.str.lower()
+        if column.folded or TRUTH.issuperset(levels.str.lower()):  # True and true are equal
+            text, levels = folded(text), folded(levels)
         found = levels.get_indexer(text) if levels.is_unique else np.full(len(text), -1)
     return np.where((found < 0) | column.missing(series), np.nan, found)
 
 
-def in_own_style(frame, columns):
-    """The columns of a run, each of numbers in the style of the file where it has one; and notes.
+def folded(text):
+    """Cells, a Series or an Index, without what people write in several ways: case and blanks."""
+    return text.str.split().str.join(" ").str.casefold()
 
-    A file may have other separators or dates than the rows of the run. Where the run's style reads
-    less than half of a column's cells, and no other style reads them, UserError is raised, and so
-    it is where most cells of a category are other words than those of the training rows.
+
+def in_own_style(frame, columns):
+    """The columns of a run, each in the style of the file where it has one; and notes.
+
+    A file may have other separators or dates than the rows of the run, and its categories may be in
+    other case. Where the run's style reads less than half of a column's cells, and no other style
+    reads them, UserError is raised, and so it is where most cells of a category are other words
+    than those of the training rows.
     """
     found, notes = [], []
     for column in columns:
-        if column.levels and column.kind != "ignore" and column.name in frame:
-            refuse_other_levels(frame[column.name], column)
-        own = other_style(frame[column.name], column) if column.name in frame else None
+        if column.name not in frame:
+            found.append(column)
+            continue
+        series = frame[column.name]
+        own = other_spelling(series, column) or other_style(series, column)
+        if own is None and column.levels and column.kind != "ignore":
+            refuse_other_levels(series, column)
         if own is not None:
-            shown = str(frame[column.name][~column.missing(frame[column.name])].iloc[0])[:40]
+            shown = str(series[~column.missing(series)].iloc[0])[:40]
             notes.append(f"column {column.name!r} is read as this file writes it, such as {shown}")
-        found.append(column if own is None else replace(column, style=own))
+        found.append(own or column)
+    refuse_other_answers(frame, columns)
     return found, notes
 
 
+def other_spelling(series, column):
+    """The Column with the levels of a category as the file spells them; None if it is the run's.
+
+    So it is where less than half of the cells are levels of the run, and most are them but for case
+    and blanks.
+    """
+    if not column.levels or column.style or not cells.is_text(series):
+        return None
+    there = ~column.missing(series)
+    least = cells.AT_LEAST * there.sum()
+    own = replace(column, folded=True)
+    codes = codes_of_levels(series, own)
+    if (~np.isnan(codes_of_levels(series, column))).sum() >= least or (codes >= 0).sum() <= least:
+        return None
+    text = series.str.strip()
+    spelled = [text[codes == code].mode() for code in range(len(column.levels))]
+    levels = [s.iloc[0] if len(s) else old for s, old in zip(spelled, column.levels, strict=True)]
+    return replace(own, levels=levels)
+
+
 def other_style(series, column):
-    """The style in which a file writes a column of numbers, None where it is the run's."""
+    """The Column in the style in which a file writes its numbers, None where it is the run's."""
     is_number = column.kind != "ignore" and (not column.levels or column.style)
     if not is_number or not cells.is_text(series):
         return None
@@ -343,7 +390,8 @@ def other_style(series, column):
     same = reading is not None and cells.is_moment(reading.style) == column.is_moment
     same = same and have_one_unit(reading.style, column.style)
     if same and reading.share >= cells.MOSTLY:
-        return reading.style | {k: v for k, v in column.style.items() if k in ("cut", "decimals")}
+        kept = {k: v for k, v in column.style.items() if k in ("cut", "decimals")}
+        return replace(column, style=reading.style | kept)
     if n_read < cells.AT_LEAST * n:
         unread = series[there & np.isnan(values)].iloc[0]
         raise UserError(
@@ -360,19 +408,31 @@ def refuse_other_levels(series, column):
     They may be other words for its levels, such as yes for ja. One new level, as of a new plant or
     a new month, may be all that a file holds: the model sees nothing of it, and a note says so.
     """
-    there = ~column.missing(series)
-    new = np.isnan(codes_of_levels(series, column)) & there
+    new = np.isnan(codes_of_levels(series, column)) & ~column.missing(series)
     for _, _, at in spikes_of(series, column):
         new[at] = False
-    n, n_new = int(there.sum()), int(new.sum())
+    refuse_mostly_new(series, column, column.name, new, column.levels, "levels")
+
+
+def refuse_other_answers(frame, columns):
+    """Raise UserError if most cells of several answers hold none that the run knows."""
+    for column, unknown, known in answers.unknown(frame, columns):
+        name = column.part_of[0]
+        levels = [c.part_of[2] for c in columns if c.part_of and c.part_of[0] == name]
+        refuse_mostly_new(frame[name], column, name, (unknown != "") & ~known, levels, "answers")
+
+
+def refuse_mostly_new(series, column, name, new, levels, what):
+    """Raise UserError if most cells of a column, of FEW_CELLS or more, are `new` [N] in it."""
+    n, n_new = int((~column.missing(series)).sum()), int(new.sum())
     words = series[new].astype("str").str.strip().unique()
     if n < FEW_CELLS or 2 * n_new <= n or len(words) < 2:
         return
-    seen, shown = (", ".join(map(repr, some[:3])) for some in (column.levels, words))
+    seen, shown = (", ".join(map(repr, some[:3])) for some in (levels, words))
     raise UserError(
-        f"column {column.name!r}: {n_new} of {n} cells are none of the {len(column.levels)} levels "
-        f"that the run was trained on (such as {seen}), but {shown}; write them as the training "
-        f"rows do, or remove the column, and the rows are scored without it"
+        f"column {name!r}: {n_new} of {n} cells are none of the {len(levels)} {what} that the run "
+        f"was trained on (such as {seen}), but {shown}; write them as the training rows do, or "
+        "remove the column, and the rows are read without it"
     )
 
 
@@ -421,7 +481,6 @@ def encode_file(frame, columns, path):
             f"({', '.join(c.name for c in kept[:5])}, ...): is it a run of another table?"
         )
     x, mask, odd, notes = encode(frame, columns)
-    notes += answers.unread(frame, columns)
     added = [name for name in frame.columns if name not in {c.name for c in columns}]
     if added:
         shown = ", ".join(map(repr, added[:5])) + (", ..." if len(added) > 5 else "")
