@@ -209,7 +209,7 @@ def write_example(path, kind_of, overwrite, data_seed):
     table_files.refuse_output(path, overwrite)
     frame = member(forms.EXAMPLES, kind_of)(data_seed)
     table_files.write(frame, path, table_files.File(Path(path), frame))
-    print(f"Wrote {path}: {len(frame)} rows, {len(frame.columns)} columns")
+    print(f"Wrote {path}: {table_files.size_in_words(frame)}")
     return 0
 
 

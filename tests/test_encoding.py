@@ -515,7 +515,8 @@ def test_a_category_in_other_words_is_refused(known, cells_, stops):
 
 def test_categories_in_other_case_are_read():
     columns = kinds.fit(frame_of(job=["clerk", "head nurse", "cook"] * 20, site=["Ulm"] * 60))
-    frame = frame_of(job=["CLERK", "Head  nurse ", "clerk", "CLERK", "pilot"] * 2, site=["ULM"] * 10)
+    jobs = ["CLERK", "Head  nurse ", "clerk", "CLERK", "pilot"]
+    frame = frame_of(job=jobs * 2, site=["ULM"] * 10)
     own, notes = encoding.in_own_style(frame, columns)
     assert [note.split(",")[0] for note in notes] == [
         f"column {name!r} is read as this file writes it" for name in ("job", "site")

@@ -456,6 +456,10 @@ SHAPES = {
     ),
     "place": ("4{1}.{0}, 1{0}.{1}", "two numbers with ',' between, such as {}: split the column"),
     "angle": ("{1}°{2:02d}'N", "angles, such as {}: write them as numbers of degrees"),
+    "place without signs": ("{1}.{0}N, {1}.{0}E", "angles, such as {}: write them as numbers"),
+    "point": ("POINT (1{0}.{1} 4{1}.{0})", "points of a map, such as {}: split the column into"),
+    "mean": ("{0}.{1} ± 0.{0}", "two numbers with '±' between, such as {}: split the column into"),
+    "length": ("{0}{1} {3}/8", "mixed numbers, such as {}: write them as 12.375"),
     "half": ("1{0}H{3}", "a year and a part of it, such as {}: split the column in two"),
     "day": ("{2} maart 1{0}", "dates with names of months, such as {}: write them as 2021-03-31"),
     "price": (
@@ -476,6 +480,21 @@ def test_cells_of_more_than_a_number_are_told_by_their_shape(name):
     usual = pd.Series(texts).value_counts().index[0]
     assert column.kind == "ignore"
     assert column.why.startswith("98 % look like " + said.format(usual))
+
+
+def test_a_category_of_more_than_a_number_is_told_by_its_shape():
+    texts = [f"{feet}'{inches}\"" for feet in (5, 6) for inches in range(12)] * 20
+    column = kinds.fit_column("height", pd.Series(texts, dtype="str"))
+    assert column.kind == "categorical"
+    said = "100 % look like feet and inches, such as 5'0\": write them as numbers of inches"
+    assert column.describe().endswith(said)
+    texts = [f"{amount} {unit}" for amount in range(50, 65) for unit in ("kg", "lb")] * 20
+    assert "several units (50 % kg, 50 % lb)" in column_of(texts).why
+    assert column_of(["1/2", "1/4", "3/4"] * 200).why == ""  # few, which are names of sizes
+
+
+def column_of(texts):
+    return kinds.fit_column("x", pd.Series(texts, dtype="str"))
 
 
 @pytest.mark.parametrize(

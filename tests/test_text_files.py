@@ -89,6 +89,10 @@ def test_what_is_around_a_table_is_said_and_stays(read, name):
 def test_a_title_above_names_of_text(read):
     file = read("List,,\n,,\nfirst,last,town\n" + "ann,lee,ulm\nbo,ray,bern\n" * 9)
     assert first(file) == (["first", "last", "town"], ["ann", "lee", "ulm"])
+    file = read("Report,2024,,\nx,y,n,m\n" + ROWS.replace("\n", ",1\n"))
+    assert first(file) == (["x", "y", "n", "m"], ["0.00", "x0", "0", "1"])
+    file = read("name,town,,\n" + "ann,ulm,1,2\nbo,bern,2,3\n" * 9)  # no title
+    assert len(file.frame) == 18
     file = read("name,,\nann,lee,ulm\n" + "bo,lee,bern\nann,ray,ulm\n" * 9)  # no title
     assert len(file.frame) == 19
 
@@ -525,6 +529,7 @@ def test_new_rows_are_written_as_those_of_the_run(folder, call):
     ("content", "options"),
     [
         (b'"a";"b ";"c"\r\n"1,5";"";x\r\n"2,5";"y";"z;"\r\n', {}),
+        (b'"a",b\n1,"x"\n2,"y"\n', {}),
         ("\ufeffä|ä\n1|2\n".encode("utf-16-le"), {}),
         (b"a b c\n1 2 3\n4 5 6\n", {}),
         (b"1,2\n3,4\n", {"no_header": True}),

@@ -27,6 +27,7 @@ from parts.runs.config import Execution, RunConfig, resolve
 from parts.tasks import fit
 from parts.training import presets
 from parts.training.loop import Position, Training
+from parts.words import counted
 
 LOG_EVERY = 10  # fewest epochs between printed lines
 
@@ -200,7 +201,8 @@ def conclude(session, flags):
     if session.ended == "early":
         print(f"Stopped early: the held-out bound was best in epoch {at.best_epoch}, which is kept")
     if at.skipped:
-        print(f"{at.skipped} steps with a non-finite loss or gradient were skipped")
+        were = "step was", "steps were"
+        print(f"{counted(at.skipped, *were)} skipped for a non-finite loss or gradient")
     print(f"Run: {run.path}", "Next:", sep="\n")
     for command in session.data.form.next_commands(session.config.asked.data.data):
         if len(session.data.test.x) or not command.startswith("evaluate"):

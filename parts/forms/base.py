@@ -614,7 +614,8 @@ def columns_in_words(codec):
     labels = [c for c in codec.conditions if c.name == conditions.LABEL]
     n_columns = sum(not column.part_of for column in codec.columns) - len(labels)
     seen = {column.part_of[0] if column.part_of else column.name for column in codec.modelled}
-    less = f", of which {len(seen)} are modelled" if len(seen) != n_columns else ""
+    are = "is" if len(seen) == 1 else "are"
+    less = f", of which {len(seen)} {are} modelled" if len(seen) != n_columns else ""
     return counted(n_columns, "column") + less
 
 

@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+from parts.words import counted
+
 N_ROW_RESAMPLES = 500  # bootstrap resamples of rows
 N_NEIGHBOURS = 5  # k of k-NN
 PCA_SHARE = 0.9  # share of variance in the components of the PCA detector
@@ -106,8 +108,9 @@ def comparison_table(results, n_anomalies, others):
     ours, *_ = results.values()
     width = max(22, *(len(name) + 1 for name in results))
     with_vus = "vus_pr" in ours
+    n = counted(n_anomalies, "anomaly", "anomalies")
     lines = [
-        f"Against the labels ({n_anomalies} anomalies; {others}; 95 % bootstrap intervals):",
+        f"Against the labels ({n}; {others}; 95 % bootstrap intervals):",
         f"  {'':<{width}}{'AUROC':>22}{'average precision':>24}" + f"{'VUS-PR':>9}" * with_vus,
     ]
     for name, found in results.items():

@@ -10,7 +10,7 @@ NEARLY_ALL = 0.95  # share of ranges, such as 18-24, in a column of ranges
 LEAST = 0.8  # share of cells of one shape from which it is told
 MOST_UNITS, LEAST_UNIT = 6, 0.01  # different units of a column, and share of the cells of each
 NUMBER = r"[+-]?(?:0|[1-9]\d*)(?:[.,]\d+)?"  # other digits behind a 0 are those of a name
-FIRST_MARKS, OTHER_MARKS = r"/x×*;:,–|-", ("to", "bis", "by", "à")
+FIRST_MARKS, OTHER_MARKS = r"/x×*;:,±–|-", ("to", "bis", "by", "à")
 SEVERAL = re.compile(
     rf"[(\[]?(?P<first>{NUMBER})(?P<gap> ?)(?P<mark>[{FIRST_MARKS}]|{'|'.join(OTHER_MARKS)}| ) ?"
     rf"(?P<second>{NUMBER})(?P<more>(?: ?(?P=mark) ?{NUMBER}){{0,3}})(?: ?[^\W\d_]{{1,6}})?[)\]]?"
@@ -20,7 +20,13 @@ ANGLE = (
     rf"""[+-]?\d{{1,3}}(?:[.,]\d+)? ?[°º](?: ?{PART}['′’](?: ?{PART}(?:["″”]|''|′′))?)?"""
     " ?[NSEWO]?"
 )
-ANGLES = re.compile(rf"(?:[NSEWO] ?)?{ANGLE}(?:[,;/ ]+(?:[NSEWO] ?)?{ANGLE})?")
+PLACE = r"\d{1,3}[.,]\d+ ?[NSEWO]"  # without a sign of degrees
+ANGLES = re.compile(
+    rf"(?:[NSEWO] ?)?{ANGLE}(?:[,;/ ]+(?:[NSEWO] ?)?{ANGLE})?|{PLACE}(?:[,;/ ]+{PLACE})?"
+)
+INCHES = re.compile(r"""\d{1,2} ?(?:['′’]|ft\.?|feet) ?(?:1?\d(?:\.\d+)? ?(?:["″”]|''|in\.?)?)?""")
+MIXED = re.compile(r"[+-]?\d+(?:[ -][1-9]\d?/[1-9]\d?| ?[¼½¾⅓⅔⅛⅜⅝⅞])(?: ?[^\W\d_]{1,6}|\")?")
+POINT = re.compile(r"(?i)(?:SRID=\d+; ?)?POINT *Z? *\([^()]*\)")
 NAMED_DATE = re.compile(
     r"(?:[^\W\d_]{2,12}\.?,? )?\d{1,2}(?:\.|st|nd|rd|th)?[ -](?:de )?[^\W\d_]{3,12}\.?,?[ -]"
     r"(?:de )?\d{4}"
@@ -37,7 +43,7 @@ def hint_of(cells, counts):
     """
     pairs = [(c, n) for c, n in zip(cells[:MOST_CELLS], counts, strict=False) if len(c) <= LONGEST]
     total = sum(counts[:MOST_CELLS])
-    for shape in (several_units, angles, named_dates, parts_of_years, several_numbers):
+    for shape in SHAPES:
         n, what, example, way_out = shape(pairs)
         if n >= LEAST * total:
             shown = f", such as {example}" if example else ""
@@ -56,6 +62,9 @@ def matching(pattern, what, way_out):
 
 
 angles = matching(ANGLES, "angles", "write them as numbers of degrees")
+inches = matching(INCHES, "feet and inches", "write them as numbers of inches")
+mixed_numbers = matching(MIXED, "mixed numbers", "write them as 12.375")
+points = matching(POINT, "points of a map", "split the column into one for each coordinate")
 named_dates = matching(NAMED_DATE, "dates with names of months", "write them as 2021-03-31")
 parts_of_years = matching(
     PART_OF_YEAR, "a year and a part of it", "split the column in two, or write the first days"
@@ -110,3 +119,15 @@ def several_units(pairs):
     shares = ", ".join(f"{100 * often[unit] / n_all:.0f} % {unit}" for unit in ranked)
     ways = "convert them to one, or put the unit into a column of its own"
     return n_all, f"numbers with several units ({shares})", "", ways
+
+
+SHAPES = (
+    several_units,
+    angles,
+    inches,
+    mixed_numbers,
+    points,
+    named_dates,
+    parts_of_years,
+    several_numbers,
+)

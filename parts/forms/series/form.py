@@ -541,7 +541,7 @@ class Series(Tables):
         if len(outputs) > 1:
             table = events.table(found, layout, codec, frame)
             table_files.write(table, outputs[1], table_files.File(outputs[1], table.iloc[:0]))
-            lines.append(f"Wrote {outputs[1]}: {len(found)} events")
+            lines.append(f"Wrote {outputs[1]}: {counted(len(found), 'event')}")
         return lines
 
     def scored_arrays(self, source, codec, rank, fitted):
@@ -623,7 +623,9 @@ class Series(Tables):
         for name, cells in (("step", step), ("series", series)):
             frame.insert(0, name, cells)
         write_like(frame, outputs[0], codec)
-        return [f"Wrote {outputs[0]}: {len(x)} windows of {length} steps, {len(rows)} rows"]
+        n = counted(len(x), "window")
+        of = f"{n} of {counted(length, 'step')}, {counted(len(rows), 'row')}"
+        return [f"Wrote {outputs[0]}: {of}"]
 
     def stretches(self, codec, config, length, start, future):
         """The Stretches to be drawn: one of a length, or what follows the end of each group."""
@@ -691,7 +693,7 @@ class Series(Tables):
         frame = frame[sorted(order, key=names.index) + [n for n in frame if n not in names]]
         write_like(frame, outputs[0], codec)
         of = f" in {len(frames)} groups" if len(frames) > 1 else ""
-        return [f"Wrote {outputs[0]}: {len(frame)} rows{of}, every {codec.step}"]
+        return [f"Wrote {outputs[0]}: {counted(len(frame), 'row')}{of}, every {codec.step}"]
 
     def stretch_arrays(self, codec, stretches, drawn):
         first, last = stretches[0].seconds[[0, -1]]
@@ -711,8 +713,9 @@ class Series(Tables):
     def describe_size(self, codec, n):
         """Words for the numbers n of training, held-out and test windows."""
         n_steps, n_columns = codec.shape
+        columns = counted(n_columns, "column")
         return (
-            f"{n_columns} columns, every {codec.step}; windows of {n_steps} steps: {n[0]} train, "
+            f"{columns}, every {codec.step}; windows of {n_steps} steps: {n[0]} train, "
             f"{n[1]} held out, {n[2]} test"
         )
 

@@ -109,7 +109,8 @@ def _header(table, path, no_header, notes):
     while at + 1 < len(table) and sum(map(bool, table[at])) < min(2, width):
         at += 1  # a title
     if at:
-        notes.append(f"{path}: left out {at} rows above the header, such as {table[0][0][:40]!r}")
+        shown = table[0][0][:40]
+        notes.append(f"{path}: left out {counted(at, 'row')} above the header, such as {shown!r}")
     below = table[at + 1 : at + 1 + headers.N_JUDGED]
     if no_header:
         return (at + 1, table[at]) if headers.is_numbered(table[at]) else (at, None)

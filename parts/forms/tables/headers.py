@@ -90,8 +90,8 @@ def are_names(line, below):
 
 
 def is_title(cells):
-    """Whether a line holds fewer than half of its cells, as titles in spreadsheets do."""
-    return len(cells) > 2 and 2 * sum(map(bool, map(str.strip, cells))) < len(cells)
+    """Whether a line holds at most half of its cells, as titles in spreadsheets do."""
+    return len(cells) > 2 and 2 * sum(map(bool, map(str.strip, cells))) <= len(cells)
 
 
 def is_remark(cells, above):

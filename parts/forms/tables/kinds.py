@@ -358,8 +358,11 @@ def fit_text(column, seen, kind, levels, reading):
         like = replace(column, style=reading.style).describe_cells()
         almost = f"{100 * reading.share:.0f} % look like {like}: --kind {name}=real"
     few = min(MAX_LEVELS, max(5, n_seen / 2))  # levels, beyond which text is none
-    if kind in (None, *NUMBERS) and not levels and len(found) > (2 if kind else few):
-        almost = "; ".join(filter(None, [hint_of(text), almost]))
+    shape = ""
+    if kind in (None, *NUMBERS) and not levels and len(found) > (2 if kind else min(few, MAX_RANK)):
+        shape = hint_of(text)
+    told = [shape, almost if reading is not None and reading.share >= ALMOST else ""]
+    almost = "; ".join(filter(None, [shape, almost]))
     if levels is None and kind in (None, "ordinal") and (order := known_order(found)):
         levels, beside = order
         shares = [[str(level), float((text == level).mean())] for level in beside]
@@ -377,7 +380,7 @@ def fit_text(column, seen, kind, levels, reading):
             return replace(column, why=almost or f"free text or too many categories: {len(found)}")
         else:
             kind = "categorical"
-            column = replace(column, why=almost if reading and reading.share >= ALMOST else "")
+            column = replace(column, why="; ".join(filter(None, told)))
     if kind in DISCRETE:
         return _categorical_column(replace(column, kind=kind), levels, found)
     shown = f"; {almost}" if almost else ""

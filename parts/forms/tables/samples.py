@@ -90,7 +90,7 @@ def write(frame, columns, out, has_header=True, dialect=None, source=None):
     like = table_files.File(source or out, frame.iloc[:0], as_written=as_written)
     table_files.write(frame, out, like, columns)
     named = " and y" if others else ""
-    return f"{wrote(out)}: {len(frame)} rows, {len(frame.columns)} columns{named}"
+    return f"{wrote(out)}: {table_files.size_in_words(frame)}{named}"
 
 
 def with_cells(frame, columns, holes, todo, values):

@@ -17,6 +17,7 @@ from parts.files import PACKED, STANDARD, ending
 from parts.forms import arrays, cells, units
 from parts.forms.config import DataConfig
 from parts.forms.tables import headers, streams, text_files
+from parts.words import counted
 
 TEXT = (".csv", ".tsv", ".txt", ".dat", ".data")
 EXPECTED = (
@@ -167,6 +168,11 @@ def refuse_output(path, overwrite, source=None, text=False):
     """
     endings = [ending for ending in WRITERS if not (text and ending in arrays.ARRAY_READERS)]
     files.refuse_output(path, overwrite, source, endings)
+
+
+def size_in_words(frame):
+    """The numbers of rows and columns of a table, in words."""
+    return f"{counted(len(frame), 'row')}, {counted(len(frame.columns), 'column')}"
 
 
 def _write_text(frame, like, path, columns, file):

@@ -46,7 +46,7 @@ class Dialect:
     mark: bool = False  # whether it begins with a byte order mark
     renamed: dict = field(default_factory=dict)  # names of columns -> what its header writes
     quoted: list = field(default_factory=list)  # names of columns whose cells stand in quotes
-    names_quoted: bool = False
+    names_quoted: bool | list = False  # names that stand in quotes; older runs say all or none
 
     def __post_init__(self):
         known = self.delimiter in (*DELIMITERS, BLANKS) and self.newline in NEWLINES
@@ -57,7 +57,6 @@ class Dialect:
     @classmethod
     def of(cls, text, header, names):
         """The Dialect of a Text with a header, or None, whose columns have these names."""
-        first = text.grid.first[text.table.header] if header is not None else 0
         return cls(
             text.grid.delimiter,
             text.newline,
@@ -65,15 +64,16 @@ class Dialect:
             bool(text.encoding.mark),
             {n: as_is for n, as_is in zip(names, header or names, strict=True) if n != as_is},
             [name for j, name in enumerate(names) if _is_quoted(text, j)],
-            header is not None
-            and _starts_with_quotes(text, text.grid.starts[first : first + len(names)]),
+            [] if header is None else _names_in_quotes(text, names),
         )
 
     def written(self, frame, has_header):
         """The bytes of a new text file with the cells of a frame."""
         names = [self.renamed.get(name, name) for name in frame] if has_header else None
         quoted = [name in self.quoted for name in frame]
-        content = fresh(frame, names, self.delimiter, self.newline, quoted, self.names_quoted)
+        own = self.names_quoted
+        of_names = [own if isinstance(own, bool) else name in own for name in frame]
+        content = fresh(frame, names, self.delimiter, self.newline, quoted, of_names)
         mark = encodings.mark_of(self.encoding) if self.mark else b""
         return encodings.Encoding(self.encoding, mark).encode(content)
 
@@ -182,14 +182,22 @@ def _is_quoted(text, j):
     return _starts_with_quotes(text, text.starts[:N_JUDGED, j][there])
 
 
+def _names_in_quotes(text, names):
+    """The names whose cell of the header stands in quotes."""
+    first = text.grid.first[text.table.header]
+    letters = text.grid.letters[text.grid.starts[first : first + len(names)]]
+    return [name for name, letter in zip(names, letters, strict=True) if letter == ord('"')]
+
+
 def _starts_with_quotes(text, starts):
     return bool(len(starts)) and bool((text.grid.letters[starts] == ord('"')).all())
 
 
-def fresh(frame, names, delimiter=",", newline="\n", quoted=None, names_quoted=False):
+def fresh(frame, names, delimiter=",", newline="\n", quoted=None, names_quoted=None):
     """The content of a new text file, in UTF-8; without `names` it has no header.
 
-    `quoted` tells for each column whether its cells stand in quotes where they need not.
+    `quoted` and `names_quoted` tell for each column whether its cells, and its name, stand in
+    quotes where they need not.
     """
     n = frame.shape[1]
     columns = [
@@ -204,7 +212,11 @@ def fresh(frame, names, delimiter=",", newline="\n", quoted=None, names_quoted=F
     ]
     lines = []
     if names is not None:
-        lines.append(delimiter.join(_names_written(names, delimiter, names_quoted)))
+        in_quotes_ = names_quoted or [False] * n
+        header = [
+            written(name, delimiter, in_quotes_[j], j == 0, n == 1) for j, name in enumerate(names)
+        ]
+        lines.append(delimiter.join(header))
     lines += map(delimiter.join, zip(*columns, strict=True))
     return (newline.join(lines) + newline).encode()
 
@@ -237,12 +249,6 @@ def written(cell, delimiter, quoted=False, is_first=False, alone=False):
     """A cell as it is written: in quotes if it must be, or if `quoted`."""
     must = quoted or re.search(_must_be_quoted(delimiter, is_first, alone), cell)
     return in_quotes(cell) if must else cell
-
-
-def _names_written(names, delimiter, quoted=False):
-    return [
-        written(name, delimiter, quoted, j == 0, len(names) == 1) for j, name in enumerate(names)
-    ]
 
 
 def in_quotes(cell):
