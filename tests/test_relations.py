@@ -111,6 +111,16 @@ def test_times_of_several_zones_are_compared_as_instants():
     assert texts_of(zones()[["utc", "naive"]]) == set()  # in which zone is the second?
 
 
+def test_times_in_full_hours_differ_by_hours():
+    hours = np.random.default_rng(0).permutation(9000)[:N]
+    one, two = (
+        pd.Series(pd.Timestamp("2024-03-01") + pd.to_timedelta(hours + more, unit="h"))
+        for more in (0, 1)
+    )
+    made = {"one": one.astype(str), "two": two.astype(str)}
+    assert texts_of(pd.DataFrame(made)) == {"two = one + 0.04"}
+
+
 def test_times_of_a_zone_are_written_in_it():
     frame = zones().drop(columns="naive")
     relations, columns = found_in(frame)

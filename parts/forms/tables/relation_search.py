@@ -346,7 +346,11 @@ def mode_share(values):
 
 
 def fitted_line(columns, values, slope):
-    """Slope and offset of a = slope * b + offset with as few digits as the rows allow, or None."""
+    """Slope and offset of a = slope * b + offset with as few digits as the rows allow, or None.
+
+    Times in full hours need not be rounded: a map that holds up to an hour is none where another
+    holds exactly.
+    """
     a, b = values[~np.isnan(values).any(1)].T
     within = tolerances(columns, loose=True)
     offset = np.median(a - slope * b)
@@ -359,6 +363,16 @@ def fitted_line(columns, values, slope):
         centre = b[near].mean()
         slope = np.dot(b[near] - centre, a[near]) / np.square(b[near] - centre).sum()
         offset = a[near].mean() - slope * centre
+    if columns[0].is_moment:
+        found = shortest_line(a, b, slope, tolerances(columns))
+        if found is not None and found[0] == 0:
+            return found[1]
+    found = shortest_line(a, b, slope, within)
+    return found and found[1]
+
+
+def shortest_line(a, b, slope, within):
+    """The share of rows that break a line, and its slope and offset in few digits, or None."""
     best = None
     for digits in range(1, 11):
         short = float(f"{slope:.{digits}g}")
@@ -369,10 +383,10 @@ def fitted_line(columns, values, slope):
             if broken <= 2 * MAX_BROKEN and (best is None or broken < best[0]):
                 best = broken, found
                 if broken == 0:
-                    return found
+                    return best
         if best is not None and digits >= 4:
             break
-    return best and best[1]
+    return best
 
 
 def measured(relation, columns, values, n_tested):
