@@ -482,6 +482,16 @@ def test_cells_of_more_than_a_number_are_told_by_their_shape(name):
     assert column.why.startswith("98 % look like " + said.format(usual))
 
 
+@pytest.mark.parametrize("n", [400, 4000])
+def test_pieces_are_amounts_and_no_codes(n):
+    pieces = np.random.default_rng(0).geometric(0.5, n)
+    pieces = np.append(pieces, np.arange(1, pieces.max() + 1))  # without gaps
+    found = column_of(pieces.astype(str).tolist())
+    assert (found.kind, found.whole) == ("positive", True)
+    ratings = np.repeat([1, 2, 3, 4, 5], [n // 8, n // 4, n // 2, n // 8, 2])  # 5 is rare
+    assert column_of(ratings.astype(str).tolist()).kind in ("ordinal", "categorical")
+
+
 def test_a_category_of_more_than_a_number_is_told_by_its_shape():
     texts = [f"{feet}'{inches}\"" for feet in (5, 6) for inches in range(12)] * 20
     column = kinds.fit_column("height", pd.Series(texts, dtype="str"))

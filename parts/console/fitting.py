@@ -141,7 +141,8 @@ def train(session):
         for record in fit.epochs(training, data, config.asked):
             if training.kept is not None and not told:
                 left = n - int(training.kept.sum())
-                bar.write(f"From here on the oddest {left} of {n} rows are left out of training")
+                are = "is" if left == 1 else "are"
+                bar.write(f"From here on the oddest {left} of {n} rows {are} left out of training")
             told = training.kept is not None
             if record:
                 run.append_log(record)

@@ -496,7 +496,8 @@ def code_kind(name, found, counts):
     """The kind of whole numbers that are names of things or ranks, or None."""
     n, k = counts.sum(), len(found)
     low, high = found[0], found[-1]
-    if low == 1 and 3 <= high == k <= MAX_CODE or is_week(name, found, counts):
+    ranks = low == 1 and 3 <= high == k <= MAX_CODE and not die_out(counts)
+    if ranks or is_week(name, found, counts):
         if n >= MANY_CELLS:
             return "categorical"
         return "ordinal" if high <= MAX_RANK else None
@@ -505,6 +506,15 @@ def code_kind(name, found, counts):
     if n >= PER_CODE * k and (named or (sparse and (found % ROUND != 0).any())):
         return "categorical"
     return None
+
+
+def die_out(counts):
+    """Whether numbers 1, 2, 3, ... are amounts, such as 11 pieces: 1 is usual, and the last rare.
+
+    There may well be 12 pieces in another file.
+    """
+    rare = max(CODE_CELLS, CODE_SHARE * counts.sum())
+    return counts.argmax() == 0 and counts[-1] < rare
 
 
 def is_week(name, found, counts):
