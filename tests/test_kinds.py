@@ -460,6 +460,11 @@ SHAPES = {
     "point": ("POINT (1{0}.{1} 4{1}.{0})", "points of a map, such as {}: split the column into"),
     "mean": ("{0}.{1} ± 0.{0}", "two numbers with '±' between, such as {}: split the column into"),
     "length": ("{0}{1} {3}/8", "mixed numbers, such as {}: write them as 12.375"),
+    "size with units": ("{0}cm x {1}cm", "two numbers with 'x' between, such as {}: split the co"),
+    "share": ("{1} of {0}", "two numbers with 'of' between, such as {}: split the column into two"),
+    "amounts": ("$1{1} - ${0}", "two numbers with '-' between, such as {}: split the column into"),
+    "interval": ("{1}.5 ({0}-{0})", "numbers with others in brackets, such as {}: split the col"),
+    "open": ("0{3}:{1} - 1{3}:{1}", "two times of day, such as {}: split the column into two col"),
     "half": ("1{0}H{3}", "a year and a part of it, such as {}: split the column in two"),
     "day": ("{2} maart 1{0}", "dates with names of months, such as {}: write them as 2021-03-31"),
     "price": (
@@ -500,6 +505,11 @@ def test_a_category_of_more_than_a_number_is_told_by_its_shape():
     assert column.describe().endswith(said)
     texts = [f"{amount} {unit}" for amount in range(50, 65) for unit in ("kg", "lb")] * 20
     assert "several units (50 % kg, 50 % lb)" in column_of(texts).why
+    found = column_of([f"{i}.50 kr" if i % 2 else f"€ {i}.50" for i in range(400)])
+    assert (found.kind, found.why[:53]) == (
+        "ignore",
+        "100 % look like numbers with several units (50 % €, 5",
+    )
     assert column_of(["1/2", "1/4", "3/4"] * 200).why == ""  # few, which are names of sizes
 
 

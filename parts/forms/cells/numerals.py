@@ -182,7 +182,8 @@ def affixes_of(matched):
         elif large_without(matched) > sum(weight for text, weight in suffixes if text):
             style["bare"] = True
         suffixes = []
-    for key, texts in (("prefix", prefixes), ("suffix", suffixes)):
+    affixes = {"prefix": prefixes, "suffix": suffixes}
+    for key, texts in affixes.items():
         affix = most_common(texts)
         own = sum(weight for text, weight in texts if text and same_unit(text, affix))
         if not affix or not (own >= MOST_HAVE * total or plain_unit(affix) in KNOWN_UNITS):
@@ -190,7 +191,19 @@ def affixes_of(matched):
         style[key] = affix
         if own < MOST_HAVE * total:
             style["bare"] = True
+    if "powers" not in style and are_two_units(style, matched):
+        n = {key: sum(w for text, w in texts if text) for key, texts in affixes.items()}
+        del style[min(n, key=n.get)]
+        style["bare"] = True
     return style | signs_of(matched)
+
+
+def are_two_units(style, matched):
+    """Whether a currency before numbers and a unit behind others are two: no cell has both."""
+    prefix, suffix = style.get("prefix", "").strip(), style.get("suffix", "").strip()
+    if not prefix or not suffix or prefix in ABOUT or same_unit(prefix, suffix):
+        return False
+    return not any((m["outer"] or m["prefix"]) and m["suffix"] for m, _ in matched)
 
 
 def signs_of(matched):

@@ -10,11 +10,19 @@ NEARLY_ALL = 0.95  # share of ranges, such as 18-24, in a column of ranges
 LEAST = 0.8  # share of cells of one shape from which it is told
 MOST_UNITS, LEAST_UNIT = 6, 0.01  # different units of a column, and share of the cells of each
 NUMBER = r"[+-]?(?:0|[1-9]\d*)(?:[.,]\d+)?"  # other digits behind a 0 are those of a name
-FIRST_MARKS, OTHER_MARKS = r"/x×*;:,±–|-", ("to", "bis", "by", "à")
+FIRST_MARKS, OTHER_MARKS = r"/x×*;:,±–|-", ("to", "bis", "by", "à", "of", "von", "sur", "de")
+SAME = "(?(unit)(?P=unit)|)"  # the unit of the first number, where it has one: 5cm x 3cm
 SEVERAL = re.compile(
-    rf"[(\[]?(?P<first>{NUMBER})(?P<gap> ?)(?P<mark>[{FIRST_MARKS}]|{'|'.join(OTHER_MARKS)}| ) ?"
-    rf"(?P<second>{NUMBER})(?P<more>(?: ?(?P=mark) ?{NUMBER}){{0,3}})(?: ?[^\W\d_]{{1,6}})?[)\]]?"
+    rf"[(\[]?(?P<before>[$€£¥])?(?P<first>{NUMBER})(?P<unit> ?(?:[%°]|[^\W\d_]{{1,6}}))?(?P<gap> ?)"
+    rf"(?P<mark>[{FIRST_MARKS}]|{'|'.join(OTHER_MARKS)}| ) ?(?(before)(?P=before)?|)"
+    rf"(?P<second>{NUMBER}){SAME}(?P<more>(?: ?(?P=mark) ?{NUMBER}{SAME}){{0,3}})"
+    r"(?(unit)|(?: ?(?:%|[^\W\d_]{1,6}))?)[)\]]?"
 )
+SPAN = rf"{NUMBER} ?%?(?: ?(?:[-–,;]|to) ?{NUMBER} ?%?)?"
+BRACKETS = re.compile(rf"{NUMBER} ?(?:%|[^\W\d_]{{1,6}})? ?[(\[]{SPAN}[)\]]")
+CLOCK = r"\d{1,2}[:.h]\d\d(?: ?[AaPp][Mm])?(?: Uhr)?"
+CLOCKS = re.compile(rf"{CLOCK} ?(?:[-–/]|to|bis|à) ?{CLOCK}")
+SHORT_UNITS = {"g", "t", "l", "m", "h", "s"}  # beside which another unit stands
 PART = r"\d{1,2}(?:[.,]\d+)? ?"  # minutes or seconds of an angle
 ANGLE = (
     rf"""[+-]?\d{{1,3}}(?:[.,]\d+)? ?[°º](?: ?{PART}['′’](?: ?{PART}(?:["″”]|''|′′))?)?"""
@@ -62,6 +70,8 @@ def matching(pattern, what, way_out):
 
 
 angles = matching(ANGLES, "angles", "write them as numbers of degrees")
+brackets = matching(BRACKETS, "numbers with others in brackets", "split the column")
+clocks = matching(CLOCKS, "two times of day", "split the column into two columns")
 inches = matching(INCHES, "feet and inches", "write them as numbers of inches")
 mixed_numbers = matching(MIXED, "mixed numbers", "write them as 12.375")
 points = matching(POINT, "points of a map", "split the column into one for each coordinate")
@@ -109,7 +119,7 @@ def several_units(pairs):
         if not (found := numerals.NUMERAL.fullmatch(cell)):
             continue
         unit = (found["outer"] or found["prefix"] or found["suffix"] or "").strip()
-        if numerals.plain_unit(unit) in numerals.KNOWN_UNITS:
+        if numerals.plain_unit(unit) in numerals.KNOWN_UNITS | SHORT_UNITS:
             totals[unit] = totals.get(unit, 0) + n
             n_all += n
     often = {unit: n for unit, n in totals.items() if n >= LEAST_UNIT * n_all}
@@ -124,6 +134,8 @@ def several_units(pairs):
 SHAPES = (
     several_units,
     angles,
+    clocks,
+    brackets,
     inches,
     mixed_numbers,
     points,
