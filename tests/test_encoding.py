@@ -527,6 +527,9 @@ def test_categories_in_other_case_are_read():
     assert [(one.name, one.rows.tolist()) for one in odd] == [("job", [4, 9])]
     few = frame_of(job=["CLERK", "clerk", "cook"], site=["Ulm"] * 3)
     assert encoding.in_own_style(few, columns) == (columns, [])
+    (box,) = kinds.fit(frame_of(n=[str(i) for i in range(90)], x=["x", "", ""] * 30))[1:]
+    (ticked,), _ = encoding.in_own_style(frame_of(x=["X", "", "", ""] * 5), [box])
+    assert sorted(ticked.levels) == ["", "X"]
     (differ,) = kinds.fit(frame_of(x=["a", "A", "b"] * 20))
     with pytest.raises(UserError, match="none of the 3 levels"):
         encoding.in_own_style(frame_of(x=["B", "C"] * 5), [differ])

@@ -363,13 +363,12 @@ def other_spelling(series, column):
     """
     if not column.levels or column.style or not cells.is_text(series):
         return None
-    there = ~column.missing(series)
-    least = cells.AT_LEAST * there.sum()
-    own = replace(column, folded=True)
-    codes = codes_of_levels(series, own)
-    if (~np.isnan(codes_of_levels(series, column))).sum() >= least or (codes >= 0).sum() <= least:
+    text, own = series.str.strip(), replace(column, folded=True)
+    there = ~column.missing(series) & (text != "").to_numpy()  # empty check boxes tell nothing
+    codes, least = codes_of_levels(series, own), cells.AT_LEAST * there.sum()
+    n_known = (codes_of_levels(series, column)[there] >= 0).sum()
+    if n_known >= least or (codes[there] >= 0).sum() <= least:
         return None
-    text = series.str.strip()
     spelled = [text[codes == code].mode() for code in range(len(column.levels))]
     levels = [s.iloc[0] if len(s) else old for s, old in zip(spelled, column.levels, strict=True)]
     return replace(own, levels=levels)
