@@ -1,4 +1,4 @@
-"""Record what the commands of README.md and docs/ print, at full size.
+"""Record what the commands of README.md and docs/ print, at full size, and one of their figures.
 
     python benchmarks/printed.py          # about 3 minutes on two cores
 
@@ -7,6 +7,7 @@ is recorded line by line, without seconds. benchmarks/report.py shows the lines 
 """
 
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,8 @@ PRINTED_COMMANDS = (
     "python detect.py sensors.csv --labels event",
     "python impute.py sensors.csv --kind event=ignore --interval 0.9 --check",
 )
+# A command that makes a run -> a figure of this run, and its name in benchmarks/results.
+FIGURES = {"python detect.py sensors.csv --labels event": ("largest_events", "series_events")}
 
 
 def write_lab(path, n=400):
@@ -94,6 +97,11 @@ def main(argv=None):
         for command in PRINTED_COMMANDS:
             lines[command] = printed(command, Path(name))
             print(f"{command}: {len(lines[command])} lines")
+            if command in FIGURES:
+                figure, copy = FIGURES[command]
+                drawn = printed("python plot_results.py", Path(name))  # of the newest run
+                (path,) = [line for line in drawn if line.endswith(f"/{figure}.png")]
+                shutil.copy(Path(name, path.removeprefix("Wrote ")), RESULTS / f"{copy}.png")
     result = {
         "command": "python benchmarks/printed.py",
         "device": "cpu",
