@@ -26,7 +26,6 @@ from parts.model.likelihoods.windows import (
 from parts.model.normal import LOG_2PI
 
 ROUNDS = 4, 20  # of fitting and drawing where nearly nothing is missing, and nearly all
-ROUNDS_BEFORE, ROUNDS_EACH = 8, 4  # before shrinkages are compared, and under each of them
 N_FITTED, CELLS_FITTED = 20_000, 2**24  # most windows and cells of windows to which one is fitted
 RIDGES = 10 * RIDGE, 100 * RIDGE  # to try beside the usual one
 APARTS = 0.3, 0.9  # shares by which covariances between columns are shrunk
@@ -99,9 +98,13 @@ def complete(x, mask, y, segments, starts, n_steps, seed=0, shrinkage=()):
     if mask.all():
         return x
     filling = Filling(x, mask, y, segments, starts, n_steps, seed)
-    rounds = round(np.interp(1 - mask.mean(), (0, 1), ROUNDS))
-    filling.draw(Shrinkage(*shrinkage), rounds)
+    filling.draw(Shrinkage(*shrinkage), rounds_for(mask))
     return filling.x
+
+
+def rounds_for(mask):
+    """How often what is missing is drawn: EM is the slower, the more is missing."""
+    return round(np.interp(1 - mask.mean(), (0, 1), ROUNDS))
 
 
 def best_shrinkage(x, mask, y, segments, starts, n_steps, seed=0):
@@ -121,12 +124,13 @@ def best_shrinkage(x, mask, y, segments, starts, n_steps, seed=0):
         return USUAL
 
     start = Filling(x, mask & ~hidden, y, segments, starts, n_steps, seed)
-    start.draw(USUAL, ROUNDS_BEFORE)
+    rounds = rounds_for(start.mask)
+    start.draw(USUAL, rounds // 2)
 
     def crps_of(shrinkage):
         filling = copy(start)
-        gaussian = filling.draw(shrinkage, ROUNDS_EACH)
-        return filling.crps_of_hidden(gaussian, some, x, hidden)
+        filling.draw(shrinkage, rounds // 4)
+        return filling.crps_of_hidden(filling.fit(shrinkage), some, x, hidden)
 
     best, crps = USUAL, crps_of(USUAL)
     for name, values in (("apart", APARTS if x.shape[1] > 1 else ()), ("ridge", RIDGES)):
@@ -166,14 +170,12 @@ class Filling:
         return self.n_steps * self.x.shape[1]
 
     def draw(self, shrinkage, rounds):
-        """Draw what is missing some times; the Gaussian of the last time."""
+        """Draw what is missing some times."""
         there = torch.from_numpy(self.mask)
         observed = torch.from_numpy(np.where(self.mask, self.x, 0.0)).double()
         options = self.y, self.segments, self.n_steps, self.generator
         for _ in range(rounds):
-            gaussian = self.fit(shrinkage)
-            self.x = draw_holes(gaussian, observed, there, *options).numpy()
-        return gaussian
+            self.x = draw_holes(self.fit(shrinkage), observed, there, *options).numpy()
 
     def crps_of_hidden(self, gaussian, starts, truth, hidden):
         """The continuous ranked probability scores of the hidden cells of the windows that begin
