@@ -41,11 +41,20 @@ class Triangle:
         columns = self.T[:, cells]
         return columns.mT @ (torch.exp(-2 * g).unsqueeze(-1) * columns)
 
-    def covariances(self, cells, g=None):
-        """The covariance of the cells marked in `cells` [n] with all, [N, ., n]."""
+    def covariances(self, rows, columns, g=None):
+        """The covariances of the cells marked in `rows` with those in `columns`, [N, ., .]."""
         if g is None:
-            return self.covariance[cells].unsqueeze(0)
-        return (self.inverse[cells] * torch.exp(2 * g).unsqueeze(-2)) @ self.inverse.mT
+            return self.covariance[rows][:, columns].unsqueeze(0)
+        weighted = self.inverse[rows] * torch.exp(2 * g).unsqueeze(-2)
+        return weighted @ self.inverse[columns].mT
+
+    def covaried(self, weights, cells, g=None):
+        """Weights [K, o] times the covariances of the o marked `cells` with all, [K, n]; g is one
+        for all [n], or one for each [K, n].
+        """
+        if g is None:
+            return weights @ self.covariance[cells]
+        return (torch.exp(2 * g) * (weights @ self.inverse[cells])) @ self.inverse.mT
 
     def given(self, r, missing, g=None):
         """The conditional of the cells marked in `missing` [n] of one window, N times: r [N, n],
@@ -98,20 +107,19 @@ class ByCovariance:
 
     def __init__(self, triangle, r, missing, g):
         self.triangle, self.missing, self.g = triangle, missing, g
-        self.across = triangle.covariances(~missing, g)  # [N, o, n]
-        self.root = torch.linalg.cholesky(self.across[..., ~missing])
-        observed = r[:, ~missing].unsqueeze(-1)
-        weights = torch.cholesky_solve(observed, self.root)
-        self.mean = (self.across.mT @ weights).squeeze(-1)[:, missing]
+        self.root = torch.linalg.cholesky(triangle.covariances(~missing, ~missing, g))
+        observed = r[:, ~missing]
+        weights = torch.cholesky_solve(observed.unsqueeze(-1), self.root).squeeze(-1)
+        self.mean = triangle.covaried(weights, ~missing, g)[:, missing]
         log_det = self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        least = (observed * weights).sum((-2, -1))
+        least = (observed * weights).sum(-1)
         self.log_prob = -log_det - 0.5 * (least + LOG_2PI * (~missing).sum())
 
     @cached_property
     def variance(self):
         hidden = self.triangle.inverse[self.missing].square()  # [m, n]
         own = hidden.sum(-1) if self.g is None else torch.exp(2 * self.g) @ hidden.mT
-        across = self.across[..., self.missing]
+        across = self.triangle.covariances(~self.missing, self.missing, self.g)
         known = torch.linalg.solve_triangular(self.root, across, upper=False)
         return own - known.square().sum(-2)
 
@@ -120,10 +128,11 @@ class ByCovariance:
         return len(self.missing)
 
     def deviations(self, k, noise):
-        scaled = noise if self.g is None else torch.exp(self.g[k]) * noise
+        g = None if self.g is None else self.g[k]
+        scaled = noise if g is None else torch.exp(g) * noise
         whole = scaled @ self.triangle.inverse.mT
-        weights = torch.cholesky_solve(whole[:, ~self.missing].mT, self.root[k])
-        return (whole - weights.mT @ self.across[k])[:, self.missing]
+        weights = torch.cholesky_solve(whole[:, ~self.missing].mT, self.root[k]).mT
+        return (whole - self.triangle.covaried(weights, ~self.missing, g))[:, self.missing]
 
 
 class Scaled:
