@@ -356,6 +356,9 @@ def test_a_counter_is_told_from_other_numbers():
     assert not is_counter(rng.normal(size=200).cumsum())
     assert not is_counter(np.sin(seconds / 600))
     assert not is_counter(np.ones(200))
+    seconds = 60.0 * np.arange(3000)
+    assert not is_counter(80 + np.repeat(np.arange(30) % 2, 100))  # rises and falls, but rarely
+    assert is_counter(rng.poisson(0.05, 3000).cumsum())
 
 
 def test_steps_and_sums_of_counters_are_inverse():

@@ -8,6 +8,7 @@ import numpy as np
 
 FEWEST_STEPS, FEWEST_RISES = 20, 10
 MOST_FALLS = 0.01  # share of steps at which a counter may be set back
+MOST_RETURNS = 0.1  # falls for each rise; a number that hardly ever changes does both
 MOST_EQUAL = 0.9  # share of steps from which their size says nothing
 CURVE = "steps"  # of the Column of a counter
 
@@ -27,7 +28,9 @@ def is_counter(changes, n_rows):
     """Whether n_rows numbers with these changes [n] from step to step only rise."""
     if len(changes) < max(FEWEST_STEPS, n_rows / 2):
         return False
-    return (changes > 0).sum() >= FEWEST_RISES and (changes < 0).mean() <= MOST_FALLS
+    rises, falls = (changes > 0).sum(), (changes < 0).sum()
+    few = min(MOST_FALLS * len(changes), MOST_RETURNS * rises)
+    return rises >= FEWEST_RISES and falls <= few
 
 
 def tells(changes):
