@@ -119,7 +119,7 @@ def example(result):
     return "\n".join(["```", text, "", "\n\n".join(blocks), "```"])
 
 
-def comparison(detection, imputation, generation, quality):
+def comparison(detection, imputation, generation, quality, of_series):
     """One table: our figure, that of the best other method, and where the other is better."""
     rows = [["task", "here", "best other", "here against the best other"], ["---"] * 4]
 
@@ -157,6 +157,13 @@ def comparison(detection, imputation, generation, quality):
     rows.append([task, *against(ours["auroc"], theirs["auroc"], "TVAE", 1, higher=True)])
     rows[-1][-1] += f"; from real rows {value(made['real rows']['auroc'], 1)}"
 
+    odd, filled = (of_series["parts"][part] for part in ("detection", "ett"))
+    task = f"odd stretches, {len(odd['sets'])} series; VUS-PR"
+    rows.append([task, *beside_others(odd["mean"], "VUS-PR", higher=True)])
+    (half,) = [row for name, row in filled["sets"].items() if name.startswith("50% of the cells")]
+    task = "half of the cells empty, a series: error, ETTh1"
+    rows.append([task, *beside_others(half, "MAE", higher=False)])
+
     default = quality["rows"][0]
     task = "how likely are test rows, `python train.py`: log p(x)"
     gaussian = default["baseline_log_px_gaussian"]
@@ -182,6 +189,14 @@ def against(ours, theirs, name, digits, higher):
     ahead = (ours["mean"] > theirs["mean"]) == higher
     cells = [value(ours, digits), f"{name} {value(theirs, digits)}"]
     return [*cells, "ahead" if ahead else "behind"]
+
+
+def beside_others(methods, figure, higher):
+    """`against` the best of the other methods of a set."""
+    figures = {method: row[figure] for method, row in methods.items()}
+    others = sorted(set(figures) - {VAE}, key=lambda method: figures[method]["mean"])
+    name = others[-1 if higher else 0]
+    return against(figures[VAE], figures[name], name, 3, higher)
 
 
 def behind_on(tables):
@@ -616,7 +631,7 @@ def page_output(command, **sizes):
     return "printed.json", partial(output, command=command, **sizes)
 
 
-MANY = ("detection", "imputation", "generation", "quality")
+MANY = ("detection", "imputation", "generation", "quality", "series")
 GIVEN = '--given "job=nurse,age=40" --n 100 --out nurses.csv'
 RANKED, FILLED = {"VUS-PR": 3, "AP": 3}, {"MAE": 3, "coverage": 3}
 # Part of series.json -> the figures that are shown, and their digits.
