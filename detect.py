@@ -213,6 +213,9 @@ def note_on_holes(form, scorer, encoded):
 def notes_on_scores(form, scored, beyond, share, what):
     """Sentences on scores that are not to be trusted, and on too many rows beyond the threshold."""
     notes, n = [], len(beyond)
+    if n_without := int(np.isnan(scored.score).sum()):
+        have = counted(n_without, f"{form.row} has", f"{form.rows} have")
+        notes.append(f"{have} no score: too little around them is known")
     unsure = (scored.ess < UNSURE_ESS).sum()
     if unsure > MOST_UNSURE * n:
         notes.append(

@@ -339,7 +339,8 @@ def measure_fillers(
 ):
     """Yield MAE of each method in the `scored` cells; segments of `test` are filled each alone.
 
-    `train` is whole, so that its windows may begin at any row.
+    `train` is whole, so that its windows may begin at any row. A cell that a method leaves empty
+    counts as the training mean, 0: a column with one value is not modelled.
     """
     with_season = (
         {}
@@ -361,7 +362,7 @@ def measure_fillers(
         start = time.perf_counter()
         found = fill()
         seconds = time.perf_counter() - start
-        error = np.abs(found[0] - truth)
+        error = np.abs(np.nan_to_num(found[0]) - truth)
         figures = {"MAE": float(error[scored].mean())}
         if found[1] is not None:
             figures["coverage"] = float((error <= 1.645 * found[1])[scored].mean())

@@ -214,6 +214,12 @@ def test_a_bootstrap_of_blocks_is_wider_where_neighbours_are_alike():
     labels = np.repeat(rng.random(60) < 0.3, 20).astype(float)
     scores = np.repeat(rng.normal(size=60), 20) + labels + 0.1 * rng.normal(size=1200)
     rows, blocks = (baselines.ranking(labels, scores, block=n) for n in (1, 20))
+    one_event = (np.arange(1200) // 20 == 7).astype(float)
+    found = baselines.ranking(one_event, scores, block=20)
+    assert found["auroc"] == (baselines.ranking(one_event, scores)["auroc"][0], None, None)
+    shown = baselines.comparison_table({"VAE": found, "k-NN": rows}, 20, "others")
+    assert "too few events for intervals" in shown
+    assert "Note" not in shown
     for key in ("auroc", "ap"):
         assert rows[key][0] == blocks[key][0]
         width, wider = (found[key][2] - found[key][1] for found in (rows, blocks))

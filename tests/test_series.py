@@ -31,6 +31,7 @@ from parts.model.likelihoods.windows import (
 )
 from parts.model.windowvae import WindowVAE
 from parts.runs import find_run
+from parts.tasks import score_windows
 from parts.tasks.fill import RowsToCheck
 from parts.tasks.fill_windows import WindowFiller, check_windows
 from parts.tasks.sample import with_marginals
@@ -447,6 +448,31 @@ def test_a_window_of_many_cells_has_factors_and_goes_through_every_verb(
     assert len(pd.read_csv("new.csv")) == 40
 
 
+def test_files_are_made_of_a_series_with_awkward_groups_and_names(few_steps, call, train):
+    """A column has the name of one that windows get; a group has no cell at its end, or none."""
+    frame = sensors(150, groups=2).rename(columns={"b": "step"}).astype(object)
+    cells = frame.columns.difference(["time", "machine"])
+    at_end = frame.index[frame["machine"] == frame["machine"].iloc[-1]]
+    frame.loc[at_end[100:], cells] = ""
+    frame.to_csv("t.csv", index=False)
+    reading = "--time", "time", "--group", "machine"
+    train("runs", "two", "--data", "t.csv", *reading)
+    made = call("generate", "--run", "two", "--n", 3, "--out", "windows.csv")
+    assert made.code == 0, made.err
+    header = pd.read_csv("windows.csv", nrows=0).columns
+    assert list(header[:2]) == ["series", "step of window"]
+    future = call("generate", "--run", "two", "--future", 4, "--out", "next.csv")
+    assert future.code == 0, future.err
+    assert len(pd.read_csv("next.csv")) == 8
+    (start,) = pd.read_csv("next.csv").groupby("machine")["time"].first().iloc[-1:]
+    assert start == frame["time"].iloc[at_end[100]]
+    frame.loc[at_end, cells] = ""
+    frame.to_csv("t.csv", index=False)
+    gone = call("generate", "--run", "two", "--future", 4, "--out", "none.csv")
+    assert gone.code == 2
+    assert "has no cell from which --future could go on" in gone.err
+
+
 @pytest.mark.parametrize("likelihood", ["windows", "factors"])
 def test_a_run_resumes_to_the_same_bits(likelihood, few_steps, train, monkeypatch):
     sensors(150).drop(columns="machine").to_csv("t.csv", index=False)
@@ -688,13 +714,33 @@ def test_an_odd_stretch_does_not_move_what_is_expected_around_it(process):
     at = slice(40, 48)
     shifted = x + 12.0 * (np.arange(n) >= at.start) * (np.arange(n) < at.stop)
     scorer = WindowScorer(fitted(process))
-    mean, std = scorer.expected(layout(shifted, mask))
+    mean, std = scorer.expected(layout(shifted, mask), np.zeros(len(x)))
     deviations = events.Expected(mean, std).deviations(shifted[:, None], mask[:, None])
     _, first, end, _ = max(events.stretches(deviations, 0.0), key=lambda found: found[-1])
     assert (first, end) == (at.start, at.stop)
-    plain, _ = scorer.expected(layout(x, mask))
+    plain, _ = scorer.expected(layout(x, mask), np.zeros(len(x)))
     outside = np.r_[20:40, 48:76]
     assert np.abs(mean - plain)[outside].max() < 2.5
+
+
+def test_a_cell_that_is_far_out_leaves_the_scores_of_others():
+    scorer, x = WindowScorer(fitted("ar1")), drawn("ar1", 200)
+    far = np.where(np.arange(200) == 60, 1e15, x)
+    mask = np.ones(200, bool)
+    plain, odd = (scorer.by_all(layout(values, mask))[0] for values in (x, far))
+    near = np.abs(np.arange(200) - 60) < LENGTH
+    np.testing.assert_allclose(odd[~near], plain[~near], atol=1e-5)
+    assert odd[60] > 1e6
+
+
+def test_of_a_long_series_expectations_are_found_near_what_is_odd(monkeypatch):
+    monkeypatch.setattr(score_windows, "MOST_EXPECTED", 3)
+    x, beyond = drawn("ar1", 200), np.zeros(200)
+    beyond[150] = 1
+    mean, _ = WindowScorer(fitted("ar1")).expected(layout(x, np.ones(200, bool)), beyond)
+    known = np.flatnonzero(np.isfinite(mean[:, 0]))
+    assert 150 in known
+    assert len(known) < 50
 
 
 def test_an_ordinary_series_exceeds_the_threshold_about_once_in_30_periods():

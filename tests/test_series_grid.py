@@ -136,9 +136,15 @@ def test_a_unit_has_no_meaning_where_stamps_are_numbers():
 
 
 def test_lengths_in_steps():
-    assert steps.n_slots("24h", Step(600.0)) == 144
-    assert steps.n_slots("48", Step(600.0)) == 48
-    assert steps.n_slots("1y", steps.parse_step("1month")) == 12
+    assert steps.n_slots("24h", Step(600.0), "--window") == 144
+    assert steps.n_slots("48", Step(600.0), "--window") == 48
+    assert steps.n_slots("1y", steps.parse_step("1month"), "--length") == 12
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "7x", ""])
+def test_what_is_no_length_is_refused_with_its_flag(text):
+    with pytest.raises(UserError, match=f"^--length {text}: expected a number of steps of 10 min"):
+        steps.n_slots(text, Step(600.0), "--length")
 
 
 def test_equal_stamps_have_no_step():
@@ -320,6 +326,19 @@ def test_the_window_has_two_periods_where_there_is_one():
     assert grid.window_of(*column(np.sin(2 * np.pi * at / 10))) == 20
 
 
+@pytest.mark.parametrize("n", [144, 400, 1000])
+def test_few_pairs_at_long_lags_are_no_period(n):
+    wave = np.sin(2 * np.pi * np.arange(n) / 24)
+    noises = (np.random.default_rng(seed).normal(size=n) for seed in range(20))
+    found = [grid.period_of(*column(wave + 0.5 * noise)) for noise in noises]
+    assert sum(period in (23, 24, 25) for period in found) >= 19
+
+
+def test_noise_has_hardly_a_period():
+    noises = (np.random.default_rng(seed).normal(size=300) for seed in range(50))
+    assert sum(grid.period_of(*column(noise)) is None for noise in noises) >= 30
+
+
 def test_without_a_period_the_window_is_the_usual_one():
     rng = np.random.default_rng(0)
     assert grid.window_of(*column(rng.normal(size=3000))) == 32
@@ -344,7 +363,8 @@ def test_the_autocorrelation_crosses_no_segment_and_equals_the_plain_sum():
             (v[lag:] * v[: 300 - lag])[both[:, j]].mean() / (v[mask[:, j]] ** 2).mean()
             for j, v in enumerate(values)
         ]
-        assert found[lag] == pytest.approx(np.mean(expected), abs=1e-9)
+        share = (segment[lag:] == segment[: 300 - lag]).sum() / 300
+        assert found[lag] == pytest.approx(share * np.mean(expected), abs=1e-9)
 
 
 # The calendar

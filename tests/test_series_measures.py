@@ -435,6 +435,16 @@ def test_errors_of_fills_are_exact_and_a_better_method_is_named():
     assert len(notes) == 2
 
 
+@pytest.mark.parametrize(("n", "apart", "clear"), [(3, 4, False), (30, 4, True), (30, 2, False)])
+def test_a_method_is_better_where_chance_hardly_makes_the_difference(n, apart, clear):
+    """Differences of some standard errors, which are a large part of our error or a small one."""
+    for error, is_large in ((1.0, True), (20.0, False)):
+        difference = {"line": [apart * 0.1, 0.1]}
+        errors = {"VAE": error, "line": error - 0.3}
+        entry = {"n_windows": n, "difference": difference, "error": errors}
+        assert hidden_windows.best(entry) == ("line" if clear and is_large else None)
+
+
 def test_each_filler_fills_in_the_units_of_the_series_and_keeps_what_is_there():
     rng = np.random.default_rng(0)
     x = 100 + 7 * planted()[0]

@@ -7,6 +7,7 @@ import numpy as np
 from parts.words import counted
 
 N_ROW_RESAMPLES = 500  # bootstrap resamples of rows
+FEWEST_BLOCKS = 5  # with anomalies; a bootstrap of fewer tells less than it seems
 N_NEIGHBOURS = 5  # k of k-NN
 PCA_SHARE = 0.9  # share of variance in the components of the PCA detector
 
@@ -38,7 +39,8 @@ def ranking(labels, scores, seed=0, block=1):
     """AUROC and average precision of scores for 0/1 labels, each (value, low, high).
 
     The bounds contain 95 % of the values of N_ROW_RESAMPLES bootstrap resamples of rows; of rows
-    that depend on their neighbours, of blocks of so many.
+    that depend on their neighbours, of blocks of so many. They are None where fewer than
+    FEWEST_BLOCKS blocks hold an anomaly.
     """
     order = np.argsort(-scores, kind="stable")
     block_of = order // block
@@ -47,6 +49,8 @@ def ranking(labels, scores, seed=0, block=1):
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # row of each tie
     rng = np.random.default_rng(seed)
     found = [_auroc_ap(labels, last, np.ones(len(labels)))]
+    if block > 1 and len(np.unique(block_of[labels > 0])) < FEWEST_BLOCKS:
+        return {k: (float(v), None, None) for k, v in zip(("auroc", "ap"), found[0], strict=True)}
     for _ in range(N_ROW_RESAMPLES):
         weights = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks))
         found.append(_auroc_ap(labels, last, weights[block_of]))
@@ -109,13 +113,16 @@ def comparison_table(results, n_anomalies, others):
     width = max(22, *(len(name) + 1 for name in results))
     with_vus = "vus_pr" in ours
     n = counted(n_anomalies, "anomaly", "anomalies")
+    intervals = "95 % bootstrap intervals"
+    if ours["auroc"][1] is None:
+        intervals = "too few events for intervals"
     lines = [
-        f"Against the labels ({n}; {others}; 95 % bootstrap intervals):",
+        f"Against the labels ({n}; {others}; {intervals}):",
         f"  {'':<{width}}{'AUROC':>22}{'average precision':>24}" + f"{'VUS-PR':>9}" * with_vus,
     ]
     for name, found in results.items():
         cells_ = [
-            f"{100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+            f"{100 * v:.1f}" + (f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None else "")
             for v, low, high in (found["auroc"], found["ap"])
         ]
         vus = f"{100 * found['vus_pr']:>9.1f}" if with_vus else ""
@@ -131,7 +138,7 @@ def better_than_ours(results):
         value, _, high = results[ours][key]
         name = max(others, key=lambda other: results[other][key][0])
         best = results[name][key][0]
-        if best > high:
+        if high is not None and best > high:
             figures = measure, 100 * best, 100 * value, ".1f"
             notes.append(note_on_better(name, "ranks these rows", ours, *figures))
     return notes

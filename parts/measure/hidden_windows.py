@@ -5,7 +5,6 @@ M methods, R rounds of hiding, n windows of L steps and D columns.
 
 import numpy as np
 
-from parts.measure.hidden_cells import N_CLEAR_ERRORS
 from parts.measure.series_baselines import (
     GAUSSIAN,
     around,
@@ -20,6 +19,7 @@ UNIT = "mean absolute error in standard deviations"
 N_CHECKED = 200  # most windows, and most of them that are filled for one pattern
 MOST_ROUNDS, HIDDEN = 3, 0.1  # times that a window is used, and share of cells hidden each time
 FEWEST_WITHOUT = 10  # windows of which a whole column is hidden, if there are as many
+CHANCE, LEAST_BETTER = 0.005, 0.05  # of a note that another method is better; see `best`
 N_NAMED = 20  # most columns of which a note tells
 
 
@@ -154,10 +154,16 @@ def report(result):
 
 
 def best(entry):
-    """The method with the lowest error among those that are clearly better than ours, or None:
-    by more than N_CLEAR_ERRORS standard errors of the difference in a window.
+    """The method with the lowest error among those that are clearly better than ours, or None: by
+    LEAST_BETTER of it, and so much that chance makes such a difference in one of 1 / CHANCE cases,
+    by the t-distribution of the differences in windows.
     """
-    clear = [k for k, (apart, se) in entry["difference"].items() if apart > N_CLEAR_ERRORS * se]
+    from scipy.stats import t
+
+    n = entry["n_windows"]
+    errors = float(t.ppf(1 - CHANCE, n - 1)) if n > 1 else np.inf
+    least = LEAST_BETTER * entry["error"][OURS]
+    clear = [k for k, (d, se) in entry["difference"].items() if d > max(errors * se, least)]
     return min(clear, key=entry["error"].get, default=None)
 
 

@@ -289,6 +289,8 @@ def threshold_in_words(told):
 
 
 def interval(found):
+    if found[1] is None:  # too few events
+        return f"{100 * found[0]:.1f}"
     value, low, high = (100 * part for part in found)
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 

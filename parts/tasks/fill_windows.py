@@ -182,6 +182,7 @@ class WindowFiller:
         known = np.stack([c.to_user(cells[:, j]) for j, c in enumerate(self.columns)], 1)
         known, likely = self.joined(known, layout.states), self.told(layout)
         of_states = self.codec.states_of_rows
+        sure[:, counters.of(self.columns)] = np.nan  # they are sums of what is drawn
         sure = self.joined(sure, np.zeros((len(sure), self.codec.state_dim)))
         sure[:, of_states] = layout.grid.scatter(self.probability(likely))[rows][:, of_states]
         sure[~holes[rows]] = np.nan

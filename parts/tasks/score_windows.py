@@ -29,7 +29,7 @@ MOST_WINDOWS = 200_000  # that are scored; beyond, not every window is
 SMALLEST = 1e-6  # spread of surprises, in nats per cell
 N_BAND, N_EXPECTED_AT_A_TIME = 40, 64  # draws of what is expected, windows at a time
 MOST_EXPECTED = 5000  # windows for which it is found
-FARTHEST = 1e12  # score of a window that float32 cannot tell
+FARTHEST = 1e9  # nats per cell; what is farther would drown others in the sums of windows
 N_PERIODS = 30  # in which an ordinary series has one false event
 FEWEST_BLOCKS = 12  # whose highest scores tell what is ordinary
 LEAST_STD = 0.1  # of these, in deviations
@@ -84,7 +84,7 @@ class WindowScorer:
                 nats = nats + at - model.likelihood.volume(batch.mask) / n_seen
             found.append(nats.cpu().double().numpy())
         found = np.concatenate([np.zeros((model.members, 0)), *found], 1)
-        return np.nan_to_num(found, nan=FARTHEST, posinf=FARTHEST, neginf=FARTHEST)
+        return np.nan_to_num(found, nan=FARTHEST).clip(-FARTHEST, FARTHEST)
 
     def in_deviations(self, surprise):
         return (surprise - self.centre) / self.spread
@@ -181,9 +181,10 @@ class WindowScorer:
     def typical_surprise(self, rows):
         """Nothing: what is expected of a cell has its own spread."""
 
-    def expected(self, layout):
+    def expected(self, layout, beyond):
         """What is expected of each cell given the series around it, mean and std [S, D] in model
-        units, NaN where no window covers it.
+        units, NaN where no window covers it. Of a long series it is found around the rows that lie
+        `beyond` the threshold [N] first.
 
         Of each stretch of a quarter of a window all cells are hidden from the windows that have
         it in their middle. An odd stretch that is longer would be expected from its own cells, and
@@ -192,7 +193,7 @@ class WindowScorer:
         """
         found = np.full((2, *layout.x.shape), np.nan)
         block = max(1, self.length // 4)
-        starts, places = self.hidden_stretches(layout, block)
+        starts, places = self.hidden_stretches(layout, block, of_slots(layout, beyond) > 0)
         self.expect(layout, layout.seen, starts, places, found)
         deviations = Expected(*found).deviations(layout.x, layout.mask)
         odd = odd_stretches(deviations, layout.grid.segment)
@@ -224,13 +225,17 @@ class WindowScorer:
                 slots = slice(start + at[b], start + end[b])
                 mean[slots], std[slots] = draws[:, b, own].mean(0), draws[:, b, own].std(0)
 
-    def hidden_stretches(self, layout, block):
+    def hidden_stretches(self, layout, block, near):
         """Windows [n] by their first slots, and the step of each from which a block is hidden, [n].
+        Of too many, those with slots that are `near` [S] come first.
 
         It is in the middle, and in the first and the last window of a segment at its ends too;
         where rows are scored as they arrive it is at the end.
         """
-        starts = layout.starts(stride=block)[:MOST_EXPECTED]
+        starts = layout.starts(stride=block)
+        n_near = np.concatenate([[0], np.cumsum(near)])
+        is_near = n_near[starts + self.length] > n_near[starts]
+        starts = np.sort(starts[np.argsort(~is_near, kind="stable")[:MOST_EXPECTED]])
         middle = (self.length - block) // (1 if self.online else 2)
         found = [(starts, np.full(len(starts), middle))]
         first, last = starts[~has_before(layout, starts)], starts + self.length

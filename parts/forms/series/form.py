@@ -291,7 +291,7 @@ def clock_of(frame, config, codec):
         if missing:
             raise UserError(f"no column is named {missing[0]!r}, which tells the time or the group")
         return codec.clock, codec.groups, []
-    groups = named(config.group)
+    groups = named(config.group, frame)
     if config.time is None:
         found = times.find(frame, groups or None)
         if found is None:
@@ -299,12 +299,15 @@ def clock_of(frame, config, codec):
         note = f"read as {found.words} (--table: as rows without order)"
         return found.clock, list(found.groups), [note]
     codes, _ = times.groups_of(frame, groups)
-    return times.given(frame, named(config.time), codes), groups, []
+    return times.given(frame, named(config.time, frame), codes), groups, []
 
 
-def named(option):
-    """The names of columns in an option such as "year,month" or several of these."""
-    return [name.strip() for text in option or () for name in text.split(",")]
+def named(option, frame):
+    """The names of columns in an option such as "year,month" or several of these; the name of a
+    column may hold a comma.
+    """
+    found = ([text] if text in frame else text.split(",") for text in option or ())
+    return [name.strip() for names in found for name in names]
 
 
 def step_of(config, clock, seconds, codes):
@@ -318,7 +321,7 @@ def window_given(config, step):
     """The steps of --window, 0 where it is not given."""
     if config.window is None:
         return 0
-    length = steps.n_slots(config.window, step)
+    length = steps.n_slots(config.window, step, "--window")
     if length < 2:
         raise UserError(f"--window {config.window}: {length} step, expected at least 2 of {step}")
     return length
@@ -433,7 +436,10 @@ class Series(Tables):
             source = super().read(path, config)
         except UserError:
             return False  # reading the table reports what is wrong
-        return times.find(source.file.frame, named(config.group) or None) is not None
+        return (
+            times.find(source.file.frame, named(config.group, source.file.frame) or None)
+            is not None
+        )
 
     def read(self, path, config=None, holes=False):
         return SeriesSource(table_files.read(path, config), config=config)
@@ -520,7 +526,7 @@ class Series(Tables):
     def flagged(self, scorer, source, encoded, scores, beyond):
         """The rows of events; of rows that are scored as they arrive, all that lie `beyond`."""
         layout, columns = encoded.layout, scorer.columns
-        source.expected = events.Expected(*scorer.expected(layout))
+        source.expected = events.Expected(*scorer.expected(layout, beyond))
         source.events = events.found(layout, columns, source.expected, scores, beyond)
         source.slot_scores = events.of_slots(layout, scores)
         return beyond if scorer.online else events.of_rows(source.events, layout.grid.slot) > 0
@@ -603,6 +609,13 @@ class Series(Tables):
         filled = filled._replace(draws=filled.draws[..., own])
         return shown.of_fills(source, codec, holes[:, own], todo, filled)
 
+    def refuse_filling(self, source, outputs, statistic, interval):
+        super().refuse_filling(source, outputs, statistic, interval)
+        if statistic != "mean":
+            raise UserError(
+                f"--statistic {statistic} goes with tables: series are filled by the mean"
+            )
+
     # Generate
 
     default_samples = "generated.csv"
@@ -621,6 +634,8 @@ class Series(Tables):
             frame = frame.assign(**states.cells_of(told, codec.states))
             frame = frame[[c.name for c in codec.columns if c.name in frame]]
         for name, cells in (("step", step), ("series", series)):
+            while name in frame:
+                name = f"{name} of window"
             frame.insert(0, name, cells)
         write_like(frame, outputs[0], codec)
         n = counted(len(x), "window")
@@ -632,13 +647,13 @@ class Series(Tables):
         if future is not None:
             if length is not None or start is not None:
                 raise UserError("--future follows the end of the data: give no --length or --start")
-            return self.futures(codec, config, steps.n_slots(future, codec.step))
+            return self.futures(codec, config, steps.n_slots(future, codec.step, "--future"))
         if length is None:
             raise UserError("--start goes with --length")
         first = codec.ends[0]
         if start is not None:
             first = seconds_of(codec.clock, start, "--start")
-        n_slots = steps.n_slots(length, codec.step)
+        n_slots = steps.n_slots(length, codec.step, "--length")
         seconds = following(codec.step, first, np.arange(n_slots))
         return [Stretch(seconds, calendar.features(seconds, codec.calendar), None, [])]
 
@@ -648,9 +663,16 @@ class Series(Tables):
         found = []
         for number in np.unique(layout.grid.group):
             slots = np.flatnonzero(layout.grid.group == number)
-            past = slots[layout.grid.segment[slots] == layout.grid.segment[slots[-1]]]
-            has_row = np.flatnonzero(layout.observed[past])
-            past = past[: has_row[-1] + 1][-codec.shape[0] :]
+            known = slots[layout.observed[slots]]
+            if not len(known):
+                group = layout.grid.slot == slots[0]
+                cells = [str(source.file.frame[name][group].iloc[0]) for name in codec.groups]
+                raise UserError(
+                    f"{config.data}: group {', '.join(cells)} has no cell from which --future "
+                    "could go on: leave its rows out"
+                )
+            segment = layout.grid.segment[slots] == layout.grid.segment[known[-1]]
+            past = slots[segment & (slots <= known[-1])][-codec.shape[0] :]
             last = layout.grid.seconds[past[-1]]
             seconds = following(codec.step, last, np.arange(1, n_slots + 1))
             known = layout.x[past], layout.mask[past], layout.y.calendar[past]

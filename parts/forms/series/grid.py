@@ -4,6 +4,7 @@ N rows of a file, S slots of the grid, D columns, L slots of a window, n windows
 group lie side by side in the order of time. A *segment* is a run of slots without a long gap.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -297,7 +298,7 @@ def _cut_groups(grid, begin, end, length, test_fraction, val_fraction):
 LAGS = (8, 400)
 N_PERIODS = 2  # in a window
 SHORTEST, LONGEST, USUAL = 16, 128, 32  # lengths of windows in slots
-PEAK = 0.1  # least autocorrelation of a peak
+PEAK, N_ERRORS = 0.1, 3  # least autocorrelation of a peak; and in standard errors of white noise
 RISE = 0.01  # by which a peak is above the lowest autocorrelation before it
 AS_HIGH = 0.95  # part of the highest peak from which another one is about as high
 FEWEST_WINDOWS, FEWEST_SLOTS = 200, 4
@@ -326,8 +327,9 @@ def period_of(x, mask, segment):
     """
     correlation = autocorrelation(x, mask, segment, LAGS[1] + 1)
     lags = np.arange(LAGS[0], LAGS[1] + 1)
+    least = max(PEAK, N_ERRORS / math.sqrt(max(mask.any(1).sum(), 1)))
     value, lowest = correlation[lags], np.minimum.accumulate(correlation)[lags]
-    is_peak = (value > PEAK) & (value >= lowest + RISE)
+    is_peak = (value > least) & (value >= lowest + RISE)
     is_peak &= (value >= correlation[lags - 1]) & (value >= correlation[lags + 1])
     if not is_peak.any():
         return None
@@ -341,7 +343,8 @@ def period_of(x, mask, segment):
 def autocorrelation(x, mask, segment, n_lags):
     """The mean autocorrelation of the columns, [n_lags + 1], over pairs that are both observed.
 
-    Pairs cross no segment. Lags of which a column has few pairs are 0 there.
+    Pairs cross no segment. As in the usual estimator (Box & Jenkins 1976) the lags of which there
+    are few pairs shrink towards 0, for the highest of many would be theirs.
     """
     begin = np.flatnonzero(np.diff(segment, prepend=-1))
     sizes = np.diff(np.append(begin, len(segment)))
@@ -360,6 +363,7 @@ def autocorrelation(x, mask, segment, n_lags):
         return found
     rows, places = np.concatenate(rows), np.concatenate(places)
     size = 1 << int(place + n_lags).bit_length()
+    possible = _lagged(np.ones(len(places)), places, size, n_lags)
     for j in range(min(x.shape[1], MOST_COLUMNS)):
         seen = mask[rows, j].astype(np.float64)
         if seen.sum() < SHORTEST:
@@ -373,7 +377,7 @@ def autocorrelation(x, mask, segment, n_lags):
         few = pairs < SHORTEST - 0.5
         found += np.where(few, 0.0, products / np.maximum(pairs, 1)) / variance
         n_found += 1
-    return found / max(n_found, 1)
+    return possible / possible[0] * found / max(n_found, 1)
 
 
 def _lagged(values, places, size, n_lags):

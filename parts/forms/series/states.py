@@ -38,7 +38,8 @@ def of(column, series, times_of, asked):
         return ignored(column, f"a state of {n} levels, expected at most {MOST_LEVELS}")
     changes = n_changes(encoding.codes_of_levels(series, column), *times_of[:2])
     if changes < FEWEST_CHANGES:
-        return ignored(column, f"a state that changes {counted(changes, 'time')}")
+        what = f"a state that changes {counted(changes, 'time')}" if changes else "constant"
+        return ignored(column, what)
     return replace(column, condition=True)
 
 

@@ -240,12 +240,20 @@ def placed(step, seconds):
     return Step(step.seconds, step.months, offset=usual, timed=step.timed)
 
 
-def n_slots(text, step):
-    """How many steps a length such as 24h, or a plain number of steps, has; at least 1."""
+def n_slots(text, step, flag):
+    """How many steps a length such as 24h, or a plain number of steps, has; at least 1. It was
+    given by the `flag`.
+    """
     plain = str(text).strip()
-    if plain.isdigit():
-        return max(int(plain), 1)
-    length = parse_step(text, timed=step.timed)
+    if plain.isdigit() and int(plain):
+        return int(plain)
+    try:
+        length = parse_step(text, timed=step.timed)
+    except UserError:
+        such = ", or a length such as 12h or 2d" if step.timed else ""
+        raise UserError(
+            f"{flag} {plain[:40]}: expected a number of steps of {step}{such}"
+        ) from None
     return max(round(length.seconds / step.seconds), 1)
 
 
