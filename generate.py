@@ -141,7 +141,7 @@ def run_of(args):
 
 def refuse_beyond_memory(n, codec, form):
     """Raise UserError for more rows than fit, before any is drawn."""
-    row = form.bytes_per_cell * len(codec.columns)
+    row = form.bytes_per_cell * max(len(codec.columns), len(codec.modelled))
     memory.refuse_beyond_memory(f"--n {n}", n, row, form.rows)
 
 

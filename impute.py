@@ -84,7 +84,7 @@ def fill_file(args, locks):
 
     holes = form.holes(source, codec)
     todo = np.flatnonzero(holes.any(1))
-    one_draw = 8 * len(todo) * len(codec.modelled)  # bytes
+    one_draw = 8 * holes[todo].size  # bytes
     memory.refuse_beyond_memory(f"--draws {args.draws}", args.draws, one_draw, "draws")
     with progress_bar(len(todo), 0) as bar:
         n_draws = max(args.draws, form.n_drawn)

@@ -466,6 +466,9 @@ def test_files_are_made_of_a_series_with_awkward_groups_and_names(few_steps, cal
     assert len(pd.read_csv("next.csv")) == 8
     (start,) = pd.read_csv("next.csv").groupby("machine")["time"].first().iloc[-1:]
     assert start == frame["time"].iloc[at_end[100]]
+    far = call("generate", "--run", "two", "--length", 10**12, "--out", "far.csv")
+    assert far.code == 2
+    assert f"--length {10**12} would take" in far.err
     frame.loc[at_end, cells] = ""
     frame.to_csv("t.csv", index=False)
     gone = call("generate", "--run", "two", "--future", 4, "--out", "none.csv")

@@ -178,8 +178,8 @@ class Filling:
             self.x = draw_holes(self.fit(shrinkage), observed, there, *options).numpy()
 
     def crps_of_hidden(self, gaussian, starts, truth, hidden):
-        """The continuous ranked probability scores of the hidden cells of the windows that begin
-        at `starts`, given what is observed of these.
+        """The mean continuous ranked probability scores of the hidden cells of the windows that
+        begin at `starts`, given what is observed of these; one for each window with such cells.
         """
         triangle, found = Triangle(whitening(gaussian.covariance)), []
         for start in starts:
@@ -193,8 +193,9 @@ class Filling:
             given = triangle.given(torch.where(missing, 0.0, r).unsqueeze(0), missing)
             of_missing = asked[missing]
             std = given.variance[0, of_missing].sqrt()
-            found.append(std * crps_of_normal((r[asked] - given.mean[0, of_missing]) / std))
-        return torch.cat(found)
+            crps = std * crps_of_normal((r[asked] - given.mean[0, of_missing]) / std)
+            found.append(crps.mean())
+        return torch.stack(found)
 
 
 def crps_of_normal(x):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parts import memory
 from parts.errors import UserError
 from parts.files import STANDARD
 from parts.forms import conditions, units
@@ -647,15 +648,22 @@ class Series(Tables):
         if future is not None:
             if length is not None or start is not None:
                 raise UserError("--future follows the end of the data: give no --length or --start")
-            return self.futures(codec, config, steps.n_slots(future, codec.step, "--future"))
+            return self.futures(codec, config, self.steps_to_draw(future, "--future", codec))
         if length is None:
             raise UserError("--start goes with --length")
         first = codec.ends[0]
         if start is not None:
             first = seconds_of(codec.clock, start, "--start")
-        n_slots = steps.n_slots(length, codec.step, "--length")
+        n_slots = self.steps_to_draw(length, "--length", codec)
         seconds = following(codec.step, first, np.arange(n_slots))
         return [Stretch(seconds, calendar.features(seconds, codec.calendar), None, [])]
+
+    def steps_to_draw(self, length, flag, codec):
+        """The number of steps that a `flag` asks for; UserError for more than fit into memory."""
+        n_slots = steps.n_slots(length, codec.step, flag)
+        each = self.bytes_per_cell * len(codec.columns)
+        memory.refuse_beyond_memory(f"{flag} {length}", n_slots, each, "steps")
+        return n_slots
 
     def futures(self, codec, config, n_slots):
         source = self.read(config.data, config)
