@@ -72,6 +72,13 @@ class Conditional(NamedTuple):
     covariance: torch.Tensor
 
 
+def alike(mask):
+    """Pairs of the numbers of the rows that have the same cells, and of these cells, bool [D]."""
+    patterns, which = mask.unique(dim=0, return_inverse=True)
+    for k, there in enumerate(patterns > 0):
+        yield (which == k).nonzero()[:, 0], there
+
+
 class Correlated(Likelihood):
     """x ~ N(params, covariance)."""
 
@@ -80,23 +87,22 @@ class Correlated(Likelihood):
         self.register_buffer("covariance", covariance)
 
     def log_prob(self, params, x, mask=None):
-        rows = []
-        for b in range(len(x)):
-            there = torch.ones_like(x[b]) > 0 if mask is None else mask[b] > 0
+        found = x.new_empty(params.shape[:-1])
+        for rows, there in alike(torch.ones_like(x) if mask is None else mask):
             block = self.covariance[there][:, there]
-            rows.append(MultivariateNormal(params[..., b, there], block).log_prob(x[b, there]))
-        return torch.stack(rows, -1)
+            own = params[..., rows, :][..., there]
+            found[..., rows] = MultivariateNormal(own, block).log_prob(x[rows][:, there])
+        return found
 
     def given(self, params, x, mask):
         mean, covariance = params.clone(), torch.zeros(*mask.shape, mask.shape[1]).to(x)
-        for b in range(len(x)):
-            m, o = mask[b] == 0, mask[b] > 0
-            gain = self.covariance[m][:, o] @ torch.linalg.inv(self.covariance[o][:, o])
-            mean[..., b, m] = params[..., b, m] + (x[b, o] - params[..., b, o]) @ gain.T
-            rest = self.covariance[m][:, m] - gain @ self.covariance[o][:, m]
-            covariance[b] = torch.zeros_like(self.covariance).index_put(
-                torch.meshgrid(m.nonzero()[:, 0], m.nonzero()[:, 0], indexing="ij"), rest
-            )
+        for rows, o in alike(mask):
+            gain = torch.zeros_like(self.covariance)  # of all cells on the observed ones
+            gain[:, o] = self.covariance[:, o] @ torch.linalg.inv(self.covariance[o][:, o])
+            own = params[..., rows, :]
+            mean[..., rows, :] = torch.where(o, own, own + (x[rows] - own) @ gain.T)
+            rest = self.covariance - gain @ self.covariance
+            covariance[rows] = rest.where(~o & ~o.unsqueeze(-1), 0.0)
         return Conditional(mean, covariance)
 
     def mean(self, params):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from parts import memory
 from parts.errors import UserError
@@ -54,13 +55,22 @@ def build_model(config, space):
     if config.mask_features:
         likelihood.sees_mask = True
         likelihood.n_features += likelihood.n_columns
-    with torch.device("meta"):  # where tensors have a shape and take no memory
+    with torch.device("meta"), Undrawn():  # where tensors have a shape and take no memory
         sketch = around(likelihood, replace(config, prior="normal"), space)
     n = sum(p.numel() for p in sketch.parameters())
     n += config.prior_components * config.latent_dim if config.prior != "normal" else 0
     what = f"a model of {n} parameters"
     memory.refuse_beyond_memory(what, n, BYTES_PER_PARAMETER, "parameters")
     return around(likelihood, config, space)
+
+
+class Undrawn(TorchFunctionMode):
+    """Leave weights as they are: on "meta", a first normal draw loads a compiler for seconds."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.nn.init.normal_:
+            return kwargs["tensor"]
+        return function(*args, **kwargs or {})
 
 
 def around(likelihood, config, space):
