@@ -45,7 +45,8 @@ def test_tables_of_scikit_learn_have_one_rare_class():
 
 
 def test_easy_anomalies_are_found_and_the_means_are_those_of_the_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(presets, "MIN_STEPS", 60)
+    monkeypatch.setattr(presets, "MIN_STEPS", 30)
+    monkeypatch.setattr(presets, "N_MEMBERS", 1)
     monkeypatch.setattr(detection, "tables_of_scikit_learn", list)
     table(tmp_path, "1_easy.npz")
     table(tmp_path, "2_other.npz", 100)

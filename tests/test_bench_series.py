@@ -84,7 +84,9 @@ def test_cells_and_runs_are_removed_by_their_share():
 
 
 def test_critics_tell_noise_from_waves_and_no_two_halves(monkeypatch):
-    monkeypatch.setattr(series, "STEPS", dict.fromkeys(series.STEPS, 200))
+    monkeypatch.setattr(series, "STEPS", {"small": 1, "strong": 100, "predictive": 100})
+    monkeypatch.setattr(series, "STRONG_UNITS", 16)
+    monkeypatch.setattr(series, "CRITIC_BATCH", 32)
     x = np.stack([wave(800), wave(800, seed=1)], 1) / 4 + 0.5
     real = np.stack([x[i : i + 24] for i in range(776)])
     noise = np.random.default_rng(0).random(real.shape)

@@ -15,6 +15,7 @@ from parts.model.objectives import OBJECTIVES, weights_of_typical
 from parts.runs import find_run
 from parts.tasks.fit import fit_arrays
 from parts.tasks.score import top_threshold
+from parts.training import presets
 from parts.training.loop import Training
 from vae import VAE, Gaussian
 
@@ -164,10 +165,12 @@ def test_where_no_row_is_odd_every_part_of_the_rows_is_learned():
 
 def test_a_far_cluster_is_not_learned_where_rows_are_trimmed(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "MIN_STEPS", 800)
     pd.DataFrame(with_cluster()).add_prefix("x").to_csv("t.csv", index=False)
     ranks = {}
     for name, flags in (("trimmed", ()), ("whole", ("--trim", 0))):
-        train = call("train", "--data", "t.csv", "--preset", "detect", *flags, "--run", name)
+        flags = ("--preset", "detect", "--members", 1, "--hidden-dims", 16, *flags)
+        train = call("train", "--data", "t.csv", *flags, "--run", name)
         assert train.code == 0, train.err
         result = call("detect", "t.csv", "--run", name, "--out", f"{name}.csv")
         assert result.code == 0, result.err
@@ -179,6 +182,8 @@ def test_a_far_cluster_is_not_learned_where_rows_are_trimmed(call, tmp_path, mon
 
 def test_detect_flags_the_share_that_is_asked_for(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "MOST_TRIMMED_EPOCHS", 30)
+    monkeypatch.setattr(presets, "N_MEMBERS", 1)
     pd.DataFrame(with_cluster()).add_prefix("x").to_csv("t.csv", index=False)
     first = call("detect", "t.csv")
     assert first.code == 0, first.err
