@@ -26,7 +26,7 @@ FLAGS = ("--n-rows", 1000, "--val-fraction", 0.1, "--batch-size", 2, "--hidden-d
 EPOCHS = 10
 LONG = (*FLAGS, "--epochs", EPOCHS, "--warmup-epochs", 6, "--checkpoint-seconds", 0)
 SMALL = ("--data", "iris", "--batch-size", 16, "--hidden-dims", 16)
-STOPPING = ("--data", "iris", "--batch-size", 2, "--lr", 0.03, "--patience", 8, "--epochs", 900)
+STOPPING = ("--data", "iris", "--batch-size", 8, "--lr", 0.03, "--patience", 8, "--epochs", 900)
 SECONDS = 600  # that a process may take, however busy the machine
 
 
@@ -390,33 +390,40 @@ def test_fewer_epochs_are_not_claimed(tiny_run, tmp_path, call):
 # Early stopping
 
 
-def test_early_stopping_keeps_the_best_epoch(tmp_path, train):
-    run = Run(train(tmp_path, "a", *STOPPING))
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, train):
+    """A run that stopped early, and a straight one that ends at its best epoch."""
+    runs_dir = tmp_path_factory.mktemp("stopped")
+    run = Run(train(runs_dir, "a", *STOPPING))
+    epoch = run.load_checkpoint()["best"]["epoch"]
+    flags = (*STOPPING, "--patience", 0, "--epochs", epoch)
+    return run, Run(train(runs_dir, "straight", *flags))
+
+
+def test_early_stopping_keeps_the_best_epoch(stopped):
+    run, straight = stopped
     checkpoint, losses = run.load_checkpoint(), [r["val_loss"] for r in run.read_log()]
     best = checkpoint["best"]
     assert best["epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 8
     assert checkpoint["position"]["epoch"] == len(losses) < 900
-    steps_per_epoch = 54  # 108 rows, two at a time
+    steps_per_epoch = 14  # 108 rows, eight at a time
     assert best["optimizers"]["vae"]["step"].item() == best["epoch"] * steps_per_epoch
-    plain = [flag for flag in STOPPING if flag not in ("--patience", 8)]
-    straight = Run(train(tmp_path, "straight", *plain, "--epochs", best["epoch"])).load_checkpoint()
+    straight = straight.load_checkpoint()
     for part in ("model", "optimizers"):
         assert differences(best[part], straight[part]) == []
     assert differences(checkpoint["model"], straight["model"]) != []
 
 
-def test_the_best_epoch_is_what_is_evaluated(tmp_path, train, call):
-    run = Run(train(tmp_path, "a", *STOPPING))
-    epoch = run.load_checkpoint()["best"]["epoch"]
-    plain = [flag for flag in STOPPING if flag not in ("--patience", 8)]
-    straight = Run(train(tmp_path, "straight", *plain, "--epochs", epoch))
+def test_the_best_epoch_is_what_is_evaluated(stopped, call):
+    run, straight = stopped
     metrics = []
-    for name in ("a", "straight"):
-        flags = ("--runs-dir", tmp_path, "--run", name, "--n-samples", 7)
+    for one in stopped:
+        flags = ("--runs-dir", one.path.parent, "--run", one.name, "--n-samples", 7)
         assert call("evaluate", *flags).code == 0
-        metrics.append(json.loads(Run(tmp_path / name).metrics.read_text()))
+        metrics.append(json.loads(one.metrics.read_text()))
     assert metrics[0] == metrics[1]
-    assert metrics[0]["epoch"] == epoch
+    epoch = metrics[0]["epoch"]
+    assert epoch == run.load_checkpoint()["best"]["epoch"]
     log = run.read_log()[:epoch]
     assert [record.pop("val_bound") for record in log] == [-record["val_loss"] for record in log]
     assert straight.read_log() == log
