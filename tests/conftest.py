@@ -127,6 +127,16 @@ def folder(trained, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def few_steps(tmp_path, monkeypatch):
+    """Commands train on a series for a moment, and draw little, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("parts.training.presets.MAX_STEPS", 12)
+    for name, n in {"ROUNDS": 3, "ROUNDS_BEFORE": 2, "ROUNDS_EACH": 1}.items():
+        monkeypatch.setattr(f"parts.forms.series.completion.{name}", n)
+    monkeypatch.setattr("parts.tasks.fill_windows.N_DRAWS", 40)
+
+
+@pytest.fixture
 def fetchers(monkeypatch):
     """scikit-learn's fetchers, answering with a few small pictures; a list of what was asked."""
     import sklearn.datasets

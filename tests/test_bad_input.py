@@ -506,18 +506,39 @@ RUNS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def evaluate_at(train, call):
+    """evaluate_at(folder): t.csv there, and run `a` on it, trained for an epoch and evaluated."""
+
+    def evaluate_at(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            Path("t.csv").write_text(GOOD)
+            train("runs", "a", "--data", "t.csv", "--epochs", 1)
+            assert call("evaluate", "--n-samples", 2).code == 0
+        return folder
+
+    return evaluate_at
+
+
+@pytest.fixture(scope="module")
+def evaluated_run(evaluate_at, tmp_path_factory):
+    return evaluate_at(tmp_path_factory.mktemp("evaluated"))
+
+
 @pytest.fixture
-def evaluated(tmp_path, train, call, monkeypatch):
-    """Run `a` on t.csv, trained for an epoch and evaluated, in the current folder tmp_path."""
+def evaluated(evaluated_run, tmp_path, monkeypatch):
+    """A copy of it, as the current folder tmp_path; its run knows the path of the first t.csv."""
+    shutil.copytree(evaluated_run, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.csv").write_text(GOOD)
-    train("runs", "a", "--data", "t.csv", "--epochs", 1)
-    assert call("evaluate", "--n-samples", 2).code == 0
 
 
 @pytest.mark.usefixtures("evaluated")
 @pytest.mark.parametrize(("name", "change", "command", "fragment"), RUNS, ids=[r[0] for r in RUNS])
-def test_runs(refuse, tmp_path, name, change, command, fragment):
+def test_runs(refuse, evaluate_at, tmp_path, name, change, command, fragment):
+    if "vanished" in name:
+        shutil.rmtree("runs")
+        evaluate_at(tmp_path)
     if change:
         change(tmp_path)
     refuse(command, fragment)
@@ -548,8 +569,8 @@ def test_a_bernoulli_model_of_test_rows_outside_its_support(tmp_path, call, monk
     assert_refused(results[-1], ["'c1'", "7"])
 
 
-@pytest.mark.usefixtures("evaluated")
-def test_a_damaged_config_file_is_mended_or_refused(tmp_path, call):
+def test_a_damaged_config_file_is_mended_or_refused(evaluate_at, tmp_path, call, monkeypatch):
+    monkeypatch.chdir(evaluate_at(tmp_path))
     config = tmp_path / "runs" / "a" / "config.json"
     whole = config.read_bytes()
     config.write_bytes(b"{")
@@ -588,32 +609,32 @@ def mixed_table(n=60, seed=0):
     return frame
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def table_runs(tmp_path_factory, train):
-    """A folder with the table t.csv, run `a` on it, and `b` that holds no rows out."""
+    """A folder with the table t.csv, run `a` on it, `b` that holds no rows out, and other files."""
     folder = tmp_path_factory.mktemp("table")
     mixed_table().to_csv(folder / "t.csv", index=False)
     flags = ("--data", folder / "t.csv", "--epochs", 1, "--threads", 1)
     train(folder / "runs", "a", *flags)
     train(folder / "runs", "b", *flags, "--val-fraction", 0, "--test-fraction", 0)
+    frame = mixed_table()
+    for name in ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why", "age_low"):
+        frame.assign(**{name: "1"}).to_csv(folder / f"{name}.csv", index=False)
+    (folder / "other.csv").write_text(GOOD)
+    (folder / "taken.csv").write_text("mine")
+    (folder / "sub.csv").mkdir()
+    for name in ("t.scored.csv", "t.imputed.csv", "taken.2.csv"):
+        (folder / name).write_text("mine")
+    for name, text in SPECS.items():
+        (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
     return folder
 
 
 @pytest.fixture
 def at_table(table_runs, tmp_path, monkeypatch):
-    """A copy of it, with other files beside, as the current folder."""
+    """A copy of it, as the current folder."""
     shutil.copytree(table_runs, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    frame = mixed_table()
-    for name in ("anomaly_score", "is_anomaly", "anomaly_rank", "anomaly_why", "age_low"):
-        frame.assign(**{name: "1"}).to_csv(f"{name}.csv", index=False)
-    (tmp_path / "other.csv").write_text(GOOD)
-    (tmp_path / "taken.csv").write_text("mine")
-    (tmp_path / "sub.csv").mkdir()
-    for name in ("t.scored.csv", "t.imputed.csv", "taken.2.csv"):
-        (tmp_path / name).write_text("mine")
-    for name, text in SPECS.items():
-        (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
 
 
 SPECS = {

@@ -56,7 +56,7 @@ def trained(tmp_path_factory, train):
     holes[:, 0] = False
     frame = frame.mask(holes, "")
     frame.to_csv(folder / "t.csv", index=False)
-    flags = ("--epochs", 150, "--lr", 0.01, "--hidden-dims", 32, "--threads", 1, "--members", 1)
+    flags = ("--epochs", 100, "--lr", 0.01, "--hidden-dims", 32, "--threads", 1, "--members", 1)
     flags = ("--data", folder / "t.csv", *flags, "--variance", "column", "--val-fraction", 0.2)
     train(folder / "runs", "r", *flags, "--condition", "group,size")
     train(folder / "runs", "u", *flags, "--kind", "group=ignore", "--kind", "size=ignore")

@@ -54,7 +54,7 @@ def trained(tmp_path_factory, train):
         frame.loc[rng.random(800) < share, name] = ""
     frame.to_csv(folder / "t.csv", index=False)
     flags = ("--data", folder / "t.csv", "--test-fraction", 0, "--val-fraction", 0.2)
-    quickly = ("--epochs", 200, "--lr", 0.01, "--hidden-dims", 32, "--threads", 1)
+    quickly = ("--epochs", 80, "--lr", 0.01, "--hidden-dims", 32, "--threads", 1)
     train(folder / "runs", "r", *flags, *quickly)
     return folder
 

@@ -54,7 +54,7 @@ def trained(tmp_path_factory, train):
     folder = tmp_path_factory.mktemp("impute")
     with_holes(survey(800, 0), 0.05, 1)[0].to_csv(folder / "t.csv", index=False)
     flags = ("--data", folder / "t.csv", "--test-fraction", 0, "--val-fraction", 0.2)
-    quickly = ("--epochs", 200, "--lr", 0.01, "--hidden-dims", 48, "--threads", 1)
+    quickly = ("--epochs", 120, "--lr", 0.01, "--hidden-dims", 48, "--threads", 1)
     train(folder / "runs", "r", *flags, *quickly)
     return folder
 
@@ -693,7 +693,7 @@ def test_parquet_keeps_its_types(call, folder):
 
 def test_arrays_keep_their_holes_filled(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "MIN_STEPS", 200)
+    monkeypatch.setattr(presets, "MIN_STEPS", 100)
     x = survey(200, 0)[["a", "b", "c"]].astype(float).to_numpy()
     holed = np.where(np.random.default_rng(1).random(x.shape) < 0.1, np.nan, x)
     np.savez("x.npz", X=holed, y=np.arange(200) % 2, note=np.array([3]))

@@ -106,7 +106,6 @@ CASES = {
     "one row": table(MIXED, n=1),
     "two rows": table(["real", "real"], n=2),
     "no cells": table(MIXED, holes=1.0),
-    "200 columns": table(["real"] * 200),
     "200 mixed columns": table(["real", "categorical"] * 100),
     "many levels": table(["categorical", "ordinal"], n_levels=40, n=200),
     "long names": table(MIXED[:3], names=["$a_{" + "b" * 90, "$" * 50, "line\nbreak" + "c" * 60]),

@@ -4,17 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parts.training import presets
-
+pytestmark = pytest.mark.usefixtures("few_steps")
 N = 400
 START = pd.Timestamp("2024-03-04")
-
-
-@pytest.fixture(autouse=True)
-def few_steps(tmp_path, monkeypatch):
-    """Commands train for a moment, in a folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "MAX_STEPS", 6)
 
 
 def waves(n=N, seed=0, holes=0.02, step="10min", start=START):
@@ -417,7 +409,7 @@ def test_two_groups_never_share_a_window(call):
     assert filled[190:200].max() < 400
 
 
-def test_a_hole_beside_a_row_of_the_same_time_is_filled_and_is_no_gap(tmp_path, few_steps, call):
+def test_a_hole_beside_a_row_of_the_same_time_is_filled_and_is_no_gap(tmp_path, call):
     rng = np.random.default_rng(0)
     stamps = pd.date_range("2024-01-01", periods=400, freq="10min").repeat(2)
     frame = pd.DataFrame({"time": stamps, "v": rng.normal(size=800).round(3).astype(str)})

@@ -17,7 +17,6 @@ from parts.model.likelihoods.factors import FactorWindows
 from parts.model.likelihoods.windows import Windows, fit_scales, fit_windows
 from parts.model.windowvae import WindowVAE
 from parts.tasks import sample_windows
-from parts.training import presets
 
 L, D = 6, 2
 LIKELIHOODS = {"windows": Windows, "factors": FactorWindows}
@@ -300,12 +299,6 @@ def test_given_states_hold_at_all_steps_of_windows_that_are_mostly_in_them():
 
 
 # Commands
-
-
-@pytest.fixture
-def few_steps(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "MAX_STEPS", 12)
 
 
 def pump(n=900, seed=0):

@@ -132,8 +132,11 @@ class Lines:
 
     def _below(self, lines, width):
         """The cells of the first lines that have `width` cells."""
-        found = [k for k in lines[: 2 * headers.N_JUDGED] if self.grid.n[k] >= width]
-        return [self.cells(k, width) for k in found[: headers.N_JUDGED]]
+        lines = lines[: 2 * headers.N_JUDGED]
+        found = lines[self.grid.n[lines] >= width][: headers.N_JUDGED]
+        starts, ends = self.grid.matrix(found, width)
+        texts = iter(self.grid.texts(starts.ravel(), ends.ravel()).to_pylist())
+        return [list(row) for row in zip(*[texts] * width, strict=True)]
 
     def _names_in_comment(self, line, first_row, below):
         """The comment line above the rows that names the columns, and the names, or None."""
