@@ -44,6 +44,7 @@ def test_tables_of_scikit_learn_have_one_rare_class():
         assert y.mean() == pytest.approx(0.05 if name.startswith("digit") else 0.1, abs=0.005)
 
 
+@pytest.mark.slow
 def test_easy_anomalies_are_found_and_the_means_are_those_of_the_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "MIN_STEPS", 30)
     monkeypatch.setattr(presets, "N_MEMBERS", 1)

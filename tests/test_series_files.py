@@ -151,9 +151,9 @@ def commas(frame):
 
 def wide(frame):
     rng = np.random.default_rng(0)
-    common = np.cumsum(rng.normal(size=300))
-    cells = {f"s{j}": texts(common * (1 + j / 60) + rng.normal(size=300)) for j in range(60)}
-    return pd.DataFrame({"time": frame["time"].iloc[:300]} | cells)
+    common = np.cumsum(rng.normal(size=N))
+    cells = {f"s{j}": texts(common * (1 + j / 60) + rng.normal(size=N)) for j in range(60)}
+    return pd.DataFrame({"time": frame["time"]} | cells)
 
 
 def spike(frame):

@@ -72,7 +72,7 @@ def test_a_flow_that_does_nothing_leaves_the_bound_of_the_gaussian(name):
         ):
             mine.copy_(theirs[:4])
     plain.decoder.load_state_dict(model.decoder.state_dict())
-    flowing, still = (m.elbo(x, n_samples=40_000).elbo for m in (model, plain))
+    flowing, still = (m.elbo(x, n_samples=100_000).elbo for m in (model, plain))
     torch.testing.assert_close(flowing, still, atol=0.06, rtol=0)
     torch.testing.assert_close(model.reconstruct(x), plain.reconstruct(x))
 
@@ -207,3 +207,17 @@ def test_a_manifold_is_drawn_only_where_z_is_continuous():
     z = torch.randn(5, 2)
     assert "manifold" in walks.decode_walks(VAE(Gaussian(4), (3,), 2), z)
     assert "manifold" not in walks.decode_walks(VQVAE(Gaussian(4), (3,), 2, code_dim=1), z)
+
+
+def test_the_weights_of_a_model_are_drawn_where_they_stay(monkeypatch):
+    """Of the sketch that counts them none is: that would load a compiler, for seconds."""
+    places, normal = [], torch.Tensor.normal_
+
+    def noted(tensor, *args, **options):
+        places.append(tensor.device.type)
+        return normal(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "normal_", noted)
+    config = ModelConfig(likelihood="logistic", network="conv", hidden_dims=[4, 8])
+    build_model(config, Space([Column("a")] * 64, (1, 8, 8), 0))
+    assert set(places) == {"cpu"}
