@@ -131,8 +131,7 @@ def few_steps(tmp_path, monkeypatch):
     """Commands train on a series for a moment, and draw little, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("parts.training.presets.MAX_STEPS", 6)
-    for name, n in {"ROUNDS": 3, "ROUNDS_BEFORE": 2, "ROUNDS_EACH": 1}.items():
-        monkeypatch.setattr(f"parts.forms.series.completion.{name}", n)
+    monkeypatch.setattr("parts.forms.series.completion.ROUNDS", (2, 4))
     monkeypatch.setattr("parts.tasks.fill_windows.N_DRAWS", 40)
 
 
