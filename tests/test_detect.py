@@ -60,7 +60,7 @@ def trained(tmp_path_factory, train):
     folder = tmp_path_factory.mktemp("detect")
     with_holes(survey(700, 0), 0.05, 1).to_csv(folder / "t.csv", index=False)
     flags = ("--data", folder / "t.csv", "--test-fraction", 0, "--val-fraction", 0.2)
-    quickly = ("--epochs", 200, "--lr", 0.01, "--hidden-dims", 32, "--members", 1, "--threads", 1)
+    quickly = ("--epochs", 300, "--lr", 0.01, "--hidden-dims", 32, "--members", 1, "--threads", 1)
     train(folder / "runs", "r", *flags, *quickly)
     return folder
 
