@@ -168,6 +168,10 @@ def run_in_order(tmp_path, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "MIN_STEPS", 20)
     monkeypatch.setattr(presets, "MIN_EPOCHS", 1)
+    monkeypatch.setattr(presets, "MIN_SCORED", 20)
+    monkeypatch.setattr(presets, "MAX_STEPS", 60)
+    monkeypatch.setattr("parts.forms.series.completion.ROUNDS", (2, 4))
+    monkeypatch.setattr("parts.tasks.fill_windows.N_DRAWS", 40)
     monkeypatch.setattr(example, "N_ROWS", 400)
 
     def run(steps):
