@@ -190,6 +190,7 @@ def fake_ctgan(monkeypatch):
     monkeypatch.setitem(sys.modules, "ctgan", module)
 
 
+@pytest.mark.slow
 def test_the_commands_are_measured(table, tmp_path, quick, monkeypatch, capsys):
     fake_ctgan(monkeypatch)
     people(360).to_csv(table, index=False)

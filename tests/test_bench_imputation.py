@@ -113,6 +113,7 @@ def test_miwae_on_a_table_of_our_own(tables, tmp_path, capsys):
     assert f"{found['error']['VAE']['mean']:.3f} ± " in out
 
 
+@pytest.mark.slow
 def test_adult_on_a_table_of_our_own(tables, tmp_path, capsys):
     imputation.main(["--tables", str(tables), "--only", "adult", "--masks", "1"])
     assert list(tmp_path.iterdir()) == [tables]  # a quick look leaves nothing

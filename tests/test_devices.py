@@ -441,7 +441,7 @@ def all_verbs_on_pictures(said, *flags):
         (),
         ("--real", "student", "--prior", "mixture", "--variance", "decoder"),
         VQVAE,
-        ("--likelihood", "ordered", "--heads", "mixture"),
+        slow("--likelihood", "ordered", "--heads", "mixture"),
         ("--likelihood", "ordered", "--heads", "bins"),
         slow("--flow", "planar:2"),
         slow("--members", 2, "--objective", "iwae"),

@@ -466,6 +466,7 @@ def test_given_cells_stay_and_the_others_follow(folder, call):
     assert broken_in(frame) == dict.fromkeys(("total", "end", "land", "wraps"), 0)
 
 
+@pytest.mark.slow
 def test_off_leaves_rows_as_a_run_without_relations_draws_them(folder, call):
     for run, more in (("r", ("--relations", "off")), ("off", ())):
         result = call("generate", "--n", 80, "--out", f"{run}.csv", *more, *flags_of(folder, run))

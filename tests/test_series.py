@@ -263,6 +263,7 @@ def test_a_gap_at_the_end_of_a_window_is_filled_from_both_sides(first):
 # Long series
 
 
+@pytest.mark.slow
 @each_process
 def test_chained_windows_have_the_autocovariance_of_the_process(process):
     n = 32

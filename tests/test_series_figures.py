@@ -454,7 +454,8 @@ def test_each_cell_is_expected_from_the_cells_around_it(tmp_path):
     layout = source.known[1]
     scorer = SimpleNamespace(online=False, length=layout.length)
     block = layout.length // 4
-    starts, places = WindowScorer.hidden_stretches(scorer, layout, block)
+    near = np.zeros(len(layout.x), bool)
+    starts, places = WindowScorer.hidden_stretches(scorer, layout, block, near)
     n_hidden = np.zeros(len(layout.x))
     for start, place in zip(starts, places, strict=True):
         n_hidden[start + place : start + min(place + block, layout.length)] += 1

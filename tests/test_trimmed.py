@@ -163,6 +163,7 @@ def test_where_no_row_is_odd_every_part_of_the_rows_is_learned():
     assert by_part.min() > by_part.median() - 5  # 7 to 15 nats below, were none taken back
 
 
+@pytest.mark.slow
 def test_a_far_cluster_is_not_learned_where_rows_are_trimmed(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(presets, "MIN_STEPS", 800)

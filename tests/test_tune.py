@@ -293,6 +293,7 @@ def test_a_trial_leads_only_in_the_mean_over_seeds(tuned, tmp_path, monkeypatch)
 # Kills, company and interruptions
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_without_losing_a_finished_trial(whole, script, tuned, tmp_path):
     folder = tmp_path / "killed"
     flags = ("--study", folder, *TINY, "--trials", 4)
