@@ -16,13 +16,7 @@ import torch
 
 from parts.forms.series.grid import windows_at
 from parts.model.likelihoods.conditioned import Triangle
-from parts.model.likelihoods.windows import (
-    RIDGE,
-    USUAL,
-    Shrinkage,
-    fit_windows,
-    whitening,
-)
+from parts.model.likelihoods.windows import RIDGE, USUAL, Shrinkage, fit_windows, whitening
 from parts.model.normal import LOG_2PI
 
 ROUNDS = 4, 20  # of fitting and drawing where nearly nothing is missing, and nearly all

@@ -437,10 +437,8 @@ class Series(Tables):
             source = super().read(path, config)
         except UserError:
             return False  # reading the table reports what is wrong
-        return (
-            times.find(source.file.frame, named(config.group, source.file.frame) or None)
-            is not None
-        )
+        frame = source.file.frame
+        return times.find(frame, named(config.group, frame) or None) is not None
 
     def read(self, path, config=None, holes=False):
         return SeriesSource(table_files.read(path, config), config=config)
